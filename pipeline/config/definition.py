@@ -1,4 +1,4 @@
-"""The API definition: the source topic, how its events are delivered, and where undeliverable ones go.
+"""Reads the API definition: source topics, how their events are delivered, and where undeliverable events go.
 
 `load_definition()` reads a subset of Gravitee v4 definitions (docs/configuration.md) from YAML or JSON into the values
 that the rest of the pipeline uses. The wire models are in config/definition_schema.py.
@@ -39,16 +39,17 @@ class Definition:
     """The content of an API definition.
 
     Attributes:
-        stated_routing: the `routing` of the definition or the setting; None without either, which suffices for commands
-            that only show subscriptions.
-        require_filter: with `match`, whether a subscription must have a filter or topics.
+        stated_routing: the `routing` in the definition or the setting; None if neither has one. Commands that only show
+            subscriptions do not need it.
+        require_filter: whether a subscription must have a filter or topics; only with `match`.
         probes: when subscriptions in FAILURE are probed (core/probing.py); None if never.
         qos: the level of subscriptions that do not name one.
-        http: the entrypoint's limits; one connection for the ordered levels, whatever was configured.
-        max_concurrent_connections: as configured, for subscriptions with their own level.
+        http: the entrypoint's limits; if its level is ordered, with one connection.
+        max_concurrent_connections: the configured number, for subscriptions that have another level.
         proxy: the proxy for callbacks and token endpoints, if any.
         use_system_proxy: whether the proxies of the environment are used.
-        key_store_dir: the folder of the key stores that a subscription may name by path, if any. It is a setting.
+        key_store_dir: the directory of key stores that a subscription may name by path, from the settings; None if not
+            set.
         entrypoint: the path of the entrypoint, for errors.
         ignored: the paths of fields without effect, for one log line.
     """
@@ -74,22 +75,22 @@ class Definition:
         """How an event finds its subscriptions.
 
         Raises:
-            ConfigurationError: neither the definition nor the setting has it. There is no default: a wrong guess would
-                send every event to every receiver, or deliver none.
+            ConfigurationError: neither the definition nor the setting has a routing. There is no default: a wrong guess
+                would send every event to every receiver, or deliver none.
         """
         if self.stated_routing is None:
             raise unsaid_routing(self.entrypoint)
         return self.stated_routing
 
     def source_topic(self, topic: str | None, path: str) -> str:
-        """The source topic called *topic*; if that is None, the only one.
+        """The source topic with this name; without a name, the only source topic.
 
         Args:
-            topic: the name.
+            topic: the name, or None.
             path: where the name was given, for errors.
 
         Raises:
-            ConfigurationError: there is no such source topic; or there are several, and none is named.
+            ConfigurationError: there is no such source topic; or *topic* is None and there are several.
         """
         known = self.source.topics
         if topic is None and len(known) > 1:
@@ -100,10 +101,10 @@ class Definition:
 
 
 def configured_definition(settings: Settings) -> Definition:
-    """The definition that the settings name, with their routing, brokers and key store folder.
+    """The definition that the settings name, with the routing, brokers and key store directory of the settings.
 
     Raises:
-        ConfigurationError: see `load_definition`; or definition and settings say different things.
+        ConfigurationError: see `load_definition`; or the definition and the settings contradict each other.
     """
     definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
     if settings.routing is None:
@@ -118,15 +119,15 @@ def configured_definition(settings: Settings) -> Definition:
 
 
 def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_dir: Path | None = None) -> Definition:
-    """The definition in a YAML or JSON file: one document, or the one API in any shape of config/gravitee/shapes.py.
+    """The definition in a YAML or JSON file, in any form that config/gravitee/shapes.py recognizes.
 
     Args:
-        path: of the file.
+        path: the path of the file.
         bootstrap_servers: see `parse_definition`.
-        key_store_dir: this process's setting, stored in the definition.
+        key_store_dir: the setting, which the definition stores.
 
     Raises:
-        ConfigurationError: the file can't be read; or see `parse_definition`.
+        ConfigurationError: the file can't be read or does not contain exactly one API; or see `parse_definition`.
     """
     api = api_of(documents_of(path), path)
     try:
@@ -148,13 +149,13 @@ def parse_definition(
 
     Args:
         document: plain data.
-        bootstrap_servers: brokers that replace the source's (setting BOOTSTRAP_SERVERS), and those of the dead-letter
-            topic if the definition names the same brokers for both.
+        bootstrap_servers: brokers from the setting BOOTSTRAP_SERVERS. They replace the brokers of the source topics,
+            and those of the dead-letter topic if the definition has equal brokers for both.
         accepted: names of losses (config/gravitee/losses.py) that are not errors.
 
     Raises:
-        ConfigurationError: a field is missing, unknown, out of range, of the wrong type or useless, or something would
-            be lost; one sentence per mistake, each with the path of the field.
+        ConfigurationError: a field is missing, unknown, out of range, of the wrong type or without effect, or there is
+            a loss that was not accepted; one sentence per mistake, each with the path of the field.
     """
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"document: must be an object, not {kind(document)}")
@@ -179,7 +180,7 @@ def _refuse_several_topics(definition: Definition, routing: Routing | None) -> N
     """Check that `routing: key` has one source topic.
 
     Raises:
-        ConfigurationError: it has more.
+        ConfigurationError: it has several.
     """
     if routing is Routing.KEY and definition.source.others:
         topics = ", ".join(definition.source.topics)

@@ -1,6 +1,6 @@
-"""The wire models of an API definition: the part of a Gravitee v4 message API that has an effect here.
+"""The wire models of an API definition: the fields of a Gravitee v4 message API that have an effect here.
 
-Each model lists the other names of v4 definitions in `without_meaning`; definition.py reports them.
+Each model has the names of all other v4 fields in `without_meaning`; definition.py reports these fields as ignored.
 """
 
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
@@ -38,7 +38,7 @@ _HTTP_PARTS = frozenset({
 
 
 def refuse_expression(text: str | None) -> str | None:
-    """*text*, unless it contains Gravitee's expression language, which the pipeline does not evaluate."""
+    """Return *text*, or raise an error if it contains Gravitee's expression language, which is not evaluated here."""
     if text is not None and EXPRESSION in text:
         raise problem("contains an expression ({#...}), which is not supported; write the value itself")
     return text
@@ -82,7 +82,7 @@ class Http(StrictModel):
 
 
 class ProxyOptions(StrictModel):
-    """`proxy`: none, the system's, or a proxy of its own."""
+    """`proxy`: no proxy, the system's proxy, or the proxy described here."""
 
     enabled: bool = False
     use_system_proxy: bool = False
@@ -123,13 +123,13 @@ class EntrypointConfiguration(StrictModel):
 
 
 class Dlq(StrictModel):
-    """The endpoint or group that takes undeliverable events, by name."""
+    """The name of the endpoint or group to which undeliverable events are written."""
 
     endpoint: Name
 
 
 class Recovery(StrictModel):
-    """How a subscription recovers from FAILURE without a person (core/probing.py)."""
+    """How a subscription recovers from FAILURE without an operator (core/probing.py)."""
 
     probe: bool = True
     initial_delay_seconds: Annotated[float, Field(ge=1, le=86_400)] = 60
@@ -182,7 +182,7 @@ class Listener(StrictModel):
 
 
 class Topics(StrictModel):
-    """The common part of `consumer` and `producer`."""
+    """The fields that `consumer` and `producer` have in common."""
 
     enabled: bool = False
     topics: list[Name] | None = None
@@ -221,7 +221,7 @@ class Producer(Topics):
 
 
 class KafkaShared(StrictModel):
-    """`sharedConfiguration` of a Kafka group, and the `sharedConfigurationOverride` of an endpoint."""
+    """`sharedConfiguration` of a Kafka group, or `sharedConfigurationOverride` of an endpoint."""
 
     security: Security | None = None
     consumer: Consumer | None = None

@@ -1,4 +1,4 @@
-"""The endpoint groups of an API definition; finds the source and the endpoint for dead letters."""
+"""Reads the endpoint groups of an API definition, and finds the source and the endpoint for dead letters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ OVERRIDE = "sharedConfigurationOverride"
 
 @dataclass(frozen=True, slots=True)
 class KafkaEndpoint:
-    """An endpoint of type kafka, with its inherited values filled in."""
+    """An endpoint of type kafka, with the values that it inherits."""
 
     name: str
     path: str
@@ -46,7 +46,7 @@ class KafkaEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class KafkaGroup:
-    """An endpoint group; of endpoints that are not of type kafka, only the names are kept."""
+    """An endpoint group. Endpoints of other types than kafka are kept as names only."""
 
     name: str
     path: str
@@ -83,10 +83,10 @@ def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str
 
 
 def find_source(groups: Sequence[KafkaGroup]) -> Source:
-    """The source: the only endpoint that is read, with its topics.
+    """The source: the only endpoint from which events are read, and its topics.
 
     Raises:
-        ConfigurationError: there is none, or more than one.
+        ConfigurationError: there is no such endpoint, or more than one.
     """
     found = [endpoint for group in groups for endpoint in group.endpoints if endpoint.consumes]
     if not found:
@@ -109,13 +109,13 @@ def find_source(groups: Sequence[KafkaGroup]) -> Source:
 
 
 def find_dead_letters(groups: Sequence[KafkaGroup], target: str, entrypoint: str, path: str) -> DeadLetterTopic:
-    """The endpoint that `dlq.endpoint` names, by its own name or its group's.
+    """The endpoint for dead letters. `dlq.endpoint` has its name or the name of its group.
 
     Args:
-        groups: of the definition.
-        target: the name.
+        groups: the groups of the definition.
+        target: the value of `dlq.endpoint`.
         entrypoint: the type of the entrypoint, for errors.
-        path: of the entrypoint.
+        path: the path of the entrypoint.
 
     Raises:
         ConfigurationError: no endpoint or group has that name, or it does not publish to exactly one topic.
@@ -171,11 +171,11 @@ def _kafka_endpoint(
 
 
 def _shared(group: EndpointGroup, endpoint: Endpoint, group_path: str, path: str) -> tuple[KafkaShared, list[str]]:
-    """The group's configuration with the endpoint's overrides."""
+    """The configuration of a group, with the overrides of an endpoint."""
     parts: list[Mapping[str, Any]] = []
     ignored: list[str] = []
     sources = [(endpoint.shared_configuration_override, f"{path}.{OVERRIDE}")]
-    # Without inheritance the override stands alone, as it does in Gravitee.
+    # Without inheritance, the override is the whole configuration, as in Gravitee.
     if endpoint.inherit_configuration is not False or endpoint.shared_configuration_override is None:
         sources.insert(0, (group.shared_configuration, f"{group_path}.{SHARED}"))
     for data, data_path in sources:
@@ -206,7 +206,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _refuse_same_names(groups: Sequence[KafkaGroup]) -> None:
     paths: dict[str, str] = {}
     for group in groups:
-        # An endpoint may have the name of its own group: both refer to the same topic.
+        # An endpoint may have the name of its group, because both names mean the same topic.
         names = [(group.name, group.path), *((e.name, e.path) for e in group.endpoints if e.name != group.name)]
         for name, path in names:
             if name in paths:

@@ -43,14 +43,14 @@ class KeyStore(StrictModel):
 
 
 class Ssl(StrictModel):
-    """The two stores; both spellings of their names are in use."""
+    """The trust store and the key store. Each name has two spellings in existing definitions."""
 
     trust_store: TrustStore | None = Field(None, validation_alias=AliasChoices("trustStore", "truststore"))
     key_store: KeyStore | None = Field(None, validation_alias=AliasChoices("keyStore", "keystore"))
 
 
 class Sasl(StrictModel):
-    """A mechanism with a JAAS line, or with user name and password."""
+    """A SASL mechanism with a JAAS line, or with user name and password."""
 
     mechanism: str | None = Field(None, validation_alias=AliasChoices("mechanism", "saslMechanism"))
     jaas_config: Secret | None = Field(None, validation_alias=AliasChoices("jaasConfig", "saslJaasConfig"))
@@ -59,7 +59,7 @@ class Sasl(StrictModel):
 
 
 class Security(StrictModel):
-    """The protocol of a cluster, with its credentials."""
+    """The security protocol of a cluster, with credentials."""
 
     protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl: Sasl | None = None

@@ -1,4 +1,4 @@
-"""Inspects pydantic models: the alias of a field, the target of a location, the marks of a field."""
+"""Inspects pydantic models: the alias and the marks of a field, the field at a location."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -23,7 +23,7 @@ def alias(name: str, field: FieldInfo) -> str:
 
 
 def locate(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, FieldInfo | None]:
-    """The model that contains a location's last name, and its field if there is one."""
+    """The model that contains the last name of a location, and the field of that name if there is one."""
     owner: type[BaseModel] | None = model
     field: FieldInfo | None = None
     names = [step for step in location if isinstance(step, str)]
@@ -50,7 +50,7 @@ def model_in(annotation: object) -> type[BaseModel] | None:
 
 @cache
 def homes(model: type[BaseModel]) -> Mapping[str, Sequence[tuple[str, ...]]]:
-    """For each field name in a model and its parts, the paths of the objects that have it; lists are left out."""
+    """For each field name in a model and its parts, the paths of the objects that have such a field. Ignores lists."""
     found: dict[str, list[tuple[str, ...]]] = {}
     for path, owner in _objects(model, ()):
         for name, field in owner.model_fields.items():

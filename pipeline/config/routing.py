@@ -1,4 +1,4 @@
-"""The error of a definition without `routing`, which has no default."""
+"""The error for a definition without `routing`, which has no default."""
 
 import textwrap
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from typing import Final
 from pipeline.core.errors import ConfigurationError
 
 WIDTH: Final = 110
-"""Characters in a line of the error."""
+"""The longest line of the error, in characters."""
 
 _WORDS: Final = {
     "match": "An event is for every subscription whose topics and filter match it; a subscription with neither gets "
@@ -18,7 +18,7 @@ _WORDS: Final = {
 
 
 def unsaid_routing(where: str, evidence: Iterable[str] = ()) -> ConfigurationError:
-    """The error, for a person who has never heard of `routing`.
+    """The error, for a reader who does not know `routing`.
 
     Args:
         where: the path of the entrypoint.
@@ -41,7 +41,7 @@ def unsaid_routing(where: str, evidence: Iterable[str] = ()) -> ConfigurationErr
 
 
 def _wrapped(text: str, first: str = "", later: str = "") -> str:
-    # Paths and keys are not broken, so that they can be copied.
+    # Paths and keys are not split between lines, so that they can be copied.
     return textwrap.fill(
         text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False, break_long_words=False
     )

@@ -1,8 +1,8 @@
-"""The boundary for data from outside: strict models of JSON and YAML, and mistakes as sentences.
+"""Validates data from outside with strict models, and describes mistakes as sentences.
 
-`read()` turns untrusted data into a model, or into one sentence per mistake: the path of the field, the value (never a
-secret), what is allowed, and for an unknown name the nearest known one. definition.py, settings.py and
-subscriptions/schema.py are built on it.
+`read()` turns untrusted data into a model, or raises one sentence per mistake. A sentence has the path of the field,
+the value (never a secret), what is allowed and, for an unknown name, the most similar known name. definition.py,
+settings.py and subscriptions/schema.py use it.
 """
 
 import json
@@ -23,22 +23,22 @@ Secret = Annotated[str, SecretMark(), StringConstraints(min_length=1)]
 """A password, a token, a key."""
 
 MOST_MISTAKES: Final = 1000
-"""The most mistakes that get a sentence each; a MiB of JSON can contain half a million."""
+"""The largest number of mistakes that are described. One MiB of JSON can contain half a million."""
 
 Name = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
-"""Text that is not blank."""
+"""A text that is not blank."""
 
 
 class StrictModel(BaseModel):
-    """A JSON object: camelCase names, no unknown ones, no conversion of types.
+    """A JSON object with names in camelCase. Unknown names and values of other types are errors.
 
     Attributes:
-        without_meaning: names that are allowed but have no effect here; `drop_meaningless()` removes and reports them
-            before reading.
+        without_meaning: names that are allowed but have no effect here. `drop_meaningless()` removes and reports their
+            fields before the object is read.
         marked_secret: the names of the fields that are marked as secret.
         marked_url: the names of the fields that hold a URL.
         parts: the models of the fields that hold objects, by the names of the fields in documents.
-        holding: the names of these fields in this class.
+        holding: the names of the fields that hold objects, in this class.
     """
 
     model_config = ConfigDict(
@@ -57,7 +57,7 @@ class StrictModel(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        # Once per class, because a worker that starts reads thousands of subscriptions.
+        # Computed once for each class, because a starting worker reads thousands of subscriptions.
         fields = cls.model_fields
         cls.marked_secret = frozenset(name for name, field in fields.items() if is_secret(field))
         cls.marked_url = frozenset(name for name, field in fields.items() if is_url(field))
@@ -82,12 +82,12 @@ Model = TypeVar("Model", bound=StrictModel)
 
 
 def problem(sentence: str, field: str | None = None) -> PydanticCustomError:
-    """The error that a validator raises: *sentence* about *field* of the object that is being validated."""
+    """An error for validators: *sentence* is about *field* of the object that is being validated."""
     return PydanticCustomError("problem", "{sentence}", {"sentence": sentence, "field": field})
 
 
 def read(model: type[Model], data: object, path: str = "") -> Model:
-    """*data* as a *model*.
+    """Validate *data* as a *model*.
 
     Args:
         model: the model.
@@ -103,21 +103,22 @@ def read(model: type[Model], data: object, path: str = "") -> Model:
         problems = _sentences(model, error, path)
     except RecursionError:
         problems = [f"{path or 'document'}: is nested too deeply"]
-    # Not chained: pydantic's message contains the input, and with it the secrets.
+    # Not chained, because pydantic's message contains the input with its secrets.
     raise ConfigurationError(problems)
 
 
 def _sentences(model: type[BaseModel], error: ValidationError, path: str) -> list[str]:
     count = error.error_count()
-    if count > MOST_MISTAKES:  # formatting them all would block deliveries
+    if count > MOST_MISTAKES:  # formatting all of them would block deliveries
         return [f"{path or 'document'}: has {count} mistakes; up to {MOST_MISTAKES} are named one by one"]
     return [sentence(model, details, path) for details in error.errors(include_url=False)]
 
 
 def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> tuple[object, list[str]]:
-    """*data* without the fields that have no effect, and the paths of those fields.
+    """Remove the fields without effect. Returns the other *data*, and the paths of the removed fields.
 
-    JSON in a string is unpacked where an object is expected: exported definitions store configurations this way.
+    If an object is expected and the value is a string with JSON, the JSON is parsed: exported definitions store
+    configurations in this way.
     """
     if isinstance(data, str):
         data = unpacked(data)
@@ -146,7 +147,7 @@ def _drop_below(model: type[StrictModel], value: object, path: str) -> tuple[obj
 
 
 def unpacked(text: str) -> object:
-    """The JSON object in a text; the text itself if there is none."""
+    """The JSON object in a text; the text itself if it is not a JSON object."""
     if not text.lstrip().startswith("{"):
         return text
     try:

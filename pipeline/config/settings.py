@@ -1,6 +1,6 @@
 """The settings of a process: environment variables with the prefix WEBHOOKS_, or the same names in a YAML file.
 
-The only module that reads the environment. WEBHOOKS_CONFIG names the file; the environment takes precedence.
+No other module reads the environment. WEBHOOKS_CONFIG is the path of the file. The environment takes precedence.
 """
 
 import ipaddress
@@ -35,7 +35,7 @@ _HOW_TO_GET: Final = {
     "secret_keys": "the keys that encrypt the secrets of subscriptions, the same for all workers and commands; make "
     "one with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'",
 }
-"""What a setting is that has no default, and how to get a value."""
+"""Explanations of the settings that have no default."""
 
 
 class Settings(BaseSettings):
@@ -168,10 +168,10 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # replaced, because it ignores unknown names
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # not used: the one file is named explicitly
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # not used, because WEBHOOKS_CONFIG names the only file
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # as above
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then the file."""
+        """The sources by precedence: arguments, the environment, the file."""
         fields = settings_cls.model_fields
         environment, path = read_environment(fields, os.environ)
         file = {} if path is None else read_file(fields, path)
@@ -179,7 +179,7 @@ class Settings(BaseSettings):
 
     @property
     def webhook_ids(self) -> WebhookIds:
-        """Seals and verifies the ids and addresses that the pipeline writes to the source topic."""
+        """Seals and verifies the ids and addressees that the pipeline writes to the source topic."""
         return WebhookIds.from_secret_keys(key.get_secret_value() for key in self.secret_keys)
 
     @field_validator("secret_keys", mode="before")
@@ -270,12 +270,12 @@ class Settings(BaseSettings):
         return self
 
     def effective(self) -> dict[str, str]:
-        """Every setting by name, for the log at start-up; of secrets only whether they are set."""
+        """Every setting by name, for the log at start-up. For a secret, the value says only whether it is set."""
         return {f"{PREFIX}{name.upper()}": _effective(getattr(self, name)) for name in type(self).model_fields}
 
 
 def environment_with(**settings: str) -> dict[str, str]:
-    """The environment of a process that is started from here: that of this process, with these settings changed."""
+    """The environment for a child process: the environment of this process, with some settings changed."""
     return {**os.environ, **{f"{PREFIX}{name.upper()}": text for name, text in settings.items()}}
 
 
@@ -302,7 +302,7 @@ def _is_name_server(text: str) -> bool:
 
 
 def _is_trustworthy(url: str) -> bool:
-    """Whether the answer from *url* can be trusted to come from its owner."""
+    """Whether an answer from *url* certainly comes from its host."""
     parts = split_url(url)
     if parts is None or not parts.hostname or "@" in parts.netloc:
         return False
@@ -317,7 +317,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _sentence(details: ErrorDetails) -> str:
-    # Errors name a setting as the environment does.
+    # Errors use the name that a setting has in the environment.
     name, _, rest = sentence(Settings, details).partition(":")
     hint = f": {_HOW_TO_GET[name]}" if details["type"] == "missing" else ""
     return f"{PREFIX}{name.upper()}:{rest}{hint}"

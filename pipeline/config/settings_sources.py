@@ -1,4 +1,4 @@
-"""The sources of settings: the environment, and the YAML file that WEBHOOKS_CONFIG names."""
+"""Reads settings from the environment and from the YAML file that WEBHOOKS_CONFIG names."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ _FOREIGN: Final = re.compile(
 
 
 def read_environment(fields: Iterable[str], environ: Mapping[str, str]) -> tuple[dict[str, str], Path | None]:
-    """The variables with the prefix, by the names of *fields*, and the file that WEBHOOKS_CONFIG names.
+    """The values of the variables, by the names of *fields*, and the path in WEBHOOKS_CONFIG.
 
     Raises:
         ConfigurationError: a variable with the prefix is not a setting.
@@ -33,16 +33,16 @@ def read_environment(fields: Iterable[str], environ: Mapping[str, str]) -> tuple
     unknown = [name for name in variables if name not in known and not _FOREIGN.fullmatch(name)]
     if unknown:
         raise ConfigurationError([f"{name}: unknown setting; {nearest(name, [*known, CONFIG])}" for name in unknown])
-    # An empty variable counts as not set, because compose files and unit files can't leave one out.
+    # An empty variable counts as unset, because compose files and unit files can't omit a variable.
     values = {known[name]: value for name, value in variables.items() if name in known and value != ""}
     return values, Path(path) if path else None
 
 
 def read_file(fields: Iterable[str], path: Path) -> dict[str, Any]:
-    """The values in the YAML file, by the names of *fields*. Its keys may have any case, with or without the prefix.
+    """The values in the YAML file, by the names of *fields*. Keys may be in any case, with or without the prefix.
 
     Raises:
-        ConfigurationError: it can't be read, or contains an unknown or duplicate setting.
+        ConfigurationError: the file can't be read, or contains an unknown or duplicate setting.
     """
     document = read_document(path)
     if not isinstance(document, Mapping):

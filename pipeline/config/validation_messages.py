@@ -1,4 +1,4 @@
-"""Turns pydantic's errors into sentences: path, value, what is allowed, the nearest known name."""
+"""Turns pydantic's errors into sentences with path, value, what is allowed, and the most similar known name."""
 
 import difflib
 import re
@@ -14,16 +14,16 @@ from pipeline.config.model_fields import alias, homes, is_secret, literals, loca
 from pipeline.core.shown import kind, printable, shown
 
 _KEY: Final = "[key]"
-"""The suffix that pydantic adds to the location if the name itself is wrong."""
+"""The suffix that pydantic adds to a location if a name is wrong and not its value."""
 
 _MOST_HOMES: Final = 3
-"""With more places for a name than this, none of them is suggested."""
+"""If a name is allowed in more places than this, no place is suggested."""
 
 _PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """A hint about an unknown *name*: the nearest known name, or all of them."""
+    """A hint about an unknown *name*: the most similar known name, or all known names."""
     similar = _similar(name, known)
     if similar is not None:
         return f"did you mean {similar}?"
@@ -32,7 +32,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
 
 def _similar(name: str, known: Sequence[str]) -> str | None:
     lowered = {candidate.lower(): candidate for candidate in known}
-    # An incomplete name more likely means a name that begins with it than a similar one.
+    # A name that begins with *name* is a better guess than a similar one.
     begun = [candidate for candidate in lowered if candidate.startswith(name.lower())]
     close = begun if len(begun) == 1 else difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
     return lowered[close[0]] if close else None
@@ -79,7 +79,7 @@ def sentence(model: type[BaseModel], details: ErrorDetails, path: str = "") -> s
 
 
 def _instead(model: type[BaseModel], location: tuple[int | str, ...], path: str, known: Sequence[str]) -> str:
-    """A hint about an unknown field: a similar name here, where a field of that name belongs, or the known names."""
+    """A hint about an unknown field: a similar name, the objects in which the name is allowed, or the known names."""
     name = str(location[-1])
     if _similar(name, known) is None:
         here = tuple(step for step in location[:-1] if isinstance(step, str))
@@ -114,13 +114,13 @@ def _why_not(code: str, context: Mapping[str, Any], field: FieldInfo | None) -> 
 
 
 def _wrong(value: object, field: FieldInfo | None, code: str) -> str:
-    # A string instead of an object or a list may be anything, even a secret.
+    # The value is not shown: a string in place of an object or a list may be a secret.
     scalar_expected = code not in {"list_type", "dict_type", "model_type", "model_attributes_type"}
     return shown(value) if scalar_expected and not is_secret(field) else kind(value)
 
 
 def _range(field: FieldInfo | None, context: Mapping[str, Any]) -> str:
-    # The context has only the violated bound; the field has both, unless it is inside a dict.
+    # The context has only the violated bound. The field has both bounds, unless it is inside a dict.
     low, high = context.get("ge"), context.get("le")
     for constraint in metadata(field):
         if isinstance(constraint, annotated_types.Ge):
@@ -144,7 +144,7 @@ def _path(path: str, location: Iterable[int | str]) -> str:
 
 
 def join(path: str, key: object) -> str:
-    """The path of the field *key* of the object at *path*; a key that is not a plain name is in brackets, as JSON."""
+    """The path of the field *key* in the object at *path*. A key that is not a plain name is JSON in brackets."""
     name = str(key) if isinstance(key, (str, int, float)) else kind(key)
     if not _PLAIN_NAME.fullmatch(name):
         return f"{path}[{shown(name)}]"

@@ -1,4 +1,4 @@
-"""The address of the pages: whether it can be bound, and if not, which setting to change."""
+"""Checks whether the address of the pages can be bound. If not, the error names the setting to change."""
 
 import errno
 import os
@@ -12,10 +12,10 @@ from pipeline.core.errors import ConfigurationError
 
 @contextmanager
 def explained(host: str, port: int) -> Iterator[None]:
-    """Explain errors in binding this address.
+    """Explain errors of a block that binds this address.
 
     Raises:
-        ConfigurationError: instead of the OSError.
+        ConfigurationError: raised in place of an OSError.
     """
     try:
         yield
@@ -24,7 +24,7 @@ def explained(host: str, port: int) -> Iterator[None]:
 
 
 def check_web_port(settings: Settings) -> None:
-    """Check before anything starts that the pages can be served.
+    """Check that the pages can be served, before anything starts.
 
     Raises:
         ConfigurationError: the address can't be bound.

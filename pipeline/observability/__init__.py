@@ -1,11 +1,11 @@
-"""Metrics, log lines and status.
+"""Metrics, log lines and status of a worker.
 
-telemetry, instruments   counters and latencies, updated in the delivery path
-prometheus               writes them for Prometheus
-tracing                  OpenTelemetry spans of attempts, with optional packages
+telemetry, instruments   count and measure in the delivery path
+prometheus               exports counters and latencies to Prometheus
+tracing                  makes OpenTelemetry spans of attempts, with optional packages
 logs                     formats log lines, and masks credentials in them
-status, reporter         the state of this worker's lanes and partitions; why it is not ready
-absent                   subscriptions without a lane here
+status, reporter         report the state of the worker's lanes and partitions, and why it is not ready
+absent                   finds subscriptions that have no lane in this worker
 unmatched                warns if the keys of events are not subscription ids
 shown                    formats causes and errors for people
 """

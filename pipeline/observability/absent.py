@@ -1,10 +1,12 @@
-"""Subscriptions that have no lane in this worker: none of their events are waiting in its partitions.
+"""Finds subscriptions that have no lane in this worker: none of their events waits in its partitions.
 
-A worker forgets a lane that has no work, and other workers own the other partitions. So such a subscription is idle or
-elsewhere, depending on which partition Kafka's default partitioner selects for its key. This is a guess: a producer may
-use another partitioner, and events from before a topic gained partitions stay where they are.
+A worker removes a lane that has no work, and other workers own other partitions. So a subscription without a lane is
+either idle, or its partition belongs to another worker. Which is the case is guessed from the partition that Kafka's
+default partitioner selects for the subscription's key. The guess may be wrong: a producer may use another partitioner,
+and when a topic gains partitions, its events stay in their partitions.
 
-With `routing: match`, a subscription's events may be in any partition, so it is shown as idle.
+With `routing: match`, a subscription's events may be in any partition, so every subscription without a lane is shown as
+idle.
 """
 
 import asyncio
@@ -19,18 +21,18 @@ from pipeline.core.subscription import Subscription, status_of
 from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter
 
 IDS_AT_ONCE: Final = 200
-"""Subscriptions examined before the event loop gets a turn; there may be a hundred thousand."""
+"""How many subscriptions are examined before other tasks may run. There may be a hundred thousand."""
 
 
 class Known(Protocol):
     """All subscriptions (subscriptions/registry.py)."""
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of subscriptions."""
         ...
 
     def get(self, subscription_id: str) -> Subscription | None:
-        """The subscription's newest revision, None if there is none."""
+        """The newest revision of a subscription; None if there is no such subscription."""
         ...
 
     def ids(self) -> Sequence[str]:
@@ -43,9 +45,9 @@ class Absent:
 
     Args:
         sources: the partitions of this worker.
-        known: the subscriptions.
-        default_partition: returns the default partition of a subscription id; None with `routing: match`, and while
-            the topic's size is unknown.
+        known: all subscriptions.
+        default_partition: returns the default partition of a subscription id; None with `routing: match`, or while the
+            number of partitions is unknown.
         warning_of: returns a warning about a subscription for the operator, if any.
     """
 
@@ -63,7 +65,7 @@ class Absent:
         self._clock: Clock = next(iter(sources)).clock
 
     async def ids(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
-        """The subscriptions that match the filter, sorted by id."""
+        """The subscriptions without a lane that match the filter, sorted by id."""
         if wanted.partition is not None or wanted.topic is not None:
             return []
         partitions = [partition for dispatcher in self._sources for partition in dispatcher.partitions()]
@@ -86,7 +88,7 @@ class Absent:
         return "idle" if default_partition is None or default_partition in self._sources.assigned else "elsewhere"
 
     def report(self, name: str) -> AbsentReport | None:
-        """A subscription; None if it no longer exists."""
+        """Describe a subscription; None if it no longer exists."""
         subscription = self._known.get(name)
         if subscription is None:
             return None

@@ -1,6 +1,6 @@
-"""The instruments of observability/telemetry.py: a histogram, a rate, offsets counted once, a limit on log lines.
+"""The instruments of observability/telemetry.py: histogram, rate, a set of offsets, and a limit on log lines.
 
-All are used from one event loop and cost well below a microsecond per call.
+All are used from one event loop. A call takes much less than a microsecond.
 """
 
 import time
@@ -10,10 +10,10 @@ from itertools import accumulate
 from typing import Final
 
 Monotonic = Callable[[], float]
-"""Monotonic seconds; `time.monotonic`, or a test's virtual clock."""
+"""Returns monotonic seconds: `time.monotonic`, or the virtual clock of a test."""
 
 SECONDS_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Upper bounds of the attempt buckets, in seconds: from an answer over loopback to a long timeout."""
+"""Upper bounds of the buckets for attempts, in seconds: from an answer over loopback to a long timeout."""
 
 AGE_BOUNDS: Final = (
     0.01,
@@ -33,11 +33,11 @@ AGE_BOUNDS: Final = (
     7_200.0,
     86_400.0,
 )
-"""Upper bounds for the age of events at delivery, in seconds: from a quick receiver to an outage of a day."""
+"""Upper bounds of the buckets for the age of events at delivery, in seconds: from a fast receiver to a day's outage."""
 
 
 class Histogram:
-    """Counts observations by upper bound, as Prometheus does (`le`: at or below)."""
+    """Counts observations in buckets with upper bounds, as Prometheus does (`le`: less than or equal)."""
 
     __slots__ = ("_bounds", "_counts", "total")
 
@@ -52,31 +52,31 @@ class Histogram:
         self.total += value
 
     def cumulative(self) -> list[tuple[str, int]]:
-        """(upper bound, observations at or below it), the last bound being `+Inf`."""
+        """Pairs of an upper bound and the number of observations up to it. The last bound is `+Inf`."""
         labels = [*(str(bound) for bound in self._bounds), "+Inf"]
         return list(zip(labels, accumulate(self._counts), strict=True))
 
 
 class MinuteRate:
-    """The rate per second over the last minute: a ring of one-second counts that advances when it is used."""
+    """The rate per second over the last minute, from a ring of counts per second that advances when it is used."""
 
     WINDOW_SECONDS: Final = 60
     __slots__ = ("_counts", "_monotonic", "_second", "_since")
 
     def __init__(self, monotonic: Monotonic = time.monotonic) -> None:
         self._monotonic = monotonic
-        self._counts = [0] * (self.WINDOW_SECONDS + 1)  # the minute, and the current second
+        self._counts = [0] * (self.WINDOW_SECONDS + 1)  # a minute and the current second
         self._since = self._second = int(monotonic())
 
     def add(self, count: int) -> None:
-        """Count *count* now."""
+        """Add *count* to the current second."""
         second = int(self._monotonic())
         if second != self._second:
             self._turn(second)
         self._counts[second % len(self._counts)] += count
 
     def per_second(self) -> float:
-        """The mean over the full seconds of the last minute, or since the start if that is less than a minute ago."""
+        """The mean over the complete seconds of the last minute, or since the start if that was later."""
         second = int(self._monotonic())
         self._turn(second)
         elapsed = min(self.WINDOW_SECONDS, second - self._since)
@@ -94,8 +94,8 @@ class OffsetRanges:
     """Counts each offset of one partition once, however often it is added.
 
     Args:
-        most: the number of ranges remembered. Beyond it, the gap between the two lowest ranges counts as added, so the
-            sum may be too low, but never too high.
+        most: how many ranges are stored. With more, the gap between the two lowest ranges counts as added, so the sum
+            may be too low, but never too high.
     """
 
     __slots__ = ("_most", "_ranges")
@@ -122,11 +122,11 @@ class OffsetRanges:
 
 
 class LineLimit:
-    """Allows one log line per key and interval, and counts the suppressed ones.
+    """Allows one log line per key and interval, and counts the suppressed lines.
 
     Args:
         interval_seconds: the shortest time between two lines of one key.
-        most_keys: the number of keys remembered; the key with the oldest line is forgotten first.
+        most_keys: how many keys are stored; the key with the oldest line is removed first.
         monotonic: the clock.
     """
 
@@ -141,13 +141,13 @@ class LineLimit:
         self._keys: dict[Hashable, tuple[float, int]] = {}
 
     def passes(self, key: Hashable, count: int = 1) -> int | None:
-        """The number of lines suppressed since the key's last one, if a line may be written now; otherwise None."""
+        """None if no line of *key* may be written now, else the number of lines suppressed since the last one."""
         now = self._monotonic()
         last_at, suppressed = self._keys.get(key, (None, 0))
         if last_at is not None and now - last_at < self._interval:
             self._keys[key] = (last_at, suppressed + count)
             return None
-        self._keys.pop(key, None)  # reinserted at the end, so that the dict is ordered by last line
+        self._keys.pop(key, None)  # moved to the end, so that the dict is ordered by the time of the last line
         if len(self._keys) >= self._most_keys:
             del self._keys[next(iter(self._keys))]
         self._keys[key] = (now, 0)

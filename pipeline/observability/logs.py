@@ -1,7 +1,7 @@
-"""Log records: one line each, for people (console) or programs (json), with credentials masked.
+"""Formats each log record as one line, for people (console) or programs (json), with masked credentials.
 
-`create_app` passes `logging_config(...)` to `faust.App(logging_config=...)`. Modules log sentences with
-`logging.getLogger(__name__)`, or `Facts` if programs should read every value.
+`create_app` passes `logging_config(...)` to `faust.App(logging_config=...)`. Modules log to
+`logging.getLogger(__name__)`: sentences, or `Facts` if programs need each value.
 """
 
 import json
@@ -22,26 +22,26 @@ LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]
 LEVELS: Final = get_args(LogLevel)
 OWN: Final = ("pipeline", "agents")
 FRAMEWORKS: Final = ("faust", "mode", "aiokafka", "aiohttp", "asyncio")
-"""Loggers that report internals at INFO (Faust as coloured tables); set to WARNING unless the level is DEBUG."""
+"""Loggers that report internals at INFO. Unless the level is DEBUG, they log from WARNING on."""
 
 DUMPING: Final = "aiokafka.conn"
-"""The logger that writes every request and answer at DEBUG, including logins and events; never below INFO."""
+"""The logger that writes all requests and answers at DEBUG, including logins and events. It logs from INFO on."""
 
 FIELD_CHARACTERS: Final = 1024
-"""The longest text written as one field of `Facts`."""
+"""The longest text that is written as one field of `Facts`."""
 
 MESSAGE_CHARACTERS: Final = 4096
-"""The longest message written."""
+"""The longest message that is written."""
 
 TRACEBACK_CHARACTERS: Final = 16_384
-"""The longest traceback or stack written."""
+"""The longest traceback or stack that is written."""
 
 _PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/+@*#%")
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A message with a name and values: `logger.info(Facts("delivery.attempted", {"subscription": "s"}))`.
+    """A message that has a name and values: `logger.info(Facts("delivery.attempted", {"subscription": "s"}))`.
 
     Its text is `name key=value ...` on one line; `JsonFormatter` writes each value as a field. Values that are None
     are left out.
@@ -66,20 +66,20 @@ class Facts:
 
 
 def _shown(value: Any) -> Any:
-    """*value* as text, cut and masked; numbers unchanged."""
+    """*value* as text, cut and masked. Numbers are unchanged."""
     if value is None or isinstance(value, bool | int | float):
         return value
     return mask_cut(value if isinstance(value, str) else str(value), FIELD_CHARACTERS)
 
 
 def _word(value: object) -> str:
-    """*value* as one word, quoted like JSON unless it is plain, so that no id can forge a field or a line."""
+    """*value* as one word. It is quoted like JSON unless it is plain, so that no id can forge a field or a line."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return text if text and _PLAIN.issuperset(text) else json.dumps(text)
 
 
 class MaskCredentials(logging.Filter):
-    """Masks apparent credentials in message, traceback and stack of every record; passes all records.
+    """Masks apparent credentials in the message, traceback and stack of every record. Suppresses no record.
 
     Long texts are cut first, so that texts from outside can neither block the event loop nor fill the log.
     """
@@ -101,7 +101,7 @@ class MaskCredentials(logging.Filter):
 
 
 class ThinOut(logging.Filter):
-    """Thins out repeated lines of libraries, and says how many were suppressed.
+    """Suppresses repeated lines of libraries, and adds the number of suppressed lines to the next one.
 
     While all brokers are unavailable, aiokafka alone writes two or three different lines hundreds of times a second.
 
@@ -112,7 +112,7 @@ class ThinOut(logging.Filter):
     def __init__(self, limit: LineLimit | None = None) -> None:
         super().__init__()
         self._limit = LineLimit() if limit is None else limit
-        self._lock = threading.Lock()  # Faust's consumer logs from its own thread
+        self._lock = threading.Lock()  # Faust's consumer logs from another thread
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether *record* is written."""
@@ -127,7 +127,7 @@ class ThinOut(logging.Filter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message; if its arguments don't fit, the template and the arguments, so that no line is lost."""
+    """The message. If the arguments don't fit the template, both are returned, so that no line is lost."""
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):
@@ -176,14 +176,14 @@ _FORMATTERS: Final[Mapping[str, type[logging.Formatter]]] = {"console": ConsoleF
 
 
 def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> dict[str, Any]:
-    """A configuration for `logging.config.dictConfig` (and so for Faust): everything to stderr.
+    """A configuration for `logging.config.dictConfig`, which Faust uses. Everything is written to stderr.
 
     Args:
         log_format: WEBHOOKS_LOG_FORMAT.
         level: WEBHOOKS_LOG_LEVEL; Faust's `--loglevel` does not affect the loggers named here.
 
     Raises:
-        ConfigurationError: a value that is not allowed.
+        ConfigurationError: a value is not allowed.
     """
     problems = []
     if log_format not in _FORMATTERS:
@@ -198,11 +198,12 @@ def logging_config(log_format: LogFormat = "console", level: str = "INFO") -> di
         "class": "logging.StreamHandler",
         "stream": "ext://sys.stderr",
         "formatter": "line",
-        # DEBUG also shows what the libraries do.
+        # At DEBUG, libraries log, too.
         "filters": ["mask"] if level == "DEBUG" else ["thin-out", "mask"],
     }
-    # Faust's worker sets the root logger to DEBUG and its first handler to `--loglevel` (WARN by default), for a
-    # spinner. The loggers named here therefore don't propagate to the root: it would format their lines and drop them.
+    # For its spinner, Faust's worker sets the root logger to DEBUG and the root's first handler to `--loglevel` (WARN
+    # by default). Therefore the loggers named here don't propagate to the root, which would format their lines and drop
+    # them.
     return {
         "version": 1,
         "disable_existing_loggers": False,

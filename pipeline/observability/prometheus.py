@@ -1,6 +1,6 @@
-"""The metrics of a worker for Prometheus, built from `Telemetry` and `Reporter` at each scrape.
+"""Exports the metrics of a worker to Prometheus. They are built from `Telemetry` and `Reporter` at each scrape.
 
-Dashboards depend on names and labels. Names contain the unit, as Prometheus recommends
+Dashboards depend on the names and labels of metrics. Names contain the unit, as Prometheus recommends
 (https://prometheus.io/docs/practices/naming/).
 """
 
@@ -21,11 +21,11 @@ from pipeline.observability.status import LaneReport, PartitionReport, Reporter,
 from pipeline.observability.telemetry import Telemetry
 
 BUILD: Final = (version("webhook-pipeline"), python_version())
-"""Read once, because reading it uses the disk."""
+"""Read once, because reading the version uses the disk."""
 
 
 class Metrics:
-    """The content of `/metrics`: this worker and its process."""
+    """The content of `/metrics`: metrics of this worker and its process."""
 
     def __init__(self, reporter: Reporter, telemetry: Telemetry) -> None:
         self._reporter = reporter
@@ -33,9 +33,9 @@ class Metrics:
         self._process = (ProcessCollector(registry=None), PlatformCollector(registry=None))
 
     async def render(self, accept: str) -> tuple[bytes, str]:
-        """The exposition and its media type, as the `Accept` header *accept* prefers.
+        """The metrics as text and their media type, which the request's `Accept` header *accept* selects.
 
-        The live objects are read here, on their event loop. A thread does the rest, which also reads /proc.
+        Live objects are read on the event loop. A thread reads /proc and writes the text.
         """
         lanes = await self._reporter.lanes()
         families = [*worker_families(self._reporter.worker(), lanes, self._telemetry), _tasks()]
@@ -47,7 +47,7 @@ class Metrics:
 
 
 class Scrape(Collector):
-    """The families of one scrape, followed by the families of other collectors."""
+    """The metric families of one scrape, followed by the families of other collectors."""
 
     def __init__(self, families: Sequence[Metric], others: Iterable[Collector]) -> None:
         self._families = families
@@ -61,7 +61,7 @@ class Scrape(Collector):
 
 
 def worker_families(report: WorkerReport, lanes: Iterable[LaneReport], telemetry: Telemetry) -> Iterator[Metric]:
-    """The metric families of one worker at this moment."""
+    """The current metric families of one worker."""
     yield from _counters(telemetry)
     yield from _latencies(telemetry)
     yield from _worker(report, telemetry)
@@ -76,33 +76,33 @@ def _tasks() -> Metric:
 def _counters(telemetry: Telemetry) -> Iterator[Metric]:
     yield _by_label(
         "webhooks_deliveries",
-        "Events that ended; filtered: excluded by the subscription's filter; unmatched: wanted by no subscription.",
+        "Events that are done; filtered: excluded by the subscription's filter; unmatched: no subscription matched.",
         "outcome",
         telemetry.deliveries.items(),
     )
     yield _by_label("webhooks_attempts", "Finished requests to callbacks.", "outcome", telemetry.attempts.items())
     yield _by_label(
         "webhooks_answers",
-        "Answers of callbacks by the class of their status; none: no answer.",
+        "Answers of callbacks by class of HTTP status; none: no answer.",
         "status",
         telemetry.answers().items(),
     )
     yield _by_label(
         "webhooks_throttled",
-        "Attempts that had to wait; rate: for their turn by the rate of the subscription; slots: for a request to end.",
+        "Attempts that had to wait; rate: for the subscription's rate limit; slots: for another request to end.",
         "reason",
         telemetry.throttles.items(),
     )
     yield _by_label(
         "webhooks_dropped",
-        "Events given up without a dead letter; retention: offsets deleted before they were delivered, each counted "
-        "once per partition, an upper bound of the events.",
+        "Events dropped without a dead letter; retention: offsets that Kafka deleted before delivery, each counted "
+        "once, an upper bound of the events.",
         "rule",
         telemetry.drops.items(),
     )
     yield _by_label(
         "webhooks_log_breaks",
-        "Positions that are no longer in the log, by cause.",
+        "Stored positions that are no longer in the log, by cause.",
         "kind",
         telemetry.log_breaks.items(),
     )
@@ -118,7 +118,7 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
     )
     yield _by_label(
         "webhooks_probes",
-        "Probes of subscriptions in FAILURE; recovered: it goes on by itself.",
+        "Probes of subscriptions in FAILURE; recovered: the probe ended the FAILURE.",
         "result",
         telemetry.probes.items(),
     )
@@ -130,12 +130,12 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
         ),
         (
             "webhooks_attempt_log_dropped",
-            "Entries that the attempt log lacks because it was not written.",
+            "Entries missing in the attempt log because it could not be written.",
             telemetry.attempt_log_drops,
         ),
         (
             "webhooks_notifications_dropped",
-            "Notifications that did not arrive.",
+            "Notifications that an outlet dropped.",
             telemetry.notifications_dropped,
         ),
         ("webhooks_spans_dropped", "Spans that did not reach a collector.", telemetry.spans_dropped()),
@@ -159,10 +159,10 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
 
 def _latencies(telemetry: Telemetry) -> Iterator[Metric]:
     for name, help_text, observed in (
-        ("webhooks_attempt_seconds", "How long requests to callbacks took.", telemetry.attempt_seconds),
+        ("webhooks_attempt_seconds", "Duration of requests to callbacks.", telemetry.attempt_seconds),
         (
             "webhooks_end_to_end_seconds",
-            "From the timestamp of an event to its delivery.",
+            "Time from the timestamp of an event to its delivery.",
             telemetry.end_to_end_seconds,
         ),
     ):
@@ -216,7 +216,7 @@ def _partitions(partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
 
 def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
     dispatched = {(each.topic, each.partition): each.dispatched for each in partitions}
-    # Every series exists from the start, so that alerts see it grow.
+    # Every series exists from the start, so that alerts see its first increase.
     numbers: Counter[tuple[str, str]] = Counter({(state.feed, state.status.value): 0 for state in LaneState})
     zeros = {(topic, str(number), feed): 0 for topic, number in dispatched for feed in get_args(Feed)}
     known: Counter[tuple[str, str, str]] = Counter(zeros)
@@ -244,8 +244,8 @@ def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -
         "webhooks_events_waiting_at_most",
         "An upper bound of the unsettled events.",
         ("topic", "partition", "state"),
-        # Except for those in flight, which may be claimed, all have different offsets, from the cursor that is furthest
-        # behind.
+        # Unsettled events have different offsets from the lowest cursor on, except events in flight, which may be
+        # claimed.
         ((key, min(number, furthest.get(key, 0) + in_flight[key])) for key, number in at_most.items()),
     )
 

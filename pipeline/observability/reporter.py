@@ -1,4 +1,4 @@
-"""Turns the live objects of a worker into the plain values of observability/status.py. It only reads them."""
+"""Turns the live objects of a worker into the plain values of observability/status.py. Changes no object."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
@@ -24,12 +24,12 @@ from pipeline.observability.status import (
 )
 
 LANES_AT_ONCE: Final = 100
-"""Lanes examined before the event loop gets a turn. A worker has tens of thousands of them, and frequent requests for
-the status must not slow down deliveries."""
+"""How many lanes are examined before other tasks may run. A worker may have tens of thousands of lanes, and frequent
+requests for the status must not slow down deliveries."""
 
 
 LEFT_TO_THE_LOG: Final = frozenset({LaneState.BEHIND, LaneState.PROBING, LaneState.FAILED})
-"""The states of a lane whose events wait in the log although nobody asked for that."""
+"""The states of a lane whose events wait in the log although no user halted it."""
 
 
 class WorkerReporter:
@@ -37,15 +37,16 @@ class WorkerReporter:
 
     Args:
         app: the application's name.
-        sources: the partitions.
-        readiness: returns why the parts outside the core are not ready, a sentence (`_readiness` in app.py), or None.
+        sources: the partitions of the worker.
+        readiness: returns a sentence about why the parts outside the core are not ready (`_readiness` in app.py), or
+            None.
         warnings: returns warnings for the operator that don't affect readiness.
         missing_rights: returns a sentence about the rights that the worker lacks in Kafka; None if it has all.
         stopping: returns a sentence while the worker stops; None before.
-        end_of: returns the end of the log of a topic's partition, as far as it is known.
+        end_of: returns the end of a partition's log, as far as known.
         name: host and port of the worker's pages.
-        known: the subscriptions.
-        partition_count: returns the number of partitions of the largest topic; None while it is not known.
+        known: all subscriptions.
+        partition_count: returns the number of partitions of the largest topic; None while unknown.
         default_partition: returns the partition that Kafka's default partitioner selects for a subscription id.
         warning_of: returns a warning about a subscription for the operator, if any.
     """
@@ -87,7 +88,7 @@ class WorkerReporter:
         return self._name()
 
     def end_of(self, topic: str, partition: int) -> int | None:
-        """The end of a partition's log, as far as it is known."""
+        """The end of a partition's log, as far as known."""
         return self._end_of(topic, partition)
 
     def warnings(self) -> tuple[str, ...]:
@@ -95,10 +96,11 @@ class WorkerReporter:
         return tuple(self._warnings())
 
     def problem(self) -> str | None:
-        """Why the worker is not ready, a sentence; None if it is."""
+        """A sentence about why the worker is not ready; None if it is ready."""
         problem = self._readiness()
         if self._sources.has_opened and not self._deliver.lease.is_held:
-            # While the brokers are unavailable other things fail too, but this is why nothing is sent.
+            # Checked first: while the brokers are unavailable, other parts fail too, but nothing is sent for this
+            # reason.
             problem = "sending is paused until the group's coordinator confirms a heartbeat: Kafka does not answer"
         # Most other problems are consequences of a stop or a missing right.
         problem = self._stopping() or self._missing_rights() or problem
@@ -154,19 +156,19 @@ class WorkerReporter:
             unsettled=len(window),
             oldest_unsettled_seconds=max(0.0 if since is None else steady_now() - since, self._oldest_left(partition)),
             lanes=len(lanes),
-            # Without the lease no work is possible. The brokers are the cause, and a restart would not help.
+            # Without the lease, no work is possible. The brokers are the cause, so a restart would not help.
             has_work=has_work and self._deliver.lease.is_held,
             progressed_at=partition.progressed_at,
         )
 
     def _oldest_left(self, partition: Partition) -> float:
-        """The age of the oldest event that waits in the log; stopped and paused lanes do not count."""
+        """The age of the oldest event that waits in the log. Stopped and paused lanes are ignored."""
         stamps = (oldest_ms(lane) for lane in partition.lanes.values() if lane.state in LEFT_TO_THE_LOG)
         oldest = min((stamp for stamp in stamps if stamp is not None), default=None)
         return 0.0 if oldest is None else max(0.0, self._deliver.clock.now() - oldest / 1000)
 
     def _closed_partition(self, tp: TopicPartition) -> PartitionReport:
-        """An assigned partition that is not open yet; opening it counts as its work."""
+        """An assigned partition that is not open yet. Opening it counts as work."""
         return PartitionReport(
             topic=tp.topic,
             partition=tp.partition,

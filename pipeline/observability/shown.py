@@ -1,4 +1,4 @@
-"""How parts of a subscription's state are shown: without secrets, and cut to a length."""
+"""Formats parts of a subscription's state for people, without secrets and cut to a length."""
 
 from typing import Any, Final
 
@@ -10,11 +10,11 @@ from pipeline.core.redaction import mask_cut, shown_host
 from pipeline.core.subscription import Subscription
 
 MOST_CHARACTERS: Final = 2048
-"""The longest cause or warning shown."""
+"""The longest cause or warning that is shown."""
 
 
 def shown_text(text: str) -> str:
-    """A cause or a warning, cut and with credentials masked, because it may repeat text from outside."""
+    """A cause or a warning, cut and with masked credentials, because it may contain text from outside."""
     return mask_cut(text, MOST_CHARACTERS)
 
 
@@ -47,7 +47,7 @@ def slow_start_document(slow: SlowStart) -> dict[str, Any]:
 
 
 def shown_slow_start(slow: SlowStart) -> str:
-    """A slow start in a few words."""
+    """A slow start as text."""
     rate = "" if slow.per_second is None else f"slow start, at most {slow.per_second:.3g} requests per second and "
     return f"{rate}no request before {shown_time(slow.until)}"
 

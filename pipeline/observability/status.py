@@ -1,6 +1,6 @@
-"""The status of a worker: plain values for the web view, the metrics and the `webhooks` commands.
+"""The status of a worker as plain values, for the web view, the metrics and the `webhooks` commands.
 
-They are built on request from the live objects (core/dispatcher.py) and not kept.
+Each request builds them from the live objects (core/dispatcher.py).
 """
 
 from dataclasses import dataclass
@@ -12,28 +12,29 @@ from pipeline.core.model import Cause
 from pipeline.core.rate_limit import SlowStart
 
 Absence = Literal["idle", "elsewhere"]
-"""Why a subscription has no lane in a worker: it has no work, or another worker owns its partition (absent.py)."""
+"""Why a subscription has no lane in a worker (absent.py). elsewhere: another worker owns its partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneReport:
-    """One subscription in one partition.
+    """The status of one subscription in one partition.
 
     Attributes:
         status: "started", "failure", "stopped", "paused" or "closed".
         next: the first unsettled offset.
         waiting: the number of unsettled events, including those in flight; None if they have not been counted
             (core/unread.py).
-        waiting_at_most: the same number, or an upper bound: offsets of the partition, including other subscriptions'.
-        oldest_event_at: the timestamp of the oldest unsettled event, Unix seconds; None if it is not known.
-        queued: events in memory.
-        in_flight: requests under way.
-        attempt: the number of attempts so far of the event with the most; at ordered levels, of the event at `next`.
-        first_attempt_at: Unix seconds of the first of these attempts, None if there was none.
-        not_before: Unix seconds of the next attempt, 0 if the lane is not waiting for one.
-        error: why the last attempt failed, while its event is being retried.
+        waiting_at_most: an upper bound of `waiting`, which may include offsets of other subscriptions' events.
+        oldest_event_at: the timestamp of the oldest unsettled event, Unix seconds; None if unknown.
+        queued: the number of events in memory.
+        in_flight: the number of requests under way.
+        attempt: the highest number of attempts for an event so far; at ordered levels, the number for the event at
+            `next`.
+        first_attempt_at: when the first of these attempts began, Unix seconds; None if there was none.
+        not_before: when the next attempt is due, Unix seconds; 0 if the lane waits for no attempt.
+        error: why the last attempt failed, while the event is retried.
         warning: a warning for the operator, e.g. "the bearer token expired at ...".
-        slow_start: the limited rate of its receiver, which was busy; in Unix seconds.
+        slow_start: the limited rate of its receiver, which was busy; times are in Unix seconds.
     """
 
     subscription: str
@@ -65,10 +66,10 @@ class AbsentReport:
     """A subscription that has no lane in this worker: none of its events are waiting in the worker's partitions.
 
     Attributes:
-        status: "started", "failure" (it can't be used), "stopped", "paused" or "closed": the desired state.
-        default_partition: the partition that Kafka's default partitioner selects for its key; None if not known, and
-            with `routing: match`.
-        problem: why it can't be used, a sentence.
+        status: the desired state: "started", "failure" (it can't be used), "stopped", "paused" or "closed".
+        default_partition: the partition that Kafka's default partitioner selects for its key; None if unknown or with
+            `routing: match`.
+        problem: a sentence about why it can't be used, or None.
         warning: see `LaneReport`.
     """
 
@@ -85,16 +86,17 @@ class AbsentReport:
 
 @dataclass(frozen=True, slots=True)
 class PartitionReport:
-    """One partition that this worker owns.
+    """The status of one partition that this worker owns.
 
     Attributes:
-        committed: the committed offset, None before the first commit.
+        committed: the committed offset; None before the first commit.
         dispatched: the next offset that Faust will dispatch.
-        end: the end of the log, as far as it is known.
+        end: the end of the log, as far as known.
         unsettled: the number of offsets in the window.
-        oldest_unsettled_seconds: the age of the oldest waiting event: the longest time that the window has held one, or
-            the time since the timestamp of the first event of a lane that is behind or failed; 0 if none waits.
-        has_work: whether there is work that may be done.
+        oldest_unsettled_seconds: the age of the oldest waiting event, 0 if no event waits. For an event in the window,
+            it is the time since the window got the event; for a lane that is behind or failed, the time since the
+            timestamp of its first event.
+        has_work: whether there is work that can be done now.
         progressed_at: Unix seconds of the last progress: a batch, a settlement, an attempt, a row.
     """
 
@@ -113,16 +115,16 @@ class PartitionReport:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """This worker.
+    """The status of this worker.
 
     Attributes:
-        name: host and port of its pages, which distinguish it from other workers.
+        name: host and port of its pages, which identify the worker.
         topics: the source topics.
-        partition_count: the number of partitions of the largest topic; None while it is not known.
-        assigned: the numbers of its partitions; the worker has the partition with that number of every topic that has
+        partition_count: the number of partitions of the largest topic; None while unknown.
+        assigned: the partition numbers of the worker. It owns the partition with such a number in every topic that has
             one.
         ready: whether the registry has been read and every assigned partition is open.
-        problem: why it is not ready, a sentence.
+        problem: a sentence about why it is not ready, or None.
         holds_lease: whether events may be sent, because the group has recently confirmed a heartbeat (core/lease.py).
         warnings: warnings for the operator that do not affect readiness, one sentence each.
     """
@@ -145,7 +147,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class LaneFilter:
-    """A filter of lanes; None matches any value."""
+    """A filter of lanes. None matches any value."""
 
     subscription: str | None = None
     state: str | None = None
@@ -171,20 +173,20 @@ class Reporter(Protocol):
     """Answers requests for the status of a worker."""
 
     def worker(self) -> WorkerReport:
-        """This worker and its partitions."""
+        """The status of the worker and its partitions."""
         ...
 
     async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
-        """The lanes of this worker that match, by subscription, then partition.
+        """The matching lanes of this worker, sorted by subscription, then partition.
 
-        Deliveries continue during the call; each lane is reported as it is when it is read.
+        Deliveries continue during the call, so lanes are read at slightly different times.
         """
         ...
 
     async def absent(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
-        """The ids of the subscriptions that match and have no lane in this worker, sorted."""
+        """The sorted ids of the matching subscriptions that have no lane in this worker."""
         ...
 
     def absent_one(self, subscription: str) -> AbsentReport | None:
-        """A subscription without a lane; None if there is no such subscription."""
+        """Describe a subscription without a lane; None if there is no such subscription."""
         ...

@@ -1,7 +1,7 @@
-"""The counters, latencies and log lines of deliveries.
+"""Counts and times deliveries, and logs them.
 
-Called from the delivery path for every event, so the counters are plain integers, which prometheus.py converts at each
-scrape. One event loop, no locks.
+The delivery path calls this module for every event, so counters are plain integers, which prometheus.py converts at
+each scrape. All calls come from one event loop, so there are no locks.
 """
 
 import logging
@@ -44,24 +44,24 @@ AttemptOutcome = Literal[
     "token-unavailable",
     "not-permitted",
 ]
-"""How an attempt ended; `failed` is any incomplete exchange that wasn't a timeout."""
+"""How an attempt ended. `failed` is any incomplete exchange except a timeout."""
 
 ProbeResult = Literal["failed", "recovered"]
 """The result of a probe of a subscription in FAILURE."""
 
 StatusClass = Literal["1xx", "2xx", "3xx", "4xx", "5xx", "none"]
-"""The class of an answer's HTTP status, where 5xx is everything from 500 on; none: the receiver did not answer."""
+"""The class of an answer's HTTP status. 5xx is everything from 500 on; none: the receiver did not answer."""
 
 TokenResult = Literal["ok", "refused", "unavailable"]
 """The result of a request to a token endpoint."""
 
 LOG_INTERVAL_SECONDS: Final = 10.0
-"""The shortest time between two lines of one kind and subscription; a line says how many were suppressed before."""
+"""The shortest time between two lines of one kind and subscription. A line has the number of suppressed ones."""
 
 WARNING_SECONDS: Final = 3600.0
 """How long a worker warns about a break in a log."""
 BREAKS: Final[Mapping[BreakKind, str]] = {
-    "recreated": "the source topic was deleted and created again; delivering the new one from its beginning",
+    "recreated": "the source topic was deleted and created again; delivering the new topic from its beginning",
     "truncated": "a position was beyond the end of the log; continuing from the end",
     "retention": "events were deleted before they were delivered; continuing from the beginning of the log",
 }
@@ -77,31 +77,31 @@ class Telemetry:
     Args:
         ids: returns the webhook-id of an event.
         monotonic: the clock for rates and for the limit on log lines.
-        now: Unix seconds, for the age of events.
+        now: the clock for the age of events, Unix seconds.
 
     Attributes:
         in_flight: attempts under way.
         attempts: finished attempts by outcome.
-        attempt_seconds: their durations.
-        successes: the last one of each subscription, Unix seconds; the announcer takes them out.
-        end_to_end_seconds: from the timestamps of events to their deliveries.
-        throttles: attempts that had to wait for their turn, by reason.
+        attempt_seconds: the durations of attempts.
+        successes: the last delivery of each subscription, Unix seconds; the announcer removes them.
+        end_to_end_seconds: the times from the timestamps of events to their deliveries.
+        throttles: attempts that had to wait for a rate or a slot, by reason.
         deliveries: settled events by settlement.
         delivered_rate: deliveries per second over the last minute.
-        drops: events given up, by rule.
+        drops: dropped events by rule.
         dead_letters: confirmed dead letters by reason.
         dead_letter_failures: failed writes of dead letters, which are retried.
-        attempt_log_drops: what the attempt log lacks because it was not written.
+        attempt_log_drops: entries missing in the attempt log because it could not be written.
         token_fetches: answers of token endpoints.
         headers_left_out: headers of records and subscriptions that were not sent.
         subscription_failures: subscriptions that went into FAILURE, by kind of cause.
         probes: probes of subscriptions in FAILURE, by result.
         rows: cursor rows written.
         withheld_attempts: attempts that waited because the lease had expired.
-        commits: offset commits, one per partition and tick.
+        commits: offset commits; each partition in a commit counts.
         rebalances, partitions_lost: changes of the assignment; partitions whose rows Kafka has fenced.
-        notifications_dropped, spans_dropped: those that did not reach an outlet, a collector (tracing.py).
-        log_breaks: positions that are no longer in the log, by cause.
+        notifications_dropped, spans_dropped: notifications that no outlet sent; spans that no collector accepted.
+        log_breaks: stored positions that are no longer in the log, by cause.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Telemetry:
         self._broken_logs: dict[tuple[str, int, BreakKind], float] = {}
         self._monotonic = monotonic
         self._now = now
-        self._observe_age = self.end_to_end_seconds.observe  # looked up once: it is called for each delivery
+        self._observe_age = self.end_to_end_seconds.observe  # looked up once, because it is called for each delivery
         self._lines = LineLimit(LOG_INTERVAL_SECONDS, monotonic=monotonic)
 
     def attempt_started(self) -> None:
@@ -148,13 +148,13 @@ class Telemetry:
         self.in_flight += 1
 
     def attempt_abandoned(self) -> None:
-        """The attempt was cancelled; its outcome is unknown."""
+        """An attempt was cancelled. Its outcome is unknown."""
         self.in_flight -= 1
 
     def attempted(
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> None:
-        """The attempt number *attempt* (from 1) ended as *outcome* after *seconds*."""
+        """The attempt with number *attempt* (from 1) ended as *outcome* after *seconds*."""
         self.in_flight -= 1
         self.attempt_seconds.observe(seconds)
         if type(outcome) is Delivered:
@@ -163,7 +163,7 @@ class Telemetry:
             self.successes[subscription.id] = now
             if timestamp > 0:
                 age = now - timestamp * 0.001
-                self._observe_age(age if age > 0 else 0.0)  # a producer's clock may be ahead
+                self._observe_age(age if age > 0 else 0.0)  # the clock of a producer may be ahead
             if logger.isEnabledFor(logging.DEBUG):
                 facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
                 logger.debug(Facts("delivery.attempted", facts))
@@ -177,10 +177,10 @@ class Telemetry:
             logger.info(Facts("delivery.attempted", {**facts, "suppressed": suppressed or None}))
 
     def decided(self, event: Event, decision: Decision) -> None:
-        """Do nothing: the consequence of the decision is counted."""
+        """Does nothing: the effects of the decision are counted."""
 
     def answers(self) -> dict[StatusClass, int]:
-        """Finished attempts that sent the event, by the class of the answer's status."""
+        """The number of finished attempts that sent the event, by class of the answer's status."""
         attempts = self.attempts
         return {
             **self._refusals,
@@ -190,11 +190,11 @@ class Telemetry:
         }
 
     def throttled(self, reason: Throttle) -> None:
-        """An attempt has to wait for its turn or for a slot."""
+        """An attempt has to wait for its rate or for a slot."""
         self.throttles[reason] += 1
 
     def settled(self, how: Settlement, count: int = 1) -> None:
-        """*count* events are done for good."""
+        """*count* events are settled."""
         self.deliveries[how] += count
         if how == "delivered":
             self.delivered_rate.add(count)
@@ -210,10 +210,10 @@ class Telemetry:
         offset: int | None = None,
         since: int | None = None,
     ) -> None:
-        """*count* events were given up by *rule*; *offset* is the offset of the last one.
+        """*count* events were dropped by *rule*. *offset* is the last event's offset.
 
-        Offsets deleted by retention are reported for the group and for each row that pointed there, but each one is
-        counted once. The log lines have the numbers of each report.
+        An offset that retention deleted may be reported several times: for the group, and for each row at that
+        position. It is counted once. The log lines have the number of each report.
         """
         if rule == "retention" and topic is not None and partition is not None and offset is not None:
             self.drops[rule] += self._deleted[topic, partition].add(offset + 1 - count, offset + 1)
@@ -231,11 +231,11 @@ class Telemetry:
         self._warn("event.dropped", (rule, subscription), facts, count)
 
     def log_broken(self, topic: str, partition: int, found: Break, *, subscription: str | None = None) -> None:
-        """A position of the group or of a subscription's row is no longer in the log of a partition of *topic*."""
+        """A position of the group or of a subscription's row is no longer in the log of a partition."""
         self.log_breaks[found.kind] += 1
         self._broken_logs[topic, partition, found.kind] = self._monotonic()
         if found.kind == "recreated" and subscription is None:
-            self._deleted.pop((topic, partition), None)  # these were offsets of the former topic
+            self._deleted.pop((topic, partition), None)  # they were offsets of the former topic
         facts = {
             "kind": found.kind,
             "subscription": subscription,
@@ -252,7 +252,7 @@ class Telemetry:
             )
 
     def warnings(self) -> list[str]:
-        """Warnings about recent breaks in the log, one sentence each; the worker delivers nevertheless."""
+        """Warnings about recent breaks in the log, one sentence each. The worker still delivers."""
         since = self._monotonic() - WARNING_SECONDS
         self._broken_logs = {found: at for found, at in self._broken_logs.items() if at > since}
         return [
@@ -265,7 +265,7 @@ class Telemetry:
         self._warn("deliveries.withheld", "lease", {"reason": "the group has confirmed no heartbeat for too long"})
 
     def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
-        """The broker has confirmed the dead letter of *event*, which belonged to the subscription with this id."""
+        """The broker has confirmed the dead letter of *event*, which was for the subscription with this id."""
         self.dead_letters[reason] += 1
         facts = {
             "subscription": subscription,
@@ -277,33 +277,33 @@ class Telemetry:
         self._log(logging.INFO, "event.dead-lettered", (reason, subscription), facts)
 
     def dead_letter_failed(self, error: str) -> None:
-        """The write of a dead letter failed; it is retried, and its lane waits for it."""
+        """The write of a dead letter failed. It is retried, and the lane waits for it."""
         self.dead_letter_failures += 1
         self._warn("dead-letter.failed", "dead-letter", {"error": error})
 
     def notification_dropped(self, outlet: str, count: int, error: str) -> None:
-        """An outlet did not take *count* notifications; 0: it will be tried again."""
+        """An outlet dropped *count* notifications; 0: an attempt failed and will be repeated."""
         self.notifications_dropped += count
         self._warn(
             "notification.dropped" if count else "notification.waits", outlet, {"outlet": outlet, "error": error}
         )
 
     def attempt_log_dropped(self, count: int, error: str) -> None:
-        """*count* entries are missing in the attempt log; deliveries continue."""
+        """*count* entries are missing in the attempt log. Deliveries continue."""
         self.attempt_log_drops += count
         self._warn("attempt-log.dropped", "attempt-log", {"count": count, "error": error})
 
     def token_fetched(self, result: TokenResult) -> None:
-        """A token endpoint was asked for an access token."""
+        """A request for an access token has ended."""
         self.token_fetches[result] += 1
 
     def header_left_out(self, subscription: str, name: str) -> None:
-        """The header *name*, of a record or of the subscription with this id, was left out of a request."""
+        """A request was sent without the header *name* of its record or of the subscription with this id."""
         self.headers_left_out += 1
         self._warn("header.left-out", subscription, {"subscription": subscription, "header": name})
 
     def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
-        """A subscription went into FAILURE in a partition of *topic*; without probes an operator has to act."""
+        """A subscription went into FAILURE in a partition. Without probes, an operator has to act."""
         self.subscription_failures[cause.kind] += 1
         logger.warning(Facts("subscription.failed", failure_facts(subscription, topic, partition, cause)))
 
@@ -329,13 +329,13 @@ class Telemetry:
         self.rows += count
 
     def committed(self, topic: str, partition: int, offset: int) -> None:
-        """The group's offset of a partition of *topic* was committed."""
+        """The group's offset of a partition was committed."""
         self.commits += 1
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug(Facts("offset.committed", {"topic": topic, "partition": partition, "offset": offset}))
 
     def not_opened(self, topic: str, partition: int, error: str) -> None:
-        """A partition of this worker could not be opened, for this reason; the worker tries again."""
+        """A partition of this worker could not be opened because of *error*. The worker tries again."""
         facts = {"topic": topic, "partition": partition, "error": error}
         self._warn("partition.not-opened", (topic, partition), facts)
 
@@ -346,7 +346,7 @@ class Telemetry:
     def _attempt_facts(
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> dict[str, object]:
-        """The facts of the attempt, without body, headers and query."""
+        """Facts about an attempt, without body, headers and query."""
         status, error = None, None
         if isinstance(outcome, Delivered | Rejected | ServerError):
             status = outcome.status
@@ -376,7 +376,7 @@ class Telemetry:
 
 
 def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one line per outcome
-    """The name of the outcome in metrics and log lines."""
+    """The name of an outcome in metrics and log lines."""
     match outcome:
         case Delivered():
             return "delivered"
@@ -395,5 +395,5 @@ def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one lin
 
 
 def _zeros(labels: tuple[_Label, ...]) -> dict[_Label, int]:
-    """Every label at 0, so that alerts can use a series from the start."""
+    """All labels with the count 0, so that alerts can use each series from the start."""
     return dict.fromkeys(labels, 0)

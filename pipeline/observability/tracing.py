@@ -1,8 +1,8 @@
-"""OpenTelemetry spans of delivery attempts, with the optional packages of the extra `otel`.
+"""Makes OpenTelemetry spans of delivery attempts, with the optional packages of the extra `otel`.
 
-Each attempt is a span of kind CLIENT. It continues the trace of the record's `traceparent` and `tracestate`, and the
-receiver gets the `traceparent` of this span instead of the record's. The exporter is OTLP over HTTP; its thread takes
-spans from a bounded queue. Spans that do not fit are dropped and counted: a delivery never waits for a collector.
+Each attempt is a span of kind CLIENT. It continues the trace of the record's `traceparent` and `tracestate`. The
+receiver gets the `traceparent` of this span instead of the record's. A thread exports spans from a bounded queue with
+OTLP over HTTP. Spans that do not fit are dropped and counted, so a delivery never waits for a collector.
 """
 
 import asyncio
@@ -33,11 +33,11 @@ MakeExporter = Callable[[], Any]
 
 
 class Spans:
-    """Makes and exports spans. SDK objects are `Any`, because the packages may be missing.
+    """Makes and exports spans. SDK objects have the type `Any`, because the packages may be missing.
 
     Args:
-        environment: the variables OTEL_*; the SDK reads most of them itself.
-        app: the application's name, which is the service's name if the environment gives none.
+        environment: the variables OTEL_*. The SDK reads most of them itself.
+        app: the name of the application, which is the default of the service name.
         ids: finds the webhook-id of an event.
         make_exporter: makes an exporter.
     """
@@ -61,7 +61,7 @@ class Spans:
 
     @property
     def dropped(self) -> int:
-        """Spans that did not fit into the queue, or that the collector did not accept."""
+        """The number of spans that did not fit into the queue or that the collector did not accept."""
         return self._without_room + (0 if self._exporter is None else self._exporter.failed)
 
     async def start(self) -> None:
@@ -81,7 +81,7 @@ class Spans:
         exporter: Any = self._exporter
         self._provider = TracerProvider(
             resource=Resource.create({} if named else {"service.name": self._app}),
-            shutdown_on_exit=False,  # it could block on an unresponsive collector
+            shutdown_on_exit=False,  # it could wait for an unresponsive collector
         )
         self._provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=self._most))
         self._propagator = TraceContextTextMapPropagator()
@@ -90,7 +90,7 @@ class Spans:
         self._tracer = self._provider.get_tracer("webhook-pipeline")
 
     async def close(self) -> None:
-        """Export what waits, for at most `CLOSE_SECONDS`."""
+        """Export the queued spans, for at most `CLOSE_SECONDS`."""
         provider, self._tracer = self._provider, None
         if provider is None:
             return
@@ -101,16 +101,16 @@ class Spans:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(is_done.set)
 
-        # A daemon thread, because the end of the loop would wait for a thread of its executor.
+        # A daemon thread, because an event loop waits at its end for the threads of its executor.
         threading.Thread(target=shut_down, name="spans-shutdown", daemon=True).start()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await is_done.wait()
         except TimeoutError:
-            logger.warning("traces: the collector did not take the last spans within %.0f s", CLOSE_SECONDS)
+            logger.warning("traces: the collector did not accept the last spans within %.0f s", CLOSE_SECONDS)
 
     def begin(self, subscription: Subscription, event: Event, attempt: int) -> tuple[Any, Event]:
-        """The span of an attempt, and the event with the headers that continue it; None if there is none."""
+        """Begin the span of an attempt. Returns the span, if any, and the event with the headers that continue it."""
         if self._tracer is None:
             return None, event
         carrier: dict[str, list[str]] = {}
@@ -151,7 +151,7 @@ class Spans:
         return found
 
     def end(self, span: Any, outcome: Outcome | None) -> None:
-        """End the span of an attempt; without an *outcome* it was cut short."""
+        """End the span of an attempt. Without *outcome*, the attempt was cancelled."""
         if not span.is_recording():
             return
         taken = 0 if self._exporter is None else self._exporter.taken
@@ -163,17 +163,17 @@ class Spans:
             span.set_attribute("http.response.status_code", status)
         if not isinstance(outcome, Delivered):
             span.set_attribute("error.type", _error_type(outcome))
-            span.set_status(self._error("the attempt was cut short" if outcome is None else describe(outcome)))
+            span.set_status(self._error("the attempt was cancelled" if outcome is None else describe(outcome)))
         self._ended += 1
         span.end()
 
 
 class TracedSend:
-    """Makes a span of each attempt. A failure to do so is logged, and the attempt is made without a span.
+    """Makes a span of each attempt. If that fails, the error is logged and the attempt is made without a span.
 
     Args:
         send: makes the attempt.
-        spans: started by the caller.
+        spans: the maker of spans, which the caller has started.
     """
 
     def __init__(self, send: Send, spans: Spans) -> None:
@@ -199,7 +199,7 @@ class TracedSend:
             return self._spans.begin(subscription, event, attempt)
         except Exception:
             if not self._has_failed:
-                logger.exception("traces: a span was not begun; failures of this kind are logged once")
+                logger.exception("traces: a span could not be begun; this failure is logged only once")
             self._has_failed = True
             return None, event
 
@@ -208,12 +208,12 @@ class TracedSend:
             self._spans.end(span, outcome)
         except Exception:
             if not self._has_failed:
-                logger.exception("traces: a span was not ended; failures of this kind are logged once")
+                logger.exception("traces: a span could not be ended; this failure is logged only once")
             self._has_failed = True
 
 
 class _CountedExporter:
-    """Counts the spans that an exporter gets, and those that it fails to send. Used only in the exporter's thread."""
+    """Counts the spans that an exporter gets, and those that it fails to send. Used in the exporter's thread only."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -238,9 +238,9 @@ class _CountedExporter:
 
 
 def spans_of(environment: Mapping[str, str], app: str, ids: WebhookIds) -> Spans | None:
-    """The maker of spans; None if the environment asks for none, or for something unsupported, which is logged.
+    """The maker of spans; None if tracing is not configured, or if the configuration is not supported, which is logged.
 
-    It asks for spans with `OTEL_TRACES_EXPORTER=otlp` or an endpoint.
+    `OTEL_TRACES_EXPORTER=otlp` or an endpoint configures tracing.
     """
     exporter = environment.get("OTEL_TRACES_EXPORTER", "")
     endpoint = environment.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or environment.get("OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -1,7 +1,7 @@
-"""Detects a source topic whose keys are not ids of subscriptions, so that all of its events become dead letters.
+"""Detects a source topic whose keys are not subscription ids, so that all of its events become dead letters.
 
-The usual cause is a business topic with, for example, order or customer keys. Nothing fails, but nothing is delivered.
-With `routing: match`, keys may be anything, and an event that matches no subscription is normal.
+The usual cause is a business topic whose keys are, for example, orders or customers. Nothing fails, but nothing is
+delivered. With `routing: match`, keys may be anything, and events that match no subscription are normal.
 """
 
 import logging
@@ -14,17 +14,17 @@ logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 10.0
 ENOUGH: Final = 10
-"""This many events in a row without a subscription cause a warning: too many for a single mistake."""
+"""The number of successive events without a subscription that causes a warning. A few may be mistakes of a producer."""
 REASONS: Final = ("unknown-subscription", "undecodable")
 
 
 class UnmatchedEvents:
-    """Counts the events without a subscription since the last event with one.
+    """Counts the events without a subscription since the last event that had one.
 
     Args:
         topic: the source topic.
         telemetry: the counters of the worker.
-        routing: of the definition; with `match` there is never a warning.
+        routing: the routing of the definition; with `match` there is never a warning.
     """
 
     def __init__(self, topic: str, telemetry: Telemetry, routing: Routing) -> None:
@@ -37,7 +37,7 @@ class UnmatchedEvents:
 
     @property
     def warning(self) -> str | None:
-        """A warning for the operator, a sentence; None while events find their subscriptions."""
+        """A warning for the operator; None while events find their subscriptions."""
         if self._in_a_row < ENOUGH:
             return None
         return (
@@ -46,7 +46,7 @@ class UnmatchedEvents:
         )
 
     def look(self) -> None:
-        """Compare the counters with the previous ones; log the warning if more events had no subscription."""
+        """Compare the counters with their previous values. Log the warning if more events had no subscription."""
         if self._routing is Routing.MATCH:
             return
         telemetry = self._telemetry
@@ -54,7 +54,8 @@ class UnmatchedEvents:
         seen = sum(telemetry.dead_letters[reason] for reason in REASONS)
         seen += telemetry.drops["unknown-subscription"] + telemetry.drops["undecodable"]
         more = seen - self._seen
-        # If both kinds occurred since the last look, their order is unknown, so the count starts over.
+        # If events with and without a subscription came since the last look, their order is unknown: the count
+        # restarts.
         self._in_a_row = self._in_a_row + more if matched == self._matched else 0
         self._seen, self._matched = seen, matched
         if more and self.warning is not None:

@@ -1,8 +1,8 @@
-"""Reads the formats of Gravitee and its tools into the one that config/definition.py and subscriptions/ read.
+"""Converts the formats of Gravitee and its tools into the format that config/definition.py and subscriptions/ read.
 
 shapes       finds APIs and subscriptions in Console exports, answers of the management API, resources and states
-terraform    the resources in Terraform's JSON
-losses       parts of an API whose loss would change what receivers get
-pruned       a document without the parts that have no effect here
-masked       a definition with its secrets masked
+terraform    finds resources in Terraform's JSON
+losses       finds parts of an API whose loss would change what receivers get
+pruned       removes the parts of a document that have no effect here
+masked       masks the secrets of a definition
 """

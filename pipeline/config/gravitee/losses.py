@@ -1,7 +1,7 @@
 """Finds the parts of a Gravitee API whose loss receivers would notice.
 
-These parts decide which events receivers get, or what the events contain. Such a loss is an error until it is accepted
-by name. Other parts without effect are only listed.
+These parts decide which events receivers get, or what the events contain. A loss is an error unless the user accepts it
+by name. All other parts without effect are only listed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ EXPRESSIONS: Final = "expressions"
 NAMES: Final = (FLOWS, SELECTION_RULES, CONFLUENT_HEADER, EXPRESSIONS)
 
 _PHASES: Final = ("request", "response", "subscribe")
-"""The phases of a flow that affect webhooks; the others are for producers."""
+"""The phases of a flow that affect webhooks. All other phases are for producers."""
 _OTHERWISE: Final[Mapping[str, str]] = {
     "message-filtering": "give each subscription a filter",
     "transform-headers": "give each subscription its headers",
@@ -26,7 +26,7 @@ _OTHERWISE: Final[Mapping[str, str]] = {
     "spike-arrest": "give each subscription a rate",
     "assign-attributes": "write the values into the definition; name the groups with --from-group SUBSCRIPTION=GROUP",
 }
-"""By policy, what to use instead."""
+"""What to use instead of each policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Loss:
     """A part without which deliveries would differ.
 
     Attributes:
-        name: the name by which it is accepted; one of NAMES.
-        path: of the part.
-        what: what it does in Gravitee, and what to do instead.
+        name: the name with which a user accepts the loss; one of NAMES.
+        path: the path of the part.
+        what: what the part does in Gravitee, and what to do instead.
     """
 
     name: str
@@ -44,19 +44,19 @@ class Loss:
     what: str
 
     def __str__(self) -> str:
-        """The error."""
+        """The error message."""
         return f"{self.path}: {self.what}; webhooks import-gravitee --accept-ignored {self.name} accepts the loss"
 
 
 def losses(api: Mapping[str, Any]) -> list[Loss]:
-    """The losses of an API with its plans."""
+    """Find the losses of an API and its plans."""
     return [*_flows(api.get("flows"), "flows"), *_plans(api.get("plans")), *_confluent_headers(api)]
 
 
 def _plans(plans: object) -> Iterator[Loss]:
     for path, plan in _items(plans, "plans"):
         if _upper(plan, "mode") == "STANDARD" or _upper(plan, "status") == "CLOSED":
-            continue  # such a plan has no webhook subscriptions
+            continue  # a plan of this kind has no webhook subscriptions
         rule = plan.get("selectionRule")
         if isinstance(rule, str) and rule.strip():
             what = f"{shown(rule)} selects the plan by an expression; give each subscription a filter"

@@ -1,4 +1,4 @@
-"""An API definition as it may be shown: with its secrets masked."""
+"""Masks the secrets of an API definition, so that it may be shown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -23,11 +23,11 @@ def _secret_names(model: type[StrictModel]) -> set[str]:
 
 _MODELS: Final[Sequence[type[StrictModel]]] = (ProxyOptions, KeyStore, Sasl, TrustStore)
 _SECRETS: Final = frozenset(name for model in _MODELS for name in _secret_names(model))
-"""No other field of a definition has one of these names."""
+"""The names of all fields with secrets. No other field of a definition has one of these names."""
 
 
 def masked(document: Mapping[str, Any]) -> dict[str, Any]:
-    """A pruned definition (pruned.py), with `MASKED_FIELD` in place of every secret."""
+    """Replace every secret in a pruned definition (pruned.py) by `MASKED_FIELD`."""
     return {name: MASKED_FIELD if name in _SECRETS else _masked(value) for name, value in document.items()}
 
 

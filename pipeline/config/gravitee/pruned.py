@@ -1,4 +1,4 @@
-"""A document without some of its parts."""
+"""Removes parts from a document."""
 
 import copy
 import re
@@ -11,12 +11,11 @@ _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 def pruned(document: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     """A copy of *document* without the parts at these paths, such as `listeners[0].entrypoints[1].name`.
 
-    A path that leads nowhere is ignored: an inherited part has the path at which it takes effect, not where it is
-    written.
+    A path that does not exist in the document is ignored: an inherited part has the path of the place that inherits it.
     """
     result = copy.deepcopy(dict(document))
     steps = [[int(number) if number else name for name, number in _STEP.findall(path)] for path in paths]
-    # Last index first, so that the remaining indexes in a list stay valid.
+    # The last index first, so that the other indexes of a list stay valid.
     for *parents, last in sorted(steps, key=_order, reverse=True):
         holder = _at(result, parents)
         if isinstance(holder, list) and isinstance(last, int) and last < len(holder):

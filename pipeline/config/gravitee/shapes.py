@@ -1,10 +1,10 @@
 """Finds the APIs and subscriptions in what Gravitee and its tools write.
 
-{"name": …, "listeners": […], "endpointGroups": […]}            an API of the management API, and this pipeline's own
+{"name": …, "listeners": […], "endpointGroups": […]}            an API of the management API, or a definition
 {"api": {…}, "plans": […], "members": […], …}                   a Console export
 {"kind": "ApiV4Definition", "spec": {…}}                        a resource of the Kubernetes operator; lists of them
 {"data": [{"id": …, "consumerConfiguration": {…}}, …]}          subscriptions of the management API
-{"id": …, "configuration": {…}}                                 a subscription of older versions, and this pipeline's
+{"id": …, "configuration": {…}}                                 a subscription of older versions or this pipeline
 Terraform's JSON                                                config/gravitee/terraform.py
 """
 
@@ -20,7 +20,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import kind, shown
 
 _TEMPLATE: Final = "[["
-"""Begins a template that the Kubernetes operator fills in, such as [[ secret `kafka/password` ]]."""
+"""The beginning of a template that the Kubernetes operator fills in, such as [[ secret `kafka/password` ]]."""
 _PACKED: Final = {"configuration", "sharedConfiguration", "sharedConfigurationOverride"}
 _ENTRYPOINT_OF_SUBSCRIPTIONS: Final = {"consumerConfiguration", "configuration"}
 _OF_SUBSCRIPTIONS: Final = {"application", "plan"}
@@ -31,8 +31,8 @@ class Part:
     """An API or a subscription.
 
     Attributes:
-        origin: its file, and where in it.
-        document: in the names of the management API.
+        origin: the file, and the position in it.
+        document: the content, with the field names of the management API.
         ignored: paths of neighbouring parts that have no effect here.
     """
 
@@ -43,12 +43,12 @@ class Part:
 
 @dataclass(slots=True)
 class Contents:
-    """What was found.
+    """The APIs and subscriptions that were found.
 
     Attributes:
-        unused: a sentence for each part that is known and has no effect here.
-        expected: the total number of subscriptions, according to a page of them.
-        unknown: a sentence for each document in no known shape.
+        unused: a sentence for each known part that has no effect here.
+        expected: the total number of subscriptions that a page of the management API names.
+        unknown: a sentence for each document of unknown shape.
     """
 
     apis: list[Part] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Contents:
 
 
 def contents(documents: Iterable[tuple[str, object]]) -> Contents:
-    """The APIs and subscriptions in documents, each given with its origin.
+    """Find the APIs and subscriptions in *documents*, which are pairs of origin and document.
 
     Raises:
         ConfigurationError: a value is a reference that only Gravitee's operator or Terraform can resolve; or a document
@@ -78,7 +78,7 @@ def documents_of(path: Path) -> list[object]:
     """The documents of a YAML or JSON file.
 
     Raises:
-        ConfigurationError: see `read_documents`; or it is written in Terraform's own language.
+        ConfigurationError: see `read_documents`; or the file is written in Terraform's own language.
     """
     if path.suffix == ".tf":
         raise ConfigurationError(f"{path}: is Terraform's own language; read the output of terraform show -json")
@@ -86,7 +86,7 @@ def documents_of(path: Path) -> list[object]:
 
 
 def api_of(documents: Sequence[object], path: object) -> Part:
-    """The one API in a file. A single document of unknown shape is returned too: reading it explains what is wrong.
+    """The only API in a file. A single document of unknown shape is returned, too: reading it explains what is wrong.
 
     Raises:
         ConfigurationError: there is no API, or more than one; or see `contents`.
@@ -112,7 +112,7 @@ def api_of(documents: Sequence[object], path: object) -> Part:
 
 
 def numbered(name: str, documents: Sequence[object]) -> Iterator[tuple[str, object]]:
-    """Each document of a file with its origin; the number is left out if there is only one."""
+    """Each document of a file with its origin, which has a number if there are several documents."""
     for number, document in enumerate(documents, 1):
         yield (name if len(documents) == 1 else f"{name}: document {number}"), document
 
@@ -135,7 +135,7 @@ def _is_subscription(document: Mapping[str, Any]) -> bool:
 
 
 def _sort_wrapped(origin: str, document: Mapping[str, Any], found: Contents) -> bool:
-    """Add the contents of an export, a resource, a page or a state; returns whether *document* is one of these."""
+    """Add the parts of an export, a resource, a page or a state. Returns whether *document* is one of these."""
     match document:
         case {"api": {"listeners": _} as api}:
             beside = [name for name in document if name not in {"api", "plans"}]
@@ -199,7 +199,7 @@ def _api(origin: str, document: Mapping[str, Any], ignored: Iterable[str] = ()) 
 
 
 def _unpack(value: object, name: str = "") -> object:
-    """*value*, with configurations that were exported as JSON text turned into objects."""
+    """Parse the configurations in *value* that were exported as JSON text."""
     match value:
         case Mapping():
             return {key: _unpack(each, key) for key, each in value.items()}

@@ -1,10 +1,10 @@
-"""The resources of Gravitee's Terraform provider, in the names of the management API.
+"""Finds resources of Gravitee's Terraform provider, and translates names into those of the management API.
 
     {"values": {"root_module": {"resources": [{"type": "apim_apiv4", "name": …, "values": {…}}]}}}   of `show -json`
     {"resources": [{"type": "apim_apiv4", "name": …, "instances": [{"attributes": {…}}]}]}           of `state pull`
     {"resource": {"apim_apiv4": {"orders": {…}}}}                                                    of *.tf.json
 
-Attributes are in snake case; a listener or a selector is an object whose only key names its type.
+Attributes are in snake case. A listener or a selector is an object whose only key is its type.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,11 +14,11 @@ from typing import Any, Final
 from pydantic.alias_generators import to_camel
 
 UNRESOLVED: Final = "${"
-"""Begins a reference that only Terraform can resolve; states contain none."""
+"""The beginning of a reference that only Terraform can resolve. States contain no references."""
 
 _ONE_OF: Final = {"listeners", "selectors"}
 _AS_THEY_ARE: Final = {"metadata"}
-"""Attributes with other names in the provider."""
+"""Attributes that have other names in the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +26,8 @@ class Resource:
     """One resource of a state or a configuration.
 
     Attributes:
-        address: as Terraform writes it, `apim_apiv4.orders`.
-        attributes: in camel case, without those that are null.
+        address: the address in Terraform's notation, such as `apim_apiv4.orders`.
+        attributes: the attributes that are not null, with names in camel case.
     """
 
     address: str
@@ -36,7 +36,7 @@ class Resource:
 
 
 def resources(document: Mapping[str, Any]) -> list[Resource] | None:
-    """The resources that Terraform describes in a *document*; None if it is not Terraform's."""
+    """The resources in a *document* of Terraform; None if Terraform did not write it."""
     match document:
         case {"format_version": _, "values": {"root_module": Mapping() as root}}:
             return list(_of_module(root))

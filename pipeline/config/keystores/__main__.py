@@ -1,4 +1,4 @@
-"""The process that opens stores (process.py): reads a line, writes a line, until the input ends."""
+"""The process that opens stores (process.py). It answers each line of its input with a line."""
 
 import math
 import resource
@@ -10,7 +10,7 @@ from pipeline.config.keystores.process import CPU_SECONDS, decode_request, encod
 from pipeline.core.errors import ConfigurationError
 
 MEMORY_BYTES: Final = 512 * 1024 * 1024
-"""Without a limit, scrypt (RFC 7914) takes as much memory as a store asks for."""
+"""The memory limit. Without it, scrypt (RFC 7914) uses as much memory as the store demands."""
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def _limit_work() -> None:
-    """Limit the CPU time from now on; the kernel kills the process with SIGXCPU when it is used up."""
+    """Limit the CPU time from now on. When it is used up, the kernel kills the process with SIGXCPU."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     soft = math.ceil(used.ru_utime + used.ru_stime) + CPU_SECONDS
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))

@@ -1,7 +1,7 @@
 """Reads certificates, and keys with their certificates, from PEM, PKCS#12 (RFC 7292) and JKS as plain PEM.
 
-Validating an RSA key, whose numbers must be primes, takes a tenth of a second. So subscriptions/key_check.py does it
-once, when the key is applied, and workers that read it don't.
+Validating an RSA key tests whether its numbers are primes, which takes a tenth of a second. So
+subscriptions/key_check.py validates a key once, when it is applied. Workers that read the key do not.
 """
 
 import base64
@@ -23,10 +23,10 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 
 UNREADABLE: Final = (ValueError, x509.InvalidVersion, UnsupportedAlgorithm)
-"""The errors for unreadable certificates and stores."""
+"""The errors that unreadable certificates and stores raise."""
 
 LONGEST_CHAIN: Final = 10
-"""The most certificates sent with a key; four are already unusual."""
+"""The largest number of certificates sent with a key. Even four are unusual."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def certificates_from_pem(text: str, path: str) -> list[x509.Certificate]:
 
 
 def open_pkcs12(data: bytes, password: str | None, path: str) -> pkcs12.PKCS12KeyAndCertificates:
-    """A store as the library reads it: its first key, and all certificates.
+    """Open a store with the library, which returns its first key and all certificates.
 
     Raises:
         ConfigurationError: it can't be read, takes too much work to open, or the password is wrong; *path* is the path
@@ -126,14 +126,14 @@ def open_pkcs12(data: bytes, password: str | None, path: str) -> pkcs12.PKCS12Ke
 
 
 def to_pem(certificates: Iterable[x509.Certificate]) -> str:
-    """The certificates in one text."""
+    """The certificates as one PEM text."""
     return "".join(certificate.public_bytes(serialization.Encoding.PEM).decode() for certificate in certificates)
 
 
 def client_from_pem(
     certificate: str, key: str, key_password: str | None, certificate_path: str, key_path: str
 ) -> ClientCertificate:
-    """A PEM certificate chain, and its possibly encrypted PEM key.
+    """Read a PEM certificate chain and its PEM key, which may be encrypted.
 
     Raises:
         ConfigurationError: one of them can't be read, or they don't belong together.
@@ -143,13 +143,13 @@ def client_from_pem(
 
 
 def key_from_pem(key: str, password: str | None, path: str, unlocked_by: str) -> str:
-    """A PEM key, unencrypted.
+    """Decrypt a PEM key.
 
     Args:
-        key: may be encrypted.
-        password: of the key.
-        path: of the field, for errors.
-        unlocked_by: the field of the password, for errors.
+        key: the key, which may be encrypted.
+        password: the password of the key.
+        path: the path of the field, for errors.
+        unlocked_by: the field that has the password, for errors.
 
     Raises:
         ConfigurationError: it can't be read, takes too much work to open, or the password is wrong.
@@ -177,9 +177,9 @@ def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str 
 
     Args:
         data: the store.
-        password: of the store and of the key in it.
-        path: of the field, for errors.
-        alias: of the key, case-insensitive; None: the first key.
+        password: the password of the store and of the key in it.
+        path: the path of the field, for errors.
+        alias: the alias of the key, case-insensitive; None: the first key.
 
     Raises:
         ConfigurationError: it can't be read, the password is wrong, a part is missing, or there is no such key.
@@ -202,10 +202,10 @@ def client_from_jks(
 
     Args:
         data: the store.
-        password: of the store.
-        path: of the field, for errors.
-        key_password: of the key; None: the store's password.
-        alias: of the key, case-insensitive; None: the first key.
+        password: the password of the store.
+        path: the path of the field, for errors.
+        key_password: the password of the key; None: the store's password.
+        alias: the alias of the key, case-insensitive; None: the first key.
 
     Raises:
         ConfigurationError: it can't be read, a password is wrong, or there is no such key.
@@ -236,7 +236,7 @@ def _named_key(data: bytes, password: str | None, path: str, alias: str) -> obje
 
 def _own(key: object, certificates: Iterable[x509.Certificate], path: str, alias: str) -> x509.Certificate:
     for certificate in certificates:
-        with suppress(*UNREADABLE):  # may be another key's, of any kind
+        with suppress(*UNREADABLE):  # it may belong to another key of any kind
             if _belongs(key, certificate):
                 return certificate
     raise ConfigurationError(f"{path}: contains the key {shown(alias)} without its certificate")
@@ -248,9 +248,9 @@ def _unknown_alias(path: str, alias: str, known: Iterable[str]) -> Configuration
 
 
 def _chain(leaf: x509.Certificate, certificates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
-    """*leaf*, then the issuer of each (RFC 8446 section 4.4.2), as far as *certificates* contains them.
+    """*leaf*, its issuer, that one's issuer and so on (RFC 8446 section 4.4.2), as far as *certificates* contains them.
 
-    The length is limited, because in a store of a thousand certificates with the same name, every signature would be
+    The length is limited. Otherwise, in a store of a thousand certificates with the same name, every signature would be
     checked against every certificate.
     """
     chain, rest = [leaf], [certificate for certificate in certificates if certificate != leaf]

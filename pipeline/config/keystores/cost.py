@@ -1,12 +1,12 @@
-"""Computes how much work opening a key store or an encrypted key takes, before it is opened. Pure.
+"""Computes how much work a key store or an encrypted key takes to open, without opening it. Pure.
 
-PKCS#12 (RFC 7292), PKCS#8 (RFC 5958) and OpenSSH keys contain the number of hash rounds for their password: a file of a
-thousand bytes can ask for two billion. The library that derives the keys holds the interpreter lock, so neither the
-event loop nor heartbeats run meanwhile.
+PKCS#12 (RFC 7292), PKCS#8 (RFC 5958) and OpenSSH keys contain the number of hash rounds for their password. A file of a
+thousand bytes can demand two billion rounds. The library that derives the keys holds the interpreter lock, so neither
+the event loop nor heartbeats run during that time.
 
-In ASN.1 each such number follows its salt: in PBKDF2 and PBES1 (RFC 8018 appendix A), and in the PBE and the MAC of
-PKCS#12. scrypt (RFC 7914 section 7) has three numbers there. The search covers everything that OpenSSL would read, in
-BER and DER, and stops at unreadable data where OpenSSL stops too.
+In ASN.1, the number of rounds follows the salt: in PBKDF2 and PBES1 (RFC 8018 appendix A), and in the PBE and the MAC
+of PKCS#12. scrypt (RFC 7914 section 7) has three numbers after its salt. The search covers everything that OpenSSL
+would read, in BER and DER. It stops at the unreadable data at which OpenSSL stops.
 """
 
 import base64
@@ -17,10 +17,10 @@ from typing import Final
 from pipeline.core.errors import ConfigurationError
 
 MOST_ROUNDS: Final = 1_000_000
-"""For all derivations of one store together: half a second. Java uses 10,000 rounds each, OpenSSL 2,048."""
+"""The limit for all derivations of one store: half a second. For each, Java uses 10,000 rounds, OpenSSL 2,048."""
 
 _DEEPEST: Final = 40
-"""Levels of nesting. OpenSSL reads 30."""
+"""The largest number of nested elements. OpenSSL reads 30 levels."""
 
 _INTEGER: Final = 0x02
 _OCTET_STRING: Final = 0x04
@@ -36,23 +36,23 @@ _PEM_BEGIN: Final = b"-----BEGIN "
 _PEM_END: Final = b"-----END "
 _OPENSSH: Final = b"openssh-key-v1\0"
 _BCRYPT_ROUNDS: Final = 8192
-"""The number of hash rounds that one round of bcrypt counts as; it takes some milliseconds."""
+"""One round of bcrypt counts as this many hash rounds, because it takes some milliseconds."""
 
 _Element = tuple[int, bytes]
-"""Tag, content. The tag is its first byte; longer tags have 0x1F in the low bits."""
+"""Tag and content of an element. Of a tag, only the first byte is kept; longer tags have 0x1F in its low bits."""
 
 
 def check_cost(data: bytes, path: str) -> None:
-    """Check that opening a store, or a key in DER, takes little work.
+    """Check that a store, or a key in DER, takes little work to open.
 
     Raises:
-        ConfigurationError: it takes too much; *path* is the path of the field.
+        ConfigurationError: it takes too much work; *path* is the path of the field.
     """
     _check(_rounds(data), path)
 
 
 def check_pem_cost(text: bytes, path: str) -> None:
-    """The same check for all private keys in a PEM text."""
+    """Check that all private keys in a PEM text together take little work. Raises the error of `check_cost`."""
     _check(sum(_rounds_of_block(block) for block in _pem_blocks(text)), path)
 
 
@@ -62,7 +62,7 @@ def _check(rounds: int, path: str) -> None:
 
 
 def _rounds(data: bytes) -> int:
-    """The sum of all numbers of rounds in *data*: everything that looks like a salt and a number."""
+    """The sum of all numbers of rounds in *data*. Every number after something that looks like a salt counts."""
     total = 0
     waiting = [(data, 0)]
     while waiting:
@@ -80,7 +80,7 @@ def _rounds(data: bytes) -> int:
 
 
 def _held(tag: int, inner: bytes, depth: int) -> bytes:
-    """The encoded elements inside an element, or inside an octet string that contains a sequence."""
+    """The encoded elements in a constructed element, or in an octet string that contains a sequence."""
     if tag & ~_CONSTRUCTED == _OCTET_STRING:
         octets = _joined(inner, depth) if tag & _CONSTRUCTED else inner
         return octets if octets[:1] == bytes([_SEQUENCE]) else b""
@@ -97,7 +97,7 @@ def _joined(data: bytes, depth: int) -> bytes:
 
 
 def _number_of_rounds(content: bytes) -> int:
-    """The value as an unsigned number, so that a negative one is large; 0 beyond 64 bits, which libraries reject."""
+    """The value as an unsigned number, so negative numbers are large; 0 beyond 64 bits, which libraries reject."""
     digits = content.lstrip(b"\0")
     return int.from_bytes(digits) if len(digits) <= _LONGEST_NUMBER else 0
 
@@ -131,7 +131,7 @@ def _element(data: bytes, position: int) -> tuple[int, bytes, int] | None:
 
 
 def _head(data: bytes, position: int) -> tuple[int, int, int | None] | None:
-    """Tag, position of the content, and its length, which is None if it is indefinite."""
+    """Tag, position of the content, and its length; None is the indefinite length."""
     if position + 2 > len(data):
         return None
     tag, position = data[position], position + 1
@@ -153,7 +153,7 @@ def _head(data: bytes, position: int) -> tuple[int, int, int | None] | None:
 def _indefinite_end(data: bytes, position: int) -> int:
     """The position after the end-of-contents octets (X.690 section 8.1.5) of the content at *position*.
 
-    If they are missing, the position that makes the content reach to the end of *data*.
+    If these octets are missing, the content ends where *data* ends.
     """
     open_ones = 1
     while (head := _head(data, position)) is not None:

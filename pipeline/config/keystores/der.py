@@ -21,8 +21,8 @@ class Element:
     """One element.
 
     Attributes:
-        content: without tag and length.
-        encoded: with tag and length.
+        content: the bytes without tag and length.
+        encoded: the bytes with tag and length.
     """
 
     tag: int
@@ -30,10 +30,10 @@ class Element:
     encoded: bytes = field(repr=False)
 
     def holding(self, tag: int) -> "list[Element]":
-        """The elements inside, if this one has *tag*.
+        """The elements in this element, which must have *tag*.
 
         Raises:
-            ValueError: it has another tag, or does not contain elements.
+            ValueError: this element has another tag, or does not contain elements.
         """
         if self.tag != tag:
             raise ValueError("another element was expected")
@@ -41,10 +41,10 @@ class Element:
 
 
 def elements(data: bytes) -> list[Element]:
-    """All elements, one after the other.
+    """The elements in *data*, one after another.
 
     Raises:
-        ValueError: it is not DER, or an element is cut off.
+        ValueError: *data* is not DER, or an element is cut off.
     """
     found: list[Element] = []
     position = 0

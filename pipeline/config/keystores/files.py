@@ -1,6 +1,6 @@
-"""Reads key stores that a subscription names by path, from one folder only.
+"""Reads key stores that a subscription names by path, from one directory only.
 
-Anyone who may edit a subscription can write a path, so errors must not reveal anything about the worker's disk.
+Anyone who may edit a subscription can write any path, so errors must not reveal anything about the worker's disk.
 """
 
 import stat
@@ -22,7 +22,7 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
 
     Args:
         folder: the allowed folder, with its subfolders; None allows no file.
-        path: absolute, or relative to *folder*.
+        path: the path of the file, absolute or relative to *folder*.
         field: the path of the field that names the file, for errors.
 
     Raises:
@@ -48,7 +48,8 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
 def _inside(folder: Path, path: str) -> Path | None:
     """The file with all links resolved; None if it is not in *folder*."""
     root = folder.resolve(strict=True)
-    # First without resolving links: a path that leads out of the folder and back would reveal links outside.
+    # The path is first checked with unresolved links: one that leaves the folder and returns would reveal links
+    # outside.
     named = Path(normpath(folder.absolute() / path))
     if not any(named.is_relative_to(each) for each in (Path(normpath(folder.absolute())), root)):
         return None

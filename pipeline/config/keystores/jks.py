@@ -4,8 +4,8 @@
     entry: tag (1 private key, 2 trusted certificate), alias, time, key and chain or certificate
     SHA-1 over the password, "Mighty Aphrodite" and everything before
 
-The format is that of `sun.security.provider.JavaKeyStore`. Its keys are encrypted by `KeyProtector` with a stream of
-SHA-1 digests. Both are weak, but here they only have to be read. No length in them is trusted.
+Java's `sun.security.provider.JavaKeyStore` defines the format, and `KeyProtector` the encryption of keys, a stream of
+SHA-1 digests. Both are weak, but here stores are only read. No length in a store is trusted.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ class ProtectedKey:
 
     Attributes:
         protected: the encrypted key; `unprotect` decrypts it.
-        chain: certificates in DER, leaf first.
+        chain: the certificates in DER, leaf first.
     """
 
     protected: bytes = field(repr=False)
@@ -44,7 +44,7 @@ class ProtectedKey:
 
 @dataclass(frozen=True, slots=True)
 class JavaKeyStore:
-    """The entries of a store by alias in lower case, because Java ignores case; in the order of the store."""
+    """The entries of a store, in its order, by alias. Aliases are in lower case, because Java ignores case."""
 
     keys: Mapping[str, ProtectedKey]
     certificates: Mapping[str, bytes]
@@ -55,8 +55,8 @@ def read_jks(data: bytes, password: str, path: str) -> JavaKeyStore:
 
     Args:
         data: the store.
-        password: of the store.
-        path: of the field, for errors.
+        password: the password of the store.
+        path: the path of the field, for errors.
 
     Raises:
         ConfigurationError: it is not a JKS store, it is damaged, or the password is wrong.
@@ -99,12 +99,12 @@ def _entries(reader: "_Reader", version: int, path: str) -> JavaKeyStore:
 
 
 def unprotect(key: ProtectedKey, password: str, path: str) -> bytes:
-    """The private key in PKCS#8, DER.
+    """Decrypt a private key. Returns PKCS#8 in DER.
 
     Args:
-        key: from `read_jks`.
-        password: of the key.
-        path: of the field, for errors.
+        key: a key that `read_jks` returned.
+        password: the password of the key.
+        path: the path of the field, for errors.
 
     Raises:
         ConfigurationError: the password is wrong, or the key is encrypted in another way.
@@ -141,7 +141,7 @@ def _utf16(password: str) -> bytes:
 
 
 class _Reader:
-    """Reads numbers and blocks, big-endian, never beyond the end."""
+    """Reads big-endian numbers and blocks. An error is raised at the end of the data."""
 
     def __init__(self, data: bytes, path: str, position: int = 0) -> None:
         self._data = data

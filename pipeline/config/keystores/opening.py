@@ -1,4 +1,4 @@
-"""A key store of any type, from the API definition, or from the `ssl` or `auth` block of a subscription."""
+"""Opens key stores of any type, from the API definition or the `ssl` and `auth` blocks of subscriptions."""
 
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -22,14 +22,14 @@ class Store:
     """An unopened store.
 
     Attributes:
-        path: of the field with the store, for errors.
+        path: the path of the field that has the store, for errors.
         data: the store; for PEM the certificates, or empty if only a key is needed.
-        password: of the store.
-        key: the private key; only for PEM, which has it in a separate text.
-        key_path: of the field with the key.
-        key_password: of the key; None: the store's password.
-        unlocked_by: the field with the key's password, for errors.
-        alias: of the key, case-insensitive; None: the first key.
+        password: the password of the store.
+        key: the private key as PEM; only used if the certificates are PEM.
+        key_path: the path of the field that has the key.
+        key_password: the password of the key; None: the store's password.
+        unlocked_by: the field that has the key's password, for errors.
+        alias: the alias of the key, case-insensitive; None: the first key.
     """
 
     type: StoreType
@@ -50,13 +50,13 @@ class Opener(Protocol):
         """The certificates of a trust store, as PEM.
 
         Raises:
-            ConfigurationError: it can't be read, takes too much work to open, contains no certificate, or the password
-                is wrong. Names the field, never its content.
+            ConfigurationError: the store can't be read, takes too much work to open, or contains no certificate; or the
+                password is wrong. Names the field, never its content.
         """
         ...
 
     def client(self, store: Store) -> ClientCertificate:
-        """A key with its certificate chain. Raises the errors of `trusted`, also if there is no such key."""
+        """A key with its certificate chain. Raises the errors of `trusted`; or there is no such key."""
         ...
 
     def key(self, store: Store) -> str:
@@ -65,9 +65,10 @@ class Opener(Protocol):
 
 
 class OpenHere:
-    """Opens stores in this process. For stores of operators; in the separate process (process.py), for any store.
+    """Opens stores in this process. A worker uses it only for the operator's stores.
 
-    The library that derives their keys holds the interpreter lock, and cost.py can't see encrypted costs.
+    Stores of subscriptions are opened in the separate process (process.py), which uses this class, too. The library
+    that derives the keys holds the interpreter lock, and cost.py can't read costs that are encrypted.
     """
 
     def trusted(self, store: Store) -> str:

@@ -1,10 +1,10 @@
 """Finds the private keys of a PKCS#12 store by their names (RFC 7292). Pure.
 
-    PFX: version, safes, MAC
-    safes: those with keys are plain data, in which each key is encrypted
-    a bag: type, key, attributes; one of these is the friendly name, which is Java's alias
+    PFX    version, safes, MAC
+    safes  a safe with keys is plain data, in which each key is encrypted
+    bag    type, key, attributes; the attribute "friendly name" is Java's alias
 
-The library that opens such stores only returns the first key, but it can open any key found here.
+The library that opens PKCS#12 stores returns only the first key, but it can open any key that this module finds.
 """
 
 from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ class KeyBag:
     """A private key of a store.
 
     Attributes:
-        alias: its friendly name; empty if it has none.
+        alias: the friendly name; empty if there is none.
         key: PKCS#8 in DER, encrypted or not.
     """
 
@@ -39,12 +39,12 @@ class KeyBag:
 
 
 def key_bags(data: bytes) -> list[KeyBag]:
-    """The private keys of a store whose MAC has been checked, in its order.
+    """The private keys of a store whose MAC has been checked, in the order of the store.
 
-    Keys in safes that are encrypted as a whole are not found; neither Java nor OpenSSL writes those.
+    Keys in safes that are encrypted as a whole are not found. Neither Java nor OpenSSL writes such safes.
 
     Raises:
-        ValueError: it is not PKCS#12 in DER.
+        ValueError: the store is not PKCS#12 in DER.
     """
     [store] = elements(data)
     return [

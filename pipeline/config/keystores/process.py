@@ -1,13 +1,14 @@
 """Opens untrusted stores in a separate process, which may be blocked and killed without harm.
 
-A store determines how long its key derivation takes, and the library holds the interpreter lock meanwhile. cost.py
-refuses expensive stores, but a store can hide the cost in its encrypted part. So the process has limits on CPU time and
-memory.
+A store determines how long its key derivation takes, and the library holds the interpreter lock during that time.
+cost.py refuses expensive stores, but the encrypted part of a store can hide the cost. So the process has limits on CPU
+time and memory.
 
     worker    one line of JSON: the request and the store
     process   one line of JSON: the result, or the problems
 
-Stores pass through pipes only. The process ends when the worker's end of the pipes closes, however the worker ends.
+Stores are only sent through pipes, never written to files. The process ends when the worker's ends of the pipes are
+closed, even if the worker was killed.
 """
 
 import base64
@@ -28,17 +29,17 @@ from pipeline.config.keystores.opening import Store
 from pipeline.core.errors import ConfigurationError
 
 CPU_SECONDS: Final = 2
-"""For one store. The largest number of rounds that cost.py allows takes half a second."""
+"""The limit for one store. The largest number of rounds that cost.py allows takes half a second."""
 WALL_SECONDS: Final = 60.0
-"""For one store, in case the process gets no CPU time."""
+"""The limit for one store, for the case that the process gets no CPU time."""
 
 _COMMAND: Final = (sys.executable, "-P", "-W", "ignore", "-m", "pipeline.config.keystores")
 
 
 class StoreProcess:
-    """An `Opener`. Starts the process when it is first needed, and again after a store made it exceed its limits.
+    """An `Opener` that uses the process. Starts it on first use, and again after a store has exceeded the limits.
 
-    Thread-safe; opens one store at a time.
+    Thread-safe. Opens one store at a time.
     """
 
     def __init__(self) -> None:
@@ -62,7 +63,7 @@ class StoreProcess:
         return pem
 
     def close(self) -> None:
-        """Kill the process. Callers that still wait for it get a `ConfigurationError`."""
+        """Kill the process. Callers that still wait for an answer get a `ConfigurationError`."""
         self._is_closed = True
         process = self._process
         if process is not None:
@@ -73,10 +74,10 @@ class StoreProcess:
     def _ask(self, want: str, store: Store) -> Sequence[str]:
         path = store.key_path or store.path
         with self._turn:
-            # The system may have killed the process for reasons unrelated to this store.
+            # Tried again: the system may have killed the process for a reason unrelated to this store.
             for _ in range(2):
                 process = None if self._is_closed else self._running()
-                if process is None or self._is_closed:  # `close` may have missed a process that was just being started
+                if process is None or self._is_closed:  # `close` does not kill a process that was being started
                     self._end()
                     break
                 answer, is_late = _exchange(process, encode_request(want, store))
@@ -91,8 +92,8 @@ class StoreProcess:
 
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
-            # Only PYTHONPATH is passed on, because the environment also contains the keys of all secrets. A separate
-            # session, so that Ctrl-C in a terminal reaches the worker only.
+            # Only PYTHONPATH is passed on, because the environment also contains the keys of all secrets. In a separate
+            # session, the process does not get the signal of Ctrl-C in a terminal.
             self._process = subprocess.Popen(  # noqa: S603  # the command contains no untrusted input
                 _COMMAND,
                 stdin=subprocess.PIPE,
@@ -103,7 +104,7 @@ class StoreProcess:
         return self._process
 
     def _end(self) -> int | None:
-        """Kill the process; return its exit status, None if there was no process."""
+        """Kill the process. Returns its exit status; None if there was no process."""
         process, self._process = self._process, None
         if process is None:
             return None
@@ -115,7 +116,7 @@ class StoreProcess:
 
 
 def encode_request(want: str, store: Store) -> bytes:
-    """One line: the method of `Opener`, and its argument."""
+    """A request as one line: the method of `Opener`, and its argument."""
     values = {
         name: base64.b64encode(value).decode() if isinstance(value, bytes) else value
         for name, value in asdict(store).items()
@@ -133,12 +134,12 @@ def decode_request(line: bytes) -> tuple[str, Store]:
 
 
 def encode_answer(found: Sequence[str], problems: Sequence[str]) -> bytes:
-    """One line: the result, or the problems."""
+    """An answer as one line: the result, or the problems."""
     return json.dumps({"found": found, "problems": problems}).encode() + b"\n"
 
 
 def _decode_answer(line: bytes) -> Sequence[str]:
-    """The result. Raises: ConfigurationError, with the problems."""
+    """The result in an answer. Raises: ConfigurationError, with the problems."""
     answer = json.loads(line)
     if answer["problems"]:
         raise ConfigurationError(answer["problems"])
@@ -147,7 +148,7 @@ def _decode_answer(line: bytes) -> Sequence[str]:
 
 
 def _exchange(process: "subprocess.Popen[bytes]", request: bytes) -> tuple[bytes, bool]:
-    """The answer, empty or cut off if the process ended; and whether it was killed here because it took too long."""
+    """Send a request. Returns the answer (cut off if the process ended), and whether a timeout killed the process."""
     late = threading.Event()
 
     def end() -> None:

@@ -73,7 +73,7 @@ async def test_a_recreated_topic_is_known_by_the_id_beside_the_offset() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 90, "b")))
     assert (await begun(check, telemetry, {0: Committed(50, "a")}))[0] == {0: 0}
     [warning] = telemetry.warnings()
-    told = "the source topic was deleted and created again; delivering the new one from its beginning"
+    told = "the source topic was deleted and created again; delivering the new topic from its beginning"
     assert warning == f"partition 0 of events: {told}"
 
 
