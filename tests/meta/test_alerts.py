@@ -15,12 +15,15 @@ import yaml
 from pipeline.observability.prometheus import Metrics
 from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport, PartitionReport, WorkerReport
 from pipeline.observability.telemetry import Telemetry
+from tests.support.charts import CHART, LEAST, ROOT, documents, with_helm
 
-ROOT: Final = Path(__file__).parents[2]
-ALERTS: Final = ROOT / "deploy" / "alerts.yaml"
-DASHBOARD: Final = ROOT / "deploy" / "grafana-dashboard.json"
+ALERTS: Final = CHART / "files" / "alerts.yaml"
+DASHBOARD: Final = CHART / "files" / "grafana-dashboard.json"
 PROMTOOL: Final = os.environ.get("WEBHOOKS_TEST_PROMTOOL") or shutil.which("promtool")
 """Of Prometheus; `apt-get download prometheus` has it."""
+
+# promtool opens a database for each case.
+pytestmark = pytest.mark.timeout(300)
 
 NAME: Final = re.compile(r"\b(?:webhooks|process)_[a-z_]+")
 ABSENT: Final = "WebhooksDown"
@@ -143,26 +146,59 @@ def test_every_alert_is_tried() -> None:
     assert {rule["alert"] for rule in rules()} == {*FIRES, ABSENT}
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="needs promtool, of Prometheus (WEBHOOKS_TEST_PROMTOOL)")
+with_promtool: Final = pytest.mark.skipif(
+    PROMTOOL is None, reason="needs promtool, of Prometheus (WEBHOOKS_TEST_PROMTOOL)"
+)
+
+
+@with_promtool
 def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> None:
-    assert PROMTOOL is not None
     cases = [_case(alert, series, fires=True) for alert, series in FIRES.items()]
     cases += [_case(rule["alert"], WELL, fires=False) for rule in rules()]
     cases.append(_case(ABSENT, {}, fires=True, is_there=False))
-    path = tmp_path / "tests.yaml"
-    path.write_text(yaml.safe_dump({"rule_files": [str(ALERTS)], "evaluation_interval": "1m", "tests": cases}))
 
+    _hold(tmp_path, ALERTS, cases)
+
+
+@with_promtool
+@with_helm
+def test_the_alerts_of_a_release_look_at_its_workers_alone(tmp_path: Path) -> None:
+    made = documents(tmp_path, {**LEAST, "prometheusRule": {"enabled": True}})["PrometheusRule/deliver"]
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump(made["spec"]))
+
+    own, other = 'namespace="default",pod="deliver-1"', 'namespace="default",pod="deliver-again-1"'
+    cases = [_case(alert, series, own, fires=True) for alert, series in FIRES.items()]
+    cases += [_case(alert, series, other, fires=False) for alert, series in FIRES.items()]
+    cases += [_case(ABSENT, {}, own, fires=False), _case(ABSENT, {}, other, fires=True)]
+
+    _hold(tmp_path, path, cases)
+
+
+def _hold(folder: Path, rule_file: Path, cases: list[dict[str, object]]) -> None:
+    """Fail unless promtool agrees with every case."""
+    assert PROMTOOL is not None
+    path = folder / "tests.yaml"
+    path.write_text(yaml.safe_dump({"rule_files": [str(rule_file)], "evaluation_interval": "1m", "tests": cases}))
     ended = subprocess.run([PROMTOOL, "test", "rules", str(path)], check=False, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
-def _case(alert: str, series: dict[str, str], *, fires: bool, is_there: bool = True) -> dict[str, object]:
+def _case(
+    alert: str, series: dict[str, str], labels: str = "", *, fires: bool, is_there: bool = True
+) -> dict[str, object]:
+    """Whether an alert fires in the end, given series; *labels* are those of each of them."""
     series = {**series, "webhooks_build_info": "1x60"} if is_there else series
     firing = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)'
     asked = {"expr": firing, "eval_time": "58m", "exp_samples": [{"labels": "{}", "value": int(fires)}]}
     return {
         "name": f"{alert} {'fires' if fires else 'is silent'}",
         "interval": "1m",
-        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "input_series": [{"series": _labelled(name, labels), "values": values} for name, values in series.items()],
         "promql_expr_test": [asked],
     }
+
+
+def _labelled(series: str, labels: str) -> str:
+    name, _, own = series.partition("{")
+    return f"{name}{{{labels}{',' if labels and own else ''}{own or '}'}"

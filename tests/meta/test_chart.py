@@ -2,8 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
@@ -17,18 +15,14 @@ import yaml
 from pydantic import SecretStr
 
 from pipeline.config.settings import Settings
-from pipeline.config.settings_sources import PREFIX
+from pipeline.config.settings_sources import CONFIG, PREFIX
 from pipeline.http import ssrf_guard
 from pipeline.web.access import OPEN_PATHS
+from tests.support.charts import CHART, LEAST, ROOT, documents, helm, with_helm
 
-ROOT: Final = Path(__file__).parents[2]
-CHART: Final = ROOT / "deploy" / "chart"
 TEMPLATES: Final = sorted((CHART / "templates").iterdir())
 VALUES: Final = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA: Final = json.loads((CHART / "values.schema.json").read_text())
-HELM: Final = shutil.which("helm")
-
-with_helm = pytest.mark.skipif(HELM is None, reason="there is no helm on this machine")
 
 EVERYTHING: Final[Mapping[str, Any]] = {
     "definition": {"content": yaml.safe_load((ROOT / "deploy" / "definition.yaml").read_text())},
@@ -48,7 +42,6 @@ EVERYTHING: Final[Mapping[str, Any]] = {
     "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
     "service": {"annotations": {"a": "b"}},
 }
-LEAST: Final[Mapping[str, Any]] = {"definition": {"existingConfigMap": "definition"}}
 
 
 def limit(setting: str, name: str) -> float:
@@ -86,7 +79,7 @@ def test_the_chart_has_the_version_of_the_package() -> None:
 def test_no_file_of_the_chart_names_an_unknown_setting(file: Path) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]*[A-Z]\b", file.read_text()))
 
-    assert named <= {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    assert named <= {CONFIG, *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)}
 
 
 def test_the_chart_allows_what_the_settings_allow() -> None:
@@ -108,22 +101,12 @@ def test_scaling_asks_for_metrics_that_there_are() -> None:
 Render = Callable[[Mapping[str, Any]], dict[str, dict[str, Any]]]
 
 
-def helm(tmp_path: Path, *arguments: str, values: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
-    assert HELM is not None
-    (tmp_path / "values.json").write_text(json.dumps(values))
-    homes = {f"HELM_{name}_HOME": str(tmp_path) for name in ("CACHE", "CONFIG", "DATA")}
-    command = [HELM, *arguments, "--values", str(tmp_path / "values.json"), "--kube-version", "1.31.0"]
-    return subprocess.run(command, env=homes, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture
 def render(tmp_path: Path) -> Render:
     """What `helm template` makes of values, by kind."""
 
     def rendered(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        done = helm(tmp_path, "template", "deliver", str(CHART), values=values)
-        assert done.returncode == 0, done.stderr
-        return {each["kind"]: each for each in yaml.safe_load_all(done.stdout) if each is not None}
+        return {each["kind"]: each for each in documents(tmp_path, values).values()}
 
     return rendered
 

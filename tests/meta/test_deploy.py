@@ -181,7 +181,7 @@ def test_the_addresses_and_the_token_of_compose_are_said() -> None:
     assert f"Bearer {token[1]}'" in said
     for name in ("worker-1", "prometheus", "grafana"):
         assert f"http://{services[name]['ports'][0].rpartition(':')[0]}/" in said
-    dashboard = json.loads((DEPLOY / "grafana-dashboard.json").read_text())
+    dashboard = json.loads((DEPLOY / "chart" / "files" / "grafana-dashboard.json").read_text())
     assert f"/d/{dashboard['uid']}\n" in said
 
 
@@ -201,4 +201,4 @@ def test_the_grafana_of_compose_finds_metrics_and_dashboard() -> None:
     assert source["url"] == "http://prometheus:9090"
     assert COMPOSE["services"]["prometheus"]["ports"] == ["127.0.0.1:9090:9090"]
     mounted = [each.split(":") for each in COMPOSE["services"]["grafana"]["volumes"]]
-    assert ["./grafana-dashboard.json", f"{provider['options']['path']}/webhooks.json", "ro"] in mounted
+    assert ["./chart/files/grafana-dashboard.json", f"{provider['options']['path']}/webhooks.json", "ro"] in mounted

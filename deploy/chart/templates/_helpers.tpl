@@ -8,8 +8,23 @@ app.kubernetes.io/name: webhook-pipeline
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{/* A name of its own: what selects workers must not select it. */}}
+{{- define "console.selector" -}}
+app.kubernetes.io/name: webhook-pipeline-console
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{- define "workers.labels" -}}
 {{ include "workers.selector" . }}
+{{ include "common.labels" . }}
+{{- end }}
+
+{{- define "console.labels" -}}
+{{ include "console.selector" . }}
+{{ include "common.labels" . }}
+{{- end }}
+
+{{- define "common.labels" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
@@ -21,8 +36,27 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end }}
 
+{{/* The service whose pages and API people should use. */}}
+{{- define "workers.pages" -}}
+{{ include "workers.name" . }}{{ if (.Values.console).enabled }}-console{{ end }}
+{{- end }}
+
+{{/* The annotations of pods. They are replaced when the definition changes. */}}
+{{- define "workers.annotations" -}}
+{{- with .Values.definition.content }}
+checksum/definition: {{ toYaml . | sha256sum }}
+{{- end }}
+{{- with .Values.podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* Prometheus: what selects the series of this release, as a PodMonitor labels them. */}}
+{{- define "workers.matchers" -}}
+{{ printf `namespace="%s",pod=~"%s-[0-9]+"` .Release.Namespace (include "workers.name" .) }}
+{{- end }}
+
 {{/* Prometheus: the metric {{ .metric }} of this release. */}}
 {{- define "workers.series" -}}
-{{- $pods := printf `namespace="%s",pod=~"%s-[0-9]+"` .root.Release.Namespace (include "workers.name" .root) -}}
-{{ .metric }}{{ printf "{%s}" (.root.Values.autoscaling.prometheus.selector | default $pods) }}
+{{ .metric }}{{ printf "{%s}" (.root.Values.autoscaling.prometheus.selector | default (include "workers.matchers" .root)) }}
 {{- end }}

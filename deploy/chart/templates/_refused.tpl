@@ -44,6 +44,16 @@
 {{- end -}}
 {{- end -}}
 
+{{- if not (or .Values.existingSecret .Values.settings.WEBHOOKS_CONFIG) -}}
+{{- $problems = append $problems "existingSecret: it is empty; name a secret, or a file with the secrets in settings.WEBHOOKS_CONFIG" -}}
+{{- end -}}
+{{- if and .Values.podMonitor.enabled (not (or .Values.existingSecret .Values.podMonitor.tokenSecret)) -}}
+{{- $problems = append $problems "podMonitor.tokenSecret: it is empty, and so is existingSecret; name the secret with the token" -}}
+{{- end -}}
+{{- if and (.Values.ingress).enabled (not .Values.ingress.host) -}}
+{{- $problems = append $problems "ingress.host: it is empty; name the host of pages and API" -}}
+{{- end -}}
+
 {{- with .Values.autoscaling -}}
 {{- if lt (int .maxReplicas) (int .minReplicas) -}}
 {{- $problems = append $problems (printf "autoscaling.maxReplicas: %d is below minReplicas (%d)" (int .maxReplicas) (int .minReplicas)) -}}
