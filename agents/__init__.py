@@ -1,6 +1,6 @@
 """The Faust agents of the pipeline: `attach(app)` registers them all.
 
-- `deliver`: hands each batch of a source topic to its dispatcher.
+- `deliver`: passes each batch of a source topic to its dispatcher.
 """
 
 from agents.deliver import attach as attach_deliver

@@ -1,6 +1,6 @@
-"""The agent of the source topics: one stream event is what one fetch has returned (pipeline/runtime/consumer.py).
+"""The agent of the source topics. One event of its stream is the result of one fetch (pipeline/runtime/consumer.py).
 
-It awaits only the stream and never raises: it dispatches the batch of each partition and takes the next event.
+The agent awaits only the stream and never raises: it dispatches the batch of each partition, then takes the next fetch.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -21,7 +21,7 @@ def attach(app: DeliveryApp) -> AgentT[bytes]:
         value_type=bytes,
         key_serializer="raw",
         value_serializer="raw",
-        # Faust does not track acknowledgements of these topics; the windows say what may be committed.
+        # Faust does not track acknowledgements of these topics; the windows determine the offsets to commit.
         acks=False,
     )
 

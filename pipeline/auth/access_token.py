@@ -1,4 +1,4 @@
-"""An access token, and the fingerprint of the credentials that it was obtained with. Pure."""
+"""An access token, and the fingerprint of the credentials with which it was obtained. Pure."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ MARGIN_SECONDS: Final = 60.0
 """A token is renewed at most this long before it expires."""
 
 MARGIN_SHARE: Final = 0.1
-"""The same for short-lived tokens, as a share of their lifetime. The smaller of the two margins applies."""
+"""The same margin as a share of the token's lifetime. The smaller of the two applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class AccessToken:
     Attributes:
         value: the part after `Bearer `.
         obtained_at: when it was requested, Unix seconds.
-        expires_at: Unix seconds; equal to *obtained_at* for a token that is used once. None if the endpoint didn't say:
-            then it is valid until a callback answers 401.
+        expires_at: Unix seconds; equal to *obtained_at* for a token that is used once. None if the endpoint did not
+            state it; the token is then valid until a callback answers 401.
     """
 
     value: str = field(repr=False)
@@ -45,7 +45,7 @@ class AccessToken:
 
     @property
     def is_for_once(self) -> bool:
-        """Whether its lifetime is 0: it serves only the callers that waited for it, and is not kept."""
+        """Whether its lifetime is 0. Then only the callers that waited for it use it, and it is not kept."""
         return self.expires_at == self.obtained_at
 
     def is_good(self, now: float) -> bool:
@@ -56,8 +56,8 @@ class AccessToken:
 def fingerprint(auth: ClientAuth) -> bytes:
     """Identifies these credentials without revealing them: SHA-256 (32 bytes) of everything sent to the token endpoint.
 
-    The parts are joined as JSON, so that different credentials can't give the same text. The secret or key is among
-    them, so a changed secret gives another fingerprint.
+    The parts are joined as JSON, so that different credentials can't give the same text. They include the secret or
+    key, so a changed secret gives another fingerprint.
     """
     if isinstance(auth, OAuth2Auth):
         # Must not change, because rows of earlier versions are found by it.

@@ -1,6 +1,6 @@
 """Adds `Authorization` to an attempt. The delivery path calls it to send an event (`core.delivery.Send`).
 
-Only OAuth 2.0 needs it. For all other kinds the prepared request contains the header, and this costs one comparison.
+Only OAuth 2.0 needs it. For all other kinds of authentication, the prepared request contains the header already.
 """
 
 from collections.abc import Awaitable
@@ -35,7 +35,7 @@ class Authorized:
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
     ) -> Awaitable[Outcome]:
-        """The outcome. *renew_token*: get a new token, because the last attempt was answered 401."""
+        """The outcome. With *renew_token*, a new token is requested first, because a callback has answered 401."""
         if isinstance(subscription.auth, ClientAuth):
             return self._send_with_token(subscription, event, attempt, renew_token=renew_token)
         return self.callback(subscription, event, attempt)

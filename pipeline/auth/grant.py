@@ -12,8 +12,8 @@ NoToken = TokenRefused | TokenUnavailable
 """Why there is no token."""
 
 COOL_DOWN_SECONDS: Final = 1.0
-"""How long a failure, or the renewal of a rejected token, holds for all lanes. It keeps a thousand lanes from flooding
-an endpoint that is down, or whose tokens a callback always rejects."""
+"""After a failure, or after the renewal of a rejected token, no lane requests a token for this long. Otherwise a
+thousand lanes would flood an endpoint that is down, or whose tokens a callback always rejects."""
 
 _NEVER: Final = float("-inf")
 _ALWAYS: Final = float("inf")
@@ -27,11 +27,11 @@ class Grant:
         fingerprint: identifies the credentials in the store (access_token.fingerprint).
         token: the newest one, even if it has expired or was rejected.
         authorization: `Authorization` with that token.
-        renew_at, ends_at: when to renew it, and when to stop using it; Unix seconds. An event costs two comparisons.
-        partitions: those whose row in the store is kept up to date with the token.
-        request: to the token endpoint, under way.
+        renew_at, ends_at: when to renew the token, and when to stop using it; Unix seconds.
+        partitions: the partitions whose row in the store is kept up to date with the token.
+        request: the request to the token endpoint that is under way.
         failure: why the last request gave no token; None if it gave one.
-        was_used: since the last sweep.
+        was_used: whether it was used since the last sweep.
     """
 
     auth: ClientAuth

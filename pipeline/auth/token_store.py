@@ -1,10 +1,10 @@
-"""Access tokens as encrypted rows that survive a restart. Knows no Kafka.
+"""Access tokens as encrypted rows that survive a restart. Independent of Kafka.
 
     key    partition (4 bytes, big-endian) + fingerprint of the credentials (32 bytes)
     value  box(JSON of the token, with the fingerprint again), bound to that key
 
-The binding stops an attacker who can write to the topic, but has no encryption key, from copying a row to give one
-subscription the token of another. (In rows of earlier versions the fingerprint inside does this.)
+Because of this binding, an attacker who can write to the topic, but has no encryption key, can't copy a row to give one
+subscription the token of another. (In rows of earlier versions, the fingerprint in the value has this purpose.)
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 PARTITION_BYTES: Final = 4
 
 UNDATED_SECONDS: Final = 30 * 86400.0
-"""How long the row of a token without a known expiry is kept. In memory it stays while it is used."""
+"""How long the row of a token without a known expiry is kept. In memory the token stays as long as it is used."""
 
 
 class Box(Protocol):
@@ -35,7 +35,7 @@ class Box(Protocol):
         """The data that was encrypted.
 
         Raises:
-            Exception: no key fits, or the context differs. The class is up to the implementation.
+            Exception: no key fits, or the context differs. The implementation chooses the class.
         """
         ...
 
@@ -44,7 +44,7 @@ class Rows(Protocol):
     """The storage of the rows (`runtime.token_table.TokenTable`)."""
 
     def row(self, key: bytes) -> bytes | None:
-        """The row's value; None if there is none, or this worker does not own its partition."""
+        """The row's value; None if there is no row, or this worker does not own its partition."""
         ...
 
     def row_keys(self) -> Sequence[bytes]:
@@ -68,7 +68,7 @@ class StoredTokens:
     box: Box
 
     def load(self, partition: int, fingerprint: bytes) -> AccessToken | None:
-        """The token of that row; None if there is no readable row."""
+        """The token in the row of this partition and fingerprint; None if there is no readable row."""
         key = row_key(partition, fingerprint)
         value = self.rows.row(key)
         return None if value is None else self._read(key, value)
@@ -85,7 +85,7 @@ class StoredTokens:
     async def sweep(self, now: float) -> int:
         """Delete the rows of tokens that have expired at *now*, Unix seconds; return how many.
 
-        Unreadable rows stay: a worker with the wrong keys must not delete rows that others can read.
+        Unreadable rows are kept: a worker with the wrong keys must not delete rows that other workers can read.
 
         Raises:
             BrokerError: not all of them could be deleted.

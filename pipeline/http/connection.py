@@ -2,13 +2,13 @@
 
 aiohttp has no public way to use another protocol class, so this module and direct.py use private names:
 
-    ResponseHandler  _payload, _buffer, _exception show how much of an answer has arrived; without them its size has no
-                     limit, and a task that reads from a connection that is closed here is never woken
-    TCPConnector     _factory makes the protocol; without it bytes on an idle connection answer the next request
+    ResponseHandler  _payload, _buffer, _exception show how much of an answer has arrived; without them the size of an
+                     answer has no limit, and closing a connection does not wake a task that reads from it
+    TCPConnector     _factory makes the protocol; without it, bytes on an idle connection answer the next request
                      _create_connection makes a connection without aiohttp's pool
                      _resolve_host, _get_ssl_context, _wrap_existing_connection, ... are used for SOCKS connections too
 
-Those that would fail silently are in PATCHES, which a worker checks before it starts.
+The names whose absence would cause no error are in PATCHES, which a worker checks before it starts.
 """
 
 import asyncio
@@ -51,7 +51,7 @@ _PIECE_BYTES: Final = 4096
 """The parser gets a long answer in pieces of this size, because it makes objects and copies of its whole input."""
 
 _MOST_UNREAD_ANSWERS: Final = 32
-"""More unread answers than one exchange could use. Beyond this the connection is closed."""
+"""The most unread answers on a connection, more than one exchange could use. With more, the connection is closed."""
 
 _FAREWELL_SECONDS: Final = 0.1
 """How long sending TLS's close_notify may take. The receiver's close_notify is not needed."""
@@ -60,7 +60,7 @@ _SAYS_SOMETHING: Final = select.POLLIN | getattr(select, "POLLRDHUP", 0)
 
 
 class IdleConnections:
-    """The connections that wait for their next request. Beyond *limit* the oldest is closed."""
+    """The connections that wait for their next request. If there are more than *limit*, the oldest is closed."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -75,7 +75,7 @@ class IdleConnections:
         return iter(self._parked)
 
     def add(self, wire: "Wire", seconds: float) -> None:
-        """Add a connection that was given back. It may be idle for *seconds*."""
+        """Add a connection after its use. It may be idle for *seconds*."""
         wire.park(seconds)
         self._parked[wire] = None
         self._by_key.setdefault(wire.key, {})[wire] = None
@@ -109,9 +109,9 @@ class Wire(ResponseHandler):
 
     Attributes:
         key: equal for connections with the same destination, route and options.
-        is_idle: it is waiting for its next request.
-        is_reused: it has been idle before.
-        expired: it was aborted because the answer took too long.
+        is_idle: whether it is waiting for its next request.
+        is_reused: whether it has been idle before.
+        expired: whether it was aborted because the answer took too long.
     """
 
     key: ConnectionKey
@@ -138,12 +138,12 @@ class Wire(ResponseHandler):
         self._parse_from_here()
 
     def park(self, seconds: float) -> None:
-        """Become idle; close after *seconds* without a request."""
+        """Become idle. The connection closes after *seconds* without a request."""
         self.is_idle = self.is_reused = True
         self._set_deadline(seconds)
 
     def _set_deadline(self, seconds: float) -> None:
-        """Expire or close it after *seconds*. One timer serves many deadlines: one for each is a 30th of a delivery."""
+        """Expire or close it after *seconds*. One timer serves many deadlines: timers cost a 30th of a delivery."""
         self._deadline = deadline = self._loop.time() + seconds
         timer = self._deadline_timer
         if timer is None or timer.when() > deadline:
@@ -162,7 +162,7 @@ class Wire(ResponseHandler):
             self._expire()
 
     def is_fit(self) -> bool:
-        """Whether it may be used again: not idle for too long, and the receiver has sent nothing, not even EOF.
+        """Whether it may be used again: it was not idle for too long, and the receiver has sent nothing, not even EOF.
 
         This polls the socket, because the event loop reports an EOF that has already arrived only in its next turn.
         """
@@ -188,7 +188,7 @@ class Wire(ResponseHandler):
         return self.transport is None and not (self._received_bytes or self.expired or self._is_closed_here)
 
     def data_received(self, data: bytes) -> None:
-        """Parse an answer. Close an idle connection, because the bytes would answer the next request."""
+        """Parse an answer. If the connection is idle, close it: the bytes would count as the next request's answer."""
         if self.is_idle:
             self._idle.discard(self)
             self.close()
@@ -211,7 +211,7 @@ class Wire(ResponseHandler):
             self._parse(data[start : start + _PIECE_BYTES])
 
     def _has_enough(self) -> bool:
-        """Whether the rest of the answer is not needed; if it exceeds a limit, ends the answer for the reader."""
+        """Whether the rest of the answer is not needed. If the answer exceeds a limit, it is ended for the reader."""
         if self.transport is None or self._exception is not None:
             return True
         if len(self._buffer) > _MOST_UNREAD_ANSWERS:
@@ -231,13 +231,13 @@ class Wire(ResponseHandler):
         return payload.total_bytes > MAX_BODY_BYTES
 
     def pause_reading(self) -> None:
-        """Do nothing: `_has_enough` limits what is read, and aiohttp's limit costs more than parsing small chunks."""
+        """Do nothing: `_has_enough` limits what is read. aiohttp's own limit costs more than parsing small chunks."""
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Do nothing, because nothing has been paused."""
 
     def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
-        """End the answer with an error, for a reader of the head and, unlike aiohttp, also for a reader of the body."""
+        """End the answer with an error. Unlike aiohttp's method, this also wakes a reader of the body."""
         first, self._first_piece = self._first_piece, None
         if first is not None and self._parse_head_apart(first):
             return
@@ -268,10 +268,10 @@ class Wire(ResponseHandler):
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Close it, and wake a task that is still reading an answer from it, which aiohttp does not do."""
+        """Close it. Unlike aiohttp's method, this also wakes a task that is still reading an answer from it."""
         payload, self._is_closed_here = self._payload, True
         if self.transport is not None:
-            # Otherwise it would wait 30 s for the receiver's close_notify, and no limit would count it.
+            # Otherwise the connection would wait 30 s for the receiver's close_notify, and count towards no limit.
             self._farewell = self._loop.call_later(_FAREWELL_SECONDS, self.transport.abort)
         super().close()
         _wake(payload, ServerDisconnectedError())
@@ -304,7 +304,7 @@ class Connector(DirectConnector):
 
     def __init__(self, *, idle: IdleConnections, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(loop=loop, **options)
-        # A test checks that aiohttp uses it: an idle connection that receives bytes is closed.
+        # A test checks that aiohttp uses this factory: an idle connection that receives bytes is closed.
         self._factory = partial(Wire, loop=loop, idle=idle)  # type: ignore[assignment]  # a Wire is a ResponseHandler
 
     async def open(self, dial: Dial, timeout: ClientTimeout) -> Wire:  # noqa: ASYNC109 - aiohttp's kind of timeout
@@ -329,7 +329,7 @@ class Connector(DirectConnector):
         sock = await self._socket_to(req, req.socks.host, req.socks.port)
         await connect_on(req.socks, sock, req.host, req.port or 0)
         context = self._get_ssl_context(req)
-        # From here on the socket belongs to the event loop, which closes it if TLS fails.
+        # The event loop now owns the socket, and closes it if TLS fails.
         _, protocol = await self._wrap_existing_connection(
             self._factory,
             req=req,

@@ -25,14 +25,14 @@ _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(%(25)?[
 """A name as in DNS, or an IPv6 address with or without a zone: safe in the lines of a request."""
 _ORIGIN: Final = re.compile(r"https?://[A-Za-z0-9._~:@%\[\]-]+(?=[/?#]|$)")
 _PLAIN: Final = re.compile(_ORIGIN.pattern + r"(/[A-Za-z0-9_~/-]*(?:\?[A-Za-z0-9_~=&-]*)?)")
-"""URLs whose target can be sent as written, recognised without a slow parser."""
+"""Matches URLs whose target can be sent as written, without a slow parser."""
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _KEPT: Final = "!#$%&'()*+,-./:;=?@[]_~"
 """Sent unencoded, in addition to letters and digits: what RFC 3986 allows in path and query, and brackets."""
 
 
 class Dial(ClientRequest):
-    """Tells aiohttp's connector where to connect; never sent. Its key identifies the connection pool.
+    """Tells aiohttp's connector where to connect; never sent. Its key identifies the connections that it may share.
 
     Attributes:
         socks: the SOCKS proxy to use, which aiohttp does not support (connection.Connector).
@@ -47,7 +47,7 @@ class Dial(ClientRequest):
         """Host, port, TLS, proxy and idle timeout: requests with the same key share connections."""
         key = super().connection_key
         socks = self.socks
-        # With the SOCKS proxy, its credentials and the idle timeout in the key, only equal ones share connections.
+        # The key contains the SOCKS proxy, its credentials and the idle timeout, so only equal ones share connections.
         if socks is None:
             return key._replace(proxy_headers_hash=hash((key.proxy_headers_hash, self.idle_seconds)))
         return key._replace(
@@ -68,7 +68,7 @@ class Destination:
         connect_timeout: for name lookup, TCP, TLS and proxy tunnel together.
         read_timeout_seconds: from the first byte sent to the last byte of the answer.
         is_proxied: the route includes a proxy.
-        is_forwarded: the proxy reads the request and sends its own, instead of forwarding bytes.
+        is_forwarded: the proxy reads the request and sends a request of its own, instead of forwarding bytes.
     """
 
     where: str
@@ -87,7 +87,7 @@ class Destination:
 
 
 def origin_of(text: str) -> str | None:
-    """The origin of a URL, with its userinfo; None if finding it needs a parser."""
+    """The origin of a URL, with its userinfo; None if only a full parser can find it."""
     found = _ORIGIN.match(text)
     return None if found is None else found.group()
 

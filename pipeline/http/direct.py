@@ -1,7 +1,7 @@
 """Connects sockets without `loop.sock_connect`.
 
-uvloop's `sock_connect` passes even numeric addresses to `getaddrinfo`, in libuv's few threads. Two names whose servers
-don't answer occupy all of these, and then every new connection of the process waits.
+uvloop's `sock_connect` passes even numeric addresses to `getaddrinfo`, which runs in a few threads of libuv. Two names
+whose servers don't answer occupy these threads, and then every new connection of the process waits.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class DirectConnector(TCPConnector):
 
 
 class _Connects:
-    """An event loop with only the one method that aiohappyeyeballs calls."""
+    """Stands in for an event loop, with the only method that aiohappyeyeballs calls."""
 
     async def sock_connect(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
         """Connect the non-blocking *sock* to the numeric *address*. Raises OSError: it failed."""

@@ -1,7 +1,7 @@
-"""Why there is no complete answer, as `Failed`. Messages name host and port, never a query, a header or a token.
+"""Why there is no complete answer, as `Failed`. Messages name host and port, but no query, header or token. Pure.
 
-They don't quote the receiver, which may echo the request. Their readers should not learn about the worker's network, so
-a proxy is called "the proxy", without its host, port or addresses. Pure.
+Messages don't quote the receiver, which may echo the request. They don't reveal the worker's network either: a proxy is
+called "the proxy", without its host, port or addresses.
 """
 
 import errno
@@ -34,7 +34,7 @@ _PROXY: Final = "the proxy"
 
 
 def not_connected(destination: Destination, error: Exception) -> Failed:
-    """The failure for an *error* before there was a connection: nothing was sent."""
+    """The failure for an *error* while connecting: nothing was sent."""
     timed_out = isinstance(error, TimeoutError) or _is_unanswered_lookup(error)
     return Failed(_why_not_connected(destination, error), may_have_arrived=False, timed_out=timed_out)
 
@@ -121,9 +121,9 @@ def _tls_reason(error: BaseException) -> str:
 
 
 def not_let_through() -> Failed:
-    """The failure for a 407 (RFC 9110 section 15.5.8) on a proxied route: the event was not refused.
+    """The failure for a 407 (RFC 9110 section 15.5.8) on a proxied route. It is not a refusal of the event.
 
-    A 407 should come from the proxy, but a receiver could send it too.
+    A 407 should come from the proxy, but a receiver could send one too.
     """
     return Failed(f"{_PROXY} answered 407 and wants other credentials", may_have_arrived=True)
 
@@ -132,10 +132,10 @@ def broken(destination: Destination, error: Exception, *, expired: bool, answer_
     """The failure for an *error* after the request was written: it may have arrived.
 
     Args:
-        destination: of the request.
+        destination: where the request was sent.
         error: raised by the connection.
-        expired: the read timeout has expired.
-        answer_begun: the head of the answer had been read.
+        expired: whether the read timeout has expired.
+        answer_begun: whether the head of the answer had been read.
     """
     where = destination.where
     if expired:

@@ -4,10 +4,10 @@
     WebHook-Request-Origin: events.example.com      WebHook-Allowed-Origin: events.example.com
     WebHook-Request-Rate: 120                       WebHook-Allowed-Rate: 100
 
-Every request to the callback contains the origin, deliveries too (webhook.py).
-A worker asks once for all subscriptions with the same question, and keeps a permission for as long as it runs. It asks
-again if an edit changes the question, after a failure, and when a refused subscription is resumed. The asynchronous
-form (WebHook-Request-Callback) is not supported.
+Every request to the callback contains the origin, deliveries too (webhook.py). Subscriptions with the same question
+share one request and its permission, which a worker keeps as long as it runs. The worker asks again if an edit changes
+the question, after a failure, and when a refused subscription is resumed. The asynchronous form
+(WebHook-Request-Callback) is not supported.
 
 Source: CloudEvents 1.0.2, "HTTP 1.1 Web Hooks for Event Delivery", section 4.
 """
@@ -26,10 +26,10 @@ from pipeline.core.subscription import BUSY_STATUSES, Handshake, Subscription
 from pipeline.http.response import Answer
 
 MAX_REMEMBERED: Final = 50_000
-"""The most permissions kept; beyond that the oldest is asked for again."""
+"""The most permissions that are kept. A new one replaces the oldest, which has to be asked for again."""
 
 REFUSAL_SECONDS: Final = 60.0
-"""How long a refusal applies to all events of a revision. Without it, QoS none would ask again for each event."""
+"""How long a refusal applies to all events of a revision. Otherwise QoS none would ask again for each event."""
 
 _LONGEST_SHOWN: Final = 100
 _UNAUTHORIZED: Final = 401
@@ -73,7 +73,7 @@ class _Refusal:
 
     Attributes:
         at: Unix seconds.
-        token: sent with the question, if the refusal is about the token only.
+        token: the token that was sent with the question, if the refusal is only about the token.
     """
 
     subscription: Subscription
@@ -89,8 +89,8 @@ class Permitted:
     """A callback that asks for permission first if the subscription has a handshake. Never raises, like the callback.
 
     Args:
-        receiver: is asked, and called.
-        paces: told the allowed rate.
+        receiver: asks receivers, and calls them.
+        paces: gets the allowed rate.
         clock: for the age of a refusal.
     """
 
@@ -136,7 +136,7 @@ class Permitted:
             return None
         if refusal.token is not None and refusal.token != authorization:
             return None
-        # If the clock was set back, nothing is recent.
+            # If the clock was set back, the refusal does not count as recent.
         return refusal.answer if 0.0 <= self._clock.now() - refusal.at < REFUSAL_SECONDS else None
 
     async def _verdict(self, subscription: Subscription, handshake: Handshake, authorization: str | None) -> Verdict:
@@ -169,7 +169,7 @@ class Permitted:
 
 
 def _question(subscription: Subscription) -> Hashable:
-    """Everything that the question and its route depend on: if these are equal, so is the answer."""
+    """Everything on which the question and its route depend. Subscriptions with equal questions share the answer."""
     return (
         subscription.url,
         subscription.handshake,
@@ -184,12 +184,12 @@ def _question(subscription: Subscription) -> Hashable:
 def verdict_of(answer: Answer, handshake: Handshake, *, token_used: bool = False) -> Verdict:
     """The meaning of the answer to an OPTIONS request.
 
-    408, 425, 429 and 5xx decide nothing; the next attempt asks again.
+    After 408, 425, 429 and 5xx, the next attempt asks again.
 
     Args:
-        answer: of the receiver.
+        answer: the receiver's answer.
         handshake: the question.
-        token_used: an OAuth2 access token was sent with the question, so a 401 is about the token.
+        token_used: whether an OAuth2 access token was sent with the question, so that a 401 is about the token.
     """
     status = answer.status
     if status in BUSY_STATUSES or status >= 500:  # noqa: PLR2004 - server errors

@@ -2,8 +2,8 @@
 
 Sources: RFC 9110 section 5; docs/design.md, The request.
 
-Values may contain obs-text, the bytes 0x80 to 0xFF: the grammar allows it, and UTF-8 needs it. Everything that could
-end a line or a message early is refused.
+Values may contain obs-text, the bytes 0x80 to 0xFF: the grammar allows them, and UTF-8 needs them. Bytes that could end
+a line or a message early are refused.
 """
 
 import re
@@ -34,7 +34,7 @@ FRAMING: Final = frozenset(
 """Fields that only the client itself may write."""
 
 CREDENTIALS: Final = frozenset({"authorization", "cookie"})
-"""Fields that authenticate the caller: never set by a record, and by a subscription only if its `auth` is none."""
+"""Fields that authenticate the caller. Records can't set them, subscriptions only if their `auth` is none."""
 
 OWN: Final = frozenset(
     {
@@ -49,7 +49,7 @@ _RESERVED: Final = FRAMING | OWN
 _FOLDED: Final = re.compile(r"[^0-9a-z]")
 
 _NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
-"""An attribute without a name, and the one that is sent as `content-type` (CloudEvents HTTP binding 3.1.1)."""
+"""Not attributes: `ce-` has no name, and datacontenttype is sent as `content-type` (CloudEvents HTTP binding 3.1.1)."""
 
 # CloudEvents HTTP binding section 3.1.3.2: space, double quote, percent and everything but visible ASCII is encoded.
 _CLOUD_EVENT_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -82,7 +82,7 @@ def is_value(value: bytes) -> bool:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether only the client may set a field called *name*, or one that a server may take for it.
+    """Whether only the client may set a field called *name*: it is reserved, or a server may read it as reserved.
 
     CGI and its successors (WSGI, Rack, PHP) don't distinguish `-` from `_` in names, and some servers only keep letters
     and digits: `webhook_id` is read as `webhook-id`.

@@ -55,7 +55,7 @@ class SystemProxies:
 
 
 def proxy_route(proxy: Proxy | None, system: SystemProxies | None, url: URL) -> ProxyRoute | None:
-    """The route to *url*: the given proxy, or else the system's, or else a direct connection (None).
+    """The route to *url*: the given proxy; without one the system's; without that a direct connection (None).
 
     Raises:
         ConfigurationError: the proxy's URL is invalid.

@@ -1,7 +1,7 @@
 """The bytes of a request: a head built once per subscription and completed for each event. Pure except for the clock.
 
 In order of precedence (docs/design.md, The request): framing and Authorization, the pipeline's own fields, record
-headers, subscription headers, defaults. Names are case-insensitive; of several fields with one name the first is sent.
+headers, subscription headers, defaults. If a name, in any case, occurs more than once, only the first field is sent.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ class RequestHead:
 
     Attributes:
         start: the lines that nothing overrides.
-        weaker: by lower-case name, the lines that a record header with the same name replaces.
+        weaker: by lower-case name, the lines that a record header with the same name would replace.
         plain: *start* and all of *weaker*, for events without headers.
         signer: signs each attempt; None without signing secrets.
         ids: finds the webhook-id of an event.
@@ -63,7 +63,7 @@ class RequestHead:
         """The whole request for one attempt.
 
         Args:
-            event: with a topic name that Kafka allows.
+            event: its topic has a name that Kafka allows.
             attempt: 1, 2, ...
             authorization: the value of `Authorization` if it differs between events.
 
@@ -86,7 +86,7 @@ class RequestHead:
         """An OPTIONS request to the same target, with the subscription's headers and credentials.
 
         Args:
-            more: further fields, with valid names.
+            more: additional fields, with valid names.
             authorization: as for `request`.
 
         Raises:
@@ -141,7 +141,7 @@ def request_head(
         subscription_id: the value of `webhook-subscription`; characters other than visible ASCII are percent-encoded.
         headers: the subscription's. Invalid and reserved ones are left out and reported.
         authorization: the value of `Authorization` if it is the same for every event.
-        takes_credentials: whether *headers* may set Authorization and Cookie, which needs the auth type none.
+        takes_credentials: whether *headers* may set Authorization and Cookie: only with the auth type none.
         user_agent: sent unless a header overrides it.
         signer: signs each attempt.
         clock: gives the time of each attempt.

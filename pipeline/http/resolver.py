@@ -1,7 +1,7 @@
 """Resolves host names with c-ares: the hosts file and DNS, without a thread for each lookup.
 
-The event loop's `getaddrinfo` runs in one of a few threads. A few names whose servers never answer occupy them all, and
-no other connection can be made meanwhile. c-ares uses sockets and its own time limit. It reads the hosts file,
+The event loop's `getaddrinfo` runs in one of a few threads. A few names whose servers never answer occupy all of them,
+and then no other connection can be made. c-ares uses sockets and its own time limit. It reads the hosts file,
 `/etc/resolv.conf` and the order in `/etc/nsswitch.conf`, but no other sources of names (mDNS, LDAP). `localhost` and
 names below it are loopback, whatever DNS says (RFC 6761 section 6.3).
 
@@ -24,7 +24,7 @@ LOOKUP_SECONDS: Final = 5.0
 """The longest a lookup takes, with all tries, name servers and search domains."""
 
 _FULL_LOCALHOST: Final = re.compile(r"(.*\.)?localhost\.", re.IGNORECASE)
-"""With the trailing dot of a fully qualified name, for which c-ares would ask the name servers."""
+"""`localhost` with the trailing dot of a fully qualified name, for which c-ares would ask the name servers."""
 
 
 class NoAnswerError(OSError):

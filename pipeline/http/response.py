@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.core.outcome import Delivered, Outcome, Rejected, ServerError
 
 MAX_BODY_BYTES: Final = 65_536
-"""How much of an answer's body is read. If there is more, the connection is closed instead of drained."""
+"""How much of an answer's body is read. If the body is longer, the connection is closed without reading the rest."""
 
 _LONGEST_DELAY_DIGITS: Final = 10  # three hundred years; longer numbers are ignored
 
@@ -35,9 +35,9 @@ def judge(answer: Answer, now: float, *, token_used: bool = False) -> Outcome:
     """The outcome of *answer*.
 
     Args:
-        answer: with the excerpt to keep as its body.
+        answer: its body is the excerpt to keep.
         now: Unix seconds, for a Retry-After that is a date.
-        token_used: the request carried an OAuth 2.0 access token.
+        token_used: whether the request carried an OAuth 2.0 access token.
     """
     status = answer.status
     delivered = _DELIVERED.get(status)
@@ -58,7 +58,7 @@ def retry_after_seconds(value: str | None, now: float) -> float | None:
         return float(value) if len(value) <= _LONGEST_DELAY_DIGITS else None
     try:
         moment = parsedate_to_datetime(value)
-        # Without a zone, as in asctime's format, it is UTC, not the worker's local time.
+        # A date without a zone, as in asctime's format, is in UTC, not in the worker's local time.
         return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None

@@ -1,6 +1,6 @@
 """Masks the secrets of a request in its answer. Pure.
 
-A receiver that repeats the request in its error page would put credentials into dead letters and causes: verbatim, or
+A receiver may repeat the request in its error page, and so put credentials into dead letters and causes: verbatim, or
 in base64, percent-encoding, JSON or HTML.
 """
 
@@ -21,7 +21,7 @@ from pipeline.core.subscription import BasicAuth, JwtProfileAuth, NoAuth, OAuth2
 from pipeline.http.signature import without_prefix
 
 SHORTEST_BYTES: Final = 4
-"""Shorter values are not masked: that would mask half of an answer and hide nothing."""
+"""Shorter values are not masked: they occur in so many places that a mask would hide half of an answer."""
 
 _MASK: Final = MASK.encode()
 _PERCENT: Final = re.compile("%..")
@@ -35,7 +35,8 @@ _URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 def secrets_of(subscription: Subscription, authorization: str | None) -> tuple[bytes, ...]:
     """All forms of the secrets that an answer must not show, longest first.
 
-    Credentials, signing secrets, the values of the subscription's headers, and the credentials in its URL's query.
+    These are credentials, signing secrets, the values of the subscription's headers, and credentials in its URL's
+    query.
 
     Args:
         subscription: whose callback is called.
@@ -98,7 +99,8 @@ def _forms(secret: bytes) -> Iterator[bytes]:
     """The forms that *secret* may take in an answer."""
     yield secret
     for shift, start in enumerate((0, 2, 3)):
-        # Its base64 depends on its position in the encoded text. Characters that depend on its neighbours are cut off.
+        # The base64 of a secret depends on its position in the encoded text. Characters that also depend on the bytes
+        # beside it are cut off.
         encoded = base64.b64encode(bytes(shift) + secret)[start : (shift + len(secret)) * 8 // 6]
         yield from (encoded, encoded.translate(_URL_SAFE))
     for encoded in (base64.b64encode(secret), base64.urlsafe_b64encode(secret)):

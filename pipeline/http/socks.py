@@ -12,7 +12,7 @@ from python_socks import ProxyError, ProxyType
 from python_socks.async_.asyncio import Proxy
 
 VERSIONS: Final = {"socks4": 4, "socks4a": 4, "socks5": 5, "socks5h": 5}
-"""By the scheme of the proxy's URL. With every scheme the proxy resolves names."""
+"""The SOCKS version by the scheme of the proxy's URL. With every scheme the proxy resolves names."""
 
 DEFAULT_PORT: Final = 1080
 
@@ -52,7 +52,7 @@ class SocksError(ConnectionError):
 
 
 async def connect_on(proxy: SocksProxy, sock: socket.socket, host: str, port: int) -> None:
-    """Have *proxy*, to which *sock* is connected, connect on to *host* and *port*. The caller sets the time limit.
+    """Ask *proxy*, to which *sock* is connected, to connect to *host* and *port*. The caller sets the time limit.
 
     Any exception, including a cancellation, closes the socket.
 
@@ -84,7 +84,7 @@ async def connect_on(proxy: SocksProxy, sock: socket.socket, host: str, port: in
 
 
 class _Connected(Proxy):
-    """Hands python-socks a connected socket; by itself it would look up the proxy again, and try only one address."""
+    """Gives python-socks a connected socket. Otherwise it would look up the proxy again, and try only one address."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

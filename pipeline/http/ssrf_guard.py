@@ -1,7 +1,7 @@
-"""Where callbacks may connect to: not to internal addresses, unless allowed (server-side request forgery, CWE-918).
+"""Keeps callbacks from internal addresses, unless these are allowed (server-side request forgery, CWE-918).
 
-The guard checks the address that a socket is about to connect to (`guarded_socket`), after name resolution and whatever
-the notation, so nothing can change between check and use.
+The guard checks the address that a socket is about to connect to (`guarded_socket`). This is after name resolution and
+parsing, so nothing can change between check and use.
 """
 
 import errno
@@ -20,7 +20,7 @@ _REFUSED: Final = (
     ("10.0.0.0/8", "the private network"),
     ("100.64.0.0/10", "the shared network"),
     ("127.0.0.0/8", "the loopback network"),
-    # Addresses of cloud metadata services are in networks listed after them, but have their own name in messages.
+    # Metadata addresses of clouds come first, although later networks contain them: messages name them.
     ("169.254.169.254/32", "the metadata address"),
     ("169.254.0.0/16", "the link-local network"),
     # A public address, but within Azure it is the virtual machine's host: DNS, health probes, secrets.
@@ -79,12 +79,12 @@ class Guard:
     """Checks addresses.
 
     Args:
-        allowed_networks: exceptions: `ALLOW_PRIVATE_NETWORKS`. An IPv4 network also allows its IPv4-mapped form, which
-            is the same address to the machine, but no other form that contains an IPv4 address.
+        allowed_networks: the exceptions (`ALLOW_PRIVATE_NETWORKS`). An IPv4 network also allows the IPv4-mapped form of
+            its addresses, which leads to the same machines, but no other IPv6 form that contains them.
         own_names: of this host, in lower case.
 
-    An address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address in it, so it gets the verdict on
-    that. Hosts without IPv4 resolve all receivers without IPv6 to such addresses.
+    An IPv6 address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address in it, so that address is
+    checked. On hosts without IPv4, receivers without IPv6 have such addresses.
     """
 
     def __init__(self, allowed_networks: Iterable[Network] = (), own_names: Container[str] = ()) -> None:
@@ -93,7 +93,7 @@ class Guard:
         self._refused = [(ip_network(network), name) for network, name in _REFUSED]
 
     def verdict(self, address: str) -> str | None:
-        """Why callbacks may not connect to *address*, a sentence; None if they may.
+        """Why callbacks may not connect to *address*, a sentence; None if they may connect.
 
         Args:
             address: as for a socket, without a port; an IPv6 zone is ignored.
@@ -118,8 +118,8 @@ class Guard:
         """Why a proxy may not be asked to connect to *host*, a sentence; None if it may.
 
         Args:
-            host: of a URL. Whatever looks like an address must be one in its usual notation. The addresses of other
-                names are unknown here, except for loopback names and names of this host.
+            host: the host of a URL. If it looks like an address, it must be one in the usual notation. A name is
+                refused only if it is a loopback name or a name of this host: the proxy resolves names.
         """
         if ":" in host or _ENDS_IN_A_NUMBER.fullmatch(host):
             return self.verdict(host)

@@ -11,7 +11,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import TlsOptions
 
 MAX_CONTEXTS: Final = 1024
-"""The most contexts kept. Beyond that the oldest is dropped, and built again when needed."""
+"""The most contexts that are kept. A new one replaces the oldest, which is built again when needed."""
 
 
 class TlsContexts:
@@ -41,7 +41,7 @@ class TlsContexts:
 def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """A client context: TLS 1.2 or newer, the system's roots and those of the options. Reads files, so it blocks.
 
-    Like Java, it trusts any certificate of a trust store directly, even a receiver's own or an intermediate one.
+    As in Java, any certificate in a trust store is trusted directly, even a receiver's own or an intermediate one.
 
     Raises:
         ConfigurationError: a certificate or key can't be read, or they don't belong together.

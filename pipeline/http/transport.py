@@ -1,7 +1,7 @@
 """The HTTP client of a worker: sends bytes to a destination, returns a complete answer or `Failed`.
 
-It uses aiohttp's connector and parser without its request machinery, which costs more than everything else that happens
-to an event. request.py makes the bytes of a request; this module does not inspect them.
+It uses aiohttp's connector and parser, but not its request classes, which cost more than all the rest of a delivery.
+request.py makes the bytes of a request; this module does not inspect them.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ MAX_INTERIM_ANSWERS: Final = 16
 """The most 1xx answers before the final one; one more is treated as the final one."""
 
 _UNREAD_BYTES: Final = 1024
-"""A complete body of this size may stay unread: it is too small to make aiohttp stop reading from the socket."""
+"""A complete body up to this size need not be read by the caller: aiohttp does not stop reading from the socket."""
 
 _FIRST_STATUS: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
@@ -52,10 +52,10 @@ _PROXY_AUTHENTICATION_REQUIRED: Final = 407
 
 
 MAX_ORIGINS: Final = 1_000
-"""The most origins whose destination is kept for other subscriptions."""
+"""The most origins whose destination is kept, to be shared by several subscriptions."""
 
 _Origin = tuple[str | None, TlsOptions, Proxy | None, bool, HttpLimits]
-"""What a destination depends on, except for its target."""
+"""Everything on which a destination depends, except for the target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ class Transport:
         guard: checks every address before a socket connects to it. Addresses of proxies are not checked, because the
             operator chooses proxies. For a URL behind a proxy it checks the host as written; the proxy resolves names,
             so the proxy has to refuse internal addresses.
-        max_in_flight: connections in use at a time; the same number may be idle. Lanes wait for a slot before
-            (core/concurrency.py); this limit is for requests that have none, such as those for tokens.
-        idle_timeout_seconds: after which unused connections are closed.
+        max_in_flight: the most connections in use; the same number may be idle. Deliveries have a slot
+            (core/concurrency.py), so this limits mostly other requests, such as those for tokens.
+        idle_timeout_seconds: the time after which unused connections are closed.
         system_proxies: the proxies for `use_system_proxy`.
         resolver: called on the event loop; makes the resolver, which is closed with the transport.
     """
@@ -181,19 +181,19 @@ class Transport:
             destination: from `destination`.
             request: the whole request, as bytes.
             keep: how much of the answer's body to keep, at most `MAX_BODY_BYTES`.
-            keep_of_success: the same for a 2xx; 0 is faster than anything else.
+            keep_of_success: how much of the body of a 2xx to keep; 0 is the fastest.
             repeatable: whether the receiver may get the request twice.
             check: called before each write, when there is a connection; if it raises, nothing is sent.
         """
         may_reuse = _any if repeatable else Wire.is_fit
-        # This wait comes first: the connection and *check* must be checked right before the request is written.
+        # This wait comes first, because connection and *check* have to be checked right before the request is written.
         await self._burst.begins()
         answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=may_reuse)
         if isinstance(answer, _Stale) and repeatable:
             logger.debug("%s; sending once more on a new connection", answer.failed.error)
             answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=_none)
             if isinstance(answer, Failed):
-                # The first request may have arrived, whatever happened to the second.
+                # The first request may have arrived, even if the second provably has not.
                 answer = replace(answer, may_have_arrived=True)
         return answer.failed if isinstance(answer, _Stale) else answer
 
@@ -294,7 +294,7 @@ class Transport:
         wire.begin(read_timeout_seconds)
 
     def _give_back(self, wire: Wire, idle_seconds: float | None) -> None:
-        """End the use of *wire*. It may be idle for *idle_seconds*; None: it can't be used again."""
+        """End the use of *wire*. It may be idle for *idle_seconds*; None if it can't be used again."""
         self._in_use.discard(wire)
         self._free.release()
         if idle_seconds is None:
@@ -334,7 +334,7 @@ async def _drain(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
 
 
 def _has_arrived(wire: Wire, transport: asyncio.Transport) -> bool:
-    """Whether the peer has acknowledged all bytes; asked for TLS only, whose transport does not count them."""
+    """Whether the peer has acknowledged all bytes. Only needed for TLS, whose transport does not count them."""
     if wire.key.ssl is True:
         return True
     nothing = bytes(4)
@@ -350,7 +350,7 @@ def _announces_body(message: "RawResponseMessage") -> bool:
 
 
 def _is_to_end() -> bool:
-    """Whether the running task itself was cancelled, as opposed to something that it awaits."""
+    """Whether the running task itself was cancelled, rather than a task or future that it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

@@ -21,11 +21,11 @@ from pipeline.http.signature import Signer
 from pipeline.http.transport import Transport
 
 MAX_PREPARED: Final = 10_000
-"""The most subscriptions whose head and destination are kept. Beyond that the oldest is prepared again when needed."""
+"""The most subscriptions whose head and destination are kept. A new one replaces the oldest."""
 
 AT_MOST_ONCE_IDLE_SECONDS: Final = 1.0
-"""How long an at-most-once connection may be idle. A request that crosses the receiver's close can't be repeated at
-this level. Servers close idle connections after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or later."""
+"""How long an at-most-once connection may be idle. If the receiver closes it while a request is sent, this level can't
+repeat the request. Servers close idle connections after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Callback:
         clock: for signatures, and for a Retry-After that is a date.
         user_agent: "name/version".
         on_header_left_out: called with the subscription id and the name of each header that can't be sent.
-        ids: finds the webhook-id of an event; by default records can't choose it.
+        ids: determines the webhook-id of an event; without keys, it is always the event's position.
         check: called as late as possible before an event is sent; if it raises, the event is not sent.
     """
 
@@ -74,7 +74,7 @@ class Callback:
         """The outcome of the attempt.
 
         Args:
-            subscription: prepared again only if it is not the same object as last time.
+            subscription: its head and destination are computed again only if it is another object than last time.
             event: to be sent.
             attempt: 1, 2, ...
             authorization: the value of `Authorization` from an OAuth 2.0 access token.
@@ -124,7 +124,7 @@ class Callback:
         except ValueError as error:
             return Failed(str(error), may_have_arrived=False)
         answer = await self._transport.exchange(destination, request, keep=0, keep_of_success=0, repeatable=True)
-        # Whatever happened to the OPTIONS request, the event was not sent.
+        # Even if the OPTIONS request has arrived, the event was not sent.
         return replace(answer, may_have_arrived=False) if isinstance(answer, Failed) else answer
 
     async def _prepare(self, subscription: Subscription) -> _Prepared:
