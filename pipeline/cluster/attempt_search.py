@@ -38,7 +38,7 @@ SLACK_SECONDS: Final = 300.0
 """The largest difference between the clocks of producers and workers, plus the delay with which notes are written."""
 
 
-class Directory(Protocol):
+class KnownSubscriptions(Protocol):
     """The subscriptions (subscriptions/registry.py)."""
 
     def get(self, subscription_id: str) -> Subscription | None:
@@ -56,7 +56,7 @@ class AttemptSearch:
     Args:
         definition: the API definition, which names the source topics.
         app: the name of the application.
-        directory: the subscriptions of the application.
+        registry: the subscriptions of the application.
         ids: verifies the webhook-id and the addressee that the headers of an event name.
         seconds: the time limit of one search.
     """
@@ -65,14 +65,14 @@ class AttemptSearch:
         self,
         definition: Definition,
         app: str,
-        directory: Directory,
+        registry: KnownSubscriptions,
         ids: WebhookIds,
         *,
         seconds: float = SEARCH_SECONDS,
     ) -> None:
         self._definition = definition
         self._app = app
-        self._directory = directory
+        self._registry = registry
         self._ids = ids
         self._seconds = seconds
 
@@ -122,7 +122,7 @@ class AttemptSearch:
         names: set[str | None] = noted | set(wanted)
         if subscription is not None:
             is_told_of = wanted.get(subscription) or subscription in noted
-            if not is_told_of and self._directory.get(subscription) is None:
+            if not is_told_of and self._registry.get(subscription) is None:
                 raise UnknownSubscriptionError(f"there is no subscription {shown(subscription)}")
             names = {subscription}
         elif not names:
@@ -159,11 +159,11 @@ class AttemptSearch:
             return {} if subscription is None else {subscription: None}
         if self._definition.routing is Routing.KEY:
             owner = self._owner(event)
-            found = None if owner is None else self._directory.get(owner)
+            found = None if owner is None else self._registry.get(owner)
             wants = found is None or found.filter is None or found.filter(event)
             names: dict[str, bool | None] = {} if owner is None else {owner: wants}
         else:
-            every = self._directory.all() if subscription is None else [self._directory.get(subscription)]
+            every = self._registry.all() if subscription is None else [self._registry.get(subscription)]
             matching = AddressedMatching(SubscriptionIndex(), self._ids)
             for each in every:
                 if each is not None and not _begins_after(each, event):
@@ -174,7 +174,7 @@ class AttemptSearch:
         return names
 
     def _is_ordered(self, name: str | None) -> bool:
-        found = self._directory.get(name or "")
+        found = self._registry.get(name or "")
         return found is not None and found.qos.is_ordered
 
     def _owner(self, event: Event | None) -> str | None:

@@ -53,12 +53,12 @@ class Beginnings:
         """Note that a lane begins behind the stream, and that its row is not durable yet."""
         self._behind[lane] = subscription.created
 
-    def begun_to(self, heard_to: int) -> int:
+    def begun_to(self, read_to: int) -> int:
         """The revision to commit: all subscriptions created before it have begun.
 
         Args:
-            heard_to: the registry has read all records before this revision.
+            read_to: the registry has read all records before this revision.
         """
         for lane in [lane for lane in self._behind if not lane.events.held.awaits_row]:
             del self._behind[lane]
-        return min([heard_to, *self._behind.values()])
+        return min([read_to, *self._behind.values()])

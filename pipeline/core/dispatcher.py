@@ -20,7 +20,7 @@ from pipeline.core.model import Event
 from pipeline.core.observer import Observer
 from pipeline.core.opening import Opening
 from pipeline.core.partition import Partition
-from pipeline.core.ports import Behind, Flow, LaneLimits, Log, Matching, RowStore, Subscriptions
+from pipeline.core.ports import Behind, Flow, LaneLimits, Log, Matching, Registry, RowStore
 from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rows import Row, UnreadableRow
 from pipeline.core.subscription import Subscription
@@ -73,7 +73,7 @@ class Dispatcher:
         *,
         deliver: Delivery,
         rows_of: Callable[[int], RowStore],
-        registry: Subscriptions,
+        registry: Registry,
         reader: Log,
         limits: LaneLimits,
         memory: QueueMemory,
@@ -84,7 +84,7 @@ class Dispatcher:
         self.deliver = deliver
         self.clock: Clock = deliver.clock
         self.telemetry: Observer = deliver.telemetry
-        self.directory = registry
+        self.registry = registry
         self.reader = reader
         self.matching = matching
         self.limits = limits
@@ -98,7 +98,6 @@ class Dispatcher:
         self.probes = deliver.probes
         self.chance = deliver.chance
         self._rows_of = rows_of
-        self._registry = registry
         self._created: dict[str, int] = {}  # with matching: known subscriptions, and the revision that created each
         self._on_closed = on_closed
         self._open: dict[int, _Open] = {}
@@ -178,7 +177,7 @@ class Dispatcher:
         }
 
     def _begun_to(self, entry: _Open) -> int:
-        return entry.partition.beginnings.begun_to(self._registry.heard_to)
+        return entry.partition.beginnings.begun_to(self.registry.read_to)
 
     def begun_to(self, number: int) -> int | None:
         """The revision to commit with an offset of `prefixes`: subscriptions before it have begun (beginnings.py)."""
@@ -217,10 +216,10 @@ class Dispatcher:
         self.assigned = frozenset(positions)
         self.assigned_at = self.clock.now()
         self._fenced.clear()
-        await self._registry.ready()
-        if any(log.begun_to > self._registry.heard_to for log in (logs or {}).values()):
+        await self.registry.ready()
+        if any(log.begun_to > self.registry.read_to for log in (logs or {}).values()):
             # The former owner had read more of the registry. The subscriptions that have begun must be known here too.
-            await self._registry.caught_up()
+            await self.registry.caught_up()
         tasks = []
         for number, position in positions.items():
             if number in self.assigned and number not in self._open:
@@ -241,12 +240,12 @@ class Dispatcher:
                 return
             rows, found = opened
             if log is not None:  # if the group was moved by hand, all known subscriptions have begun
-                log = replace(log, begun_to=min(log.begun_to, self._registry.heard_to))
+                log = replace(log, begun_to=min(log.begun_to, self.registry.read_to))
             partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)
             if log is not None and log.broken is not None:
                 self.telemetry.log_broken(self.topic, number, log.broken)
-            Opening(partition, partition.reconciler, self).take_up(found, self._registry.all(), log)
+            Opening(partition, partition.reconciler, self).take_up(found, self.registry.all(), log)
         finally:
             self._opening.pop(number, None)
 
@@ -275,10 +274,10 @@ class Dispatcher:
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)
 
     async def _load(self, rows: RowStore) -> Mapping[bytes, Row]:
-        found, heard_to = await rows.open(), self._registry.heard_to
-        if any(isinstance(row, UnreadableRow) or row.revision >= heard_to for row in found.values()):
+        found, read_to = await rows.open(), self.registry.read_to
+        if any(isinstance(row, UnreadableRow) or row.revision >= read_to for row in found.values()):
             # The former owner had read more of the registry. Without that, a row may seem to have no subscription.
-            await self._registry.caught_up()
+            await self.registry.caught_up()
         return found
 
     # --------------------------------------------------------------- closing

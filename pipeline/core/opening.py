@@ -49,7 +49,7 @@ class Opening:
 
     def _restore(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:
         lane = self._reconciler.make_lane(key, row.next)
-        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
+        subscription = None if lane.name is None else self._worker.registry.get(lane.name)
         if self._worker.matching is not None and subscription is not None and is_of_former(row, subscription):
             logger.warning(
                 "subscription %s was deleted and created again: discarding its former cursor %d in %s",
@@ -88,7 +88,7 @@ class Opening:
         if found is not None:
             offset = found.goes_on_at
         lane = self._reconciler.make_lane(key, offset)
-        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
+        subscription = None if lane.name is None else self._worker.registry.get(lane.name)
         if subscription is None:
             logger.warning(
                 "deleting the unreadable row %.100r of %s, which belongs to no known subscription: %s",

@@ -185,11 +185,28 @@ class Behind(Protocol):
         ...
 
 
-class Directory(Protocol):
+class Registry(Protocol):
     """The known subscriptions (subscriptions/registry.py)."""
 
     def get(self, subscription_id: str) -> Subscription | None:
         """The subscription's newest revision, None if there is none."""
+        ...
+
+    def all(self) -> Sequence[Subscription]:
+        """Every subscription."""
+        ...
+
+    @property
+    def read_to(self) -> int:
+        """All records before this revision have been read."""
+        ...
+
+    async def ready(self) -> None:
+        """Return when the topic has been read to the end it had at start."""
+        ...
+
+    async def caught_up(self) -> None:
+        """Return when the topic has been read to the end that it has now."""
         ...
 
 
@@ -239,7 +256,7 @@ class PartitionServices(LaneServices, Protocol):
         ...
 
     @property
-    def directory(self) -> Directory:
+    def registry(self) -> Registry:
         """The subscriptions."""
         ...
 
@@ -297,27 +314,6 @@ class RowStore(Rows, Protocol):
 
     async def close(self) -> None:
         """Disconnect and cancel the waiting rows."""
-        ...
-
-
-class Subscriptions(Directory, Protocol):
-    """The part of the registry that the dispatcher needs."""
-
-    def all(self) -> Sequence[Subscription]:
-        """Every subscription."""
-        ...
-
-    @property
-    def heard_to(self) -> int:
-        """All records before this revision have been read."""
-        ...
-
-    async def ready(self) -> None:
-        """Return when the topic has been read to the end it had at start."""
-        ...
-
-    async def caught_up(self) -> None:
-        """Return when the topic has been read to the end that it has now."""
         ...
 
 

@@ -76,7 +76,7 @@ class Reconciler:
     def new_lane(self, key: bytes, start: int) -> Lane:
         """Add a lane for a key that has none yet, and an event at *start*. Its subscription may begin later."""
         lane = self._partition.lanes[key] = self.make_lane(key, start)
-        subscription = None if lane.name is None else self._worker.directory.get(lane.name)
+        subscription = None if lane.name is None else self._worker.registry.get(lane.name)
         self.configure(lane, subscription)
         if subscription is not None and self._worker.matching is not None:
             lane.begin(max(start, self._partition.beginnings.place_of(subscription, start)))

@@ -91,7 +91,7 @@ class Registry:
         return self._tail.is_current and not self._reader.waits_below(self._tail.first_end)
 
     @property
-    def heard_to(self) -> int:
+    def read_to(self) -> int:
         """Every record before this revision has been processed."""
         return self._reader.waits_from(self._tail.position)
 

@@ -14,7 +14,7 @@ from pipeline.core.lane import Lane
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Event, Record
 from pipeline.core.partition import Partition
-from pipeline.core.ports import Subscriptions
+from pipeline.core.ports import Registry
 from pipeline.core.subscription import Qos, Subscription
 from tests.simulation.ledger import Ledger, Place, ViolationError
 from tests.support.fakes import MemoryReader, MemoryRows, RowTopic, SourceLog
@@ -89,7 +89,7 @@ class Beside:
         neighbour: what lasts.
     """
 
-    def __init__(self, first: Dispatcher, registry: Subscriptions, neighbour: Neighbour) -> None:
+    def __init__(self, first: Dispatcher, registry: Registry, neighbour: Neighbour) -> None:
         self.neighbour = neighbour
         self.log = _Mirror(neighbour.log)
         self.reader = MemoryReader(self.log)

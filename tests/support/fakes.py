@@ -312,7 +312,7 @@ class MemoryRegistry:
         return sorted(self.known)
 
     @property
-    def heard_to(self) -> int:
+    def read_to(self) -> int:
         return self.position
 
     async def ready(self) -> None:

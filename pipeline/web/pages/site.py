@@ -29,7 +29,7 @@ from pipeline.web.pages.overview import Overview
 from pipeline.web.pages.rendering import SCRIPT, STYLE, answer, render
 from pipeline.web.pages.stream import Stream
 from pipeline.web.pages.timeline import AttemptLog, tone_of, word_of
-from pipeline.web.pages.view import Directory, LiveView
+from pipeline.web.pages.view import KnownSubscriptions, LiveView
 from pipeline.web.principal import Principal
 
 EVENT_SECONDS: Final = 10.0
@@ -55,7 +55,7 @@ class PageSources:
     own: Callable[[], str]
     definition: Definition
     view: LiveView
-    directory: Directory
+    registry: KnownSubscriptions
     telemetry: Telemetry | None
     ids: WebhookIds
     clock: Clock
@@ -148,7 +148,7 @@ class Pages:
         state = self._seen(request, principal)
         if state is None:
             return await self._absent(request, principal)
-        document = self._sources.directory.raw(state.id)
+        document = self._sources.registry.raw(state.id)
         return await self._page(
             "detail.html",
             request,
@@ -282,7 +282,7 @@ class Pages:
         """The ids of the subscriptions that the principal may see; None for all."""
         if not principal.tenant:
             return None
-        return frozenset(name for name in self._sources.directory.ids() if self._sees(principal, name))
+        return frozenset(name for name in self._sources.registry.ids() if self._sees(principal, name))
 
     # --------------------------------------------------------------- what pages have in common
 
@@ -321,7 +321,7 @@ class Pages:
         return self._view.state(name) if self._sees(principal, name) else None
 
     def _sees(self, principal: Principal, name: str) -> bool:
-        return principal.seen(self._sources.directory.get(name)) is not None
+        return principal.seen(self._sources.registry.get(name)) is not None
 
     def _workers(self) -> Sequence[WorkerState] | None:
         return self._view.workers() or None

@@ -17,7 +17,7 @@ class LiveView(View, Protocol):
         ...
 
 
-class Directory(Protocol):
+class KnownSubscriptions(Protocol):
     """Knows the records of the subscriptions (subscriptions/registry.py)."""
 
     def get(self, subscription_id: str) -> Subscription | None:

@@ -29,7 +29,7 @@ KEY = SigningKey.make("k1")
 Client = TestClient[web.Request, web.Application]
 
 
-class FixedDirectory:
+class FixedRegistry:
     """The records of a view's subscriptions."""
 
     def __init__(self, view: FixedView) -> None:
@@ -57,8 +57,8 @@ def view() -> FixedView:
 
 
 @pytest.fixture
-def directory(view: FixedView) -> FixedDirectory:
-    return FixedDirectory(view)
+def registry(view: FixedView) -> FixedRegistry:
+    return FixedRegistry(view)
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def app(view: FixedView, directory: FixedDirectory, clock: ManualClock) -> faust.App:
+def app(view: FixedView, registry: FixedRegistry, clock: ManualClock) -> faust.App:
     keys = KeyRing(_no_keys, SystemClock(), parse_key_set(key_set(KEY)))
     access = Access(TOKEN, AdminTokens(keys, "orders", "tenant"))
     consumer = {"consumer": {"enabled": True, "topics": ["events"], "autoOffsetReset": "earliest"}}
@@ -91,7 +91,7 @@ def app(view: FixedView, directory: FixedDirectory, clock: ManualClock) -> faust
         "orders", broker="kafka://127.0.0.1:9", web_application_options=web_options(access), **BUILT_IN_PAGES_OFF
     )
     sources = PageSources(
-        "orders", lambda: "host-1:6066", definition, view, directory, Telemetry(), WebhookIds((b"key",)), clock
+        "orders", lambda: "host-1:6066", definition, view, registry, Telemetry(), WebhookIds((b"key",)), clock
     )
     attach_pages(found, sources, access)
     return found

@@ -13,7 +13,7 @@ from pipeline.web.pages.rendering import render
 from tests.support.fixed_view import NOW, FixedView, failed, live
 from tests.support.markup import Document
 from tests.support.tokens import ManualClock
-from tests.unit.web.pages.conftest import BEARER, KEY, Client, FixedDirectory
+from tests.unit.web.pages.conftest import BEARER, KEY, Client, FixedRegistry
 
 PATHS = ("/", "/subscriptions", "/subscription?id=sub-1", "/workers", "/dead-letters")
 EVERY_PATH = (*PATHS, "/attempts?id=sub-1", "/event?id=sub-1", "/api/stream", "/page.css", "/page.js")
@@ -163,10 +163,10 @@ async def test_a_filter_that_is_none_is_named(client: Client) -> None:
 
 
 async def test_a_subscription_says_why_since_when_and_what_waits(
-    client: Client, view: FixedView, directory: FixedDirectory
+    client: Client, view: FixedView, registry: FixedRegistry
 ) -> None:
     view.items = [failed("sub-1", next_try_at=NOW + 30, last_success_at=NOW - 7200, metadata={"plan": "gold"})]
-    directory.documents["sub-1"] = {"id": "sub-1", "auth": {"password": "********"}}
+    registry.documents["sub-1"] = {"id": "sub-1", "auth": {"password": "********"}}
     page = await get(client, "/subscription", id="sub-1")
     facts = dict(zip([e.words for e in page.all("dt")], [e.words for e in page.all("dd")], strict=True))
     assert facts == {
@@ -176,7 +176,7 @@ async def test_a_subscription_says_why_since_when_and_what_waits(
     }  # fmt: skip
     assert "Failed It stopped at an event that failed. It goes on" in page.one("div", id="state").words
     assert rows(page) == ["events 3 Failed host-1:6066 41 12 4 the callback answered 503"]
-    assert json.loads(page.one("pre", id="document").text) == directory.documents["sub-1"]
+    assert json.loads(page.one("pre", id="document").text) == registry.documents["sub-1"]
     assert [each.words for each in page.all("button", class_="act")] == [
         "Resume",
         "Pause",
@@ -267,12 +267,12 @@ async def test_who_may_only_read_has_no_buttons(client: Client, view: FixedView)
 # --------------------------------------------------------------- strangers, and everyone
 
 
-async def test_what_strangers_wrote_breaks_no_page(client: Client, view: FixedView, directory: FixedDirectory) -> None:
+async def test_what_strangers_wrote_breaks_no_page(client: Client, view: FixedView, registry: FixedRegistry) -> None:
     facts: Any = {"host": HOSTILE, "metadata": {HOSTILE: HOSTILE}, "qos": HOSTILE}
     view.items = [failed(HOSTILE, HOSTILE, **facts), failed("broken", problem=HOSTILE, state="broken")]
     view.sentences = [HOSTILE]
     view.present = [replace(WORKER, name=HOSTILE, version=HOSTILE, warnings=(HOSTILE,), ready=False, problem=HOSTILE)]
-    directory.documents[HOSTILE] = {"id": HOSTILE, HOSTILE: HOSTILE}
+    registry.documents[HOSTILE] = {"id": HOSTILE, HOSTILE: HOSTILE}
     asked = {"id": HOSTILE, "q": "", "cause": HOSTILE, "metadata": HOSTILE, "subscription": HOSTILE, "reason": HOSTILE}
     pages = [await get(client, path, **({"id": HOSTILE} if path == "/subscription" else {})) for path in
              ("/", "/subscriptions", "/subscription", "/workers", "/dead-letters")]  # fmt: skip
