@@ -169,7 +169,7 @@ def create_app(
         slots=Slots(settings.max_in_flight),
         lease=lease,
         clock=clock,
-        telemetry=notifier,
+        observer=notifier,
         rate_limits=rate_limits,
         chance=random.random,
         steady=time.monotonic,

@@ -71,7 +71,7 @@ class Delivery:
     slots: Slots
     lease: Lease
     clock: Clock
-    telemetry: Observer
+    observer: Observer
     rate_limits: RateLimits
     chance: Callable[[], float]
     steady: Callable[[], float]
@@ -101,7 +101,7 @@ class Delivery:
         Raises:
             LeaseEndedError: nothing was sent, and the attempt does not count.
         """
-        observer, before = self.telemetry, flight.tries
+        observer, before = self.observer, flight.tries
         flight.tries = tries = before.begin(self.clock.now())
         observer.attempt_started()
         began = time.perf_counter()
@@ -133,7 +133,7 @@ class Delivery:
                 elapsed_seconds=0.0 if tries.first_at is None else max(0.0, now - tries.first_at),
                 chance=self.chance(),
             )
-        self.telemetry.decided(flight.event, decision)
+        self.observer.decided(flight.event, decision)
         return decision
 
     async def dead_letter(self, letter: DeadLetterRecord) -> str | None:
@@ -144,5 +144,5 @@ class Delivery:
             await self.dead_letters.put(letter)
         except NotDeadLetteredError as error:
             return str(error)
-        self.telemetry.dead_lettered(letter.reason, subscription=letter.subscription, event=letter.event)
+        self.observer.dead_lettered(letter.reason, subscription=letter.subscription, event=letter.event)
         return None

@@ -83,7 +83,7 @@ class Dispatcher:
         self.topic = topic
         self.deliver = deliver
         self.clock: Clock = deliver.clock
-        self.telemetry: Observer = deliver.telemetry
+        self.observer: Observer = deliver.observer
         self.registry = registry
         self.reader = reader
         self.matching = matching
@@ -202,7 +202,7 @@ class Dispatcher:
                 former, entry.partition.committed = entry.partition.committed, offset
                 entry.partition.begun_to = begun_to.get(number) or 0
                 advanced += 0 if former is None else offset - former
-            self.telemetry.committed(self.topic, number, offset)
+            self.observer.committed(self.topic, number, offset)
         return advanced
 
     # --------------------------------------------------------------- opening
@@ -244,7 +244,7 @@ class Dispatcher:
             partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)
             if log is not None and log.broken is not None:
-                self.telemetry.log_broken(self.topic, number, log.broken)
+                self.observer.log_broken(self.topic, number, log.broken)
             Opening(partition, partition.reconciler, self).take_up(found, self.registry.all(), log)
         finally:
             self._opening.pop(number, None)
@@ -266,7 +266,7 @@ class Dispatcher:
                 raise
             except BrokerError as error:
                 await rows.close()
-                self.telemetry.not_opened(self.topic, number, str(error))
+                self.observer.not_opened(self.topic, number, str(error))
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)
             except Exception:  # whatever went wrong, an owned partition has to be opened
                 logger.exception("partition %d of %s can't be opened yet", number, self.topic)
@@ -319,7 +319,7 @@ class Dispatcher:
             partition.number,
             self.topic,
         )
-        self.telemetry.partition_lost(self.topic, partition.number)
+        self.observer.partition_lost(self.topic, partition.number)
         del self._open[partition.number]
         self._fenced.add(partition.number)
         task = asyncio.get_running_loop().create_task(self._close_one(entry))

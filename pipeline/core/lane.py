@@ -30,7 +30,7 @@ class Lane(LaneView):
             self._services.probes.leave(self)
         former, self.state, self.cause = self.cause, state, cause
         if former is not None and self.status is not Status.FAILURE and self.subscription is not None:
-            self._services.telemetry.subscription_recovered(
+            self._services.observer.subscription_recovered(
                 self.subscription, self._home.topic, self._home.number, former, by
             )
 
@@ -48,7 +48,7 @@ class Lane(LaneView):
             return
         if self._settled_at_receipt:
             if events.queue.is_full:
-                self._services.telemetry.dropped(
+                self._services.observer.dropped(
                     "lane-full", subscription=self.name, topic=event.topic, partition=event.partition, offset=offset
                 )
                 # It stays in the log without being counted. If the lane leaves the stream, it may be read there.
@@ -196,7 +196,7 @@ class Lane(LaneView):
             message: a sentence, without secrets.
             has_arrived: whether the receiver may have seen the event, so that at-most-once can't send it again.
         """
-        observer, topic, partition = self._services.telemetry, flight.event.topic, flight.event.partition
+        observer, topic, partition = self._services.observer, flight.event.topic, flight.event.partition
         if flight.claimed and has_arrived:
             observer.settled("dropped")
             observer.dropped("given-up", subscription=self.name, topic=topic, partition=partition, offset=flight.offset)

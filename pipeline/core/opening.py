@@ -74,7 +74,7 @@ class Opening:
         if found is None:
             lane.restore(row, self._partition.dispatched)
         else:
-            self._worker.telemetry.log_broken(self._worker.topic, self._partition.number, found, subscription=lane.name)
+            self._worker.observer.log_broken(self._worker.topic, self._partition.number, found, subscription=lane.name)
             lane.restore(moved(row, found.goes_on_at), self._partition.dispatched)
             self._partition.rows.write(lane.key)
         if subscription is not None:
@@ -99,7 +99,7 @@ class Opening:
             partition.rows.delete(lane)
             return
         if found is not None:
-            self._worker.telemetry.log_broken(self._worker.topic, partition.number, found, subscription=lane.name)
+            self._worker.observer.log_broken(self._worker.topic, partition.number, found, subscription=lane.name)
         partition.lanes[key] = lane
         self._reconciler.configure(lane, subscription)
         # Whether earlier commands were carried out is unknown, so a new one is needed in any case.
@@ -112,4 +112,4 @@ class Opening:
         cause = Cause("cursor", message, None, self._worker.clock.now())
         lane.move(offset)
         lane.stop(Status.FAILURE, cause)
-        self._worker.telemetry.subscription_failed(subscription, self._worker.topic, partition.number, cause)
+        self._worker.observer.subscription_failed(subscription, self._worker.topic, partition.number, cause)

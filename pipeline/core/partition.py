@@ -136,7 +136,7 @@ class Partition:
                 else:
                     lane.offer(event)
         if unmatched:
-            self._worker.telemetry.settled("unmatched", unmatched)
+            self._worker.observer.settled("unmatched", unmatched)
         return events[: len(events) - len(self._kept_back)]
 
     def pass_over(self, end: int) -> None:
@@ -267,7 +267,7 @@ class Partition:
         """Skip to *offset*, because retention has deleted everything before it. Counts what the lanes have lost."""
         for lane in self._behind:
             if lane.read_from < offset:
-                self._worker.telemetry.dropped(
+                self._worker.observer.dropped(
                     "retention",
                     offset - lane.read_from,
                     subscription=lane.name,
@@ -372,7 +372,7 @@ class Partition:
                     self._count_given_up(lane, offset)
 
     def _count_given_up(self, lane: Lane, offset: int) -> None:
-        self._worker.telemetry.dropped(
+        self._worker.observer.dropped(
             "given-up", subscription=lane.name, topic=self.topic, partition=self.number, offset=offset
         )
 

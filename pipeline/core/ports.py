@@ -44,7 +44,7 @@ class LaneServices(Protocol):
         ...
 
     @property
-    def telemetry(self) -> Observer:
+    def observer(self) -> Observer:
         """Is told of settlements and losses."""
         ...
 

@@ -181,7 +181,7 @@ class Reconciler:
         since, last = lane.first_waiting, self._partition.dispatched - 1
         given_up = lane.abandon() - read_again
         if given_up:
-            self._worker.telemetry.dropped(
+            self._worker.observer.dropped(
                 "unknown-subscription",
                 given_up,
                 subscription=lane.name,
@@ -256,8 +256,8 @@ class Reconciler:
     def _skip(self, lane: Lane, subscription: Subscription, offset: int, *, is_next: bool) -> None:
         number = self._partition.number
         if is_next:
-            self._worker.telemetry.settled("skipped")
-            self._worker.telemetry.dropped(
+            self._worker.observer.settled("skipped")
+            self._worker.observer.dropped(
                 "skipped", subscription=lane.name, topic=self._worker.topic, partition=number, offset=offset
             )
             lane.note_revision(subscription.revision)
@@ -347,7 +347,7 @@ class Reconciler:
             try:
                 discarded = await reader.count(number, self._wanted_by(lane), start, offset)
             finally:
-                self._worker.telemetry.dropped(
+                self._worker.observer.dropped(
                     "discarded",
                     discarded,
                     subscription=lane.name,
@@ -370,7 +370,7 @@ class Reconciler:
         elif status is Status.FAILURE:
             cause = Cause("configuration", subscription.problem or "", None, now)
             if lane.status is not status:
-                self._worker.telemetry.subscription_failed(
+                self._worker.observer.subscription_failed(
                     subscription, self._worker.topic, self._partition.number, cause
                 )
             lane.stop(status, cause)

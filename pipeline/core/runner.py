@@ -83,7 +83,7 @@ class Runner:
             try:
                 return await self._attempt(flight)
             except LeaseEndedError:
-                self._delivery.telemetry.withheld()
+                self._delivery.observer.withheld()
                 if not await self._regain_lease(flight):
                     break
         return None
@@ -99,7 +99,7 @@ class Runner:
             seconds = self._delivery.seconds_until_turn(subscription)
             if not seconds:
                 break
-            self._delivery.telemetry.throttled("rate")
+            self._delivery.observer.throttled("rate")
             if not (lane.may_go_on(flight) and await self._sleep(flight, seconds)):
                 return False
         return True
@@ -133,7 +133,7 @@ class Runner:
         lane, delivery = self._lane, self._delivery
         slots, suspect = delivery.slots, lane.is_suspect
         if not slots.try_acquire(suspect=suspect):
-            delivery.telemetry.throttled("slots")
+            delivery.observer.throttled("slots")
             await lane.waits.until_slot(slots, suspect=suspect)
         try:
             # Read only now: during the waits, the lane may have been stopped or edited.
@@ -204,12 +204,12 @@ class Runner:
         return False
 
     def _settle(self, flight: InFlight, how: Settlement) -> None:
-        self._delivery.telemetry.settled(how)
+        self._delivery.observer.settled(how)
         self._lane.settle(flight)
 
     def _drop(self, flight: InFlight, rule: DropRule) -> None:
         event = flight.event
-        self._delivery.telemetry.dropped(
+        self._delivery.observer.dropped(
             rule, subscription=self._lane.name, topic=event.topic, partition=event.partition, offset=event.offset
         )
         self._settle(flight, "dropped")

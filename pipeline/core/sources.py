@@ -84,7 +84,7 @@ class Sources:
         self, positions: Mapping[TopicPartition, int], logs: Mapping[TopicPartition, LogBounds] | None = None
     ) -> None:
         """Open the partitions of an assignment; see `Dispatcher.open`."""
-        next(iter(self)).telemetry.rebalanced()
+        next(iter(self)).observer.rebalanced()
         by_topic, known = _by_topic(positions), _by_topic(logs or {})
         await asyncio.gather(*(each.open(by_topic[each.topic], known[each.topic]) for each in self))
 

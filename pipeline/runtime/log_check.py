@@ -47,16 +47,16 @@ class LogCheck:
     Args:
         topic: the source topic.
         source: asks the brokers.
-        telemetry: told of the breaks that are found.
+        observer: told of the breaks that are found.
         former: the ids of the topics that partitions without an offset were last delivered from (initial_offsets.py).
     """
 
     def __init__(
-        self, topic: str, source: SourceLog, telemetry: Observer, former: Mapping[int, str] | None = None
+        self, topic: str, source: SourceLog, observer: Observer, former: Mapping[int, str] | None = None
     ) -> None:
         self._topic = topic
         self._source = source
-        self._telemetry = telemetry
+        self._observer = observer
         self._former = dict(former or {})
         self._logs: dict[int, LogBounds] = {}
         self._suspect: set[int] = set()
@@ -106,7 +106,7 @@ class LogCheck:
         """The beginning of a partition without a committed offset: it is new (initial_offsets.py), or its topic is."""
         if self._is_another or (former is not None and log.topic_id not in {None, former}):
             # Reported now, because at the next assignment this topic is the known one.
-            self._telemetry.log_broken(self._topic, number, Break("recreated", 0, log.begin))
+            self._observer.log_broken(self._topic, number, Break("recreated", 0, log.begin))
         return log.begin
 
     async def find_offset(self, number: int, offset: int) -> int | None:
@@ -119,7 +119,7 @@ class LogCheck:
         self._suspect.discard(number)
         if found is None:
             return offset
-        self._telemetry.log_broken(self._topic, number, found)
+        self._observer.log_broken(self._topic, number, found)
         return found.goes_on_at
 
     def is_another(self, topic_id: str | None) -> bool:

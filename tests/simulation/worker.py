@@ -186,7 +186,7 @@ class Worker:
             slots=self.slots,
             lease=self.lease,
             clock=VirtualClock(),
-            telemetry=self.telemetry,
+            observer=self.telemetry,
             rate_limits=RateLimits(),
             chance=lambda: 1.0,
             steady=steady_now,

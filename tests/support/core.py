@@ -102,7 +102,7 @@ class Core:
                 slots=self.slots,
                 lease=self.lease,
                 clock=VirtualClock(),
-                telemetry=observed_by(self.telemetry),
+                observer=observed_by(self.telemetry),
                 rate_limits=RateLimits(),
                 chance=chance,
                 steady=steady_now,
