@@ -15,7 +15,7 @@ from pipeline.cluster.verdicts import Verdict, verdicts
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.filters import View
+from pipeline.core.filters import ParsedEvent
 from pipeline.core.model import Record
 from pipeline.core.shown import as_partitions
 from pipeline.core.subscription import Routing, Subscription
@@ -46,7 +46,7 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
             raise ConfigurationError(
                 "--key: is required with routing: key, because the key of an event is the id of its subscription"
             )
-        if View(records[0]).body() is None and body.strip() not in {b"", b"null"}:
+        if ParsedEvent(records[0]).body() is None and body.strip() not in {b"", b"null"}:
             what = "standard input" if event == STDIN else event
             say(f"{what} is not JSON in UTF-8, or names something twice: a JSON pointer finds nothing there", err=True)
         concerned = asyncio.run(_concerned(settings, definition, key))

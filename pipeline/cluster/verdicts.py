@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.core.explanation import Mismatch, explain
-from pipeline.core.filters import EventFilter, View
+from pipeline.core.filters import EventFilter, ParsedEvent
 from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.model import Event
 from pipeline.core.subscription import Subscription, Wish
@@ -54,21 +54,21 @@ class Verdict:
 
 def verdicts(subscriptions: Sequence[Subscription], event: Event) -> list[Verdict]:
     """The verdicts for the *subscriptions*, from the index that workers use, too."""
-    index, view = SubscriptionIndex(), View(event)
+    index, parsed = SubscriptionIndex(), ParsedEvent(event)
     for each in subscriptions:
         index.update(each.id, each)
     getting = set(index.keys(event))
     return [
         Verdict(each, gets_it=True)
         if each.id.encode() in getting
-        else Verdict(each, gets_it=False, mismatches=_mismatches(each, view))
+        else Verdict(each, gets_it=False, mismatches=_mismatches(each, parsed))
         for each in subscriptions
     ]
 
 
-def _mismatches(subscription: Subscription, view: View) -> list[Mismatch]:
-    topic, topics = view.event.topic, subscription.topics
+def _mismatches(subscription: Subscription, parsed: ParsedEvent) -> list[Mismatch]:
+    topic, topics = parsed.event.topic, subscription.topics
     if topics is not None and topic not in topics:
         return [Mismatch("topic", "exact", tuple(sorted(topics)), (topic,))]
     wanted = subscription.filter
-    return explain(wanted.expression, view) if isinstance(wanted, EventFilter) else []
+    return explain(wanted.expression, parsed) if isinstance(wanted, EventFilter) else []

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pipeline.core.filters import AllOf, AnyOf, Compare, Dialect, Expression, Not, View
+from pipeline.core.filters import AllOf, AnyOf, Compare, Dialect, Expression, Not, ParsedEvent
 from pipeline.core.shown import shown
 
 MOST_SHOWN: Final = 5
@@ -40,28 +40,28 @@ class Mismatch:
         return f"{self.place} {found}; it {must} {_VERBS[self.dialect]} {_list(self.wanted, 'or')}"
 
 
-def explain(wanted: Expression, view: View) -> list[Mismatch]:
+def explain(wanted: Expression, parsed: ParsedEvent) -> list[Mismatch]:
     """The comparisons that make a filter reject an event; none if it wants the event.
 
     For an `all`, these are the comparisons that fail; for an `any` all of them, because each would have been enough.
     """
-    return [] if wanted.matches(view) else list(dict.fromkeys(_mismatches(wanted, view, expected=True)))
+    return [] if wanted.matches(parsed) else list(dict.fromkeys(_mismatches(wanted, parsed, expected=True)))
 
 
-def _mismatches(part: Expression, view: View, *, expected: bool) -> Iterator[Mismatch]:
+def _mismatches(part: Expression, parsed: ParsedEvent, *, expected: bool) -> Iterator[Mismatch]:
     """The comparisons because of which *part* does not have the *expected* result."""
     match part:
         case Compare(dialect, selector, texts):
-            found = selector.found(view)
+            found = selector.found(parsed)
             yield Mismatch(
                 selector.place, dialect, _decoded(texts), tuple(map(_beginning, found)), is_excluded=not expected
             )
         case AllOf(parts) | AnyOf(parts):
             for each in parts:
-                if each.matches(view) is not expected:
-                    yield from _mismatches(each, view, expected=expected)
+                if each.matches(parsed) is not expected:
+                    yield from _mismatches(each, parsed, expected=expected)
         case Not(each):
-            yield from _mismatches(each, view, expected=not expected)
+            yield from _mismatches(each, parsed, expected=not expected)
         case _:
             pass
 

@@ -36,8 +36,8 @@ Json = dict[str, "Json"] | list["Json"] | str | bool | None
 """A JSON value whose numbers are strings, as they were written."""
 
 
-class View:
-    """One event as filters see it. All filters may share one view: the body is parsed once, when it is first needed."""
+class ParsedEvent:
+    """One event as filters see it. All filters may share one: the body is parsed once, when needed."""
 
     __slots__ = ("_body", "_content_type", "_headers", "_is_parsed", "_is_structured", "event")
 
@@ -151,7 +151,7 @@ class Selector(Protocol):
         """The name of the part in a filter."""
         ...
 
-    def found(self, view: View) -> Sequence[bytes]:
+    def found(self, parsed: ParsedEvent) -> Sequence[bytes]:
         """The texts of the part, in UTF-8: none, one, or several for a repeated header."""
         ...
 
@@ -165,9 +165,9 @@ class RecordKey:
         """`key`."""
         return RECORD_KEY
 
-    def found(self, view: View) -> Sequence[bytes]:
+    def found(self, parsed: ParsedEvent) -> Sequence[bytes]:
         """The key, if the record has one."""
-        return view.key()
+        return parsed.key()
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,9 +181,9 @@ class Attribute:
         """Its name."""
         return self.name
 
-    def found(self, view: View) -> Sequence[bytes]:
+    def found(self, parsed: ParsedEvent) -> Sequence[bytes]:
         """Its value, if the event has it."""
-        return view.attribute(self.name)
+        return parsed.attribute(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +197,9 @@ class RecordHeader:
         """`header.NAME`."""
         return HEADER_PREFIX + self.name
 
-    def found(self, view: View) -> Sequence[bytes]:
+    def found(self, parsed: ParsedEvent) -> Sequence[bytes]:
         """Its values."""
-        return view.header(self.name)
+        return parsed.header(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,15 +213,15 @@ class Pointer:
         """The pointer, escaped."""
         return "".join(f"/{each.replace('~', '~0').replace('/', '~1')}" for each in self.tokens)
 
-    def found(self, view: View) -> Sequence[bytes]:
+    def found(self, parsed: ParsedEvent) -> Sequence[bytes]:
         """The value, unless it is an object, a list or null."""
-        return view.pointed(self.tokens)
+        return parsed.pointed(self.tokens)
 
 
 class Expression(Protocol):
     """A filter, or a part of one."""
 
-    def matches(self, view: View) -> bool:
+    def matches(self, parsed: ParsedEvent) -> bool:
         """Whether the event is wanted."""
         ...
 
@@ -234,9 +234,9 @@ class Compare:
     selector: Selector
     texts: tuple[bytes, ...]
 
-    def matches(self, view: View) -> bool:
+    def matches(self, parsed: ParsedEvent) -> bool:
         """Whether one of the selected texts matches."""
-        found, texts = self.selector.found(view), self.texts
+        found, texts = self.selector.found(parsed), self.texts
         match self.dialect:
             case "exact":
                 return any(each in texts for each in found)
@@ -252,9 +252,9 @@ class AllOf:
 
     parts: tuple[Expression, ...]
 
-    def matches(self, view: View) -> bool:
+    def matches(self, parsed: ParsedEvent) -> bool:
         """Whether all parts match."""
-        return all(part.matches(view) for part in self.parts)
+        return all(part.matches(parsed) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,9 +263,9 @@ class AnyOf:
 
     parts: tuple[Expression, ...]
 
-    def matches(self, view: View) -> bool:
+    def matches(self, parsed: ParsedEvent) -> bool:
         """Whether at least one part matches."""
-        return any(part.matches(view) for part in self.parts)
+        return any(part.matches(parsed) for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +274,9 @@ class Not:
 
     part: Expression
 
-    def matches(self, view: View) -> bool:
+    def matches(self, parsed: ParsedEvent) -> bool:
         """Whether its part does not match."""
-        return not self.part.matches(view)
+        return not self.part.matches(parsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,4 +287,4 @@ class EventFilter:
 
     def __call__(self, event: Event) -> bool:
         """Whether the subscription wants *event*."""
-        return self.expression.matches(View(event))
+        return self.expression.matches(ParsedEvent(event))

@@ -18,7 +18,17 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeGuard
 
-from pipeline.core.filters import AllOf, AnyOf, Attribute, Compare, EventFilter, Expression, Pointer, Selector, View
+from pipeline.core.filters import (
+    AllOf,
+    AnyOf,
+    Attribute,
+    Compare,
+    EventFilter,
+    Expression,
+    ParsedEvent,
+    Pointer,
+    Selector,
+)
 from pipeline.core.model import Event
 from pipeline.core.subscription import Filter, Subscription
 
@@ -68,10 +78,10 @@ class SubscriptionIndex:
             event: the event; its body is parsed at most once.
             among: consider only these keys, without duplicates; a set or a dict if they are many.
         """
-        view = View(event)
+        parsed = ParsedEvent(event)
         if among is not None and len(among) <= FEW:
-            return tuple(sorted(key for key in among if self._wants(key, view)))
-        found = [keys for node in self._reached(view) if (keys := node.keys(view, among))]
+            return tuple(sorted(key for key in among if self._wants(key, parsed)))
+        found = [keys for node in self._reached(parsed) if (keys := node.keys(parsed, among))]
         if len(found) <= 1:
             return found[0] if found else ()
         # Several paths of one subscription may lead here.
@@ -95,18 +105,18 @@ class SubscriptionIndex:
         for node in () if entry is None else entry.nodes:
             node.remove(key)
 
-    def _wants(self, key: bytes, view: View) -> bool:
+    def _wants(self, key: bytes, parsed: ParsedEvent) -> bool:
         entry = self._entries.get(key)
-        if entry is None or (entry.topics is not None and view.event.topic not in entry.topics):
+        if entry is None or (entry.topics is not None and parsed.event.topic not in entry.topics):
             return False
-        return entry.wanted is None or entry.wanted.matches(view)
+        return entry.wanted is None or entry.wanted.matches(parsed)
 
-    def _reached(self, view: View) -> Iterable["_Node"]:
+    def _reached(self, parsed: ParsedEvent) -> Iterable["_Node"]:
         """The ends of all matching paths, and the nodes above them."""
-        nodes = [root for topic in (None, view.event.topic) if (root := self._roots.get(topic)) is not None]
+        nodes = [root for topic in (None, parsed.event.topic) if (root := self._roots.get(topic)) is not None]
         for node in nodes:  # grows during the loop
             for selector, by_length in node.branches.items():
-                for text in selector.found(view):
+                for text in selector.found(parsed):
                     for length, by_text in by_length.items():
                         below = by_text.get(text[:length])
                         if below is not None:
@@ -181,19 +191,19 @@ class _Node:
         if not by_length:
             del self.branches[step.selector]
 
-    def keys(self, view: View, among: Collection[bytes] | None) -> tuple[bytes, ...]:
+    def keys(self, parsed: ParsedEvent, among: Collection[bytes] | None) -> tuple[bytes, ...]:
         """The subscriptions here that want the event, sorted."""
         if among is not None:
             fewer, others = sorted((self.certain, among), key=len)
-            asked = self.asking(view, [key for key in self.asked if key in among])
+            asked = self.asking(parsed, [key for key in self.asked if key in among])
             return tuple(sorted([*asked, *(key for key in fewer if key in others)]))
         if self._sorted is None:
             self.certain = dict.fromkeys(sorted(self.certain))
             self._sorted = tuple(self.certain)
-        return tuple(sorted([*self._sorted, *self.asking(view, self.asked)])) if self.asked else self._sorted
+        return tuple(sorted([*self._sorted, *self.asking(parsed, self.asked)])) if self.asked else self._sorted
 
-    def asking(self, view: View, keys: Iterable[bytes]) -> list[bytes]:
-        return [key for key in keys if self.asked[key].matches(view)]
+    def asking(self, parsed: ParsedEvent, keys: Iterable[bytes]) -> list[bytes]:
+        return [key for key in keys if self.asked[key].matches(parsed)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +212,8 @@ class _Opaque:
 
     filter: Filter
 
-    def matches(self, view: View) -> bool:
-        return self.filter(view.event)
+    def matches(self, parsed: ParsedEvent) -> bool:
+        return self.filter(parsed.event)
 
 
 def _expression(wanted: Filter | None) -> Expression | None:

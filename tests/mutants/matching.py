@@ -96,8 +96,8 @@ MATCHING: Final = (
     Mutant(
         "every filter parses the body for itself",
         FILE,
-        was="if self.asked[key].matches(view)]",
-        becomes="if self.asked[key].matches(View(view.event))]",
+        was="if self.asked[key].matches(parsed)]",
+        becomes="if self.asked[key].matches(ParsedEvent(parsed.event))]",
         tests=(f"{TESTS}test_the_body_is_parsed_once_for_all_filters",),
     ),
     Mutant(
@@ -110,7 +110,7 @@ MATCHING: Final = (
     Mutant(
         "those that are named are all asked, wanted or not",
         FILE,
-        was="    return entry.wanted is None or entry.wanted.matches(view)",
+        was="    return entry.wanted is None or entry.wanted.matches(parsed)",
         becomes="    return True",
         tests=(AGREES,),
     ),

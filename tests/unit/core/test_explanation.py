@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.explanation import Mismatch, explain
-from pipeline.core.filters import View
+from pipeline.core.filters import ParsedEvent
 from pipeline.core.model import Record
 from pipeline.subscriptions.filters import event_filter
 from tests.support.filters import filters
@@ -20,7 +20,7 @@ EVENT = Record("orders", 0, 0, b"customer-7", json.dumps(BODY).encode(), HEADERS
 
 
 def explained(document: dict[str, Any]) -> list[str]:
-    return [str(each) for each in explain(event_filter(document, "filter").expression, View(EVENT))]
+    return [str(each) for each in explain(event_filter(document, "filter").expression, ParsedEvent(EVENT))]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_comparisons_that_failed_are_said(document: dict[str, Any], sentence
 @given(filters, st.sampled_from([None, b'{"n": "a"}', b'{"d": {"n": "1"}}']))
 def test_there_is_a_reason_unless_the_event_is_wanted(document: dict[str, Any], body: bytes | None) -> None:
     event = Record("orders", 0, 0, b"a", body, [("ce_type", b"ab"), ("h", b"b"), ("h", b"1")])
-    found = explain(event_filter(document, "filter").expression, View(event))
+    found = explain(event_filter(document, "filter").expression, ParsedEvent(event))
     assert bool(found) is not event_filter(document, "filter")(event)
     assert len(set(found)) == len(found)
     assert all(_holds(each) for each in found)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.filters import AllOf, AnyOf, Attribute, Compare, EventFilter, Expression, View
+from pipeline.core.filters import AllOf, AnyOf, Attribute, Compare, EventFilter, Expression, ParsedEvent
 from pipeline.core.matching import FEW, MOST_PATHS, SubscriptionIndex, _Node
 from pipeline.core.model import Event, Record
 from pipeline.core.subscription import Filter, Subscription
@@ -63,7 +63,7 @@ class Counted:
 class Unasked:
     """A part of a filter that must not be asked."""
 
-    def matches(self, _view: View) -> bool:
+    def matches(self, _parsed: ParsedEvent) -> bool:
         raise AssertionError("a filter was asked in vain")
 
 
