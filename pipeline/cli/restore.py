@@ -106,7 +106,7 @@ def _undecryptable(settings: Settings) -> Callable[[Kept], str | None]:
         except ConfigurationError:
             return None
         try:
-            box.open(stored)
+            box.decrypt_secrets(stored)
         except ConfigurationError as error:
             return str(error)
         return None

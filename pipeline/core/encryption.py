@@ -40,13 +40,13 @@ class Cipher:
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._keys[0].encrypt(nonce, data, context)
 
-    def decrypt(self, sealed: bytes, context: bytes) -> bytes:
+    def decrypt(self, encrypted: bytes, context: bytes) -> bytes:
         """The inverse of `encrypt`, with any of the keys.
 
         Raises:
-            ValueError: none of the keys fits, *sealed* is damaged, or it was made for another context.
+            ValueError: none of the keys fits, *encrypted* is damaged, or it was made for another context.
         """
-        nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+        nonce, ciphertext = encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:]
         for key in self._keys if len(nonce) == NONCE_BYTES else ():
             try:
                 return key.decrypt(nonce, ciphertext, context)
@@ -54,9 +54,9 @@ class Cipher:
                 continue
         raise ValueError("it can't be decrypted here with any of the keys")
 
-    def is_newest(self, sealed: bytes, context: bytes) -> bool:
-        """Whether *sealed* was encrypted with the first key, for *context*."""
-        nonce, ciphertext = sealed[:NONCE_BYTES], sealed[NONCE_BYTES:]
+    def is_newest(self, encrypted: bytes, context: bytes) -> bool:
+        """Whether *encrypted* was encrypted with the first key, for *context*."""
+        nonce, ciphertext = encrypted[:NONCE_BYTES], encrypted[NONCE_BYTES:]
         try:
             self._keys[0].decrypt(nonce, ciphertext, context)
         except (InvalidTag, ValueError):

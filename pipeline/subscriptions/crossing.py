@@ -135,7 +135,7 @@ class Revisions:
         is_for_match = subscription.start is not None or self._definition.stated_routing is not Routing.KEY
         if known is not None and is_for_match:
             subscription = subscription.model_copy(update={"created_revision": known.created})
-        document = to_document(self._box.seal(subscription))
+        document = to_document(self._box.encrypt_secrets(subscription))
         value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
         return await self._writer.send(subscription.id, value, fields)
 
@@ -202,7 +202,7 @@ class Revisions:
     def _plain(self, subscription_id: str, value: bytes | None) -> WireSubscription | None:
         """A record with plain secrets; None if it deletes the subscription or can't be read."""
         with suppress(ConfigurationError):
-            return None if value is None else self._box.open(parse_record(subscription_id, value))
+            return None if value is None else self._box.decrypt_secrets(parse_record(subscription_id, value))
         return None
 
 

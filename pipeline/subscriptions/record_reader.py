@@ -127,7 +127,7 @@ class RecordReader:
 
         def opened() -> Subscription:
             # Most records have no secrets, and searching the text costs less than visiting the fields.
-            subscription = self._box.open(parsed) if value is None or _may_be_encrypted(value) else parsed
+            subscription = self._box.decrypt_secrets(parsed) if value is None or _may_be_encrypted(value) else parsed
             return self._resolve(subscription, revision)
 
         return self._guarded(subscription_id, value, revision, opened)

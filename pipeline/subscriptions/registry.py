@@ -203,7 +203,7 @@ class Registry:
             ConfigurationError: its record can't be read or decrypted.
         """
         entry = self._entries.get(subscription_id)
-        return None if entry is None else self._box.open(parse_record(subscription_id, entry.value))
+        return None if entry is None else self._box.decrypt_secrets(parse_record(subscription_id, entry.value))
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
         """What a subscription with plain secrets would become if it were written.

@@ -67,16 +67,16 @@ class SecretBox:
         except ValueError:
             raise ConfigurationError(f"can't be decrypted {_OTHERWISE}") from None
 
-    def seal(self, subscription: WireSubscription) -> WireSubscription:
+    def encrypt_secrets(self, subscription: WireSubscription) -> WireSubscription:
         """Encrypt the secrets of a subscription, for its record. They must be plain."""
 
         def encrypted(path: str, value: str) -> str:
-            sealed = self._cipher.encrypt(value.encode(), _context(subscription, path))
-            return PREFIX + base64.urlsafe_b64encode(sealed).decode()
+            token = self._cipher.encrypt(value.encode(), _context(subscription, path))
+            return PREFIX + base64.urlsafe_b64encode(token).decode()
 
         return change_secrets(subscription, encrypted)
 
-    def open(self, subscription: WireSubscription) -> WireSubscription:
+    def decrypt_secrets(self, subscription: WireSubscription) -> WireSubscription:
         """Decrypt the secrets of a subscription. Plain secrets are unchanged.
 
         Raises:
@@ -86,8 +86,8 @@ class SecretBox:
         def decrypted(path: str, value: str) -> str:
             try:
                 if value.startswith(PREFIX):
-                    sealed = _from_base64(value.removeprefix(PREFIX))
-                    return self._cipher.decrypt(sealed, _context(subscription, path)).decode()
+                    token = _from_base64(value.removeprefix(PREFIX))
+                    return self._cipher.decrypt(token, _context(subscription, path)).decode()
                 if value.startswith(UNBOUND_PREFIX):
                     return self._cipher.decrypt_fernet(value.removeprefix(UNBOUND_PREFIX).encode()).decode()
             except ValueError:
@@ -99,15 +99,15 @@ class SecretBox:
         return change_secrets(subscription, decrypted)
 
     def is_newest(self, subscription: WireSubscription) -> bool:
-        """Whether every secret of the subscription is encrypted as `seal` would encrypt it now.
+        """Whether every secret of the subscription is encrypted as `encrypt_secrets` would encrypt it now.
 
         False if a secret is plain, encrypted with a key other than the first, or written by an earlier version.
         """
         found: list[bool] = []
 
         def noted(path: str, value: str) -> str:
-            sealed = _from_base64(value.removeprefix(PREFIX)) if value.startswith(PREFIX) else b""
-            found.append(self._cipher.is_newest(sealed, _context(subscription, path)))
+            token = _from_base64(value.removeprefix(PREFIX)) if value.startswith(PREFIX) else b""
+            found.append(self._cipher.is_newest(token, _context(subscription, path)))
             return value
 
         change_secrets(subscription, noted)

@@ -116,7 +116,7 @@ class SubscriptionStore:
                 used.
         """
         wanted = parse_subscription(document)
-        found = self._box.open(wanted)
+        found = self._box.decrypt_secrets(wanted)
         return document if found is wanted else to_document(found)
 
     async def subscription(self, subscription_id: str) -> Subscription:

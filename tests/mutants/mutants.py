@@ -572,7 +572,7 @@ MUTANTS: Final = (
     Mutant(
         "secrets are written as they are",
         "pipeline/subscriptions/crossing.py",
-        was="self._box.seal(subscription)",
+        was="self._box.encrypt_secrets(subscription)",
         becomes="subscription",
         tests=(f"{SUBSCRIPTIONS}test_no_secret_stands_in_the_topic_and_none_is_shown",),
     ),

@@ -65,7 +65,7 @@ def test_a_subscription_is_wanted_as_it_was(written: dict[str, Any]) -> None:
     assert stored.start is not None
     assert stored.start["events"].offsets == [3, 0]
 
-    options = SecretBox([written["key"]]).open(stored).configuration.entrypoint_configuration
+    options = SecretBox([written["key"]]).decrypt_secrets(stored).configuration.entrypoint_configuration
 
     assert options.callback_url == "https://example.com/hook?key=not-for-you"
     assert options.auth is not None

@@ -73,7 +73,7 @@ def test_the_table_fits_a_hundred_columns(name: str) -> None:
 def test_wrong_keys_are_told_once_with_what_to_do() -> None:
     box = SecretBox([Fernet.generate_key().decode()])
     with pytest.raises(ConfigurationError) as caught:
-        box.open(SecretBox([Fernet.generate_key().decode()]).seal(parse_subscription(SIGNED)))
+        box.decrypt_secrets(SecretBox([Fernet.generate_key().decode()]).encrypt_secrets(parse_subscription(SIGNED)))
     warning = of_other_keys([str(caught.value), str(caught.value), "has no host", None])
     assert warning is not None
     assert warning.startswith("WEBHOOKS_SECRET_KEYS: no key decrypts the secrets of 2 of these subscriptions")

@@ -75,7 +75,7 @@ async def test_a_secret_is_decrypted_however_the_record_is_written(reading: Read
     headers = [{"name": "Authorization", "value": "Basic c2VjcmV0"}]
     plain = document("a")
     plain["configuration"]["headers"] = headers
-    value = json.dumps(to_document(reading.box.seal(parse_subscription(plain)))).encode()
+    value = json.dumps(to_document(reading.box.encrypt_secrets(parse_subscription(plain)))).encode()
     assert b"c2VjcmV0" not in value
     reading.reader.take("a", value.replace(b"enc:", rb"\u0065nc:") if escaped else value, 0)
     found = reading.newest["a"]

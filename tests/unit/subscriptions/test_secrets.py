@@ -37,13 +37,13 @@ DOCUMENT: dict[str, Any] = {
 def test_sealing_encrypts_every_secret_and_opening_restores_it() -> None:
     box = SecretBox([OLD])
     plain = parse_subscription(DOCUMENT)
-    sealed = box.seal(plain)
-    text = json.dumps(to_document(sealed))
+    encrypted = box.encrypt_secrets(plain)
+    text = json.dumps(to_document(encrypted))
     assert [secret for secret in SECRETS if secret in text] == []
     assert "shown" in text
     assert text.count(PREFIX) == 10
     # What the topic holds passes the same models.
-    assert box.open(parse_subscription(to_document(sealed))) == plain
+    assert box.decrypt_secrets(parse_subscription(to_document(encrypted))) == plain
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_header_whose_name_means_credentials_holds_a_secret(name: str) -> None
         "configuration": {"callbackUrl": "https://e", "headers": [{"name": name, "value": "cred-1"}]},
     }
     plain = parse_subscription(document)
-    assert "cred-1" not in json.dumps([to_document(SecretBox([OLD]).seal(plain)), to_document(mask(plain))])
+    assert "cred-1" not in json.dumps([to_document(SecretBox([OLD]).encrypt_secrets(plain)), to_document(mask(plain))])
 
 
 def test_a_secret_that_looks_encrypted_is_still_encrypted() -> None:
@@ -63,19 +63,19 @@ def test_a_secret_that_looks_encrypted_is_still_encrypted() -> None:
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["auth"]["basic"]["password"] = "enc:v1:mine"
     plain = parse_subscription(document)
-    assert box.open(box.seal(plain)) == plain
+    assert box.decrypt_secrets(box.encrypt_secrets(plain)) == plain
 
 
 def test_plain_secrets_in_a_record_are_read_as_they_are() -> None:
     plain = parse_subscription(DOCUMENT)
-    assert SecretBox([OLD]).open(plain) == plain
+    assert SecretBox([OLD]).decrypt_secrets(plain) == plain
 
 
 def test_every_key_decrypts_and_the_first_encrypts() -> None:
     plain = parse_subscription(DOCUMENT)
     both = SecretBox([NEW, OLD])
-    assert both.open(SecretBox([OLD]).seal(plain)) == plain
-    assert SecretBox([NEW]).open(both.seal(plain)) == plain
+    assert both.decrypt_secrets(SecretBox([OLD]).encrypt_secrets(plain)) == plain
+    assert SecretBox([NEW]).decrypt_secrets(both.encrypt_secrets(plain)) == plain
     assert SecretBox([NEW]).decrypt(both.encrypt(b"token", b"here"), b"here") == b"token"
     assert both.decrypt(SecretBox([OLD]).encrypt(b"token", b"here"), b"here") == b"token"
     assert both.decrypt(Fernet(OLD).encrypt(b"token"), b"here") == b"token"
@@ -88,32 +88,32 @@ def of_an_earlier_version(subscription: WireSubscription) -> WireSubscription:
 def test_an_older_ciphertext_is_read_and_bound_on_the_next_write() -> None:
     plain, box = parse_subscription(DOCUMENT), SecretBox([NEW, OLD])
     before = parse_subscription(to_document(of_an_earlier_version(plain)))
-    assert box.open(before) == plain
-    assert "enc:v1:" not in json.dumps(to_document(box.seal(box.open(before))))
+    assert box.decrypt_secrets(before) == plain
+    assert "enc:v1:" not in json.dumps(to_document(box.encrypt_secrets(box.decrypt_secrets(before))))
 
 
 def test_a_ciphertext_opens_in_its_subscription_alone() -> None:
     box = SecretBox([OLD])
-    document = to_document(box.seal(parse_subscription(DOCUMENT)))
+    document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     with pytest.raises(ConfigurationError, match=r"the secret of 't' can't be decrypted .*, or belongs elsewhere"):
-        box.open(parse_subscription({**document, "id": "t"}))
+        box.decrypt_secrets(parse_subscription({**document, "id": "t"}))
 
 
 def test_a_ciphertext_opens_in_its_field_alone() -> None:
     """Else who may edit one field reads another: a password becomes a header of a callback of theirs."""
     box = SecretBox([OLD])
-    document = to_document(box.seal(parse_subscription(DOCUMENT)))
+    document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     options = document["configuration"]["entrypointConfiguration"]
     options["headers"][1]["value"] = options["auth"]["basic"]["password"]
     with pytest.raises(ConfigurationError, match=r"headers\[x-api-key\].value: the secret of 's' can't be decrypted"):
-        box.open(parse_subscription(document))
+        box.decrypt_secrets(parse_subscription(document))
 
 
 def test_headers_in_another_order_are_opened() -> None:
     box = SecretBox([OLD])
-    document = to_document(box.seal(parse_subscription(DOCUMENT)))
+    document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     document["configuration"]["entrypointConfiguration"]["headers"].reverse()
-    opened = box.open(parse_subscription(document)).configuration.entrypoint_configuration
+    opened = box.decrypt_secrets(parse_subscription(document)).configuration.entrypoint_configuration
     assert [header.value for header in opened.headers or ()] == ["cookie-cred", "header-cred", "shown"]
 
 
@@ -122,13 +122,13 @@ def test_what_is_damaged_is_said(damaged: str) -> None:
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["auth"]["basic"]["password"] = damaged
     with pytest.raises(ConfigurationError, match=r"basic.password: the secret of 's' can't be decrypted"):
-        SecretBox([OLD]).open(parse_subscription(document))
+        SecretBox([OLD]).decrypt_secrets(parse_subscription(document))
 
 
 def test_a_secret_of_a_lost_key_is_named_without_its_value() -> None:
-    sealed = SecretBox([OLD]).seal(parse_subscription(DOCUMENT))
+    encrypted = SecretBox([OLD]).encrypt_secrets(parse_subscription(DOCUMENT))
     with pytest.raises(ConfigurationError) as caught:
-        SecretBox([NEW]).open(sealed)
+        SecretBox([NEW]).decrypt_secrets(encrypted)
     text = str(caught.value)
     assert text == (
         "configuration.entrypointConfiguration.headers[x-api-key].value: "
@@ -250,13 +250,13 @@ def with_urls() -> dict[str, Any]:
 def test_only_the_credentials_in_a_urls_query_are_secret() -> None:
     box = SecretBox([OLD])
     plain = parse_subscription(with_urls())
-    sealed, shown = box.seal(plain), mask(plain)
+    encrypted, shown = box.encrypt_secrets(plain), mask(plain)
 
-    assert "planted" not in json.dumps([to_document(sealed), to_document(shown)])
-    assert "planted" not in repr([plain, sealed, shown])
+    assert "planted" not in json.dumps([to_document(encrypted), to_document(shown)])
+    assert "planted" not in repr([plain, encrypted, shown])
     options = shown.configuration.entrypoint_configuration
     assert options.callback_url == "https://example.com/hook?x=%27a&access_token=********&sig=********&sig=********"
-    assert box.open(parse_subscription(to_document(sealed))) == plain
+    assert box.decrypt_secrets(parse_subscription(to_document(encrypted))) == plain
     assert unmask(shown, plain) == plain
 
 
@@ -277,7 +277,7 @@ def test_a_url_with_secrets_of_any_allowed_length_can_be_stored() -> None:
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["callbackUrl"] = "https://h/?" + "&".join(f"key={number}" for number in range(900))
     box, plain = SecretBox([OLD]), parse_subscription(document)
-    assert box.open(parse_subscription(to_document(box.seal(plain)))) == plain
+    assert box.decrypt_secrets(parse_subscription(to_document(box.encrypt_secrets(plain)))) == plain
     document["configuration"]["callbackUrl"] = "https://h/?key=" + "k" * 8192
     with pytest.raises(ConfigurationError, match=r"callbackUrl: has 8207 characters; allowed: 1 to 8192"):
         parse_subscription(document)
