@@ -35,7 +35,7 @@ from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings, otel_environment
 from pipeline.core.addressed import AddressedMatching, is_addressed
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.concurrency import Shares, Slots
+from pipeline.core.concurrency import ConcurrencyLimits, Slots
 from pipeline.core.delivery import Delivery, never_addressed
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lease import MARGIN_SECONDS, Lease
@@ -173,7 +173,7 @@ def create_app(
         rate_limits=rate_limits,
         chance=random.random,
         steady=time.monotonic,
-        shares=Shares() if matches else None,
+        concurrency_limits=ConcurrencyLimits() if matches else None,
         is_addressed=is_addressed if matches else never_addressed,
     )
     memory = QueueMemory(settings.worker_bytes)

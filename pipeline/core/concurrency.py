@@ -90,7 +90,7 @@ class Slots:
         return True
 
 
-class Shares:
+class ConcurrencyLimits:
     """Limits each subscription's requests in flight over all of its lanes, with `routing: match`. Lanes take turns.
 
     With `routing: key`, a subscription usually has one lane, which enforces the limit itself.
@@ -106,7 +106,7 @@ class Shares:
         return self._taken.get(subscription_id, 0)
 
     async def acquire(self, subscription_id: str, limit: int) -> None:
-        """Wait until fewer than *limit* are in flight, and take a share; give it back with `release`."""
+        """Wait until fewer than *limit* are in flight, and take a place; give it back with `release`."""
         taken = self._taken.get(subscription_id, 0)
         self._limits[subscription_id] = limit
         if taken < limit and subscription_id not in self._waiting:
@@ -122,7 +122,7 @@ class Shares:
             raise
 
     def release(self, subscription_id: str) -> None:
-        """Give a share back, and admit as many waiting lanes as the limit allows now: an edit may have changed it."""
+        """Give a place back, and admit as many waiting lanes as the limit allows now: an edit may have changed it."""
         left, limit = self._taken[subscription_id] - 1, self._limits[subscription_id]
         waiting = self._waiting.get(subscription_id, deque())
         while waiting and left < limit:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.clock import Clock
-from pipeline.core.concurrency import Shares, Slots
+from pipeline.core.concurrency import ConcurrencyLimits, Slots
 from pipeline.core.dead_letter import DeadLetterRecord, DeadLetterWriter
 from pipeline.core.errors import LeaseEndedError, NotDeadLetteredError
 from pipeline.core.in_flight import InFlight
@@ -56,7 +56,7 @@ class Delivery:
 
     Attributes:
         chance: draws a number from 0 to 1, for the jitter of a wait.
-        shares: limits a subscription's requests in flight over all of its lanes; None if it has only one lane.
+        concurrency_limits: limit a subscription's requests in flight over all its lanes; None if it has only one lane.
         steady: returns seconds of a monotonic clock, for the rate limits. It is called twice per delivery, and the
             event loop's clock is slower: in CPython 3.11, finding the running loop takes a system call, a 25th of a
             delivery.
@@ -75,7 +75,7 @@ class Delivery:
     rate_limits: RateLimits
     chance: Callable[[], float]
     steady: Callable[[], float]
-    shares: Shares | None = None
+    concurrency_limits: ConcurrencyLimits | None = None
     is_addressed: Callable[[Event], bool] = never_addressed
     probes: ProbeGate = field(default_factory=ProbeGate)
 

@@ -120,14 +120,14 @@ class Runner:
         Raises:
             LeaseEndedError: it was not made.
         """
-        shares, subscription = self._delivery.shares, self._lane.subscription
-        if shares is None or subscription is None or subscription.qos.is_ordered:  # one event at a time in each lane
+        limits, subscription = self._delivery.concurrency_limits, self._lane.subscription
+        if limits is None or subscription is None or subscription.qos.is_ordered:  # one event at a time in each lane
             return await self._attempt_with_slot(flight)
-        await shares.acquire(subscription.id, subscription.concurrency)
+        await limits.acquire(subscription.id, subscription.concurrency)
         try:
             return await self._attempt_with_slot(flight)
         finally:
-            shares.release(subscription.id)
+            limits.release(subscription.id)
 
     async def _attempt_with_slot(self, flight: InFlight) -> Outcome | None:
         lane, delivery = self._lane, self._delivery

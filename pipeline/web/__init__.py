@@ -2,7 +2,7 @@
 
 server, gate                               the routes; limits on connections and their time
 access, failure_limit                      access control; limits on wrong tokens
-principal, shares                          the caller and its rights; limits on what one tenant may use
+principal, tenant_limits                   the caller and its rights; limits on what one tenant may use
 admin_tokens, key_ring, key_source, jwks   operators' signed tokens
 problem, headers                           error format and common headers
 health, lanes, presence                    health checks, and the lanes of this worker

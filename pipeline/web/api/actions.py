@@ -30,7 +30,7 @@ from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.states import View, as_needed, is_in_failure, shown_waiting
 from pipeline.web.api.subscriptions import ONE, changed
 from pipeline.web.api.writing import Writing
-from pipeline.web.shares import Turns
+from pipeline.web.tenant_limits import Turns
 
 FIND_SECONDS: Final = 15.0
 """How long computing the effects may take; after that, the action is carried out without them."""

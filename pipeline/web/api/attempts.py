@@ -15,7 +15,7 @@ from pipeline.web.api.lookup import Lookup, unknown
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.subscriptions import ONE
 from pipeline.web.principal import Principal
-from pipeline.web.shares import Turns
+from pipeline.web.tenant_limits import Turns
 
 SECONDS: Final = 30.0
 

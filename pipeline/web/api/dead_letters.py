@@ -20,7 +20,7 @@ from pipeline.web.api.event_models import LetterQuery, Letters, RedriveRequest, 
 from pipeline.web.api.lookup import unknown
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.principal import Principal
-from pipeline.web.shares import Turns
+from pipeline.web.tenant_limits import Turns
 
 PATH: Final = "/api/dead-letters"
 SECONDS: Final = 30.0

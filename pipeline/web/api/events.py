@@ -20,7 +20,7 @@ from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.operations import Answer, Call, Operation
 from pipeline.web.api.subscriptions import ONE
 from pipeline.web.principal import Principal
-from pipeline.web.shares import Turns
+from pipeline.web.tenant_limits import Turns
 
 STEP: Final = 200
 """How many subscriptions are matched before deliveries get a turn."""

@@ -11,7 +11,7 @@ from pipeline.subscriptions.edits import Condition
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.operations import Call
 from pipeline.web.principal import Principal
-from pipeline.web.shares import Turns
+from pipeline.web.tenant_limits import Turns
 
 LISTS_OF_A_TENANT: Final = 16
 """Lists that may wait: a portal may have many users, and a list takes a moment."""

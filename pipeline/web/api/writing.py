@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 from pipeline.core.errors import UnconfirmedError
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.principal import Principal
-from pipeline.web.shares import Shares
+from pipeline.web.tenant_limits import Places
 
 MOST_AT_A_TIME: Final = 32
 """The most changes under way or waiting. The store makes one after the other."""
@@ -29,7 +29,7 @@ class Writing:
         self._store = store
         self._is_open = False
         self._opening = asyncio.Lock()
-        self._places = Shares("changes are under way", MOST_AT_A_TIME, OF_A_TENANT)
+        self._places = Places("changes are under way", MOST_AT_A_TIME, OF_A_TENANT)
 
     async def change(self, principal: Principal, work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
         """The result of *work* with the open store, for *principal*.

@@ -13,7 +13,7 @@ from aiohttp import hdrs, web
 from pipeline.core.errors import BusyError
 from pipeline.web.principal import Principal
 from pipeline.web.problem import problem
-from pipeline.web.shares import Shares
+from pipeline.web.tenant_limits import Places
 
 MOST_LISTENERS: Final = 32
 """The most listeners: a quarter of the connections (gate.py). Further ones are refused, and their pages poll."""
@@ -47,7 +47,7 @@ class Stream:
         write_seconds: float = WRITE_SECONDS,
     ) -> None:
         self._changed = changed
-        self._places = Shares("pages are listening", most, OF_A_TENANT)
+        self._places = Places("pages are listening", most, OF_A_TENANT)
         self._least_seconds = least_seconds
         self._write_seconds = write_seconds
         self._listeners: set[asyncio.Task[None]] = set()

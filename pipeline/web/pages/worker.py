@@ -95,7 +95,7 @@ async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
         if number % TURN == 0:
             await asyncio.sleep(0)
     found = []
-    rooms = shares([len(members) for members in groups.values()], MOST_LANES)
+    rooms = divided([len(members) for members in groups.values()], MOST_LANES)
     for (title, members), room in zip(groups.items(), rooms, strict=True):
         if members:
             shown = await _first(members, room)
@@ -156,7 +156,7 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[t
         )
 
 
-def shares(wanted: Sequence[int], room: int) -> list[int]:
+def divided(wanted: Sequence[int], room: int) -> list[int]:
     """Divide *room* fairly: each gets an equal share, plus what others don't need of theirs."""
     given = [0] * len(wanted)
     for left, number in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.concurrency import SUSPECT_TURN, Shares, Slots
+from pipeline.core.concurrency import SUSPECT_TURN, ConcurrencyLimits, Slots
 from tests.support.virtual_time import in_virtual_time, run, settle
 
 
@@ -183,57 +183,57 @@ def _release(slots: Slots, asked: list[Asked], number: int) -> None:
 
 @in_virtual_time
 async def test_a_subscription_has_no_more_in_flight_than_its_share() -> None:
-    shares = Shares()
-    await shares.acquire("s", 2)
-    await shares.acquire("s", 2)
-    await shares.acquire("other", 1)
-    waiting = [asyncio.create_task(shares.acquire("s", 2)) for _ in range(3)]
+    limits = ConcurrencyLimits()
+    await limits.acquire("s", 2)
+    await limits.acquire("s", 2)
+    await limits.acquire("other", 1)
+    waiting = [asyncio.create_task(limits.acquire("s", 2)) for _ in range(3)]
     await settle()
-    assert shares.taken("s") == 2
+    assert limits.taken("s") == 2
     waiting[0].cancel()
     await settle()
-    shares.release("s")
+    limits.release("s")
     await settle()
     assert [task.done() for task in waiting] == [True, True, False], "they go in turn"
-    assert shares.taken("s") == 2
-    shares.release("s")
-    shares.release("s")
+    assert limits.taken("s") == 2
+    limits.release("s")
+    limits.release("s")
     await settle()
-    shares.release("s")
-    shares.release("other")
-    assert (shares.taken("s"), shares.taken("other")) == (0, 0)
+    limits.release("s")
+    limits.release("other")
+    assert (limits.taken("s"), limits.taken("other")) == (0, 0)
 
 
 @in_virtual_time
 async def test_a_share_that_came_too_late_is_passed_on() -> None:
-    shares = Shares()
-    await shares.acquire("s", 1)
-    first, second = (asyncio.create_task(shares.acquire("s", 1)) for _ in range(2))
+    limits = ConcurrencyLimits()
+    await limits.acquire("s", 1)
+    first, second = (asyncio.create_task(limits.acquire("s", 1)) for _ in range(2))
     await settle()
-    shares.release("s")
+    limits.release("s")
     first.cancel()  # it has the share, and has not run since
     await settle()
     assert second.done()
-    shares.release("s")
-    assert shares.taken("s") == 0
+    limits.release("s")
+    assert limits.taken("s") == 0
 
 
 @pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3)])
 @in_virtual_time
 async def test_an_edited_share_counts_for_those_that_wait(before: int, after: int) -> None:
-    shares = Shares()
+    limits = ConcurrencyLimits()
     for _ in range(before):
-        await shares.acquire("s", before)
-    waiting = [asyncio.create_task(shares.acquire("s", before)) for _ in range(5)]
+        await limits.acquire("s", before)
+    waiting = [asyncio.create_task(limits.acquire("s", before)) for _ in range(5)]
     await settle()
-    waiting.append(asyncio.create_task(shares.acquire("s", after)))
+    waiting.append(asyncio.create_task(limits.acquire("s", after)))
     await settle()
     for _ in range(before):
-        shares.release("s")
+        limits.release("s")
     await settle()
-    assert shares.taken("s") == sum(task.done() for task in waiting) == after
+    assert limits.taken("s") == sum(task.done() for task in waiting) == after
     for _ in waiting:
-        shares.release("s")
+        limits.release("s")
         await settle()
     assert all(task.done() for task in waiting)
-    assert shares.taken("s") == 0
+    assert limits.taken("s") == 0

@@ -32,7 +32,7 @@ from pipeline.observability.status import (
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web import BUILT_IN_PAGES_OFF, Access, attach_web, web_options
 from pipeline.web.pages.rendering import SCRIPT
-from pipeline.web.pages.worker import page, shares
+from pipeline.web.pages.worker import divided, page
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "the-admin-token-ü"
@@ -764,7 +764,7 @@ async def test_the_page_shows_some_of_each_group_despite_failures(client: Client
     ],
 )
 def test_room_is_shared(wanted: list[int], room: int, given: list[int]) -> None:
-    assert shares(wanted, room) == given
+    assert divided(wanted, room) == given
 
 
 async def test_the_page_of_a_worker_without_partitions_says_so(client: Client, reporter: FixedReporter) -> None:

@@ -14,7 +14,7 @@ MOST_WAITING: Final = 32
 OF_A_TENANT: Final = 4
 
 
-class Shares:
+class Places:
     """Places, of which one tenant may take a part, and operators all.
 
     Args:
@@ -62,7 +62,7 @@ class Turns:
     """
 
     def __init__(self, what: str, of_a_tenant: int = OF_A_TENANT) -> None:
-        self._places = Shares(what, MOST_WAITING, of_a_tenant)
+        self._places = Places(what, MOST_WAITING, of_a_tenant)
         self._what = what
         self._turn = asyncio.Lock()
         self._own: WeakValueDictionary[object, asyncio.Lock] = WeakValueDictionary()

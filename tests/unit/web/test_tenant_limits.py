@@ -1,4 +1,4 @@
-"""What one tenant may use up (web/shares.py)."""
+"""What one tenant may use up (web/tenant_limits.py)."""
 
 import asyncio
 from contextlib import ExitStack
@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.errors import BusyError
 from pipeline.web.principal import Principal
-from pipeline.web.shares import OF_A_TENANT, Shares, Turns
+from pipeline.web.tenant_limits import OF_A_TENANT, Places, Turns
 
 ACME = Principal("jane", tenant={"customer": "acme"})
 ACME_TOO = Principal("joe", tenant={"customer": "acme"})
@@ -16,25 +16,25 @@ OPERATOR = Principal("the admin token")
 
 
 def test_a_tenant_gets_a_part_whoever_asks_for_it() -> None:
-    shares = Shares("things are done", 4, 2)
+    places = Places("things are done", 4, 2)
     with ExitStack() as taken:
-        taken.enter_context(shares.place(ACME))
-        taken.enter_context(shares.place(ACME_TOO))
+        taken.enter_context(places.place(ACME))
+        taken.enter_context(places.place(ACME_TOO))
         with pytest.raises(BusyError, match="2 things are done for this tenant in this worker; nothing was done"):
-            taken.enter_context(shares.place(ACME))
-        taken.enter_context(shares.place(OTHER))
-        taken.enter_context(shares.place(OPERATOR))
+            taken.enter_context(places.place(ACME))
+        taken.enter_context(places.place(OTHER))
+        taken.enter_context(places.place(OPERATOR))
         with pytest.raises(BusyError, match="4 things are done in this worker"):
-            taken.enter_context(shares.place(OPERATOR))
-    with shares.place(ACME), shares.place(ACME):
+            taken.enter_context(places.place(OPERATOR))
+    with places.place(ACME), places.place(ACME):
         pass
 
 
 def test_an_operator_may_take_all_places() -> None:
-    shares = Shares("things are done", 4, 2)
+    places = Places("things are done", 4, 2)
     with ExitStack() as taken:
         for _ in range(4):
-            taken.enter_context(shares.place(OPERATOR))
+            taken.enter_context(places.place(OPERATOR))
 
 
 async def test_principals_take_turns_however_many_requests_wait() -> None:
