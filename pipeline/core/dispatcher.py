@@ -166,7 +166,7 @@ class Dispatcher:
 
     # --------------------------------------------------------------- committing
 
-    def prefixes(self) -> dict[int, int]:
+    def offsets_to_commit(self) -> dict[int, int]:
         """The offsets to commit, by partition."""
         return {
             number: entry.partition.window.committable
@@ -180,7 +180,7 @@ class Dispatcher:
         return entry.partition.beginnings.begun_to(self.registry.read_to)
 
     def begun_to(self, number: int) -> int | None:
-        """The revision to commit with an offset of `prefixes`: subscriptions before it have begun (beginnings.py)."""
+        """The revision to commit with an offset of `offsets_to_commit`: subscriptions before it have begun (beginnings.py)."""
         entry = self._open.get(number)
         if entry is None:
             return None
@@ -189,7 +189,7 @@ class Dispatcher:
         return (entry.partition.begun_to or None) if self.matching is None else self._begun_to(entry)
 
     def ahead_of(self, number: int, offset: int) -> int:
-        """The events settled beyond an *offset* of `prefixes`, as bits (ahead.py), to be committed with it."""
+        """The events settled beyond an *offset* of `offsets_to_commit`, as bits (ahead.py), to be committed with it."""
         entry = self._open.get(number)
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 

@@ -101,9 +101,9 @@ class Sources:
 
     # --------------------------------------------------------------- committing
 
-    def prefixes(self) -> dict[TopicPartition, int]:
+    def offsets_to_commit(self) -> dict[TopicPartition, int]:
         """The offsets to commit, by partition."""
-        return _of_topics((each.topic, each.prefixes()) for each in self)
+        return _of_topics((each.topic, each.offsets_to_commit()) for each in self)
 
     def committed(
         self,

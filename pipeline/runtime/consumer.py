@@ -51,7 +51,7 @@ class DeliveryConsumer(driver.Consumer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._prefix_lock = asyncio.Lock()
+        self._commit_lock = asyncio.Lock()
         self._committing: asyncio.Task[int | None] | None = None
         self._paused_sources: set[TP] = set()
         self._flowing = asyncio.Event()
@@ -218,24 +218,24 @@ class DeliveryConsumer(driver.Consumer):
         pause = LONGEST_SECONDS
         while not self.should_stop:
             await asyncio.sleep(pause)
-            prefixes = self._parts.log_checks.trusted(self._sources.prefixes())
-            self._committing = committing = asyncio.create_task(self.commit_prefixes(prefixes))
+            offsets = self._parts.log_checks.trusted(self._sources.offsets_to_commit())
+            self._committing = committing = asyncio.create_task(self.commit_settled(offsets))
             try:
                 await asyncio.wait([committing])
             finally:
                 committing.cancel()
             pause = pause_after(0 if committing.cancelled() else committing.result(), pause)
 
-    async def commit_prefixes(self, prefixes: Mapping[TopicPartition, int]) -> int | None:
+    async def commit_settled(self, settled: Mapping[TopicPartition, int]) -> int | None:
         """Commit offsets of partitions that are still open; returns their advance, None if not confirmed."""
-        if not prefixes:
+        if not settled:
             return 0  # don't wait for a commit under way: at a stop without a broker it never ends
-        async with self._prefix_lock:
+        async with self._commit_lock:
             assigned = self.assignment()
             # A partition that was given back during this wait has been committed; its notes can't be made any more.
             owned = {
                 tp: offset
-                for tp, offset in prefixes.items()
+                for tp, offset in settled.items()
                 if TP(*tp) in assigned and self._sources[tp.topic].is_open(tp.partition)
             }
             offsets = {TP(*tp): offset for tp, offset in owned.items()}
@@ -275,7 +275,7 @@ class DeliveryConsumer(driver.Consumer):
         self._next_offsets = {TP(*tp): position for tp, position in positions.items()}
         await self._sources.open(positions, logs)
         # Even if no offset has moved, so that the group has a commit for each of its partitions.
-        await self.commit_prefixes(self._sources.prefixes())
+        await self.commit_settled(self._sources.offsets_to_commit())
         logger.info("assigned partitions %s", _shown(assigned))
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -295,14 +295,14 @@ class DeliveryConsumer(driver.Consumer):
             await asyncio.wait([self._opening])
         for seeking in self._seeking.values():
             seeking.cancel()
-        prefixes = await self._sources.drain(tps, self._parts.drain_seconds)
+        offsets = await self._sources.drain(tps, self._parts.drain_seconds)
         try:
             async with asyncio.timeout(LAST_COMMIT_SECONDS):
-                await self.commit_prefixes(await self._parts.log_checks.committable(prefixes))
-            if prefixes:
-                logger.info("gave back partitions %s: drained and committed", _shown(prefixes))
+                await self.commit_settled(await self._parts.log_checks.committable(offsets))
+            if offsets:
+                logger.info("gave back partitions %s: drained and committed", _shown(offsets))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-            logger.warning("the last commit of partitions %s was not confirmed: %r", _shown(prefixes), error)
+            logger.warning("the last commit of partitions %s was not confirmed: %r", _shown(offsets), error)
         await self._sources.close(tps)
         if self._committing is not None:
             # aiokafka would retry it as a member of the next generation, over what another owner has committed since.

@@ -131,25 +131,25 @@ class LogCheck:
         """Whether offsets of a partition may be committed: no fetch was out of range, so its log is the same."""
         return number not in self._suspect
 
-    async def committable(self, prefixes: Mapping[int, int]) -> dict[int, int]:
+    async def committable(self, offsets: Mapping[int, int]) -> dict[int, int]:
         """The offsets that are still in the log.
 
         If the brokers don't answer in time, all but the suspect ones. Without a commit, a clean stop would repeat
         events, and the id in the commit lets the next owner see whether the topic was recreated.
         """
-        if not prefixes:
+        if not offsets:
             return {}
         try:
             async with asyncio.timeout(LAST_LOOK_SECONDS):
-                logs = await self._source.look_once(list(prefixes))
+                logs = await self._source.look_once(list(offsets))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
             logger.warning("committing offsets without comparing them with the log: %r", error)
-            return {number: offset for number, offset in prefixes.items() if self.is_trusted(number)}
+            return {number: offset for number, offset in offsets.items() if self.is_trusted(number)}
         if logs is None:
             return {}  # the topic no longer exists
         return {
             number: offset
-            for number, offset in prefixes.items()
+            for number, offset in offsets.items()
             if (found := find_break(offset, self.topic_id(number), logs[number])) is None or found.kind == "retention"
         }
 

@@ -44,15 +44,15 @@ class LogChecks:
             logs.update({TopicPartition(topic, number): log for number, log in bounds.items()})
         return positions, logs
 
-    def trusted(self, prefixes: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    def trusted(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """The offsets of partitions that `LogCheck.is_trusted` allows."""
-        return {tp: offset for tp, offset in prefixes.items() if self._checks[tp.topic].is_trusted(tp.partition)}
+        return {tp: offset for tp, offset in offsets.items() if self._checks[tp.topic].is_trusted(tp.partition)}
 
-    async def committable(self, prefixes: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+    async def committable(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """See `LogCheck.committable`."""
         found = await asyncio.gather(
             *(
-                check.committable({tp.partition: offset for tp, offset in prefixes.items() if tp.topic == topic})
+                check.committable({tp.partition: offset for tp, offset in offsets.items() if tp.topic == topic})
                 for topic, check in self._checks.items()
             )
         )

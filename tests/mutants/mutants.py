@@ -369,8 +369,8 @@ MUTANTS: Final = (
     Mutant(
         "the last commit is not held against the log",
         "pipeline/runtime/consumer.py",
-        was="await self.commit_prefixes(await self._parts.log_checks.committable(prefixes))",
-        becomes="await self.commit_prefixes(prefixes)",
+        was="await self.commit_settled(await self._parts.log_checks.committable(offsets))",
+        becomes="await self.commit_settled(offsets)",
         tests=(f"{LOG_BREAKS}test_a_last_commit_is_not_of_a_former_topic_without_ids_too",),
     ),
     Mutant(

@@ -186,7 +186,7 @@ MUTANTS = (
         "a clean stop writes no rows",
         LaneRows,
         "write_last",
-        was="if self._needs_row(lane, prefix)",
+        was="if self._needs_row(lane, committable)",
         becomes="if False",
         kind="stops",
     ),

@@ -137,7 +137,7 @@ class Beside:
             self.dispatcher.pass_over(0, handed_out, self.position)
 
     def commit(self, *, is_heard: bool) -> None:
-        offsets = self.dispatcher.prefixes()
+        offsets = self.dispatcher.offsets_to_commit()
         if not offsets:
             return
         [offset], begun_to, lasting = offsets.values(), self.dispatcher.begun_to(0), self.neighbour

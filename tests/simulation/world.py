@@ -158,7 +158,7 @@ class World:
                 owner.lease.confirm()
             case Commit(how):
                 if how != "lost":
-                    owner.commit(owner.dispatcher.prefixes(), is_heard=how == "done")
+                    owner.commit(owner.dispatcher.offsets_to_commit(), is_heard=how == "done")
 
     def _answer(self, action: Answer) -> None:
         pending = [attempt for worker in self._workers() for attempt in worker.receiver.pending]
@@ -309,7 +309,7 @@ class World:
             owner.feed()
         await self._settle(20)
         if self.owner is owner and not owner.is_stopping:
-            owner.commit(owner.dispatcher.prefixes())
+            owner.commit(owner.dispatcher.offsets_to_commit())
             self._checkpoint(owner, sweep=True)
             if not owner.receiver.pending and not owner.is_wanting:
                 await asyncio.sleep(LONG_SECONDS if not owner.is_at_rest() else 0)

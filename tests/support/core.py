@@ -192,7 +192,7 @@ class Core:
         await settle()
 
     def commit(self) -> None:
-        offsets = self.dispatcher.prefixes()
+        offsets = self.dispatcher.offsets_to_commit()
         if offsets:
             self.committed, self.ahead = offsets[0], self.dispatcher.ahead_of(0, offsets[0])
             self.begun_to = self.dispatcher.begun_to(0) or 0

@@ -58,12 +58,12 @@ async def test_a_changed_note_is_committed_at_the_same_offset() -> None:
     core = await Core(subscription("slow"), subscription("s")).open()
     await core.dispatch([*core.produce(1, "slow"), *core.produce(1)])
     core.commit()
-    assert core.dispatcher.prefixes() == {}
+    assert core.dispatcher.offsets_to_commit() == {}
     await core.answer(1)
-    assert core.dispatcher.prefixes() == {0: 0}
+    assert core.dispatcher.offsets_to_commit() == {0: 0}
     core.commit()
     assert core.ahead == 0b10
-    assert core.dispatcher.prefixes() == {}, "at rest nothing is committed"
+    assert core.dispatcher.offsets_to_commit() == {}, "at rest nothing is committed"
     await core.end()
 
 

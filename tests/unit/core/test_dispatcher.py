@@ -35,14 +35,14 @@ async def stopped(core: Core) -> None:
 async def test_the_committed_offset_is_the_first_unsettled_event() -> None:
     core = await Core(subscription("s"), subscription("t")).open()
     await core.dispatch([*core.produce(1, "s"), *core.produce(2, "t")])
-    assert core.dispatcher.prefixes() == {0: 0}
+    assert core.dispatcher.offsets_to_commit() == {0: 0}
 
     await core.answer(1)
-    assert core.dispatcher.prefixes() == {0: 0}
+    assert core.dispatcher.offsets_to_commit() == {0: 0}
     await core.answer(0)
-    assert core.dispatcher.prefixes() == {0: 2}
+    assert core.dispatcher.offsets_to_commit() == {0: 2}
     await core.answer(2)
-    assert core.dispatcher.prefixes() == {0: 3}
+    assert core.dispatcher.offsets_to_commit() == {0: 3}
     await core.end()
 
 
@@ -51,11 +51,11 @@ async def test_an_offset_is_committed_once_and_a_lost_commit_retried() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0)
-    assert core.dispatcher.prefixes() == {0: 1}
-    assert core.dispatcher.prefixes() == {0: 1}, "the broker has not confirmed it"
+    assert core.dispatcher.offsets_to_commit() == {0: 1}
+    assert core.dispatcher.offsets_to_commit() == {0: 1}, "the broker has not confirmed it"
 
     core.dispatcher.committed({0: 1})
-    assert core.dispatcher.prefixes() == {}
+    assert core.dispatcher.offsets_to_commit() == {}
     await core.end()
 
 
@@ -100,7 +100,7 @@ async def test_events_of_a_closed_partition_are_left_to_its_owner() -> None:
     await settle()
 
     assert core.send.made == []
-    assert core.dispatcher.prefixes() == {}
+    assert core.dispatcher.offsets_to_commit() == {}
     assert core.closed == [0]
 
 
@@ -302,7 +302,7 @@ async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
     await former.land()  # the claim is refused
     assert not former.dispatcher.is_open(0)
     assert former.send.made == []
-    assert former.dispatcher.prefixes() == {}
+    assert former.dispatcher.offsets_to_commit() == {}
     assert former.dispatcher.orphans() == [0], "the group has not told it yet"
     await former.dispatcher.close([0])
     assert former.dispatcher.orphans() == []

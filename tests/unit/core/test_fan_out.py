@@ -106,9 +106,9 @@ async def test_a_commit_notes_no_beginning_before_its_row_is_durable() -> None:
     assert core.dispatcher.begun_to(0) == 0
     await core.land()
     assert core.dispatcher.begun_to(0) == 2
-    assert core.dispatcher.prefixes() == {0: 2}
+    assert core.dispatcher.offsets_to_commit() == {0: 2}
     core.commit()
-    assert core.dispatcher.prefixes() == {}
+    assert core.dispatcher.offsets_to_commit() == {}
 
     after = Core(before=core, matches=True)
     core.rows.is_dead = True

@@ -71,11 +71,11 @@ async def test_each_topic_is_delivered_and_committed_by_itself() -> None:
     [paid] = [attempt for attempt in core.send.pending if attempt.event.topic == OTHER]
     paid.answer(OK)
     await settle()
-    assert core.sources.prefixes() == {HERE: 0, THERE: 1}
+    assert core.sources.offsets_to_commit() == {HERE: 0, THERE: 1}
     assert core.sources.committed({HERE: 0, THERE: 1}) == 0
     assert core.sources[OTHER].partitions()[0].committed == 1
     await core.sources.close(core.sources.partitions())
-    assert core.sources.prefixes() == {}
+    assert core.sources.offsets_to_commit() == {}
 
 
 @in_virtual_time

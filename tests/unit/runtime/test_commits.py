@@ -38,18 +38,18 @@ class Group:
     def begun_to(self, number: int) -> int | None:
         return 5 if self.is_open(number) else None
 
-    def prefixes(self) -> dict[int, int]:
+    def offsets_to_commit(self) -> dict[int, int]:
         return dict(self.windows)
 
     def committed(self, offsets: Mapping[int, int], _begun_to: Mapping[int, int | None]) -> int:
         self.windows = {number: at for number, at in self.windows.items() if at != offsets.get(number)}
         return 1
 
-    async def committable(self, prefixes: Mapping[TP, int]) -> Mapping[TP, int]:
-        return prefixes
+    async def committable(self, offsets: Mapping[TP, int]) -> Mapping[TP, int]:
+        return offsets
 
     async def drain(self, _numbers: Iterable[int], _seconds: float) -> Mapping[int, int]:
-        return self.prefixes()
+        return self.offsets_to_commit()
 
     def close(self, numbers: Iterable[int]) -> Awaitable[None]:
         self.closed |= set(numbers)
@@ -80,12 +80,12 @@ def committing(group: Group) -> "asyncio.Task[None]":
 def consumer_of(group: Group) -> Any:
     consumer = cast("Any", object.__new__(DeliveryConsumer))
     consumer._stopped = consumer._crashed = asyncio.Event()
-    consumer._prefix_lock = asyncio.Lock()
+    consumer._commit_lock = asyncio.Lock()
     consumer._committing = consumer._opening = None
     consumer._seeking = {}
     consumer._thread = group
     nothing = SimpleNamespace(on_commit=lambda _: None, on_tp_commit=lambda _: None)
-    check = SimpleNamespace(trusted=lambda prefixes: prefixes, committable=group.committable)
+    check = SimpleNamespace(trusted=lambda offsets: offsets, committable=group.committable)
     consumer.app = SimpleNamespace(
         parts=SimpleNamespace(sources=Sources([cast("Dispatcher", group)]), log_checks=check, drain_seconds=1.0),
         tables=nothing,
@@ -116,7 +116,7 @@ async def test_while_a_commit_is_under_way_none_is_begun() -> None:
     task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
     await asyncio.sleep(2 * LONGEST_SECONDS)
     group.windows = {0: 8, 1: 9}
-    await consumer.commit_prefixes(consumer._sources.prefixes())  # as a partition is given back
+    await consumer.commit_settled(consumer._sources.offsets_to_commit())  # as a partition is given back
     assert (group.most_under_way, len(group.confirmed)) == (1, 2)
     task.cancel()
 
@@ -181,9 +181,9 @@ async def test_no_search_for_an_offset_outlives_its_assignment() -> None:
 async def test_partitions_no_longer_owned_are_not_committed() -> None:
     group = Group()
     consumer = consumer_of(group)
-    assert await consumer.commit_prefixes({}) == 0
-    assert await consumer.commit_prefixes({TopicPartition("events", 5): 7}) is None
-    assert await consumer.commit_prefixes({TopicPartition("events", 1): 4, TopicPartition("events", 5): 7}) == 1
+    assert await consumer.commit_settled({}) == 0
+    assert await consumer.commit_settled({TopicPartition("events", 5): 7}) is None
+    assert await consumer.commit_settled({TopicPartition("events", 1): 4, TopicPartition("events", 5): 7}) == 1
     assert group.confirmed == [{TP("events", 1): 4}]
 
 

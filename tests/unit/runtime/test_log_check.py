@@ -289,14 +289,14 @@ async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
         parts=SimpleNamespace(
             log_checks=LogChecks({TOPIC: check_of(brokers)[0]}),
             sources=SimpleNamespace(
-                topics=(TOPIC,), open=lambda places, _logs: note("open", places), prefixes=lambda: {2: 7}
+                topics=(TOPIC,), open=lambda places, _logs: note("open", places), offsets=lambda: {2: 7}
             ),
         ),
     )
     consumer._thread = SimpleNamespace(committed=committed)
     consumer.assignment = lambda: {*(TP("events", number) for number in range(3)), TP("changelog", 0)}
     consumer.seek_wait = lambda places: note("seek", places)
-    consumer.commit_prefixes = lambda prefixes: note("commit", prefixes)
+    consumer.commit_settled = lambda offsets: note("commit", offsets)
 
     await DeliveryConsumer._open_assigned(consumer)
 
