@@ -232,7 +232,7 @@ def create_app(
             retention_watch=RetentionWatch(sources, partial(retention_ms, connection), notifier.tell, clock),
             sources=sources,
             expansion=_expansion(app, settings, definition, clock),
-            membership=Membership(sources.orphans, app),
+            membership=Membership(sources.fenced, app),
             unmatched=unmatched,
             view=view,
             announcer=_announcer(app, connection, reporter, telemetry, clock),

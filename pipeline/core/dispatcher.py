@@ -180,7 +180,7 @@ class Dispatcher:
         return entry.partition.beginnings.begun_to(self.registry.read_to)
 
     def begun_to(self, number: int) -> int | None:
-        """The revision to commit with an offset of `offsets_to_commit`: subscriptions before it have begun (beginnings.py)."""
+        """The revision to commit with an offset: subscriptions created before it have begun (beginnings.py)."""
         entry = self._open.get(number)
         if entry is None:
             return None
@@ -189,7 +189,7 @@ class Dispatcher:
         return (entry.partition.begun_to or None) if self.matching is None else self._begun_to(entry)
 
     def ahead_of(self, number: int, offset: int) -> int:
-        """The events settled beyond an *offset* of `offsets_to_commit`, as bits (ahead.py), to be committed with it."""
+        """The events settled beyond an *offset* to commit, as bits (ahead.py), to be committed with it."""
         entry = self._open.get(number)
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
@@ -326,7 +326,7 @@ class Dispatcher:
         self._lost.add(task)
         task.add_done_callback(self._lost.discard)
 
-    def orphans(self) -> list[int]:
+    def fenced(self) -> list[int]:
         """Partitions that Kafka has fenced although they are still assigned to this worker (runtime/membership.py)."""
         return sorted(self._fenced & self.assigned)
 

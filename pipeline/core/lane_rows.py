@@ -217,7 +217,7 @@ class LaneRows:
         return current != row or (lane.state is not LaneState.LIVE and current.standing != row.standing)
 
     async def write_last(self, committable: int) -> None:
-        """Write the rows that the next owner needs, before the offset *committable* is committed and the partition is given back."""
+        """Write the rows that the next owner needs, before *committable* is committed and the partition is given back."""
         rows = [self.write(lane.key) for lane in self._lanes.values() if self._needs_row(lane, committable)]
         if rows:
             await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)
@@ -227,7 +227,7 @@ class LaneRows:
         if progress.row is not None:
             return awaits_row or bool(progress.handed_back) or row_of(lane) != progress.row
         # Settled beyond the committable offset: these events must not be sent again.
-        # Not in the window, as with QoS none: the committable offset may pass its queued events while other rows are written.
+        # Not in the window, as with QoS none: the commit may pass its queued events while other rows are written.
         # An attempt that was cut off counts too.
         is_attempted = is_trying(lane) or any(flight.tries.made for flight in lane.events.in_flight.values())
         return progress.settled_to > committable or not lane.is_in_window or is_attempted or awaits_row

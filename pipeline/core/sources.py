@@ -67,9 +67,9 @@ class Sources:
         """Whether the partitions of an assignment have been opened in all topics."""
         return all(each.has_opened for each in self)
 
-    def orphans(self) -> list[TopicPartition]:
+    def fenced(self) -> list[TopicPartition]:
         """Partitions that Kafka has fenced although they are still assigned to this worker (runtime/membership.py)."""
-        return [TopicPartition(each.topic, number) for each in self for number in each.orphans()]
+        return [TopicPartition(each.topic, number) for each in self for number in each.fenced()]
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
         """Handle a change that the registry has read."""

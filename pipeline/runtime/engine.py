@@ -169,7 +169,7 @@ class Engine(Service):
     @Service.task
     async def _watch_membership(self) -> None:
         async for _ in self.itertimer(CHECK_SECONDS, name="membership"):
-            if not self._membership.settle():
+            if not self._membership.rejoin_if_fenced():
                 await self.crash(BrokerError("could not rejoin the group, although its broker answers"))
 
     @Service.task

@@ -44,31 +44,31 @@ class Membership:
     """Rejoins the group while partitions of this worker are fenced.
 
     Args:
-        orphans: returns the fenced partitions that are still assigned to this worker (core/sources.py).
+        fenced: returns the fenced partitions that are still assigned to this worker (core/sources.py).
         group: the group to rejoin.
     """
 
-    def __init__(self, orphans: Callable[[], Sequence[TopicPartition]], group: GroupMember) -> None:
-        self._orphans = orphans
+    def __init__(self, fenced: Callable[[], Sequence[TopicPartition]], group: GroupMember) -> None:
+        self._fenced = fenced
         self._group = group
         self._asked_at: float | None = None
         self._stuck_since: float | None = None
 
-    def settle(self) -> bool:
+    def rejoin_if_fenced(self) -> bool:
         """Check the partitions, and rejoin the group if necessary.
 
         Returns:
             False if rejoining has no effect although the brokers answer.
         """
-        orphans = self._orphans()
+        fenced = self._fenced()
         now = steady_now()
-        if not orphans:
+        if not fenced:
             self._stuck_since = None
             return True
         if self._asked_at is None or now - self._asked_at >= JOIN_PAUSE_SECONDS:
             logger.warning(
                 "fenced on partitions %s that are still assigned to this worker; rejoining the consumer group",
-                ", ".join(f"{topic}-{number}" for topic, number in orphans),
+                ", ".join(f"{topic}-{number}" for topic, number in fenced),
             )
             self._asked_at = now
             self._group.rejoin()

@@ -264,7 +264,7 @@ MUTANTS: Final = (
         "pipeline/core/dispatcher.py",
         was="                self._fenced.add(number)  # the group tells whether it has\n",
         becomes="",
-        tests=(f"{DISPATCHER}test_a_partition_that_is_fenced_while_it_opens_is_an_orphan",),
+        tests=(f"{DISPATCHER}test_a_partition_that_is_fenced_while_it_opens_is_listed",),
     ),
     # ----------------------------------------------------------- kafka/log_reader.py
     Mutant(

@@ -57,7 +57,7 @@ RESUMED_WITH_OTHERS_IN_FLIGHT = Schedule(
     Setting(has_dead_letters=False),
 )
 ROW_DELETED_UNDER_A_HELD_PREFIX = Schedule(
-    "the row of at-most-once is needed although its lane has nothing to do, for the prefix is held by another lane",
+    "the row of at-most-once is needed although its lane has nothing to do, for the window is held by another lane",
     (
         Arrive("l"),
         Commit("done"),
@@ -236,7 +236,7 @@ KNOWN = (
         Setting(has_dead_letters=False),
     ),
     Schedule(
-        "rows of a failure let the prefix pass what qos none has in its queue, during a stop",
+        "rows of a failure let the commit pass what qos none has in its queue, during a stop",
         (Arrive("abbln"), ALL_ROWS, Stop(), NEXT_OK, NEXT_OK, Answer(1, "ok"), Answer(0, "bad-request"), ALL_ROWS),
         Setting(has_dead_letters=False),
     ),

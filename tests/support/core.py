@@ -224,7 +224,7 @@ class Core:
         return [attempt.offset for attempt in self.send.pending]
 
     @property
-    def prefix(self) -> int:
+    def committable(self) -> int:
         """What could be committed."""
         return self.partition.window.committable
 

@@ -54,9 +54,9 @@ async def test_what_is_claimed_is_sent_without_another_row() -> None:
 @in_virtual_time
 async def test_the_committed_offset_passes_no_claimed_unsent_event() -> None:
     core = await claimed()
-    assert core.prefix == 1
+    assert core.committable == 1
     await core.answer(0)
-    assert core.prefix == 2
+    assert core.committable == 2
     await core.end()
 
 

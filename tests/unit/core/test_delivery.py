@@ -61,7 +61,7 @@ async def test_a_lane_without_retries_left_stops_and_keeps_the_event() -> None:
     assert cause is not None
     assert (cause.kind, cause.offset, cause.message) == ("server-error", 0, "the callback answered 500")
     assert core.row_topic.rows[b"s"].next == 0
-    assert core.prefix == 2, "the failed lane holds nobody back"
+    assert core.committable == 2, "the failed lane holds nobody back"
     assert len(core.send.made) == 3
     await core.end()
 
@@ -102,7 +102,7 @@ async def test_an_unconfirmed_dead_letter_holds_only_its_lane() -> None:
     await core.answer(0, Rejected(400, b"no"))
     await core.answer(2)
     assert core.pending == []
-    assert core.prefix == 0
+    assert core.committable == 0
     core.letters.answer(0, is_taken=True)
     await settle()
 
@@ -110,7 +110,7 @@ async def test_an_unconfirmed_dead_letter_holds_only_its_lane() -> None:
     assert (letter.reason, letter.attempts, letter.outcome) == ("rejected", 1, Rejected(400, b"no"))
     assert (letter.subscription, letter.url) == ("s", "https://receiver.example/hook")
     assert core.pending == [1]
-    assert core.prefix == 1
+    assert core.committable == 1
     await core.end()
 
 
@@ -138,12 +138,12 @@ async def test_an_event_without_subscription_is_dead_lettered_unsent(key: str | 
     await core.dispatch([record])
     [(letter, _)] = core.letters.pending
     assert letter.reason == ("unknown-subscription" if key == "nobody" else "undecodable")
-    assert core.prefix == 0
+    assert core.committable == 0
     core.letters.answer(0, is_taken=True)
     await settle()
 
     assert core.send.made == []
-    assert core.prefix == 1
+    assert core.committable == 1
     await core.end()
 
 
@@ -153,7 +153,7 @@ async def test_without_a_dead_letter_topic_it_is_dropped_and_counted() -> None:
     await core.stream(2, "nobody")
 
     assert core.telemetry.drops["unknown-subscription"] == 2
-    assert core.prefix == 2
+    assert core.committable == 2
     await core.end()
 
 
@@ -168,7 +168,7 @@ async def test_an_event_waits_for_a_subscription_just_made() -> None:
 
     assert core.pending == [0]
     await core.answer(0)
-    assert core.prefix == 1
+    assert core.committable == 1
     await core.end()
 
 
@@ -184,7 +184,7 @@ async def test_at_most_once_sends_only_when_its_row_is_durable() -> None:
 
     assert core.pending == [0]
     assert core.row_topic.rows[b"s"].next == 1
-    assert core.prefix == 1, "settled before it is sent"
+    assert core.committable == 1, "settled before it is sent"
     await core.end()
 
 
@@ -243,7 +243,7 @@ async def test_claims_of_several_lanes_are_made_durable_together() -> None:
 async def test_qos_none_drops_what_fails_counts_it_and_goes_on(outcome: Outcome) -> None:
     core = await Core(subscription(qos=Qos.NONE, concurrency=1)).open()
     await core.stream(2)
-    assert core.prefix == 2
+    assert core.committable == 2
     await core.answer(0, outcome)
 
     assert core.pending == [1]
@@ -259,10 +259,10 @@ async def test_auto_sends_up_to_its_concurrency_and_commits_in_order() -> None:
     assert core.pending == [0, 1, 2]
     await core.answer(1)
     assert core.pending == [0, 2, 3]
-    assert core.prefix == 0
+    assert core.committable == 0
     await core.answer(0)
 
-    assert core.prefix == 2
+    assert core.committable == 2
     await core.end()
 
 

@@ -58,7 +58,7 @@ async def test_requests_under_way_are_left_alone() -> None:
     await core.stream(2)
     core.lease.end()
     await core.answer(0)
-    assert core.prefix == 1
+    assert core.committable == 1
     assert core.pending == []
     await core.end()
 

@@ -34,7 +34,7 @@ async def test_filtered_events_are_settled_unsent_and_counted() -> None:
     await settle()
 
     assert core.send.offsets() == [0, 2]
-    assert core.prefix == 4
+    assert core.committable == 4
     assert core.telemetry.deliveries["filtered"] == 2
     assert core.telemetry.deliveries["dropped"] == 0
     await core.end()
@@ -47,7 +47,7 @@ async def test_a_filter_that_wants_nothing_writes_no_rows() -> None:
         await core.stream(4)
         await settle()
 
-    assert core.prefix == 20
+    assert core.committable == 20
     assert core.row_topic.history == []
     await core.end()
 
@@ -56,9 +56,9 @@ async def test_a_filter_that_wants_nothing_writes_no_rows() -> None:
 async def test_a_filtered_event_waits_for_those_before_it() -> None:
     core = await Core(subscription(filter=Even())).open()
     await core.stream(2)
-    assert core.prefix == 0, "the first is under way"
+    assert core.committable == 0, "the first is under way"
     await core.answer(0)
-    assert core.prefix == 2
+    assert core.committable == 2
     await core.end()
 
 
@@ -111,7 +111,7 @@ async def test_a_filter_edited_during_the_wait_for_a_slot_applies() -> None:
     await settle()
 
     assert core.pending == [3]
-    assert core.prefix == 3
+    assert core.committable == 3
     await core.end()
 
 
@@ -158,7 +158,7 @@ async def test_a_rate_slower_than_the_hold_shelves_but_loses_nothing() -> None:
     await core.answer(0)
     assert core.lane().state.feed == "behind"
     await core.land()
-    assert core.prefix == 3, "a lane that waits for its turn holds nobody back"
+    assert core.committable == 3, "a lane that waits for its turn holds nobody back"
     for offset in (1, 2):
         assert core.pending == []
         await asyncio.sleep(10.1)
@@ -225,7 +225,7 @@ async def test_a_busy_receiver_gets_the_next_events_slowly() -> None:
     await asyncio.sleep(0.6)
     assert len(core.pending) == 1
     await answers(core, 3)
-    assert core.prefix == 5
+    assert core.committable == 5
     await core.end()
 
 

@@ -66,15 +66,15 @@ async def test_gaps_are_passed_over_once_the_batch_before_has_come() -> None:
     core.dispatcher.pass_over(0, 2, 5)
     core.dispatcher.pass_over(1, 0, 5)
     core.dispatcher.pass_over(0, None, 5)
-    assert core.prefix == 0, "the batch that ends at 2 is still on its way"
+    assert core.committable == 0, "the batch that ends at 2 is still on its way"
 
     await core.dispatch(batch)
     core.dispatcher.pass_over(0, 2, 2)
     core.dispatcher.pass_over(0, 2, 5)
-    assert (core.prefix, core.partition.dispatched) == (0, 5)
+    assert (core.committable, core.partition.dispatched) == (0, 5)
     await core.answer(0)
     await core.answer(1)
-    assert core.prefix == 5
+    assert core.committable == 5
     await core.end()
 
 
@@ -88,7 +88,7 @@ async def test_a_batch_that_is_handed_out_again_is_delivered_once() -> None:
         await core.answer(offset)
 
     assert core.send.offsets() == [0, 1, 2]
-    assert core.prefix == 3
+    assert core.committable == 3
     await core.end()
 
 
@@ -303,9 +303,9 @@ async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
     assert not former.dispatcher.is_open(0)
     assert former.send.made == []
     assert former.dispatcher.offsets_to_commit() == {}
-    assert former.dispatcher.orphans() == [0], "the group has not told it yet"
+    assert former.dispatcher.fenced() == [0], "the group has not told it yet"
     await former.dispatcher.close([0])
-    assert former.dispatcher.orphans() == []
+    assert former.dispatcher.fenced() == []
 
     await owner.dispatch(owner.log.read(0, 100))
     await owner.land()
@@ -314,13 +314,13 @@ async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
 
     await former.dispatcher.open({0: 0})
     assert former.dispatcher.is_open(0)
-    assert former.dispatcher.orphans() == [], "it is the owner again"
+    assert former.dispatcher.fenced() == [], "it is the owner again"
     await owner.end()
     await former.end()
 
 
 @in_virtual_time
-async def test_a_partition_that_is_fenced_while_it_opens_is_an_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_partition_that_is_fenced_while_it_opens_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fenced(_: MemoryRows) -> None:
         raise FencedError("by accident, or by a newer owner")
 
@@ -328,9 +328,9 @@ async def test_a_partition_that_is_fenced_while_it_opens_is_an_orphan(monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(MemoryRows, "open", fenced)
         await core.open()
-    assert (core.dispatcher.is_open(0), core.dispatcher.orphans()) == (False, [0])
+    assert (core.dispatcher.is_open(0), core.dispatcher.fenced()) == (False, [0])
     await core.open()
-    assert (core.dispatcher.is_open(0), core.dispatcher.orphans()) == (True, [])
+    assert (core.dispatcher.is_open(0), core.dispatcher.fenced()) == (True, [])
     await core.end()
 
 
@@ -376,10 +376,10 @@ async def test_an_event_held_too_long_does_not_block_commits() -> None:
     await asyncio.sleep(0.2)
     await core.checkpoint()
     assert core.lane("slow").state.feed == "behind"
-    assert core.prefix == 0, "its row is on the way"
+    assert core.committable == 0, "its row is on the way"
     await core.land()
 
-    assert core.prefix == 2
+    assert core.committable == 2
     assert core.pending == [0], "what is under way goes on"
     await core.answer(0)
     assert core.send.offsets() == [0, 1]

@@ -37,11 +37,11 @@ async def test_an_event_is_settled_when_every_subscription_has_it() -> None:
     at_a.answer(Rejected(400))
     await settle()
     [at_b] = core.send.pending
-    assert core.prefix == 0
+    assert core.committable == 0
     await core.answer(0)
-    assert core.prefix == 0, "a has stopped, and its row is not durable"
+    assert core.committable == 0, "a has stopped, and its row is not durable"
     await core.land()
-    assert core.prefix == 1
+    assert core.committable == 1
     assert at_b.subscription.id == "b"
     await core.end()
 

@@ -28,13 +28,13 @@ async def test_going_behind_the_window_holds_until_the_row_has_landed() -> None:
     assert (lane.state.feed, lane.next, len(lane.events.queue), len(lane.events.held)) == ("behind", 0, 0, 6)
     assert core.dispatcher.memory.used == 0
     await core.stream(1)  # comes while the row is on its way
-    assert core.prefix == 0
+    assert core.committable == 0
     await core.land()
 
-    assert core.prefix == 7
+    assert core.committable == 7
     assert core.row_topic.rows[b"s"].next == 0
     await core.stream(1)  # settled at sight
-    assert core.prefix == 8
+    assert core.committable == 8
     assert core.pending == [0], "what is under way goes on"
     await core.end()
 
@@ -147,7 +147,7 @@ async def test_a_full_lane_at_qos_none_drops_the_newest() -> None:
 
     assert core.lane().state.feed == "live"
     assert core.telemetry.drops["lane-full"] == 4
-    assert core.prefix == 8
+    assert core.committable == 8
     await core.end()
 
 
@@ -194,7 +194,7 @@ async def test_a_stray_tombstone_does_not_harm_an_event_being_judged() -> None:
 
     assert core.lane().cause is None
     assert core.lane().is_idle
-    assert core.prefix == 1
+    assert core.committable == 1
     await core.end()
 
 
@@ -227,7 +227,7 @@ async def test_a_row_landing_after_deletion_releases_no_successor() -> None:
     await core.stream(1)
     await core.land()
 
-    assert core.prefix == 6
+    assert core.committable == 6
     await core.end()
 
 
@@ -249,7 +249,7 @@ async def test_a_late_row_does_not_release_newer_events() -> None:
     await core.land()
 
     assert core.row_topic.rows == {} or core.row_topic.rows[b"s"].next <= 1
-    assert core.prefix == 1 or b"s" in core.row_topic.rows
+    assert core.committable == 1 or b"s" in core.row_topic.rows
     await core.end()
 
 
@@ -463,7 +463,7 @@ async def test_a_wait_longer_than_the_hold_writes_a_row_and_holds_none(qos: Qos)
 
     lane = core.lane()
     assert (lane.state.feed, lane.next, lane.events.is_empty) == ("behind", 0, True)
-    assert core.prefix == 3
+    assert core.committable == 3
     assert core.row_topic.rows[b"s"].attempt == 1
     assert core.pending == []
     await asyncio.sleep(20.1)

@@ -195,7 +195,7 @@ async def test_deliveries_are_bounded_and_not_events() -> None:
         await settle()
     assert len(seen) == 100
     assert all(offsets == list(range(120)) for offsets in seen.values())
-    assert (core.prefix, valve.held) == (120, set())
+    assert (core.committable, valve.held) == (120, set())
     await core.end()
 
 

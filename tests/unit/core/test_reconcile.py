@@ -160,7 +160,7 @@ async def test_a_pause_sends_nothing_more_and_a_resume_goes_on() -> None:
     await core.stream(1)
 
     assert (core.lane().state.feed, core.lane().status, core.lane().next) == ("halted", Status.PAUSED, 1)
-    assert core.prefix == 4, "the row covers what the stream brings"
+    assert core.committable == 4, "the row covers what the stream brings"
     assert core.pending == []
     await core.wish(resumed(spec))
     await core.read()
@@ -243,7 +243,7 @@ async def test_a_deletion_counts_the_queue_and_removes_the_row() -> None:
 
     assert core.row_topic.rows == {}
     assert core.telemetry.drops["unknown-subscription"] == 1, "the one in flight; the others are not in memory"
-    assert core.prefix == 6
+    assert core.committable == 6
     await core.answer(0)  # its late answer counts no more
     assert core.lane().is_idle
     await core.end()

@@ -77,10 +77,10 @@ async def test_nothing_is_committed_before_a_readable_row_is_durable() -> None:
     await core.dispatch(core.log.read(4, 4))
     for offset in (5, 7):
         await core.answer(offset)
-    assert core.prefix == 4
+    assert core.committable == 4
 
     await core.land()
-    assert core.prefix == 8
+    assert core.committable == 8
     row = core.row_topic.rows[b"s"]
     assert (row.next, row.status) == (4, Status.FAILURE)
     assert not core.row_topic.unreadable

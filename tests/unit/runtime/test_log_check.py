@@ -289,7 +289,7 @@ async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
         parts=SimpleNamespace(
             log_checks=LogChecks({TOPIC: check_of(brokers)[0]}),
             sources=SimpleNamespace(
-                topics=(TOPIC,), open=lambda places, _logs: note("open", places), offsets=lambda: {2: 7}
+                topics=(TOPIC,), open=lambda places, _logs: note("open", places), offsets_to_commit=lambda: {2: 7}
             ),
         ),
     )

@@ -26,10 +26,10 @@ class _Group:
 async def watched(owned: Membership, seconds: float) -> bool:
     """Look once a second for so long: whether there is still hope."""
     end = steady_now() + seconds
-    hope = owned.settle()
+    hope = owned.rejoin_if_fenced()
     while hope and steady_now() < end:
         await asyncio.sleep(membership.CHECK_SECONDS)
-        hope = owned.settle()
+        hope = owned.rejoin_if_fenced()
     return hope
 
 
@@ -42,12 +42,12 @@ async def test_no_rejoin_while_every_partition_takes_its_rows() -> None:
 
 @in_virtual_time
 async def test_the_group_is_rejoined_at_once_then_only_after_a_pause() -> None:
-    group, orphans, began = _Group(), [FENCED], steady_now()
-    owned = Membership(lambda: orphans, group)
+    group, fenced, began = _Group(), [FENCED], steady_now()
+    owned = Membership(lambda: fenced, group)
     assert await watched(owned, 1.0)
-    orphans.clear()  # they were given back
+    fenced.clear()  # they were given back
     assert await watched(owned, 2.0)
-    orphans.append(FENCED)  # opened, and fenced again
+    fenced.append(FENCED)  # opened, and fenced again
     assert await watched(owned, JOIN_PAUSE_SECONDS)
     assert [moment - began for moment in group.asked_at] == [0.0, JOIN_PAUSE_SECONDS]
 
@@ -64,13 +64,13 @@ async def test_the_worker_hopes_while_no_broker_answers_for_the_group() -> None:
 
 @in_virtual_time
 async def test_each_rejoin_of_the_group_renews_the_hope() -> None:
-    group, orphans = _Group(), [FENCED]
-    owned = Membership(lambda: orphans, group)
+    group, fenced = _Group(), [FENCED]
+    owned = Membership(lambda: fenced, group)
     for _ in range(5):
         assert await watched(owned, HOPELESS_SECONDS / 2)
-        orphans.clear()
+        fenced.clear()
         assert await watched(owned, 1.0)
-        orphans.append(FENCED)
+        fenced.append(FENCED)
 
 
 class _Thread:
