@@ -217,7 +217,7 @@ class LaneRows:
         return current != row or (lane.state is not LaneState.LIVE and current.standing != row.standing)
 
     async def write_last(self, committable: int) -> None:
-        """Write the rows that the next owner needs, before *committable* is committed and the partition is given back."""
+        """Write the rows that the next owner needs, before *committable* is committed and the partition closes."""
         rows = [self.write(lane.key) for lane in self._lanes.values() if self._needs_row(lane, committable)]
         if rows:
             await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)

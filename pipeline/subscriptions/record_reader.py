@@ -78,8 +78,8 @@ class RecordReader:
         """The revision of the first record that still waits for its stores; *revision* if none does."""
         return next(iter(self._waiting), revision)
 
-    async def settled(self) -> None:
-        """Return when all records taken so far have been read, or when the reader was closed."""
+    async def parsed(self) -> None:
+        """Return when all records taken so far have been parsed, or when the reader was closed."""
         waiting = list(self._waiting.values())
         if waiting:
             await asyncio.wait(waiting)

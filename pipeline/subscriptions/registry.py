@@ -123,7 +123,7 @@ class Registry:
             BrokerError: the registry was stopped.
         """
         await self._tail.ready()
-        await self._settle()
+        await self._parsed()
 
     async def caught_up(self) -> None:
         """Wait until all records that are now in the topic have been read. Failures of the broker do not end the wait.
@@ -132,7 +132,7 @@ class Registry:
             BrokerError: the registry was stopped.
         """
         await self._tail.caught_up()
-        await self._settle()
+        await self._parsed()
 
     def __len__(self) -> int:
         """How many subscriptions there are."""
@@ -238,8 +238,8 @@ class Registry:
         self._entries[subscription_id] = _Entry(value, subscription)
         self._on_change(subscription_id, subscription)
 
-    async def _settle(self) -> None:
+    async def _parsed(self) -> None:
         """Wait until all records received so far are processed. Raises: BrokerError, the registry was stopped."""
-        await self._reader.settled()
+        await self._reader.parsed()
         if self._is_stopped:
             raise BrokerError("the registry of subscriptions was stopped")

@@ -498,7 +498,7 @@ MUTANTS: Final = (
     Mutant(
         "partitions open before the stores of their subscriptions",
         "pipeline/subscriptions/registry.py",
-        was="await self._tail.ready()\n        await self._settle()",
+        was="await self._tail.ready()\n        await self._parsed()",
         becomes="await self._tail.ready()",
         tests=("tests/broker/test_subscriptions.py::test_all_is_read_when_the_stores_are_open",),
     ),

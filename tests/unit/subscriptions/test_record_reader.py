@@ -91,7 +91,7 @@ async def test_a_costly_store_costs_its_own_revision_alone(reading: Reading) -> 
     assert not reading.reader.waits_below(0)
     reading.reader.take("a", record("a"), 2)
     reading.reader.take("c", record("c", KEYS), 3)
-    await reading.reader.settled()
+    await reading.reader.parsed()
     assert reading.told == [("b", 1), ("a", 0), ("a", 2), ("c", 3)]
     assert not reading.reader.waits_below(4)
     assert {name: found and found.problem for name, found in reading.newest.items()} == dict.fromkeys("abc")
@@ -103,7 +103,7 @@ async def test_a_costly_store_costs_its_own_revision_alone(reading: Reading) -> 
 async def test_a_deletion_waits_for_the_store_before_it(reading: Reading) -> None:
     reading.reader.take("a", record("a", KEYS), 0)
     reading.reader.take("a", None, 1)
-    await reading.reader.settled()
+    await reading.reader.parsed()
     assert reading.told == [("a", 0), ("a", None)]
 
 
@@ -132,7 +132,7 @@ async def test_a_panic_over_one_record_ends_nothing(store: bytes | None, caplog:
     for revision, name in enumerate(["good", "bad", "better"]):
         value = json.dumps(document(name, store) | {"metadata": {"note": "enc:"}}).encode()
         reading.reader.take(name, value, revision)
-    await reading.reader.settled()
+    await reading.reader.parsed()
     await reading.reader.close()
     problems = [found and found.problem for found in reading.newest.values()]
     assert problems == [None, "internal error: Panic", None]
@@ -143,6 +143,6 @@ async def test_what_waits_when_it_is_closed_is_not_told(reading: Reading, caplog
     reading.reader.take("a", record("a", hidden(2**31 - 1)), 0)
     reading.reader.take("b", record("b", KEYS), 1)
     await reading.reader.close()
-    await reading.reader.settled()
+    await reading.reader.parsed()
     assert reading.told == []
     assert caplog.records == []
