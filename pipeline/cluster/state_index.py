@@ -19,7 +19,7 @@ class StateIndex:
     """
 
     def __init__(self) -> None:
-        self._wished: dict[str, State] = {}
+        self._desired: dict[str, State] = {}
         self._timed: dict[str, Subscription] = {}  # subscriptions that begin or end at a set time
         self._reasons: dict[str, Reason] = {}
         self.failing = FailureGroups()
@@ -41,29 +41,29 @@ class StateIndex:
         else:
             self._reasons[name] = reason
         status = status_of(subscription, 0.0)
-        self._wished.pop(name, None)
+        self._desired.pop(name, None)
         self._timed.pop(name, None)
         if subscription.starting_at is not None or subscription.ending_at is not None:
             self._timed[name] = subscription
         elif status is not Status.STARTED:
-            self._wished[name] = STATE_OF[status]
-        if reason is not None and reason.state in FAILING and self._wished.get(name, reason.state) == reason.state:
+            self._desired[name] = STATE_OF[status]
+        if reason is not None and reason.state in FAILING and self._desired.get(name, reason.state) == reason.state:
             self.failing.add(name, host, reason)
         else:
             self.failing.remove(name)
 
     def forget(self, name: str) -> None:
         """Remove a deleted subscription."""
-        self._wished.pop(name, None)
+        self._desired.pop(name, None)
         self._timed.pop(name, None)
         self._reasons.pop(name, None)
         self.failing.remove(name)
 
     def state(self, name: str, now: float) -> State:
         """The state of a subscription, assuming that its partitions have owners."""
-        wished = self._wished.get(name)
-        if wished is not None:
-            return wished
+        desired = self._desired.get(name)
+        if desired is not None:
+            return desired
         if name in self._timed:
             status = status_of(self._timed[name], now)
             if status is not Status.STARTED:

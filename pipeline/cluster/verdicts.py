@@ -8,7 +8,7 @@ from pipeline.core.explanation import Mismatch, explain
 from pipeline.core.filters import EventFilter, ParsedEvent
 from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.model import Event
-from pipeline.core.subscription import Subscription, Wish
+from pipeline.core.subscription import DesiredStatus, Subscription
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Verdict:
         if wanted.problem is not None:
             return f"it is broken, and keeps every event until it is corrected: {wanted.problem}"
         why = "its filter matches" if wanted.filter is not None else "it has no filter"
-        return why if wanted.wish is Wish.DELIVER else f"{why}; it is {wanted.wish}"
+        return why if wanted.desired_status is DesiredStatus.DELIVER else f"{why}; it is {wanted.desired_status}"
 
     def as_document(self) -> dict[str, Any]:
         """The verdict as JSON."""
@@ -37,7 +37,7 @@ class Verdict:
         return {
             "id": wanted.id,
             "getsIt": self.gets_it,
-            "wish": wanted.wish.value,
+            "wish": wanted.desired_status.value,
             "problem": wanted.problem,
             "mismatches": [
                 {

@@ -63,7 +63,7 @@ class Reconciler:
         """Begin and end subscriptions at their `startingAt` and `endingAt`."""
         for lane in list(self._scheduled):
             if lane.subscription is not None:
-                self._apply_wish(lane, lane.subscription, now)
+                self._apply_desired_status(lane, lane.subscription, now)
 
     def forget_times(self, lane: Lane) -> None:
         """Forget the times of a lane that is gone."""
@@ -83,7 +83,7 @@ class Reconciler:
         if subscription is not None:
             # Commands for this partition were carried out when it was opened, or when they arrived.
             lane.note_revision(subscription.revision)
-            self._apply_wish(lane, subscription, self._worker.clock.now())
+            self._apply_desired_status(lane, subscription, self._worker.clock.now())
         return lane
 
     def configure(self, lane: Lane, subscription: Subscription | None) -> None:
@@ -202,7 +202,7 @@ class Reconciler:
     def reconcile(self, lane: Lane, subscription: Subscription) -> None:
         """Apply a revision once: only if the row has not recorded it yet."""
         if subscription.revision <= lane.events.progress.revision:
-            self._apply_wish(lane, subscription, self._worker.clock.now())
+            self._apply_desired_status(lane, subscription, self._worker.clock.now())
             return
         match subscription.resume_from:
             case ReplayTimestamp(timestamp_ms, discards):
@@ -236,13 +236,13 @@ class Reconciler:
         """Continue, because a new revision asks for that: clear FAILURE, end waits."""
         lane.resume()
         self._note(lane, subscription)
-        self._apply_wish(lane, subscription, self._worker.clock.now())
+        self._apply_desired_status(lane, subscription, self._worker.clock.now())
 
     def _pass_by(self, lane: Lane, subscription: Subscription) -> None:
         """Record a command that does not concern this lane or can't be carried out. It does not clear FAILURE."""
         lane.note_revision(subscription.revision)
         self._note(lane, subscription)
-        self._apply_wish(lane, subscription, self._worker.clock.now())
+        self._apply_desired_status(lane, subscription, self._worker.clock.now())
 
     def _note(self, lane: Lane, subscription: Subscription) -> None:
         if lane.events.progress.row is not None:
@@ -362,7 +362,7 @@ class Reconciler:
         is_done = lane.events.progress.revision >= subscription.revision  # the revision was read twice
         return is_done or lane.subscription is not subscription or self._partition.is_draining
 
-    def _apply_wish(self, lane: Lane, subscription: Subscription, now: float) -> None:
+    def _apply_desired_status(self, lane: Lane, subscription: Subscription, now: float) -> None:
         status = status_of(subscription, now)
         if status is Status.STARTED:
             if lane.state.is_halted and lane.status is not Status.FAILURE:

@@ -136,7 +136,7 @@ class HttpLimits:
     idle_timeout_seconds: float = 60.0
 
 
-class Wish(StrEnum):
+class DesiredStatus(StrEnum):
     """The desired state of a subscription, as publisher and consumer have set it."""
 
     DELIVER = "deliver"
@@ -338,7 +338,7 @@ class Subscription:
     topics: frozenset[str] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     signing_secrets: tuple[str, ...] = field(default=(), repr=False)
-    wish: Wish = Wish.DELIVER
+    desired_status: DesiredStatus = DesiredStatus.DELIVER
     starting_at: float | None = None
     ending_at: float | None = None
     resume_from: ResumeFrom | None = None
@@ -368,13 +368,13 @@ def status_of(subscription: Subscription, now: float) -> Status:
         return Status.FAILURE
     if subscription.ending_at is not None and now >= subscription.ending_at:
         return Status.CLOSED
-    match subscription.wish:
-        case Wish.CLOSED:
+    match subscription.desired_status:
+        case DesiredStatus.CLOSED:
             return Status.CLOSED
-        case Wish.PAUSED:
+        case DesiredStatus.PAUSED:
             return Status.PAUSED
-        case Wish.STOPPED:
+        case DesiredStatus.STOPPED:
             return Status.STOPPED
-        case Wish.DELIVER:
+        case DesiredStatus.DELIVER:
             waits = subscription.starting_at is not None and now < subscription.starting_at
             return Status.PAUSED if waits else Status.STARTED

@@ -16,6 +16,7 @@ from pipeline.config.schema import read
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import (
     DEFAULT_RETRYABLE_STATUSES,
+    DesiredStatus,
     Handshake,
     Header,
     HttpLimits,
@@ -31,7 +32,6 @@ from pipeline.core.subscription import (
     Skip,
     Start,
     Subscription,
-    Wish,
 )
 from pipeline.http.signature import Signer
 from pipeline.subscriptions import schema as wire
@@ -89,7 +89,7 @@ def to_subscription(
         topics=frozenset(subscription.topics) if matches and subscription.topics else None,
         metadata=subscription.metadata or {},
         signing_secrets=_signing_secrets(options.signing),
-        wish=_wish(subscription),
+        desired_status=_desired_status(subscription),
         starting_at=instant(subscription.starting_at) if subscription.starting_at else None,
         ending_at=instant(subscription.ending_at) if subscription.ending_at else None,
         resume_from=_resume_from(subscription.resume_from, partial(_topic_of_command, subscription, definition)),
@@ -235,12 +235,12 @@ def _signing_secrets(signing: wire.Signing | None) -> tuple[str, ...]:
     raise ConfigurationError(problems)
 
 
-def _wish(subscription: wire.WireSubscription) -> Wish:
+def _desired_status(subscription: wire.WireSubscription) -> DesiredStatus:
     if subscription.status == "CLOSED":
-        return Wish.CLOSED
+        return DesiredStatus.CLOSED
     if subscription.status == "PAUSED":
-        return Wish.PAUSED
-    return Wish.STOPPED if subscription.consumer_status == "STOPPED" else Wish.DELIVER
+        return DesiredStatus.PAUSED
+    return DesiredStatus.STOPPED if subscription.consumer_status == "STOPPED" else DesiredStatus.DELIVER
 
 
 def replay_time_ms(timestamp: str) -> int:

@@ -17,7 +17,15 @@ from cryptography.fernet import Fernet
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.core.redaction import MASKED_FIELD
-from pipeline.core.subscription import BasicAuth, ReplayOffset, ReplayTimestamp, Routing, Skip, Subscription, Wish
+from pipeline.core.subscription import (
+    BasicAuth,
+    DesiredStatus,
+    ReplayOffset,
+    ReplayTimestamp,
+    Routing,
+    Skip,
+    Subscription,
+)
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions import record_reader, store
@@ -199,28 +207,28 @@ async def test_applying_a_file_again_does_not_undo_a_pause(cluster: Cluster) -> 
         await worker.registry.caught_up()
         found = worker.registry.get("s")
         assert found is not None
-        assert found.wish is Wish.DELIVER
+        assert found.desired_status is DesiredStatus.DELIVER
 
 
-async def wish_after(worker: Worker, change: Any) -> tuple[str, Wish]:
+async def desired_after(worker: Worker, change: Any) -> tuple[str, DesiredStatus]:
     done = await change
     await worker.registry.caught_up()
     found = worker.registry.get("s")
     assert found is not None
-    return done.what, found.wish
+    return done.what, found.desired_status
 
 
 async def test_pause_stop_start_and_resume_say_what_people_wish(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         store = worker.store
         await store.apply(document())
-        assert await wish_after(worker, store.pause("s")) == ("updated", Wish.PAUSED)
-        assert await wish_after(worker, store.pause("s")) == ("unchanged", Wish.PAUSED)
-        assert await wish_after(worker, store.stop("s")) == ("updated", Wish.PAUSED)
-        assert await wish_after(worker, store.start("s")) == ("updated", Wish.PAUSED)
-        assert await wish_after(worker, store.resume("s")) == ("updated", Wish.DELIVER)
-        assert await wish_after(worker, store.stop("s")) == ("updated", Wish.STOPPED)
-        assert await wish_after(worker, store.resume("s")) == ("updated", Wish.DELIVER)
+        assert await desired_after(worker, store.pause("s")) == ("updated", DesiredStatus.PAUSED)
+        assert await desired_after(worker, store.pause("s")) == ("unchanged", DesiredStatus.PAUSED)
+        assert await desired_after(worker, store.stop("s")) == ("updated", DesiredStatus.PAUSED)
+        assert await desired_after(worker, store.start("s")) == ("updated", DesiredStatus.PAUSED)
+        assert await desired_after(worker, store.resume("s")) == ("updated", DesiredStatus.DELIVER)
+        assert await desired_after(worker, store.stop("s")) == ("updated", DesiredStatus.STOPPED)
+        assert await desired_after(worker, store.resume("s")) == ("updated", DesiredStatus.DELIVER)
 
 
 async def test_a_resume_alone_is_a_new_revision(cluster: Cluster) -> None:

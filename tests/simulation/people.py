@@ -6,6 +6,7 @@ from typing import Final
 
 from pipeline.core.model import Event
 from pipeline.core.subscription import (
+    DesiredStatus,
     Filter,
     Interrupt,
     Jitter,
@@ -16,7 +17,6 @@ from pipeline.core.subscription import (
     Skip,
     Start,
     Subscription,
-    Wish,
 )
 from tests.simulation.actions import Command, Edit, Replay
 from tests.simulation.ledger import Ledger
@@ -143,19 +143,23 @@ class People:
             case "delete":
                 self._delete(spec.id)
             case "pause":
-                self._publish(replace(spec, wish=Wish.PAUSED))
+                self._publish(replace(spec, desired_status=DesiredStatus.PAUSED))
             case "stop":
-                self._publish(replace(spec, wish=Wish.STOPPED))
+                self._publish(replace(spec, desired_status=DesiredStatus.STOPPED))
             case "resume":
-                self._publish(replace(spec, wish=Wish.DELIVER))
+                self._publish(replace(spec, desired_status=DesiredStatus.DELIVER))
             case "skip":
                 self._publish(
-                    replace(spec, wish=Wish.DELIVER, resume_from=Skip(0, self._next_of(spec.id), self._topic))
+                    replace(
+                        spec,
+                        desired_status=DesiredStatus.DELIVER,
+                        resume_from=Skip(0, self._next_of(spec.id), self._topic),
+                    )
                 )
 
     def resume(self, name: str) -> None:
         """The subscription is told to deliver."""
-        self._publish(replace(self.specs[name], wish=Wish.DELIVER, resume_from=None))
+        self._publish(replace(self.specs[name], desired_status=DesiredStatus.DELIVER, resume_from=None))
 
     def _place_of(self, replay: Replay) -> ReplayOffset | ReplayTimestamp:
         log = self._ledger.log

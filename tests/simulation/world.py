@@ -6,7 +6,7 @@ from typing import Final
 
 from pipeline.core.lane import Lane
 from pipeline.core.outcome import Delivered
-from pipeline.core.subscription import Wish
+from pipeline.core.subscription import DesiredStatus
 from tests.simulation.actions import (
     OUTCOMES,
     Action,
@@ -271,7 +271,7 @@ class World:
             await self._round()
         for spec in list(self.people.specs.values()):
             failed = any(lane.name == spec.id and _waits_for_people(lane) for lane in self._started().lanes)
-            if failed or spec.wish is not Wish.DELIVER:
+            if failed or spec.desired_status is not DesiredStatus.DELIVER:
                 self.people.resume(spec.id)
         self._hear()
 

@@ -19,7 +19,7 @@ from pipeline.core.ports import LaneLimits
 from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rate_limit import RateLimits
 from pipeline.core.sources import Sources
-from pipeline.core.subscription import Jitter, Qos, RetryPolicy, Subscription, Wish
+from pipeline.core.subscription import DesiredStatus, Jitter, Qos, RetryPolicy, Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.default_partition import default_partition
 from pipeline.observability.reporter import WorkerReporter
@@ -139,7 +139,7 @@ class Core:
             for name, each in found:
                 self.sources.on_subscription(name, each)
 
-    async def wish(self, each: Subscription) -> Subscription:
+    async def revise(self, each: Subscription) -> Subscription:
         """Publish, hear, and let it work."""
         revision = self.publish(each)
         self.hear()
@@ -230,11 +230,11 @@ class Core:
 
 
 def paused(each: Subscription) -> Subscription:
-    return replace(each, wish=Wish.PAUSED, resume_from=None)
+    return replace(each, desired_status=DesiredStatus.PAUSED, resume_from=None)
 
 
 def resumed(each: Subscription) -> Subscription:
-    return replace(each, wish=Wish.DELIVER, resume_from=None)
+    return replace(each, desired_status=DesiredStatus.DELIVER, resume_from=None)
 
 
 def reporter_of(core: Core) -> WorkerReporter:

@@ -7,7 +7,7 @@ import pytest
 from pipeline.cli.match import rows
 from pipeline.cluster.verdicts import verdicts
 from pipeline.core.model import Record
-from pipeline.core.subscription import Subscription, Wish
+from pipeline.core.subscription import DesiredStatus, Subscription
 from pipeline.subscriptions.filters import event_filter
 
 EVENT = Record("orders", 0, 0, b"customer-7", b'{"total": 5}', [("ce_type", b"order.paid")])
@@ -23,7 +23,7 @@ def subscription(document: dict[str, Any] | None = None, **more: Any) -> Subscri
     [
         (subscription(), [("a", "yes", "it has no filter")]),
         (subscription({"exact": {"/total": "5"}}), [("a", "yes", "its filter matches")]),
-        (subscription(wish=Wish.PAUSED), [("a", "yes", "it has no filter; it is paused")]),
+        (subscription(desired_status=DesiredStatus.PAUSED), [("a", "yes", "it has no filter; it is paused")]),
         (
             subscription({"exact": {"type": "x"}}, problem="url: is wrong"),
             [("a", "yes", "it is broken, and keeps every event until it is corrected: url: is wrong")],

@@ -61,7 +61,7 @@ async def failing(told: Told, probes: RetryPolicy | None = None) -> Core:
 async def test_a_failure_and_its_end_by_a_command_are_told() -> None:
     told = Told()
     core = await failing(told)
-    await core.wish(subscription(retry=ONCE, resume_from=Skip(0, 0)))
+    await core.revise(subscription(retry=ONCE, resume_from=Skip(0, 0)))
 
     assert told.kinds() == ["subscription.failed", "subscription.recovered"]
     failed, recovered = told
@@ -270,7 +270,7 @@ def test_events_about_to_be_deleted_are_told_of_once(retention_ms: int | None, s
         old = replace(core.produce(1)[0], timestamp=int(now * 1000))
         core.log.records[0] = old
         await core.dispatch([old])
-        await core.wish(paused(subscription()))
+        await core.revise(paused(subscription()))
         await core.answer(0, DOWN)
         await core.land()
         watch = RetentionWatch([core.dispatcher], asked, notifier(told).tell, core.dispatcher.clock)

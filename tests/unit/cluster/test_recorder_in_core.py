@@ -92,7 +92,7 @@ async def test_a_skip_is_noted() -> None:
     await core.stream(1)
     await core.answer(0, WRONG)
     await core.land()
-    await core.wish(replace(spec, resume_from=Skip(0, 0)))
+    await core.revise(replace(spec, resume_from=Skip(0, 0)))
     assert core.entries() == [(0, "failure", "rejected"), (0, "skipped", "skipped")]
     await core.end()
 
@@ -105,7 +105,7 @@ async def test_what_a_command_discards_is_noted_as_a_range() -> None:
     await core.stream(4)
     await core.answer(0, WRONG)
     await core.land()
-    await core.wish(replace(spec, resume_from=ReplayOffset(0, 3, discards=True)))
+    await core.revise(replace(spec, resume_from=ReplayOffset(0, 3, discards=True)))
     await asyncio.sleep(2.1)
     assert [each for notes in core.noted() for each in notes.ranges] == [("s", "dropped", "discarded", 0, 2)]
     await core.end()

@@ -16,7 +16,7 @@ from pipeline.cluster.view import ClusterView
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cause, Cursor, Record, Standing, Status
 from pipeline.core.rate_limit import SlowStart
-from pipeline.core.subscription import Routing, Subscription, Wish
+from pipeline.core.subscription import DesiredStatus, Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.row_format import encode as encode_row
 from pipeline.kafka.topics import Source
@@ -160,10 +160,10 @@ async def test_a_deleted_subscription_is_not_shown_whatever_rows_say() -> None:
     assert told.view.state("a") is None
 
 
-async def test_what_is_wished_counts_more_than_a_row() -> None:
+async def test_the_desired_status_counts_more_than_a_row() -> None:
     told = Told(
         subscription("broken", problem="the record is not JSON"),
-        subscription("paused", wish=Wish.PAUSED),
+        subscription("paused", desired_status=DesiredStatus.PAUSED),
         subscription("ended", ending_at=1.0),
         subscription("later", starting_at=time.time() + 1000.0),
     )
@@ -212,7 +212,7 @@ async def test_a_group_of_too_many_tells_of_some(monkeypatch: pytest.MonkeyPatch
 
 WISHES: tuple[dict[str, Any], ...] = (
     {},
-    {"wish": Wish.PAUSED},
+    {"desired_status": DesiredStatus.PAUSED},
     {"problem": "the record is not JSON"},
     {"ending_at": 1.0},
     {"starting_at": 1.0},

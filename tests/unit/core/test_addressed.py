@@ -128,7 +128,7 @@ async def test_a_filter_does_not_hold_back_what_is_addressed() -> None:
     await core.open()
     await core.dispatch([core.address("a"), core.address("a"), *core.produce(1, "order-1")])
     assert sent(core) == [("a", 0), ("b", 2)]
-    await core.wish(replace(resumed(made), filter=never))  # what is queued is asked again
+    await core.revise(replace(resumed(made), filter=never))  # what is queued is asked again
     await core.answer(0)
     assert sent(core) == [("a", 0), ("b", 2), ("a", 1)]
     assert core.telemetry.deliveries["filtered"] == 0
@@ -146,7 +146,7 @@ async def test_a_lane_behind_reads_what_is_addressed_to_it() -> None:
     await core.land()
     await core.dispatch([core.address("b"), core.address("a", "other"), *core.produce(1, "other")])
     await core.answer(1)
-    await core.wish(resumed(made))
+    await core.revise(resumed(made))
     await core.land()
     for offset in (0, 2):
         await core.read()

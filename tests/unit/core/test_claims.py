@@ -100,7 +100,7 @@ async def test_a_stop_hands_back_what_waits_for_a_slot() -> None:
 @in_virtual_time
 async def test_a_pause_hands_back_what_was_not_sent() -> None:
     core = await claimed()
-    await core.wish(paused(AT_MOST_ONCE))
+    await core.revise(paused(AT_MOST_ONCE))
     await core.land()
     assert core.row_topic.rows[b"s"].next == 1
     await core.end()
@@ -136,7 +136,7 @@ async def test_a_failure_keeps_what_was_claimed_behind_the_event() -> None:
 @in_virtual_time
 async def test_another_level_takes_over_no_claim(qos: Qos) -> None:
     core = await claimed()
-    await core.wish(replace(AT_MOST_ONCE, qos=qos))
+    await core.revise(replace(AT_MOST_ONCE, qos=qos))
     await core.checkpoint()
     await core.land()
     assert core.row_topic.rows[b"s"].next == 1
@@ -175,7 +175,7 @@ async def test_an_error_before_the_request_keeps_the_claimed_event() -> None:
 async def test_an_edit_of_the_level_claims_nothing_in_flight() -> None:
     core = await Core(subscription(qos=Qos.AUTO, concurrency=2), limits=THREE).open()
     await core.stream(4)
-    await core.wish(AT_MOST_ONCE)
+    await core.revise(AT_MOST_ONCE)
     await core.answer(0, NOT_SENT)
     await asyncio.sleep(1.0)
     await core.land()

@@ -68,11 +68,11 @@ async def test_waiting_ends_with_a_pause_and_with_a_drain() -> None:
     core = await Core(subscription()).open()
     core.lease.end()
     await core.stream(2)
-    await core.wish(paused(subscription()))
+    await core.revise(paused(subscription()))
     await core.land()
     assert core.lane().events.in_flight == {}
 
-    await core.wish(resumed(subscription()))
+    await core.revise(resumed(subscription()))
     await core.read()
     assert [*core.lane().events.in_flight] == [0]
     await core.stop()
@@ -211,7 +211,7 @@ async def test_a_returned_claim_whose_row_landed_is_not_given_up() -> None:
 async def test_one_that_was_handed_back_is_the_next_one_to_be_skipped() -> None:
     core = await claimed_without_lease()
     assert core.lane().next == 0
-    await core.wish(replace(AT_MOST_ONCE, resume_from=Skip(0, 0)))
+    await core.revise(replace(AT_MOST_ONCE, resume_from=Skip(0, 0)))
     await core.land()
     core.lease.confirm()
     await settle()

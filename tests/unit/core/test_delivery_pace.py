@@ -67,7 +67,7 @@ async def test_a_filter_edited_before_a_retry_applies_to_it() -> None:
     core = await Core(subscription()).open()
     await core.stream(2)
     await core.answer(0, ServerError(500))
-    await core.wish(subscription(filter=lambda event: event.offset == 1))
+    await core.revise(subscription(filter=lambda event: event.offset == 1))
     await asyncio.sleep(1.1)
 
     assert core.send.offsets() == [0, 1]
@@ -106,7 +106,7 @@ async def test_a_filter_edited_during_the_wait_for_a_slot_applies() -> None:
     await core.stream(1, "other")
     await core.stream(2)
     await core.stream(1)
-    await core.wish(subscription(filter=lambda event: event.offset != 2))
+    await core.revise(subscription(filter=lambda event: event.offset != 2))
     await core.answer(0)
     await settle()
 
@@ -191,12 +191,12 @@ async def test_a_pause_of_the_subscription_ends_the_wait_for_a_turn() -> None:
     core = await Core(subscription(rate=Rate(0.25))).open()
     await core.stream(2)
     await core.answer(0)
-    held = await core.wish(paused(subscription(rate=Rate(0.25))))
+    held = await core.revise(paused(subscription(rate=Rate(0.25))))
     await core.land()
     assert core.lane().next == 1
     await asyncio.sleep(60)
     assert core.send.offsets() == [0]
-    await core.wish(resumed(held))
+    await core.revise(resumed(held))
     await core.read()
     await core.answer(1)
     await core.end()

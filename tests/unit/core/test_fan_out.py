@@ -210,7 +210,7 @@ async def test_a_new_filter_makes_the_number_of_events_a_bound() -> None:
     await core.land()
     await core.stream(3, "a")
     assert core.lane("a").events.unread.is_exact
-    await core.wish(replace(resumed(made), filter=wants("b")))
+    await core.revise(replace(resumed(made), filter=wants("b")))
     assert not core.lane("a").events.unread.is_exact
     await core.end()
 
@@ -238,7 +238,7 @@ async def test_a_filter_is_asked_once_until_it_is_edited() -> None:
     await core.stream(3, "a")
     await core.answer(0)
     assert asked == [0, 1, 2]
-    await core.wish(replace(made, filter=wants("b")))
+    await core.revise(replace(made, filter=wants("b")))
     await core.answer(1)
     assert core.send.offsets() == [0, 1], "2 was queued, and is not wanted any more"
     assert core.telemetry.deliveries["filtered"] == 1
@@ -318,10 +318,10 @@ async def test_a_record_that_cannot_be_read_gives_up_no_events() -> None:
     await core.stream(4)
     await core.answer(0)
     unreadable = replace(made, created=len(core.registry.changes), starts=None, filter=None, problem="no JSON")
-    await core.wish(unreadable)
+    await core.revise(unreadable)
     await core.land()
     assert (core.lane().status, core.lane().next) == (Status.FAILURE, 1)
-    await core.wish(replace(unreadable, problem=None))
+    await core.revise(replace(unreadable, problem=None))
     await core.read()
     assert core.pending == [1]
     await core.end()

@@ -9,7 +9,7 @@ from pipeline.core.lane_rows import CHECKPOINT_EVENTS
 from pipeline.core.model import Status
 from pipeline.core.outcome import Failed, Rejected, ServerError
 from pipeline.core.ports import LaneLimits
-from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp, Wish
+from pipeline.core.subscription import DesiredStatus, Qos, ReplayOffset, ReplayTimestamp
 from tests.support.core import QUICK, SLOW, Core, paused, resumed, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -158,7 +158,7 @@ async def test_resuming_a_failed_lane_resends_nothing_in_flight() -> None:
     await core.stream(3)
     await core.answer(0, Rejected(400))
     await core.land()
-    await core.wish(resumed(spec))
+    await core.revise(resumed(spec))
     await core.read()
 
     assert sorted(core.pending) == [0, 1, 2]
@@ -204,7 +204,7 @@ async def test_an_overtaken_events_refused_dead_letter_stops_nothing() -> None:
     core = await Core(spec, dead_letters=True).open()
     await core.stream(2)
     await core.answer(0, Rejected(400))
-    await core.wish(replace(spec, resume_from=ReplayOffset(0, 1, discards=True)))
+    await core.revise(replace(spec, resume_from=ReplayOffset(0, 1, discards=True)))
     await asyncio.sleep(0.6)
     core.letters.answer(0, is_taken=False)
     await settle()
@@ -223,7 +223,7 @@ async def test_a_row_landing_after_deletion_releases_no_successor() -> None:
     await core.stream(6)  # over the bound: the row is on its way
     core.delete("s")
     core.hear()
-    await core.wish(spec)
+    await core.revise(spec)
     await core.stream(1)
     await core.land()
 
@@ -237,12 +237,12 @@ async def test_a_late_row_does_not_release_newer_events() -> None:
     core = await Core(spec).open()
     await core.stream(1)
     await core.answer(0)
-    await core.wish(paused(spec))
+    await core.revise(paused(spec))
     await core.land()
     core.commit()
     # A second row is on its way while the lane goes on, and is deleted before it has landed.
-    await core.wish(replace(spec, wish=Wish.STOPPED))
-    await core.wish(resumed(spec))
+    await core.revise(replace(spec, desired_status=DesiredStatus.STOPPED))
+    await core.revise(resumed(spec))
     await core.stream(1)
     core.commit()
     await core.checkpoint()
@@ -285,10 +285,10 @@ async def test_an_attempt_that_a_stop_cuts_off_counts() -> None:
 async def test_a_failure_keeps_an_unsent_claim_after_further_reading() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE, retry=replace(QUICK, enabled=False))
     core = await Core(spec, subscription("other", qos=Qos.NONE)).open()
-    paused_spec = await core.wish(paused(spec))
+    paused_spec = await core.revise(paused(spec))
     await core.stream(1)
     await core.stream(2 * CHECKPOINT_EVENTS, "other")
-    await core.wish(resumed(paused_spec))
+    await core.revise(resumed(paused_spec))
     await core.read(1)
     await core.land()
     assert 0 in core.pending
@@ -308,7 +308,7 @@ async def test_a_row_kept_for_a_command_follows_the_idle_lane() -> None:
     core = await Core(spec).open()
     await core.stream(1)
     await core.answer(0)
-    await core.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    await core.revise(replace(spec, resume_from=ReplayOffset(0, 1)))
     await core.land()
     await core.checkpoint()
     await core.land()
@@ -329,7 +329,7 @@ async def test_a_command_and_a_cleared_failure_share_one_row() -> None:
     await core.stream(2)
     await core.answer(0, Rejected(400))
     await core.land()
-    revision = await core.wish(replace(spec, resume_from=ReplayOffset(0, 1, discards=True)))
+    revision = await core.revise(replace(spec, resume_from=ReplayOffset(0, 1, discards=True)))
     await asyncio.sleep(0.6)
     await core.land()  # no checkpoint in between: the worker is killed here
 
@@ -345,7 +345,7 @@ async def test_an_unapplied_replay_by_time_runs_once_after_a_restart() -> None:
     await first.stream(3)
     for offset in range(3):
         await first.answer(offset)
-    await first.wish(paused(spec))
+    await first.revise(paused(spec))
     await first.land()
     first.commit()
     first.publish(replace(spec, resume_from=ReplayTimestamp(0)))
@@ -404,7 +404,7 @@ async def test_after_waiting_for_a_slot_the_newest_revision_is_used() -> None:
     await core.stream(1, "t")
     await core.slots.acquire(suspect=False)
     await core.stream(1)
-    await core.wish(replace(spec, qos=Qos.AT_MOST_ONCE))
+    await core.revise(replace(spec, qos=Qos.AT_MOST_ONCE))
     await core.answer(0)  # gives its slot to the lane of s
     assert core.send.offsets() == [0], "its claim comes first"
     await core.land()
@@ -423,7 +423,7 @@ async def test_a_fault_of_ours_keeps_the_event_for_the_resume() -> None:
     await settle()
     assert core.lane().status is Status.FAILURE
     await core.land()
-    await core.wish(resumed(spec))
+    await core.revise(resumed(spec))
     await core.read()
 
     assert core.pending == [0]

@@ -17,7 +17,7 @@ async def test_a_lane_is_not_forgotten_during_a_command() -> None:
     await core.answer(0)
     core.commit()
     lane = core.lane()
-    await core.wish(replace(spec, resume_from=ReplayTimestamp(0)))
+    await core.revise(replace(spec, resume_from=ReplayTimestamp(0)))
     core.partition.sweep()
     await asyncio.sleep(1.0)
 
@@ -59,15 +59,15 @@ async def test_the_queue_at_qos_none_survives_a_stop_that_passes_it() -> None:
 async def test_a_lane_that_goes_behind_during_a_read_is_not_fed_by_it() -> None:
     core = await Core(subscription("a"), subscription("b")).open()
     for name in ("a", "b"):
-        await core.wish(paused(subscription(name)))
+        await core.revise(paused(subscription(name)))
     await core.dispatch([*core.produce(1, "a"), *core.produce(1, "b"), *core.produce(1, "a"), *core.produce(1, "b")])
     await core.land()
-    await core.wish(resumed(subscription("a")))
+    await core.revise(resumed(subscription("a")))
     stretch = core.reader.fetch(core.partition, 100)
     assert stretch is not None
     assert [event.offset for event in stretch.events] == [0, 2], "nobody else wants any yet"
 
-    await core.wish(resumed(subscription("b")))
+    await core.revise(resumed(subscription("b")))
     stretch.feed()
     await settle()
     assert core.pending == [0]
@@ -85,8 +85,8 @@ async def test_a_lane_that_awaits_its_row_wants_nothing_read() -> None:
     core = await Core(subscription("s")).open()
     await core.stream(1)
     await core.answer(0)
-    await core.wish(paused(subscription("s")))
-    await core.wish(resumed(subscription("s")))
+    await core.revise(paused(subscription("s")))
+    await core.revise(resumed(subscription("s")))
     assert core.lane().state.feed == "behind"
     assert core.partition.wanted() is None
 

@@ -211,7 +211,7 @@ async def test_after_its_end_a_subscription_is_not_probed() -> None:
 @in_virtual_time
 async def test_a_resume_does_not_wait_for_the_probe() -> None:
     core = await failed(Core(probed()))
-    await core.wish(resumed(probed()))
+    await core.revise(resumed(probed()))
     await core.read()
     assert (core.pending, core.lane().status) == ([0], Status.STARTED)
     await core.answer(0, DOWN)
@@ -224,7 +224,7 @@ async def test_a_pause_ends_the_probes_and_the_one_under_way() -> None:
     core = await failed(Core(probed()))
     await probe(core)
     assert core.pending == [0]
-    await core.wish(paused(probed()))
+    await core.revise(paused(probed()))
     await core.answer(0, DOWN)
     await probe(core, 100_000)
 
@@ -236,7 +236,7 @@ async def test_a_pause_ends_the_probes_and_the_one_under_way() -> None:
 async def test_a_skip_during_a_probe_goes_on_with_the_next_event() -> None:
     core = await failed(Core(probed()))
     await probe(core)
-    await core.wish(replace(probed(), resume_from=Skip(0, 0)))
+    await core.revise(replace(probed(), resume_from=Skip(0, 0)))
     await core.answer(0, DOWN)
     await core.land()
     await core.read()

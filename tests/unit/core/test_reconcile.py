@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Status
 from pipeline.core.outcome import Failed, Rejected
-from pipeline.core.subscription import Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription, Wish
+from pipeline.core.subscription import DesiredStatus, Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription
 from pipeline.core.waiting import Waiting, waiting_in
 from tests.support.core import Core, paused, resumed, subscription
 from tests.support.fakes import MS_PER_OFFSET
@@ -24,7 +24,7 @@ async def test_a_skip_passes_over_the_failed_event_and_goes_on() -> None:
     await core.stream(2)
     await core.answer(0, Rejected(400))
     await core.land()
-    await core.wish(replace(spec, resume_from=Skip(0, 0)))
+    await core.revise(replace(spec, resume_from=Skip(0, 0)))
     await core.read()
 
     assert core.pending == [1]
@@ -39,7 +39,7 @@ async def test_a_skip_of_any_but_the_next_event_changes_nothing() -> None:
     await core.stream(3)
     await core.answer(0, Rejected(400))
     await core.land()
-    await core.wish(replace(spec, resume_from=Skip(0, 1)))
+    await core.revise(replace(spec, resume_from=Skip(0, 1)))
     await core.read()
 
     assert core.pending == []
@@ -55,7 +55,7 @@ async def test_a_skip_of_what_has_not_come_yet_passes_over_nothing() -> None:
     await core.stream(1)
     await core.answer(0)
     assert core.lane().next == 1
-    await core.wish(replace(spec, resume_from=Skip(0, 1)))
+    await core.revise(replace(spec, resume_from=Skip(0, 1)))
     await core.land()
     await core.stream(1)
     await core.read()
@@ -69,7 +69,7 @@ async def with_a_first_unread_event_behind_anothers(spec: Subscription) -> Core:
     core = await Core(spec, subscription("other")).open()
     await core.stream(1)
     await core.answer(0)
-    await core.wish(paused(spec))
+    await core.revise(paused(spec))
     await core.stream(1, "other")
     await core.stream(2)
     await core.land()
@@ -81,7 +81,7 @@ async def with_a_first_unread_event_behind_anothers(spec: Subscription) -> Core:
 async def test_a_skip_of_another_subscriptions_event_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
-    await core.wish(replace(paused(spec), resume_from=Skip(0, 1)))
+    await core.revise(replace(paused(spec), resume_from=Skip(0, 1)))
     await asyncio.sleep(1.1)  # the log is asked what is there
     await core.land()
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 0
@@ -93,11 +93,11 @@ async def test_a_skip_of_another_subscriptions_event_changes_nothing() -> None:
 async def test_a_skip_of_the_first_event_ignores_others_before_it() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
-    await core.wish(replace(paused(spec), resume_from=Skip(0, 2)))
+    await core.revise(replace(paused(spec), resume_from=Skip(0, 2)))
     await asyncio.sleep(1.1)  # the log is asked what is there
     await core.land()
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 1
-    await core.wish(resumed(spec))
+    await core.revise(resumed(spec))
     await core.read()
     assert core.pending[-1] == 3
     assert 2 not in core.send.offsets()
@@ -108,7 +108,7 @@ async def test_a_skip_of_the_first_event_ignores_others_before_it() -> None:
 async def test_a_skip_of_the_second_event_in_the_log_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
-    await core.wish(replace(paused(spec), resume_from=Skip(0, 3)))
+    await core.revise(replace(paused(spec), resume_from=Skip(0, 3)))
     await asyncio.sleep(1.1)  # the log is asked what is there
     await core.land()
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 0
@@ -122,7 +122,7 @@ async def test_a_skip_leaves_an_event_whose_claim_is_under_way() -> None:
     core = await Core(spec).open()
     await core.stream(2)
     assert core.lane().next == 1
-    await core.wish(replace(spec, resume_from=Skip(0, 1)))
+    await core.revise(replace(spec, resume_from=Skip(0, 1)))
     await core.land()
 
     assert core.pending == [0]
@@ -138,7 +138,7 @@ async def test_a_skip_lets_the_other_requests_in_flight_end() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(3)
-    await core.wish(replace(spec, resume_from=Skip(0, 0)))
+    await core.revise(replace(spec, resume_from=Skip(0, 0)))
     for offset in (0, 1, 2):
         await core.answer(offset)
     await core.land()
@@ -154,7 +154,7 @@ async def test_a_pause_sends_nothing_more_and_a_resume_goes_on() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(3)
-    await core.wish(paused(spec))
+    await core.revise(paused(spec))
     await core.answer(0)
     await core.land()
     await core.stream(1)
@@ -162,7 +162,7 @@ async def test_a_pause_sends_nothing_more_and_a_resume_goes_on() -> None:
     assert (core.lane().state.feed, core.lane().status, core.lane().next) == ("halted", Status.PAUSED, 1)
     assert core.committable == 4, "the row covers what the stream brings"
     assert core.pending == []
-    await core.wish(resumed(spec))
+    await core.revise(resumed(spec))
     await core.read()
     assert core.pending == [1]
     await core.end()
@@ -174,12 +174,12 @@ async def test_a_pause_ends_a_retry_wait_and_keeps_the_attempt_count() -> None:
     core = await Core(spec).open()
     await core.stream(1)
     await core.answer(0, BROKEN)
-    await core.wish(paused(spec))
+    await core.revise(paused(spec))
     await core.land()
     await asyncio.sleep(30.0)
     assert len(core.send.made) == 1
 
-    await core.wish(resumed(spec))
+    await core.revise(resumed(spec))
     await core.read()
     assert core.send.made[-1].number == 2
     await core.end()
@@ -192,10 +192,10 @@ async def test_qos_none_keeps_its_queue_over_pause_and_resume() -> None:
     await core.stream(3)
     core.commit()
     assert core.committed == 3, "settled at receipt"
-    await core.wish(paused(spec))
+    await core.revise(paused(spec))
     await core.answer(0)
     await core.land()
-    await core.wish(resumed(spec))
+    await core.revise(resumed(spec))
     await core.read()
 
     assert core.pending == [1]
@@ -207,7 +207,7 @@ async def test_more_concurrency_takes_effect_with_the_next_event() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(2)
-    await core.wish(replace(spec, qos=Qos.AUTO, concurrency=3))
+    await core.revise(replace(spec, qos=Qos.AUTO, concurrency=3))
     await core.stream(1)
 
     assert sorted(core.pending) == [0, 1]
@@ -219,7 +219,7 @@ async def test_less_concurrency_lets_those_in_flight_end_first() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(4)
-    await core.wish(replace(spec, qos=Qos.AT_LEAST_ONCE, concurrency=1))
+    await core.revise(replace(spec, qos=Qos.AT_LEAST_ONCE, concurrency=1))
     await core.answer(1)
     await core.answer(0)
     assert core.pending == [2]
@@ -256,7 +256,7 @@ async def test_a_recreated_subscription_begins_with_later_events() -> None:
     await core.stream(2)
     core.delete("s")
     core.hear()
-    await core.wish(spec)
+    await core.revise(spec)
     await core.stream(1)
     await core.answer(0)
 
@@ -273,7 +273,7 @@ async def test_a_successor_does_not_count_the_deleted_ones_events() -> None:
     assert waiting_in(core.lane()) == Waiting(9, is_exact=True)
     core.delete("s")
     core.hear()
-    await core.wish(spec)
+    await core.revise(spec)
     await core.stream(5)
     assert core.lane().state is LaneState.BEHIND
     assert waiting_in(core.lane()) == Waiting(5, is_exact=True)
@@ -285,7 +285,7 @@ async def test_the_row_of_a_subscription_deleted_unowned_is_removed() -> None:
     spec = subscription()
     first = await Core(spec).open()
     await first.stream(1)
-    await first.wish(paused(spec))
+    await first.revise(paused(spec))
     await first.land()
     first.delete("s")
     await first.end()
@@ -305,7 +305,7 @@ async def test_a_replay_is_carried_out_once_over_crashes() -> None:
     for offset in range(3):
         await first.answer(offset)
     first.commit()
-    await first.wish(replace(spec, resume_from=ReplayOffset(0, 1)))
+    await first.revise(replace(spec, resume_from=ReplayOffset(0, 1)))
     await first.end()  # killed before the row has landed
 
     second = await Core(before=first).open()
@@ -338,7 +338,7 @@ async def test_a_replay_never_goes_forward_over_events_that_wait(
     await core.stream(4)
     await core.answer(0, Rejected(400))
     await core.land()
-    await core.wish(replace(spec, resume_from=wanted))
+    await core.revise(replace(spec, resume_from=wanted))
     await asyncio.sleep(0.6)
     await core.land()
     await core.read()
@@ -366,7 +366,7 @@ async def test_a_discarding_replay_tells_and_counts_what_it_discards(
     await core.dispatch([*core.produce(2), *core.produce(3, "other")])
     await core.answer(0, Rejected(400))
     await core.land()
-    await core.wish(replace(spec, resume_from=wanted))
+    await core.revise(replace(spec, resume_from=wanted))
     await asyncio.sleep(2.1)
     await core.land()
     await core.stream(1)
@@ -386,7 +386,7 @@ async def test_a_discard_that_takes_long_to_count_counts_offsets() -> None:
     await core.stream(3)
     await core.answer(0, Rejected(400))
     await core.land()
-    await core.wish(replace(spec, resume_from=ReplayOffset(0, 3, discards=True)))
+    await core.revise(replace(spec, resume_from=ReplayOffset(0, 3, discards=True)))
     await asyncio.sleep(0.6)  # the end is known by now, the number is not
     await core.end()
     assert core.telemetry.drops["discarded"] == 3
@@ -399,7 +399,7 @@ async def test_a_skip_in_another_partition_leaves_a_failure_here() -> None:
     await core.stream(1)
     await core.answer(0, Rejected(400))
     await core.land()
-    await core.wish(replace(spec, resume_from=Skip(1, 0)))
+    await core.revise(replace(spec, resume_from=Skip(1, 0)))
     assert core.lane().status is Status.FAILURE
     await core.end()
 
@@ -414,7 +414,7 @@ async def test_only_a_new_revision_clears_a_failure() -> None:
     core.dispatcher.on_subscription("s", known)
     assert core.lane().status is Status.FAILURE
 
-    await core.wish(replace(spec, url="https://receiver.example/mended"))
+    await core.revise(replace(spec, url="https://receiver.example/mended"))
     assert core.lane().status is Status.STARTED
     await core.end()
 
@@ -431,7 +431,7 @@ async def test_a_broken_record_is_a_failure_until_it_is_mended() -> None:
     assert +core.telemetry.subscription_failures == {"configuration": 1}
     assert core.send.made == []
 
-    await core.wish(spec)
+    await core.revise(spec)
     await core.read()
     assert core.pending == [0]
     await core.end()
@@ -460,9 +460,9 @@ async def test_stopped_by_consumer_and_paused_by_publisher_differ() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
-    await core.wish(replace(spec, wish=Wish.STOPPED))
+    await core.revise(replace(spec, desired_status=DesiredStatus.STOPPED))
     assert core.lane().status is Status.STOPPED
-    await core.wish(paused(spec))
+    await core.revise(paused(spec))
     assert core.lane().status is Status.PAUSED
     await core.land()
     assert core.row_topic.rows[b"s"].status is Status.PAUSED
@@ -482,7 +482,7 @@ async def test_a_pause_found_on_opening_moves_no_cursor_back() -> None:
 
     core = await Core(before=first).open()
     await core.land()
-    await core.wish(resumed(spec))
+    await core.revise(resumed(spec))
     await core.dispatch(core.log.read(0, 100))
     await core.read()
     await core.land()
@@ -496,7 +496,7 @@ async def test_an_edit_to_an_ordered_level_lets_those_in_flight_end() -> None:
     core = await Core(spec).open()
     await core.stream(2)
     await core.answer(1, BROKEN)
-    await core.wish(replace(spec, qos=Qos.AT_MOST_ONCE, concurrency=1))
+    await core.revise(replace(spec, qos=Qos.AT_MOST_ONCE, concurrency=1))
     await core.land()
     await core.read()
     assert core.send.offsets() == [0, 1]
@@ -521,7 +521,7 @@ async def test_a_replay_by_time_needs_neither_lane_nor_row() -> None:
     core.partition.sweep()
     assert core.partition.lanes == {}
 
-    await core.wish(replace(spec, resume_from=ReplayTimestamp(0)))
+    await core.revise(replace(spec, resume_from=ReplayTimestamp(0)))
     await asyncio.sleep(1.0)
     await core.land()
     await core.read()
@@ -573,7 +573,7 @@ async def test_a_replay_by_time_that_moves_nothing_is_noted_as_done() -> None:
 async def test_a_replay_from_a_future_time_skips_no_arriving_event() -> None:
     spec = subscription()
     core = await Core(spec).open()
-    await core.wish(replace(spec, resume_from=ReplayTimestamp(10 * MS_PER_OFFSET)))
+    await core.revise(replace(spec, resume_from=ReplayTimestamp(10 * MS_PER_OFFSET)))
     await core.stream(2)
     await asyncio.sleep(0.6)
     await core.land()

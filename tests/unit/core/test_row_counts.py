@@ -45,7 +45,7 @@ async def test_a_halted_lanes_row_counts_what_has_come_since() -> None:
 @in_virtual_time
 async def test_counts_are_not_told_of_before_their_rows_are_durable() -> None:
     core = await Core(subscription("s")).open()
-    await core.wish(paused(subscription("s")))
+    await core.revise(paused(subscription("s")))
     await core.land()
     await a_second(core)
     before = core.partition.rows.counted_to
@@ -65,7 +65,7 @@ async def test_rows_are_counted_again_some_a_second_the_oldest_first() -> None:
     names = [f"s{number:03}" for number in range(COUNTED_ROWS + 10)]
     core = await Core(*map(subscription, names)).open()
     for name in names:
-        await core.wish(paused(subscription(name)))
+        await core.revise(paused(subscription(name)))
     await core.dispatch([event for name in names for event in core.produce(1, name)])
     await a_second(core)
     await a_second(core)

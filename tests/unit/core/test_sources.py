@@ -89,7 +89,7 @@ async def test_a_failure_and_its_skip_concern_one_topic() -> None:
     core.rows.land()
     core.other_rows[0].land()
     await settle()
-    await core.wish(begun(resume_from=Skip(0, 0, OTHER)))
+    await core.revise(begun(resume_from=Skip(0, 0, OTHER)))
     skipped, failed = (each.partitions()[0].lanes[b"s"] for each in (core.other, core.dispatcher))
     assert (skipped.status, skipped.next) == ("started", 1)
     assert (failed.status, failed.next) == ("failure", 0)
@@ -104,7 +104,7 @@ async def test_a_replay_goes_back_in_one_topic() -> None:
     for attempt in list(core.send.pending):
         attempt.answer(OK)
     await settle()
-    await core.wish(begun(resume_from=ReplayOffset(0, 0, topic=TOPIC)))
+    await core.revise(begun(resume_from=ReplayOffset(0, 0, topic=TOPIC)))
     await core.land()
     await core.read()
     assert core.under_way == [(TOPIC, 0)]

@@ -63,7 +63,7 @@ async def test_the_place_in_the_row_is_held_against_the_log(place: int, log: Log
 
     assert (core.lane().state, core.lane().next) == (LaneState.FAILED, begins_at)
     await core.land()
-    await core.wish(resumed(core.registry.known["s"]))
+    await core.revise(resumed(core.registry.known["s"]))
     await core.stream()
     await core.land()
     await core.read()
@@ -92,7 +92,7 @@ async def test_a_resume_goes_on_from_there() -> None:
     core = await opened(UnreadableRow("it is not JSON"))
     await core.dispatch(core.log.read(4, 4))
     await core.land()
-    await core.wish(resumed(core.registry.known["s"]))
+    await core.revise(resumed(core.registry.known["s"]))
     await core.land()
     await core.read()
     assert 4 in core.pending

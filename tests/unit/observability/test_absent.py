@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pipeline.core.subscription import Wish
+from pipeline.core.subscription import DesiredStatus
 from pipeline.kafka.default_partition import default_partition
 from pipeline.observability.absent import IDS_AT_ONCE
 from pipeline.observability.status import LaneFilter
@@ -44,7 +44,7 @@ async def test_a_subscription_is_idle_when_its_lane_is_forgotten() -> None:
 
 @in_virtual_time
 async def test_a_subscription_of_anothers_partition_is_elsewhere() -> None:
-    core = await Core(subscription(HERE), subscription(THERE, wish=Wish.PAUSED)).open()
+    core = await Core(subscription(HERE), subscription(THERE, desired_status=DesiredStatus.PAUSED)).open()
     reporter = reporter_of(core)
 
     assert await reporter.absent(LaneFilter(state="idle")) == [HERE]

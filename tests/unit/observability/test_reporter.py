@@ -29,7 +29,7 @@ def names(lanes: list[LaneReport]) -> list[str]:
 async def test_lanes_come_in_the_order_of_their_names() -> None:
     core = await Core().open()
     for name in ("b", "c", "a"):
-        await core.wish(subscription(name))
+        await core.revise(subscription(name))
         await core.stream(1, name)
     assert names(await reporter_of(core).lanes()) == ["a", "b", "c"]
     await core.end()
@@ -53,9 +53,9 @@ async def test_lanes_come_in_the_order_of_their_names() -> None:
 async def test_only_the_lanes_that_are_asked_for_are_told_of(wanted: LaneFilter, found: list[str]) -> None:
     core = await Core().open()
     for name in ("a", "b"):
-        await core.wish(subscription(name))
+        await core.revise(subscription(name))
         await core.stream(1, name)
-    await core.wish(paused(subscription("b")))
+    await core.revise(paused(subscription("b")))
     assert names(await reporter_of(core).lanes(wanted)) == found
 
     await core.end()
@@ -233,8 +233,8 @@ async def test_a_failure_tells_number_and_age_of_waiting_events() -> None:
     await core.stop()
     after = await Core(before=core).open()
     assert await oldest(after) == after.dispatcher.clock.now() - event_at, "the row has kept it"
-    await after.wish(subscription())
-    await after.wish(paused(subscription()))
+    await after.revise(subscription())
+    await after.revise(paused(subscription()))
     assert await oldest(after) == 0.0, "nobody waits for what is paused"
     await after.end()
 
@@ -266,7 +266,7 @@ async def test_a_skipped_event_waits_no_more() -> None:
     await core.answer(0, ServerError(503))
     await core.land()
     assert await told(core) == (3, 3)
-    await core.wish(subscription(resume_from=Skip(0, 0)))
+    await core.revise(subscription(resume_from=Skip(0, 0)))
     assert await told(core) == (2, 2)
     await core.end()
 
@@ -277,7 +277,7 @@ async def test_after_a_replay_the_number_is_a_bound_until_it_is_read() -> None:
     await core.stream(1)
     await core.answer(0)
     await others(core, 9)
-    await core.wish(subscription(resume_from=ReplayOffset(0, 0)))
+    await core.revise(subscription(resume_from=ReplayOffset(0, 0)))
     assert await told(core) == (None, 10)
     await core.land()
     await core.read()

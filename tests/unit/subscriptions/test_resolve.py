@@ -21,6 +21,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Status
 from pipeline.core.subscription import (
     BasicAuth,
+    DesiredStatus,
     Header,
     HttpLimits,
     Interrupt,
@@ -40,7 +41,6 @@ from pipeline.core.subscription import (
     Subscription,
     TlsOptions,
     TokenAuth,
-    Wish,
     status_of,
 )
 from pipeline.kafka.connection import KafkaConnection
@@ -189,17 +189,17 @@ def test_a_signing_secret_must_be_one_of_standard_webhooks(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("states", "wish"),
+    ("states", "desired"),
     [
-        ({}, Wish.DELIVER),
-        ({"status": "PAUSED"}, Wish.PAUSED),
-        ({"status": "PAUSED", "consumerStatus": "STOPPED"}, Wish.PAUSED),
-        ({"consumerStatus": "STOPPED"}, Wish.STOPPED),
-        ({"status": "CLOSED", "consumerStatus": "STOPPED"}, Wish.CLOSED),
+        ({}, DesiredStatus.DELIVER),
+        ({"status": "PAUSED"}, DesiredStatus.PAUSED),
+        ({"status": "PAUSED", "consumerStatus": "STOPPED"}, DesiredStatus.PAUSED),
+        ({"consumerStatus": "STOPPED"}, DesiredStatus.STOPPED),
+        ({"status": "CLOSED", "consumerStatus": "STOPPED"}, DesiredStatus.CLOSED),
     ],
 )
-def test_the_wish_is_what_publisher_and_consumer_say_together(states: dict[str, Any], wish: Wish) -> None:
-    assert made(states).wish is wish
+def test_the_desired_status_comes_from_publisher_and_consumer(states: dict[str, Any], desired: DesiredStatus) -> None:
+    assert made(states).desired_status is desired
 
 
 @pytest.mark.parametrize(
