@@ -245,7 +245,7 @@ class Dispatcher:
             self._open[number] = _Open(partition, rows)
             if log is not None and log.broken is not None:
                 self.observer.log_broken(self.topic, number, log.broken)
-            Opening(partition, partition.reconciler, self).take_up(found, self.registry.all(), log)
+            Opening(partition, partition.reconciler, self).restore(found, self.registry.all(), log)
         finally:
             self._opening.pop(number, None)
 

@@ -27,7 +27,7 @@ class Opening:
         self._reconciler = reconciler
         self._worker = worker
 
-    def take_up(
+    def restore(
         self, rows: Mapping[bytes, Row], subscriptions: Iterable[Subscription], log: LogBounds | None = None
     ) -> None:
         """Restore the lanes from the rows, and apply the subscriptions and commands that the former owner missed.
@@ -36,7 +36,7 @@ class Opening:
         """
         for key, row in rows.items():
             if isinstance(row, Cursor):
-                self._restore(key, row, log)
+                self._restore_lane(key, row, log)
             else:
                 self._fail_unreadable(key, row, log)
         matches, lanes = self._worker.matching is not None, self._partition.lanes
@@ -47,7 +47,7 @@ class Opening:
             elif subscription.resume_from is not None:
                 self._reconciler.update(subscription.id, subscription)
 
-    def _restore(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:
+    def _restore_lane(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:
         lane = self._reconciler.make_lane(key, row.next)
         subscription = None if lane.name is None else self._worker.registry.get(lane.name)
         if self._worker.matching is not None and subscription is not None and is_of_former(row, subscription):

@@ -230,9 +230,9 @@ class Reconciler:
                 return
             case _:
                 lane.note_revision(subscription.revision)
-        self._take_up(lane, subscription)
+        self._resume(lane, subscription)
 
-    def _take_up(self, lane: Lane, subscription: Subscription) -> None:
+    def _resume(self, lane: Lane, subscription: Subscription) -> None:
         """Continue, because a new revision asks for that: clear FAILURE, end waits."""
         lane.resume()
         self._note(lane, subscription)
@@ -262,7 +262,7 @@ class Reconciler:
             )
             lane.note_revision(subscription.revision)
             lane.skip(offset)
-            self._take_up(lane, subscription)
+            self._resume(lane, subscription)
             return
         logger.warning(
             "subscription %s: not skipping %d of %s, which is not its next event or does not exist yet; "
@@ -322,7 +322,7 @@ class Reconciler:
             # Events that arrived after the command and are settled by now need not be delivered again.
             if offset is not None and (offset < here or lane.first_waiting < here):
                 self._replay(lane, offset)
-            self._take_up(lane, subscription)
+            self._resume(lane, subscription)
 
     async def _discard_to(self, lane: Lane, subscription: Subscription, offset: int) -> None:
         """Continue from *offset*, or the end of the log, and skip waiting events before it, as the command says."""
@@ -341,7 +341,7 @@ class Reconciler:
                 self._partition.name,
             )
             lane.move(offset)
-        self._take_up(lane, subscription)
+        self._resume(lane, subscription)
         if offset > start:
             discarded = offset - start  # an upper bound, if there is no time to count
             try:

@@ -106,12 +106,12 @@ class Follower:
                 led = client.cluster.available_partitions_for_topic(self.topic) or set()
                 known = client.cluster.partitions_for_topic(self.topic) or set()
                 self._leaderless = sorted(known - led)
-                await self._take_up(consumer, led)
+                await self._assign(consumer, led)
                 await self._read(consumer, steady_now() + LOOK_SECONDS)
         finally:
             await disconnect(consumer)
 
-    async def _take_up(self, consumer: AIOKafkaConsumer, led: Iterable[int]) -> None:
+    async def _assign(self, consumer: AIOKafkaConsumer, led: Iterable[int]) -> None:
         """Read these partitions, and check whether the broker answers."""
         tps = [TopicPartition(self.topic, number) for number in sorted(led)]
         ends = await consumer.end_offsets(tps) if tps else {}

@@ -38,7 +38,7 @@ SESSION_REFUSED: Final = (
 REFUSALS: Final = (GroupAuthorizationFailedError, TopicAuthorizationFailedError)
 
 
-async def take_up_errors(coordinator: GroupCoordinator, lines: LineLimit) -> None:
+async def rejoin_after_errors(coordinator: GroupCoordinator, lines: LineLimit) -> None:
     """Take the coordinator's errors and rejoin the group, until cancelled or until the coordinator has ended."""
     while not has_ended(coordinator):
         try:
@@ -56,7 +56,7 @@ async def take_up_errors(coordinator: GroupCoordinator, lines: LineLimit) -> Non
 class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's thread with the overrides described above."""
 
-    _taking_up: "asyncio.Task[None] | None" = None
+    _rejoining: "asyncio.Task[None] | None" = None
     _refusals: LineLimit
 
     async def on_start(self) -> None:
@@ -68,12 +68,12 @@ class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
         self._consumer.commit = partial(self._commit_if_allowed, self._consumer.commit)
         coordinator = coordinator_of(self._consumer)
         if isinstance(coordinator, GroupCoordinator):
-            self._taking_up = asyncio.create_task(take_up_errors(coordinator, self._refusals))
+            self._rejoining = asyncio.create_task(rejoin_after_errors(coordinator, self._refusals))
 
     async def on_thread_stop(self) -> None:
         """Stop taking errors first, so that a group that is being left is not rejoined."""
-        if self._taking_up is not None:
-            self._taking_up.cancel()
+        if self._rejoining is not None:
+            self._rejoining.cancel()
         await super().on_thread_stop()
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:

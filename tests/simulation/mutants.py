@@ -419,7 +419,7 @@ MUTANTS = (
     Mutant(
         "a subscription that nobody had heard of begins at the committed offset",
         Opening,
-        "take_up",
+        "restore",
         was="subscription.created >= begun_to",
         becomes="False",
         kind="commands",
@@ -439,7 +439,7 @@ MUTANTS = (
     Mutant(
         "a subscription that had begun does so again",
         Opening,
-        "take_up",
+        "restore",
         was="subscription.created >= begun_to",
         becomes="True",
         casts=("la*.", "ab*."),

@@ -8,7 +8,7 @@ from aiokafka.errors import InvalidSessionTimeoutError, KafkaError
 
 from pipeline.observability.instruments import LineLimit
 from pipeline.runtime import retrying_consumer
-from pipeline.runtime.retrying_consumer import LOOK_SECONDS, take_up_errors
+from pipeline.runtime.retrying_consumer import LOOK_SECONDS, rejoin_after_errors
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -35,7 +35,7 @@ async def test_a_refused_session_timeout_names_its_setting_and_retries(
     monkeypatch.setattr(retrying_consumer, "has_ended", lambda _: False)
     monkeypatch.setattr(retrying_consumer, "has_error", lambda _: True)
     coordinator = Refusing(InvalidSessionTimeoutError())
-    task = asyncio.get_running_loop().create_task(take_up_errors(cast("Any", coordinator), LineLimit()))
+    task = asyncio.get_running_loop().create_task(rejoin_after_errors(cast("Any", coordinator), LineLimit()))
     await asyncio.sleep(3.5 * LOOK_SECONDS)
     task.cancel()
     assert coordinator.joins == 4
