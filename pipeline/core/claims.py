@@ -86,4 +86,4 @@ class Claims:
 
     def _step_back(self, offsets: list[int]) -> None:
         self._events.progress.hand_back(offsets)
-        self._rows.note(self._key)
+        self._rows.mark_stale(self._key)

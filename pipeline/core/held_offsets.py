@@ -51,7 +51,7 @@ class HeldOffsets:
         else:
             # It was read from the log. Later events of the lane may be noted as settled. If this one were not, the next
             # owner would send it again after them.
-            self._window.note(offset)
+            self._window.mark_settled(offset)
 
     def let_go(self, offset: int) -> None:
         """Let the window release *offset*, if it holds it."""

@@ -90,7 +90,7 @@ class Lane(LaneView):
         elif caught_up and self.wants_to_read:
             self.events.end_reading()
             self._enter(LaneState.LIVE)
-            self._rows.note(self.key)
+            self._rows.mark_stale(self.key)
 
     def _read_on(self) -> None:
         """Join the stream or ask for events, if the lane is behind."""
@@ -147,7 +147,7 @@ class Lane(LaneView):
         events = self.events
         events.settle(flight.offset)
         if events.progress.row is not None:
-            self._rows.note(self.key)
+            self._rows.mark_stale(self.key)
         if self.is_probing:
             self._read_on()  # the event was filtered out, so another one has to be the probe
 
@@ -156,7 +156,7 @@ class Lane(LaneView):
         self.claims.hand_back(flight)
         if seconds > 0:
             flight.not_before = self._services.clock.now() + seconds
-            self._rows.note(self.key)
+            self._rows.mark_stale(self.key)
 
     def shelve(self, flight: InFlight, seconds: float) -> bool:
         """Return the event to the log for a long wait, at the cost of a row and a timer. False if the wait is short."""
@@ -286,7 +286,7 @@ class Lane(LaneView):
         if not self.is_probing:
             return
         self._enter(LaneState.BEHIND, by="probe")
-        self._rows.note(self.key)
+        self._rows.mark_stale(self.key)
         self._read_on()
 
     # --------------------------------------------------------------- edits and commands
@@ -301,8 +301,8 @@ class Lane(LaneView):
         if rules.qos is not Qos.AT_MOST_ONCE:
             self.claims.hand_back_ahead()
 
-    def note_revision(self, revision: int) -> None:
-        """Note that the command of this revision was carried out. The next row records it."""
+    def record_revision(self, revision: int) -> None:
+        """Record that the command of this revision was carried out. The next row records it."""
         self.events.progress.revision = revision
 
     def resume(self) -> None:
@@ -310,7 +310,7 @@ class Lane(LaneView):
         self.waits.end()
         if self.state.is_halted or self.is_probing:
             self._enter(LaneState.BEHIND)
-            self._rows.note(self.key)
+            self._rows.mark_stale(self.key)
         self._read_on()
 
     def move(self, offset: int) -> None:

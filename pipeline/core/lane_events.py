@@ -24,7 +24,7 @@ from pipeline.core.unread import Unread
 class LaneEvents:
     """The events of one lane.
 
-    `Lane` and `Claims` change them. `LaneRows` notes rows in `progress`, and `Reconciler` may reset the count of
+    `Lane` and `Claims` change them. `LaneRows` records rows in `progress`, and `Reconciler` may reset the count of
     `unread`. Everything else only reads.
 
     Args:

@@ -1,7 +1,7 @@
 """The cursor rows of one partition's lanes: what a row contains, when it is written, and when it is deleted.
 
 A lane writes its row at once if something has to be durable before it continues (`write`). Otherwise it marks the row
-as out of date (`note`), and the next checkpoint writes it, or deletes it if the committed offset says as much.
+as out of date (`mark_stale`), and the next checkpoint writes it, or deletes it if the committed offset says as much.
 """
 
 import asyncio
@@ -100,7 +100,7 @@ class LaneRows:
         self._rows = rows
         self._lanes = lanes
         self._on_fenced = on_fenced
-        self._noted: dict[Lane, None] = {}
+        self._stale: dict[Lane, None] = {}
         self._uncounted: dict[Lane, int] = {}  # -> the first event that its row does not count, oldest first
         self._counted_at = -math.inf
         self._last: asyncio.Future[None] | None = None
@@ -109,7 +109,7 @@ class LaneRows:
     def write(self, key: bytes) -> "asyncio.Future[None]":
         """See `ports.RowWriter`."""
         lane = self._lanes[key]
-        self._noted.pop(lane, None)
+        self._stale.pop(lane, None)
         self._uncounted.pop(lane, None)
         row = row_of(lane)
         lane.events.progress.row_sent(row)
@@ -118,14 +118,14 @@ class LaneRows:
             written.add_done_callback(partial(_tell, lane.events.progress, row))
         return written
 
-    def note(self, key: bytes) -> None:
+    def mark_stale(self, key: bytes) -> None:
         """See `ports.RowWriter`."""
         lane = self._lanes[key]
         row = lane.events.progress.row
         if row is not None and lane.state is LaneState.BEHIND and lane.next - row.next >= CHECKPOINT_EVENTS:
             self.write(key)
         else:
-            self._noted[lane] = None
+            self._stale[lane] = None
 
     def uncounted(self, key: bytes, offset: int) -> None:
         """See `ports.RowWriter`."""
@@ -139,7 +139,7 @@ class LaneRows:
 
     def forget(self, lane: Lane) -> None:
         """Forget a lane that is gone and has no row."""
-        self._noted.pop(lane, None)
+        self._stale.pop(lane, None)
         self._uncounted.pop(lane, None)
 
     def _put(self, key: bytes, row: Cursor | None) -> "asyncio.Future[None]":
@@ -159,8 +159,8 @@ class LaneRows:
             committed: the committed offset; None if no row may be deleted.
             begun_to: the committed revision, before which subscriptions have begun (beginnings.py).
         """
-        noted, self._noted = self._noted, {}
-        for lane in noted:
+        stale, self._stale = self._stale, {}
+        for lane in stale:
             self._refresh_one(lane, committed, begun_to)
 
     def count(self, dispatched: int, now: float) -> None:
@@ -195,7 +195,7 @@ class LaneRows:
         if row is None or self._is_stale(lane, row):
             self.write(lane.key)
         if lane.state is LaneState.LIVE:
-            self._noted[lane] = None
+            self._stale[lane] = None
 
     def _is_superfluous(self, lane: Lane, row: Cursor, committed: int | None, begun_to: int) -> bool:
         subscription = lane.subscription

@@ -103,7 +103,7 @@ class Opening:
         partition.lanes[key] = lane
         self._reconciler.configure(lane, subscription)
         # Whether earlier commands were carried out is unknown, so a new one is needed in any case.
-        lane.note_revision(subscription.revision)
+        lane.record_revision(subscription.revision)
         unknown = "position" if row.next is None else "status"
         message = (
             f"its cursor row can't be read: {row.reason}; its {unknown} is unknown; it waits at {offset}, where a "

@@ -80,8 +80,8 @@ class RowWriter(Protocol):
         """Write the lane's row with the next group commit. The future is done when the broker has confirmed it."""
         ...
 
-    def note(self, key: bytes) -> None:
-        """Note that the lane's row is out of date.
+    def mark_stale(self, key: bytes) -> None:
+        """Remember that the lane's row is out of date.
 
         The next checkpoint writes or deletes it if necessary. If the cursor has moved far since the last row, it is
         written at once.

@@ -4,7 +4,7 @@ from pipeline.core.model import Cursor
 
 
 class Progress:
-    """The bookkeeping of one lane's cursor. The parts of a lane write to it, and `LaneRows` notes rows in it.
+    """The bookkeeping of one lane's cursor. The parts of a lane write to it, and `LaneRows` records rows in it.
 
     Attributes:
         floor: the cursor is never before it. Within a revision it steps back only when a claim is handed back.

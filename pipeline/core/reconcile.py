@@ -82,7 +82,7 @@ class Reconciler:
             lane.begin(max(start, self._partition.beginnings.place_of(subscription, start)))
         if subscription is not None:
             # Commands for this partition were carried out when it was opened, or when they arrived.
-            lane.note_revision(subscription.revision)
+            lane.record_revision(subscription.revision)
             self._apply_desired_status(lane, subscription, self._worker.clock.now())
         return lane
 
@@ -100,7 +100,7 @@ class Reconciler:
             return
         if worker.matching is not None:
             # So that none of its rows is taken for one of a former subscription with this id (`is_of_former`).
-            lane.note_revision(max(lane.events.progress.revision, subscription.created - 1))
+            lane.record_revision(max(lane.events.progress.revision, subscription.created - 1))
         rules = Rules(subscription.qos, subscription.retry, subscription.interrupt, worker.has_dead_letters)
         lane.configure(subscription, rules)
         if subscription.starting_at is not None or subscription.ending_at is not None:
@@ -216,7 +216,7 @@ class Reconciler:
                 if discards and offset > lane.first_waiting:
                     self._partition.spawn(partial(self._discard_to, lane, subscription, offset), lane)
                     return
-                lane.note_revision(subscription.revision)
+                lane.record_revision(subscription.revision)
                 self._replay(lane, offset)
             case Skip(_, offset) as place if self._is_here(place):
                 is_next = is_next_event(lane, offset, self._partition.dispatched)
@@ -229,24 +229,24 @@ class Reconciler:
                 self._pass_by(lane, subscription)
                 return
             case _:
-                lane.note_revision(subscription.revision)
+                lane.record_revision(subscription.revision)
         self._resume(lane, subscription)
 
     def _resume(self, lane: Lane, subscription: Subscription) -> None:
         """Continue, because a new revision asks for that: clear FAILURE, end waits."""
         lane.resume()
-        self._note(lane, subscription)
+        self._record(lane, subscription)
         self._apply_desired_status(lane, subscription, self._worker.clock.now())
 
     def _pass_by(self, lane: Lane, subscription: Subscription) -> None:
         """Record a command that does not concern this lane or can't be carried out. It does not clear FAILURE."""
-        lane.note_revision(subscription.revision)
-        self._note(lane, subscription)
+        lane.record_revision(subscription.revision)
+        self._record(lane, subscription)
         self._apply_desired_status(lane, subscription, self._worker.clock.now())
 
-    def _note(self, lane: Lane, subscription: Subscription) -> None:
+    def _record(self, lane: Lane, subscription: Subscription) -> None:
         if lane.events.progress.row is not None:
-            self._partition.rows.note(lane.key)
+            self._partition.rows.mark_stale(lane.key)
         elif self._is_concerned(subscription):
             # The committed offset has the lane's position, but only a row can record that the command was carried out.
             self._partition.rows.write(lane.key)
@@ -260,7 +260,7 @@ class Reconciler:
             self._worker.observer.dropped(
                 "skipped", subscription=lane.name, topic=self._worker.topic, partition=number, offset=offset
             )
-            lane.note_revision(subscription.revision)
+            lane.record_revision(subscription.revision)
             lane.skip(offset)
             self._resume(lane, subscription)
             return
@@ -318,7 +318,7 @@ class Reconciler:
         if discards and (offset is None or offset > lane.first_waiting):
             await self._discard_to(lane, subscription, end if offset is None else offset)
         elif not self._is_overtaken(lane, subscription):
-            lane.note_revision(subscription.revision)
+            lane.record_revision(subscription.revision)
             # Events that arrived after the command and are settled by now need not be delivered again.
             if offset is not None and (offset < here or lane.first_waiting < here):
                 self._replay(lane, offset)
@@ -330,7 +330,7 @@ class Reconciler:
         end = await reader.end_of(number)
         if self._is_overtaken(lane, subscription):
             return
-        lane.note_revision(subscription.revision)
+        lane.record_revision(subscription.revision)
         start, offset = lane.first_waiting, min(offset, end)
         if offset > start:
             logger.warning(

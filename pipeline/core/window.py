@@ -81,11 +81,11 @@ class Window:
 
     def settle(self, offset: int) -> None:
         """Settle an offset that was added. Call it once per offset."""
-        self.note(offset)
+        self.mark_settled(offset)
         self.let_go(offset)
 
-    def note(self, offset: int) -> None:
-        """Note that a dispatched offset is settled: commits of earlier offsets will contain it in their note."""
+    def mark_settled(self, offset: int) -> None:
+        """Mark a dispatched offset as settled: commits of earlier offsets will contain it in their note."""
         if offset <= self.committable:
             return
         bit = offset - self._origin
@@ -173,10 +173,10 @@ class SharedWindow(Window):
         if not held:
             super().add(offset)
 
-    def note(self, offset: int) -> None:
-        """Note that a lane that does not hold the offset has settled it."""
+    def mark_settled(self, offset: int) -> None:
+        """Mark an offset as settled by a lane that does not hold it."""
         if offset not in self._holders:
-            super().note(offset)
+            super().mark_settled(offset)
 
     def settle(self, offset: int) -> None:
         """Settle the offset for a lane that holds it."""
@@ -190,5 +190,5 @@ class SharedWindow(Window):
             self._holders[offset] = held - 1
             return
         del self._holders[offset]
-        super().note(offset)
+        super().mark_settled(offset)
         super().let_go(offset)

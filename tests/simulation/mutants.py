@@ -410,7 +410,7 @@ MUTANTS = (
     Mutant(
         "an offset is noted while another lane holds it",
         SharedWindow,
-        "note",
+        "mark_settled",
         was="if offset not in self._holders:",
         becomes="if True:",
         casts=("la*.", "labAL*."),

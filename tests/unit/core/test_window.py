@@ -168,8 +168,8 @@ def test_an_offset_of_several_lanes_leaves_with_the_last_of_them() -> None:
     assert (len(made), made.load) == (3, 6)
     made.settle(42)
     made.let_go(42)
-    made.note(42)
-    made.note(41)
+    made.mark_settled(42)
+    made.mark_settled(41)
     assert made.ahead_of(40) == 0, "lanes hold both"
     made.settle(42)
     made.settle(41)
