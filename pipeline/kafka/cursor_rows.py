@@ -75,7 +75,7 @@ async def read_rows(
             found += [
                 (key, each.topic, partition, row)
                 for partition, part in _by_partition(values).items()
-                for key, row in each.find(part.rows, part.notes, topic_id).rows.items()
+                for key, row in each.find(part.rows, part.topic_ids, topic_id).rows.items()
             ]
         tps = {TopicPartition(source, number) for _, source, number, _ in found if number in theirs[source].led}
         ends = await consumer.end_offsets(tps) if tps else {}
@@ -95,7 +95,7 @@ async def read_topic_ids(connection: KafkaConnection, topic: str, keys: RowKeys)
     found_there = await partitions_of(connection, topic)
     async with read_newest(connection, topic, found_there, _with_notes([keys], ())) as (consumer, values):
         topic_id = await find_topic_id(client_of(consumer), keys.topic)
-    found = {number: keys.noted_id(part.notes, topic_id) for number, part in _by_partition(values).items()}
+    found = {number: keys.last_topic_id(part.topic_ids, topic_id) for number, part in _by_partition(values).items()}
     return {partition: topic_id for partition, topic_id in found.items() if topic_id is not None}
 
 
@@ -111,14 +111,14 @@ class _Part(NamedTuple):
     """The contents of one partition."""
 
     rows: dict[bytes, CursorRow]
-    notes: dict[bytes, str | None]
+    topic_ids: dict[bytes, str | None]
 
 
 def _by_partition(values: Mapping[tuple[bytes, int], bytes]) -> Mapping[int, _Part]:
     found: defaultdict[int, _Part] = defaultdict(lambda: _Part({}, {}))
     for (key, partition), value in values.items():
         if key.endswith(SOURCE_KEY):
-            found[partition].notes[key] = read_topic_id(value)
+            found[partition].topic_ids[key] = read_topic_id(value)
         else:
             found[partition].rows[key] = read_row(value)
     return found

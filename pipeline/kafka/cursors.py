@@ -74,7 +74,7 @@ class KafkaRows:
         keep_alive_seconds: see `KEEP_ALIVE_SECONDS`.
 
     Attributes:
-        notes: the topic ids that are noted in the partition, by key (row_keys.py).
+        topic_ids: the topic ids that stand beside the rows, by key (row_keys.py).
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class KafkaRows:
         self._group = _Group()
         self._wanted = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
-        self.notes: dict[bytes, str | None] = {}
+        self.topic_ids: dict[bytes, str | None] = {}
         self._fenced = False
         self._closing = False
         self._lines = LineLimit()
@@ -115,8 +115,8 @@ class KafkaRows:
             await producer.start()
             rows = await self._load()
         self._loop = asyncio.get_running_loop()
-        if self.topic_id is not None and self.topic_id != self.notes.get(SOURCE_KEY):
-            self.note(SOURCE_KEY, self.topic_id)
+        if self.topic_id is not None and self.topic_id != self.topic_ids.get(SOURCE_KEY):
+            self.put_topic_id(SOURCE_KEY, self.topic_id)
         self._writer = self._loop.create_task(self._write_groups())
         return rows
 
@@ -162,15 +162,15 @@ class KafkaRows:
         if key is None:
             logger.warning("ignoring a record of %s without a key", self._tp)
         elif key.endswith(SOURCE_KEY):
-            self.notes[key] = read_topic_id(value)
+            self.topic_ids[key] = read_topic_id(value)
         elif value is None:
             rows.pop(key, None)
         else:
             rows[key] = read_row(value)
 
-    def note(self, key: bytes, topic_id: str | None) -> "asyncio.Future[None]":
-        """Note the id of the topic that was delivered last, with the next group commit; None deletes the note."""
-        self.notes[key] = topic_id
+    def put_topic_id(self, key: bytes, topic_id: str | None) -> "asyncio.Future[None]":
+        """Write the id of the topic that was delivered last with the next group commit; None deletes it."""
+        self.topic_ids[key] = topic_id
         return self._join_group(key, None if topic_id is None else topic_id.encode())
 
     @property
@@ -180,7 +180,7 @@ class KafkaRows:
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
         """See `ports.Rows.put`."""
-        return self._join_group(key, None if cursor is None else encode(self._noted(cursor)))
+        return self._join_group(key, None if cursor is None else encode(self._with_topic_id(cursor)))
 
     def _join_group(self, key: bytes, value: bytes | None) -> "asyncio.Future[None]":
         waiter: asyncio.Future[None] = self._loop.create_future()
@@ -193,7 +193,7 @@ class KafkaRows:
         self._wanted.set()
         return waiter
 
-    def _noted(self, cursor: Cursor) -> Cursor:
+    def _with_topic_id(self, cursor: Cursor) -> Cursor:
         return cursor if self.topic_id is None else replace(cursor, topic_id=self.topic_id)
 
     async def _write_groups(self) -> None:

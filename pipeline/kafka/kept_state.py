@@ -48,7 +48,7 @@ class KeptState:
 
     Attributes:
         subscriptions: ordered by revision.
-        rows: all records of `<app>.cursors`, including the notes of topic ids.
+        rows: all records of `<app>.cursors`, including those with topic ids.
         commits: by source topic and partition.
         topic_ids: by source topic; None if the broker has no topic ids.
         members: how many consumers the group had; None if they can't be seen.

@@ -84,7 +84,7 @@ def read_row(value: bytes) -> Row:
 
 
 def read_topic_id(value: bytes | None) -> str | None:
-    """The topic id noted for a partition; None if *value* is not a topic id."""
+    """The topic id of a partition; None if *value* is not a topic id."""
     text = b"" if value is None else value
     return text.decode() if _TOPIC_ID.fullmatch(text) else None
 

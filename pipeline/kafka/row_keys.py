@@ -42,12 +42,12 @@ class Found(NamedTuple):
     Attributes:
         rows: by subscription id.
         elsewhere: the ids whose rows have another key than the one that will be written.
-        noted_id: the id of the topic that was delivered last; None if it is not known.
+        last_topic_id: the id of the topic that was delivered last; None if it is not known.
     """
 
     rows: dict[bytes, Row]
     elsewhere: set[bytes]
-    noted_id: str | None
+    last_topic_id: str | None
 
 
 class RowKeys:
@@ -71,37 +71,37 @@ class RowKeys:
         """The key with which it would be written in the other form."""
         return self._prefix + key if self.is_alone else key
 
-    def noted_id(self, notes: Mapping[bytes, str | None], topic_id: str | None) -> str | None:
-        """The id of the topic that was delivered last, according to the notes; None if they don't say.
+    def last_topic_id(self, topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> str | None:
+        """The id of the topic that was delivered last, as the partition says; None if it doesn't.
 
         Args:
-            notes: the topic ids in a partition, by key.
+            topic_ids: the topic ids in a partition, by key.
             topic_id: the present id of the topic; None if it is not known.
         """
-        plain = notes.get(SOURCE_KEY)
+        plain = topic_ids.get(SOURCE_KEY)
         if not self.is_alone and plain != topic_id:
             plain = None  # it may be that of another topic
-        return notes.get(self._prefix + SOURCE_KEY) or plain
+        return topic_ids.get(self._prefix + SOURCE_KEY) or plain
 
-    def find(self, rows: Mapping[bytes, Row], notes: Mapping[bytes, str | None], topic_id: str | None) -> Found:
+    def find(self, rows: Mapping[bytes, Row], topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> Found:
         """The rows in a partition that belong to this topic.
 
         Args:
             rows: by key.
-            notes: as for `noted_id`.
-            topic_id: as for `noted_id`.
+            topic_ids: as for `last_topic_id`.
+            topic_id: as for `last_topic_id`.
         """
-        noted = self.noted_id(notes, topic_id)
-        plain = {key: row for key, row in rows.items() if self._is_plain(key, row, notes, {topic_id, noted})}
+        last = self.last_topic_id(topic_ids, topic_id)
+        plain = {key: row for key, row in rows.items() if self._is_plain(key, row, topic_ids, {topic_id, last})}
         own = {key.removeprefix(self._prefix): row for key, row in rows.items() if key.startswith(self._prefix)}
         elsewhere = own.keys() if self.is_alone else plain.keys()
-        return Found(plain | own, set(elsewhere), noted)
+        return Found(plain | own, set(elsewhere), last)
 
-    def _is_plain(self, key: bytes, row: Row, notes: Mapping[bytes, str | None], ids: set[str | None]) -> bool:
+    def _is_plain(self, key: bytes, row: Row, topic_ids: Mapping[bytes, str | None], ids: set[str | None]) -> bool:
         """Whether a row belongs to this topic and has a plain key."""
         if key.startswith(MARK):
             return False
         named = row.topic_id if isinstance(row, Cursor) else None
         if named is None:
-            return self.is_alone or (notes.get(SOURCE_KEY) is not None and notes[SOURCE_KEY] in ids)
+            return self.is_alone or (topic_ids.get(SOURCE_KEY) is not None and topic_ids[SOURCE_KEY] in ids)
         return named in ids or (self.is_alone and ids == {None})

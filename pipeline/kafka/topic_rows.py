@@ -93,9 +93,9 @@ class TopicRows:
         """See `ports.RowStore.open`."""
         store, rows = await self._stores.acquire(self._number)
         self._store = store
-        found = self._keys.find(rows, store.notes, self.topic_id)
+        found = self._keys.find(rows, store.topic_ids, self.topic_id)
         self._elsewhere = found.elsewhere
-        if self.topic_id is not None and self.topic_id == self.committed_id and found.noted_id is None:
+        if self.topic_id is not None and self.topic_id == self.committed_id and found.last_topic_id is None:
             logger.error(
                 "cursor rows may be lost: the group has committed offsets of partition %d of %s, but no note says "
                 "that a worker owned it; subscriptions that were behind, paused or in FAILURE continue at the "
@@ -104,14 +104,14 @@ class TopicRows:
                 self._number,
                 self._keys.topic,
             )
-        if self.topic_id is not None and store.notes.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
-            noted = store.note(self._keys.of(SOURCE_KEY), self.topic_id)
+        if self.topic_id is not None and store.topic_ids.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
+            written = store.put_topic_id(self._keys.of(SOURCE_KEY), self.topic_id)
             other = self._keys.other_of(SOURCE_KEY)
-            # With several source topics, the other note tells to which of them the plain rows belong.
-            if self._keys.is_alone and store.notes.get(other):
-                store.note(other, None)
-            # Before any commit: the next owner takes a commit without a note for a sign that rows are lost.
-            await noted
+            # With several source topics, the other id tells to which of them the plain rows belong.
+            if self._keys.is_alone and store.topic_ids.get(other):
+                store.put_topic_id(other, None)
+            # Before any commit: the next owner takes a commit without an id beside the rows for a sign that rows are lost.
+            await written
         return found.rows
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":

@@ -76,7 +76,7 @@ async def test_who_takes_a_number_fences_all_topics_of_its_owner(kafka: TestBrok
     await asyncio.gather(alone.close(), *(rows.close() for rows in former))
 
 
-async def test_a_partition_opens_when_its_note_is_durable(
+async def test_a_partition_opens_when_its_topic_id_is_durable(
     broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed between its first commit and its first row, a worker would else seem to have lost rows."""

@@ -255,9 +255,9 @@ MUTANTS: Final = (
     Mutant(
         "a partition opens before the note of its topic is durable",
         "pipeline/kafka/topic_rows.py",
-        was="            await noted\n",
+        was="            await written\n",
         becomes="",
-        tests=(f"{TOPIC_ROWS}test_a_partition_opens_when_its_note_is_durable",),
+        tests=(f"{TOPIC_ROWS}test_a_partition_opens_when_its_topic_id_is_durable",),
     ),
     Mutant(
         "a store that is fenced while it opens is not told to the group",
@@ -393,7 +393,7 @@ MUTANTS: Final = (
     Mutant(
         "nobody notes which topic is delivered",
         "pipeline/kafka/cursors.py",
-        was="            self.note(SOURCE_KEY, self.topic_id)",
+        was="            self.put_topic_id(SOURCE_KEY, self.topic_id)",
         becomes="            pass",
         tests=(f"{CURSORS}test_which_topic_was_delivered_is_noted_once_and_is_no_row",),
     ),

@@ -23,17 +23,17 @@ def test_with_one_topic_a_row_has_the_key_that_it_always_had() -> None:
 
 def test_each_of_several_topics_has_rows_of_its_own() -> None:
     rows = {ONE.of(b"s"): row(offset=1), OTHER.of(b"s"): row(PAYMENTS, 2)}
-    notes = {ONE.of(SOURCE_KEY): ORDERS, OTHER.of(SOURCE_KEY): PAYMENTS}
-    assert ONE.find(rows, notes, ORDERS) == ({b"s": row(offset=1)}, set(), ORDERS)
-    assert OTHER.find(rows, notes, PAYMENTS) == ({b"s": row(PAYMENTS, 2)}, set(), PAYMENTS)
+    topic_ids = {ONE.of(SOURCE_KEY): ORDERS, OTHER.of(SOURCE_KEY): PAYMENTS}
+    assert ONE.find(rows, topic_ids, ORDERS) == ({b"s": row(offset=1)}, set(), ORDERS)
+    assert OTHER.find(rows, topic_ids, PAYMENTS) == ({b"s": row(PAYMENTS, 2)}, set(), PAYMENTS)
 
 
 def test_a_topic_keeps_its_rows_when_another_is_added() -> None:
     broken = UnreadableRow("it is not JSON")
     rows: dict[bytes, Row] = {b"s": row(), b"t": row(None), b"u": broken}
-    notes = {SOURCE_KEY: ORDERS}
-    assert ONE.find(rows, notes, ORDERS) == (rows, {b"s", b"t", b"u"}, ORDERS)
-    assert OTHER.find(rows, notes, PAYMENTS) == ({}, set(), None)
+    topic_ids = {SOURCE_KEY: ORDERS}
+    assert ONE.find(rows, topic_ids, ORDERS) == (rows, {b"s", b"t", b"u"}, ORDERS)
+    assert OTHER.find(rows, topic_ids, PAYMENTS) == ({}, set(), None)
 
 
 def test_a_row_written_again_counts_before_the_former_one() -> None:
@@ -43,9 +43,9 @@ def test_a_row_written_again_counts_before_the_former_one() -> None:
 
 def test_rows_are_found_when_a_topic_is_alone_again() -> None:
     rows = {b"s": row(ORDERS), OTHER.of(b"s"): row(PAYMENTS, 2), OTHER.of(b"t"): row(PAYMENTS, 3)}
-    notes = {SOURCE_KEY: ORDERS, OTHER.of(SOURCE_KEY): PAYMENTS}
+    topic_ids = {SOURCE_KEY: ORDERS, OTHER.of(SOURCE_KEY): PAYMENTS}
     alone = RowKeys("payments", is_alone=True)
-    assert alone.find(rows, notes, PAYMENTS) == (
+    assert alone.find(rows, topic_ids, PAYMENTS) == (
         {b"s": row(PAYMENTS, 2), b"t": row(PAYMENTS, 3)},
         {b"s", b"t"},
         PAYMENTS,
