@@ -157,13 +157,13 @@ async def _until_possible(
             pages = waiting_pages(settings.web_bind, settings.web_port, reason)
             await stack.enter_async_context(pages)
         while _waits(findings):
-            rights.note(findings.missing)
+            rights.report(findings.missing)
             for problem in findings.awaited:
                 if lines.passes(problem) is not None:
                     logger.warning("%s; waiting for it before starting", problem)
             await asyncio.sleep(LOOK_PAUSE_SECONDS)
             findings = await examine(definition, settings.app, create=True)
-    rights.note(findings.missing)
+    rights.report(findings.missing)
     return findings
 
 

@@ -110,7 +110,7 @@ class TopicRows:
             # With several source topics, the other id tells to which of them the plain rows belong.
             if self._keys.is_alone and store.topic_ids.get(other):
                 store.put_topic_id(other, None)
-            # Before any commit: the next owner takes a commit without an id beside the rows for a sign that rows are lost.
+            # Before any commit: the next owner takes a commit without a topic id here for a sign that rows are lost.
             await written
         return found.rows
 

@@ -240,8 +240,8 @@ class DeliveryConsumer(driver.Consumer):
             }
             offsets = {TP(*tp): offset for tp, offset in owned.items()}
             begun_to = {tp: self._sources[tp.topic].begun_to(tp.partition) for tp in owned}
-            noted = {TP(*tp): revision for tp, revision in begun_to.items()}
-            if not (offsets and await self._delivery_thread.commit_noted(offsets, noted)):
+            revisions = {TP(*tp): revision for tp, revision in begun_to.items()}
+            if not (offsets and await self._delivery_thread.commit_with_metadata(offsets, revisions)):
                 return None
             self.app.tables.on_commit(offsets)
             self.app.monitor.on_tp_commit(offsets)

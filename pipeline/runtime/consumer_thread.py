@@ -136,30 +136,31 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         consumer.commit = partial(self._commit_with_notes, consumer.commit)
         return consumer
 
-    def commit_noted(self, offsets: Mapping[TP, int], begun_to: Mapping[TP, int | None]) -> Awaitable[bool]:
-        """Commit offsets of source topics with their notes (log_check.py)."""
-        noted = {
-            tp: OffsetAndMetadata(offset, self._note(tp, offset, begun_to.get(tp))) for tp, offset in offsets.items()
+    def commit_with_metadata(self, offsets: Mapping[TP, int], begun_to: Mapping[TP, int | None]) -> Awaitable[bool]:
+        """Commit offsets of source topics with their metadata (log_check.py)."""
+        with_metadata = {
+            tp: OffsetAndMetadata(offset, self._metadata(tp, offset, begun_to.get(tp)))
+            for tp, offset in offsets.items()
         }
         # Faust takes each value for an offset, and adds empty metadata.
-        return self.commit(cast("Mapping[TP, int]", noted))
+        return self.commit(cast("Mapping[TP, int]", with_metadata))
 
-    def _note(self, tp: TP, offset: int, begun_to: int | None) -> str:
+    def _metadata(self, tp: TP, offset: int, begun_to: int | None) -> str:
         ahead = self._parts.sources[tp.topic].ahead_of(tp.partition, offset)
-        return self._parts.log_checks[tp.topic].note(tp.partition, offset, ahead, begun_to)
+        return self._parts.log_checks[tp.topic].metadata(tp.partition, offset, ahead, begun_to)
 
     async def _commit_with_notes(
         self, commit: Callable[[Mapping[TP, OffsetAndMetadata]], Awaitable[None]], offsets: Mapping[TP, Any]
     ) -> None:
-        """Commit the values of `commit_noted`, without the notes if the broker refuses them."""
+        """Commit the values of `commit_with_metadata`, without the notes if the broker refuses them."""
         given = {tp: each.offset for tp, each in offsets.items()}
-        noted = {
+        with_metadata = {
             tp: each if isinstance(each, OffsetAndMetadata) else OffsetAndMetadata(each, "")
             for tp, each in given.items()
         }
         if not self._is_settled_refused:
             try:
-                await commit(noted)
+                await commit(with_metadata)
             except (OffsetMetadataTooLargeError, InvalidCommitOffsetSizeError) as error:
                 self._is_settled_refused = True
                 logger.warning(
@@ -169,7 +170,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
                 )
             else:
                 return
-        await commit({tp: each._replace(metadata=without_settled(each.metadata)) for tp, each in noted.items()})
+        await commit({tp: each._replace(metadata=without_settled(each.metadata)) for tp, each in with_metadata.items()})
 
     async def committed(self, tps: Iterable[TP]) -> dict[TP, Committed]:
         """The commits of the group for these partitions."""

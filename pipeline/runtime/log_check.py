@@ -62,7 +62,7 @@ class LogCheck:
         self._suspect: set[int] = set()
         self._is_another = False
 
-    def note(self, number: int, offset: int = 0, ahead: int = 0, begun_to: int | None = None) -> str:
+    def metadata(self, number: int, offset: int = 0, ahead: int = 0, begun_to: int | None = None) -> str:
         """The metadata to commit with an *offset* of a partition.
 
         Args:

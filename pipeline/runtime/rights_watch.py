@@ -46,9 +46,9 @@ class RightsWatch:
             except BrokerError as error:
                 logger.debug("could not check the rights: %s", error)  # the parts that need the broker report more
             else:
-                self.note(found)
+                self.report(found)
 
-    def note(self, missing: Sequence[Right]) -> None:
+    def report(self, missing: Sequence[Right]) -> None:
         """Store the missing rights, and log them."""
         if self.missing and not missing:
             logger.info("this worker has all required rights again")

@@ -59,7 +59,7 @@ class Group:
         await asyncio.sleep(self.closing_seconds)
         self.windows.clear()
 
-    async def commit_noted(self, offsets: Mapping[TP, int], begun_to: Mapping[TP, int | None]) -> bool:
+    async def commit_with_metadata(self, offsets: Mapping[TP, int], begun_to: Mapping[TP, int | None]) -> bool:
         self.asked_at.append(asyncio.get_running_loop().time())
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)

@@ -66,7 +66,7 @@ async def test_a_partition_begins_at_a_committed_offset_in_the_log() -> None:
     assert {number: log.former_id for number, log in logs.items()} == {0: "a", 1: None, 2: "a", 3: "a"}
     assert telemetry.log_breaks == {"recreated": 0, "truncated": 1, "retention": 1}
     assert telemetry.drops["retention"] == 3
-    assert check.note(0) == "topic-id=a"
+    assert check.metadata(0) == "topic-id=a"
 
 
 async def test_a_recreated_topic_is_known_by_the_id_beside_the_offset() -> None:
@@ -110,7 +110,7 @@ async def test_old_notes_are_void_once_the_new_topic_has_an_offset() -> None:
 async def test_without_topic_ids_an_offset_in_the_log_is_good() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 9)))
     assert (await check.begin({0: Committed(5)}))[0] == {0: 5}
-    assert check.note(0) == check.note(1) == ""
+    assert check.metadata(0) == check.metadata(1) == ""
     assert not check.is_another(None)
     assert not telemetry.warnings()
 
@@ -205,8 +205,8 @@ async def ahead_after(metadata: str, log: LogBounds, offset: int = 4) -> int:
 async def test_events_settled_beyond_the_offset_survive_a_restart() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4, "a")})
-    assert check.note(0, 4, 0) == "topic-id=a", "as workers write it that know of no note"
-    metadata = check.note(0, 4, 0b11010)
+    assert check.metadata(0, 4, 0) == "topic-id=a", "as workers write it that know of no note"
+    metadata = check.metadata(0, 4, 0b11010)
     assert metadata.endswith(";topic-id=a")
     assert await ahead_after(metadata, LogBounds(0, 9, "a")) == 0b11010
 
@@ -214,17 +214,17 @@ async def test_events_settled_beyond_the_offset_survive_a_restart() -> None:
 async def test_which_subscriptions_had_begun_survives_a_restart() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4)})
-    metadata = check.note(0, 5, 0, 7)
+    metadata = check.metadata(0, 5, 0, 7)
     _, logs = await check.begin({0: Committed.read(5, metadata)})
     assert logs[0].begun_to == 7
-    assert check.note(0, 5, 0b10, None).endswith(";topic-id=a")
-    assert check.note(1, 5, 0b10, 7) == "begun-to=7", "it does not depend on the topic"
+    assert check.metadata(0, 5, 0b10, None).endswith(";topic-id=a")
+    assert check.metadata(1, 5, 0b10, 7) == "begun-to=7", "it does not depend on the topic"
 
 
 async def test_without_the_id_of_the_topic_nothing_is_noted() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9)))
     await check.begin({0: Committed(4)})
-    assert check.note(0, 4, 0b11010) == ""
+    assert check.metadata(0, 4, 0b11010) == ""
 
 
 NOTE = f"settled={pack(4, 0b11010)}"

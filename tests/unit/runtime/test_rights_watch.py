@@ -25,9 +25,9 @@ def test_a_missing_right_is_logged_once_in_ten_seconds(caplog: pytest.LogCapture
     rights = RightsWatch(LineLimit(10.0, monotonic=lambda: next(moments)))
 
     for _ in range(3):
-        rights.note([READ_GROUP, WRITE_ROWS])
+        rights.report([READ_GROUP, WRITE_ROWS])
     assert caplog.messages == [str(READ_GROUP), str(WRITE_ROWS)]
-    rights.note([WRITE_ROWS])
+    rights.report([WRITE_ROWS])
 
     assert caplog.messages[2:] == [str(WRITE_ROWS)]
     assert rights.problem == str(WRITE_ROWS)
@@ -37,10 +37,10 @@ def test_the_return_of_a_missing_right_is_logged(caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.INFO)
     rights = RightsWatch()
 
-    rights.note([])
-    rights.note([READ_GROUP])
-    rights.note([])
-    rights.note([])
+    rights.report([])
+    rights.report([READ_GROUP])
+    rights.report([])
+    rights.report([])
 
     assert caplog.messages == [str(READ_GROUP), "this worker has all required rights again"]
     assert rights.problem is None
