@@ -33,7 +33,7 @@ async def record(
     entry = Entry(_user(), {}, socket.gethostname(), click.get_current_context().command_path, one, facts)
     log = AuditLog(definition.source.connection, audit_topic(settings.app), SystemClock())
     try:
-        await log.note(entry, found)
+        await log.record_all(entry, found)
     except BrokerError as error:
         say(f"it was done, but not recorded: {error}", err=True)
     finally:

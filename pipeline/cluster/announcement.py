@@ -27,7 +27,7 @@ _LONGEST_TEXT: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class LaneNote:
+class AnnouncedLane:
     """A live lane that has events in memory. Its row is missing or out of date.
 
     Attributes:
@@ -79,7 +79,7 @@ class Announcement:
     queued: int
     in_flight: int
     warnings: tuple[str, ...] = ()
-    lanes: tuple[LaneNote, ...] = ()
+    lanes: tuple[AnnouncedLane, ...] = ()
     lanes_left_out: int = 0
     successes: Mapping[str, float] | None = None
     slow_starts: Mapping[str, SlowStart] = field(default_factory=dict)
@@ -118,7 +118,7 @@ def _shown_partition(each: PartitionState) -> list[object]:
     return [each.topic, each.partition, each.is_counted, *offsets]
 
 
-def _shown_lane(lane: LaneNote) -> dict[str, Any]:
+def _shown_lane(lane: AnnouncedLane) -> dict[str, Any]:
     shown = {
         "subscription": lane.subscription,
         "topic": lane.topic,
@@ -205,10 +205,10 @@ def _partition(value: object) -> PartitionState:
     raise ValueError("it is not a partition")
 
 
-def _lane(value: object) -> LaneNote:
+def _lane(value: object) -> AnnouncedLane:
     if not isinstance(value, dict):
         raise ValueError("it is not a lane")  # noqa: TRY004 - as above
-    return LaneNote(
+    return AnnouncedLane(
         _text(value, "subscription"),
         _text(value, "topic"),
         _whole(value, "partition"),

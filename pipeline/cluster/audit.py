@@ -98,7 +98,7 @@ class AuditLog:
                 error,
             )
 
-    async def note(self, entry: Entry, revisions: Mapping[str, int]) -> None:
+    async def record_all(self, entry: Entry, revisions: Mapping[str, int]) -> None:
         """Record the changes of a command.
 
         Raises:

@@ -1,10 +1,10 @@
 """Joins a subscription, its cursor rows and the announcements of workers into its state. Pure.
 
-A lane may have a row, a note in its worker's announcement, both or neither. If it has both, the newer one is used.
+A lane may have a row, an announcement by its worker, both or neither. If it has both, the newer one is used.
 
     row, halted or behind    the state is in the row; waiting events are counted as far as the owner's rows are complete
-    row, live                at-most-once keeps this row; the note has the waiting events
-    note                     live: waiting for a slot, or being retried
+    row, live                at-most-once keeps this row; the announcement has the waiting events
+    announcement             live: waiting for a slot, or being retried
     neither                  live, without waiting events, if its worker has announced all lanes with events
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from pipeline.cluster.announcement import LaneNote
+from pipeline.cluster.announcement import AnnouncedLane
 from pipeline.cluster.rows_seen import Place, SeenRow
 from pipeline.cluster.state import STATES, LanePlace, PartitionState, State, SubscriptionState
 from pipeline.core.attempts import FailedAttempt
@@ -125,22 +125,22 @@ def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
     return None, None if reached is None else standing.waiting_at_most + max(0, reached - counts_to)
 
 
-def place_of_note(note: LaneNote, owner: Owner) -> LanePlace:
-    """The state of a live lane according to its worker's note."""
+def place_of_announced(lane: AnnouncedLane, owner: Owner) -> LanePlace:
+    """The state of a live lane according to its worker's announcement."""
     return LanePlace(
-        note.topic,
-        note.partition,
-        "unowned" if owner.is_unowned else "retrying" if note.error is not None else "live",
+        lane.topic,
+        lane.partition,
+        "unowned" if owner.is_unowned else "retrying" if lane.error is not None else "live",
         owner.worker,
-        note.next,
-        note.waiting,
-        note.waiting,
-        note.oldest_event_at,
-        note.attempts,
-        note.failing_since,
-        note.next_try_at,
+        lane.next,
+        lane.waiting,
+        lane.waiting,
+        lane.oldest_event_at,
+        lane.attempts,
+        lane.failing_since,
+        lane.next_try_at,
         None,
-        note.error,
+        lane.error,
     )
 
 
@@ -159,7 +159,7 @@ def joined(
     Args:
         subscription: the newest revision of the subscription.
         status: the desired status at the present time.
-        lanes: its lanes that have a row or a note.
+        lanes: its lanes that have a row or are announced.
         is_unowned: whether another partition that may have its events certainly has no owner.
         has_told_all: whether the workers have announced every lane with waiting events.
         last_success_at: the time of the last delivery that a worker announced.
@@ -231,14 +231,14 @@ class Reason:
     since: float | None
 
 
-def reason_of(found: Iterable[SeenRow | LaneNote]) -> Reason | None:
+def reason_of(found: Iterable[SeenRow | AnnouncedLane]) -> Reason | None:
     """Why the most urgent lane fails, retries or is behind; None if no lane does. Ignores the owners of partitions."""
     reasons = [reason for each in found if (reason := _reason(each)) is not None]
     return min(reasons, key=lambda reason: urgency(reason.state), default=None)
 
 
-def _reason(found: SeenRow | LaneNote) -> Reason | None:
-    if isinstance(found, LaneNote):
+def _reason(found: SeenRow | AnnouncedLane) -> Reason | None:
+    if isinstance(found, AnnouncedLane):
         return None if found.error is None else _of_error("retrying", found.error, found.failing_since)
     row = found.row
     if isinstance(row, UnreadableRow):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from pipeline.cluster.announcement import MOST_LANES, MOST_SLOW_STARTS, MOST_SUCCESSES, Announcement, LaneNote
+from pipeline.cluster.announcement import MOST_LANES, MOST_SLOW_STARTS, MOST_SUCCESSES, AnnouncedLane, Announcement
 from pipeline.cluster.state import PartitionState
 from pipeline.core.clock import Clock
 from pipeline.core.lane import Lane
@@ -61,9 +61,9 @@ class OwnState:
         """Make the current announcement. Each success is announced once."""
         now = self._clock.now()
         partitions = [partition for each in self._sources for partition in each.partitions()]
-        notes = [note for partition in partitions for note in self._notes(partition)]
+        lanes = [lane for partition in partitions for lane in self._lanes(partition)]
         unseen = sum(max(0, partition.runner_count - LOOKED_AT) for partition in partitions)
-        first = heapq.nsmallest(MOST_LANES, notes, key=_urgency)
+        first = heapq.nsmallest(MOST_LANES, lanes, key=_urgency)
         delivered, failed = self._per_second(now)
         problem, deliver = self._reporter.problem(), next(iter(self._sources)).deliver
         return Announcement(
@@ -77,19 +77,19 @@ class OwnState:
             counts=self._counts(),
             delivered_per_second=delivered,
             failed_per_second=failed,
-            queued=sum(note.waiting for note in notes),
+            queued=sum(lane.waiting for lane in lanes),
             in_flight=deliver.slots.taken,
             warnings=self._reporter.warnings(),
             lanes=tuple(first),
-            lanes_left_out=len(notes) - len(first) + unseen,
+            lanes_left_out=len(lanes) - len(first) + unseen,
             successes=self._successes(),
             slow_starts=deliver.slow_starts(MOST_SLOW_STARTS),
         )
 
-    def _notes(self, partition: Partition) -> Iterator[LaneNote]:
+    def _lanes(self, partition: Partition) -> Iterator[AnnouncedLane]:
         for lane in islice(partition.at_work, LOOKED_AT):
             if lane.state is LaneState.LIVE and lane.name is not None and not lane.events.is_empty:
-                yield _note(lane, partition.topic, partition.number)
+                yield _announced(lane, partition.topic, partition.number)
 
     def _partition(self, partition: Partition) -> PartitionState:
         counted_to, dispatched = partition.rows.counted_to, partition.dispatched
@@ -123,11 +123,11 @@ class OwnState:
         return {name: waiting.pop(name) for name in list(islice(waiting, MOST_SUCCESSES))}
 
 
-def _note(lane: Lane, topic: str, partition: int) -> LaneNote:
+def _announced(lane: Lane, topic: str, partition: int) -> AnnouncedLane:
     events, oldest = lane.events, oldest_ms(lane)
     tried = [flight for flight in events.in_flight.values() if flight.tries.error is not None]
     first = max(tried, key=lambda flight: flight.tries.made, default=None)
-    return LaneNote(
+    return AnnouncedLane(
         subscription=lane.name or "",
         topic=topic,
         partition=partition,
@@ -141,5 +141,5 @@ def _note(lane: Lane, topic: str, partition: int) -> LaneNote:
     )
 
 
-def _urgency(note: LaneNote) -> tuple[bool, float]:
-    return note.error is None, note.oldest_event_at or 0.0
+def _urgency(lane: AnnouncedLane) -> tuple[bool, float]:
+    return lane.error is None, lane.oldest_event_at or 0.0

@@ -18,7 +18,7 @@ class Search:
         self._texts: dict[str, str] = {}
         self._hosts: dict[str, str] = {}
 
-    def note(self, subscription: Subscription) -> None:
+    def update(self, subscription: Subscription) -> None:
         """Add a new or changed subscription."""
         host = intern(shown_address(subscription.url))
         self._hosts[subscription.id] = host

@@ -12,7 +12,7 @@ from pipeline.core.subscription import Subscription, status_of
 
 
 class StateIndex:
-    """The states of all subscriptions, as of the last `note` of each.
+    """The states of all subscriptions, as of the last `update` of each.
 
     Attributes:
         failing: the subscriptions that fail, retry or are broken. For a member of `timed`, that depends on the time.
@@ -24,7 +24,7 @@ class StateIndex:
         self._reasons: dict[str, Reason] = {}
         self.failing = FailureGroups()
 
-    def note(self, subscription: Subscription, host: str, reason: Reason | None) -> None:
+    def update(self, subscription: Subscription, host: str, reason: Reason | None) -> None:
         """Update the index after a change of a subscription or of one of its lanes.
 
         Args:

@@ -17,9 +17,9 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final
 
-from pipeline.cluster.announcement import LaneNote, decode
+from pipeline.cluster.announcement import AnnouncedLane, decode
 from pipeline.cluster.failures import FAILING, FailureGroups, largest_first, with_waiting
-from pipeline.cluster.joining import joined, place_of_note, place_of_row, reason_of, urgency
+from pipeline.cluster.joining import joined, place_of_announced, place_of_row, reason_of, urgency
 from pipeline.cluster.ownership import Ownership
 from pipeline.cluster.rows_seen import Place, RowsSeen, SeenRow
 from pipeline.cluster.search import Search
@@ -167,7 +167,7 @@ class ClusterView:
         )
 
     def _has_told_all(self, places: set[Place], now: float) -> bool:
-        """Whether a lane without row and note certainly has no waiting events in these partitions."""
+        """Whether a lane without row and announcement certainly has no waiting events in these partitions."""
         return self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(places)
 
     def _lanes(self, name: str) -> list[LanePlace]:
@@ -175,15 +175,17 @@ class ClusterView:
         for place, found in self._found(name):
             owner = self._ownership.owner(place)
             lanes.append(
-                place_of_note(found, owner) if isinstance(found, LaneNote) else place_of_row(place, found, owner)
+                place_of_announced(found, owner)
+                if isinstance(found, AnnouncedLane)
+                else place_of_row(place, found, owner)
             )
         return lanes
 
-    def _found(self, name: str) -> Iterator[tuple[Place, SeenRow | LaneNote]]:
-        """The row or the worker's note of each lane, whichever is newer, by topic and partition."""
-        rows, notes = self._rows.of(name), self._workers.notes(name)
-        for place in sorted({*rows, *notes}):
-            seen, said = rows.get(place), notes.get(place)
+    def _found(self, name: str) -> Iterator[tuple[Place, SeenRow | AnnouncedLane]]:
+        """The row or the announcement of each lane, whichever is newer, by topic and partition."""
+        rows, lanes = self._rows.of(name), self._workers.lanes(name)
+        for place in sorted({*rows, *lanes}):
+            seen, said = rows.get(place), lanes.get(place)
             if said is not None and (seen is None or said[1].at >= seen.at):
                 yield place, said[0]
             elif seen is not None:
@@ -307,7 +309,7 @@ class ClusterView:
             self._search.forget(subscription_id)
             self._workers.forget(subscription_id)
         else:
-            self._search.note(subscription)
+            self._search.update(subscription)
 
     async def changed(self, since: int) -> int:
         """Wait for a change after the version *since*. Returns the new version, for the next call."""
@@ -376,7 +378,9 @@ class ClusterView:
         if subscription is None:
             self._index.forget(name)
         else:
-            self._index.note(subscription, self._search.host(name), reason_of(found for _, found in self._found(name)))
+            self._index.update(
+                subscription, self._search.host(name), reason_of(found for _, found in self._found(name))
+            )
 
 
 async def _slices(names: Sequence[str]) -> AsyncIterator[Sequence[str]]:

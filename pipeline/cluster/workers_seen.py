@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from math import inf
 from typing import Final
 
-from pipeline.cluster.announcement import Announcement, LaneNote
+from pipeline.cluster.announcement import AnnouncedLane, Announcement
 from pipeline.cluster.rows_seen import Place
 from pipeline.cluster.state import PartitionState, WorkerState
 from pipeline.core.bounded import Bounded
@@ -29,7 +29,7 @@ class WorkersSeen:
     def __init__(self) -> None:
         self._said: dict[str, Announcement] = {}
         self._heard_at: dict[str, float] = {}
-        self._notes: dict[str, dict[Place, tuple[LaneNote, Announcement]]] = {}
+        self._lanes: dict[str, dict[Place, tuple[AnnouncedLane, Announcement]]] = {}
         self._successes: Bounded[str, float] = Bounded(MOST_SUCCESSES_KEPT)
         self._places: dict[Place, PartitionState] = {}
 
@@ -41,12 +41,12 @@ class WorkersSeen:
             heard_at: Unix seconds by the clock of this process; the worker's clock may differ by minutes.
         """
         worker = announcement.worker
-        changed = self._forget_notes(worker)
+        changed = self._forget_lanes(worker)
         self._said[worker] = announcement
         self._heard_at[worker] = heard_at
-        for note in announcement.lanes:
-            self._notes.setdefault(note.subscription, {})[note.topic, note.partition] = (note, announcement)
-            changed.add(note.subscription)
+        for lane in announcement.lanes:
+            self._lanes.setdefault(lane.subscription, {})[lane.topic, lane.partition] = (lane, announcement)
+            changed.add(lane.subscription)
         changed.update(announcement.slow_starts)
         for each in announcement.partitions:
             self._places[each.topic, each.partition] = each
@@ -56,22 +56,22 @@ class WorkersSeen:
 
     def stopped(self, worker: str) -> set[str]:
         """Remove a worker that has stopped. Returns the subscriptions of its last announcement."""
-        changed = self._forget_notes(worker)
+        changed = self._forget_lanes(worker)
         self._said.pop(worker, None)
         self._heard_at.pop(worker, None)
         return changed
 
-    def _forget_notes(self, worker: str) -> set[str]:
+    def _forget_lanes(self, worker: str) -> set[str]:
         former = self._said.get(worker)
         if former is None:
             return set()
-        names = {note.subscription for note in former.lanes}
+        names = {lane.subscription for lane in former.lanes}
         for name in names:
-            kept = {place: found for place, found in self._notes.get(name, {}).items() if found[1].worker != worker}
+            kept = {place: found for place, found in self._lanes.get(name, {}).items() if found[1].worker != worker}
             if kept:
-                self._notes[name] = kept
+                self._lanes[name] = kept
             else:
-                self._notes.pop(name, None)
+                self._lanes.pop(name, None)
         return names.union(former.slow_starts)
 
     def forget_gone(self, now: float) -> None:
@@ -105,13 +105,13 @@ class WorkersSeen:
                 found[topic] = max(count, found.get(topic, 0))
         return found
 
-    def notes(self, name: str) -> Mapping[Place, tuple[LaneNote, Announcement]]:
-        """The announced notes about the live lanes of a subscription."""
-        return self._notes.get(name, {})
+    def lanes(self, name: str) -> Mapping[Place, tuple[AnnouncedLane, Announcement]]:
+        """The announced live lanes of a subscription."""
+        return self._lanes.get(name, {})
 
-    def noted(self) -> Collection[str]:
+    def with_lanes(self) -> Collection[str]:
         """The subscriptions that the announcements mention."""
-        return self._notes.keys()
+        return self._lanes.keys()
 
     def last_success(self, name: str) -> float | None:
         """The time of a subscription's last delivery that a worker has announced."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cluster.announcement import LONGEST, MOST_LANES, Announcement, LaneNote, decode, encode
+from pipeline.cluster.announcement import LONGEST, MOST_LANES, AnnouncedLane, Announcement, decode, encode
 from pipeline.cluster.state import PartitionState
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.rate_limit import SlowStart
@@ -29,8 +29,8 @@ partitions = st.builds(
     end=st.none() | whole,
 )
 errors = st.builds(FailedAttempt, message=texts, at=moments, status=st.none() | st.integers(100, 599))
-notes = st.builds(
-    LaneNote,
+announced = st.builds(
+    AnnouncedLane,
     subscription=texts,
     topic=texts,
     partition=whole,
@@ -57,7 +57,7 @@ announcements = st.builds(
     queued=whole,
     in_flight=whole,
     warnings=st.lists(texts, max_size=3).map(tuple),
-    lanes=st.lists(notes, max_size=3).map(tuple),
+    lanes=st.lists(announced, max_size=3).map(tuple),
     lanes_left_out=whole,
     successes=st.dictionaries(texts, rounded, max_size=3),
     slow_starts=st.dictionaries(
@@ -107,16 +107,16 @@ def test_what_is_no_announcement_is_refused(value: bytes) -> None:
 
 @given(st.lists(st.recursive(st.none() | st.booleans() | whole | texts, st.lists, max_leaves=4), max_size=4))
 def test_a_hostile_lane_costs_that_lane(junk: list[object]) -> None:
-    note = LaneNote("s", "t", 0, 1, 2)
-    [good] = json.loads(encode(replace(PLAIN, lanes=(note,))))["lanes"]
+    lane = AnnouncedLane("s", "t", 0, 1, 2)
+    [good] = json.loads(encode(replace(PLAIN, lanes=(lane,))))["lanes"]
     slow = {**{str(number): value for number, value in enumerate(junk)}, "s": [4, 2.0, 60.0]}
     partitions = [*junk, ["t", 0, True, None, 1, 2, 3, None]]
     said = decode("w:1", changed(lanes=[*junk, good], partitions=partitions, slowStarts=slow))
     assert said.slow_starts["s"] == SlowStart(4, 2.0, 60.0)
-    assert said.lanes == (note,)
+    assert said.lanes == (lane,)
     assert said.partitions == (PartitionState("t", 0, None, 1, 2, 3, is_counted=True, end=None),)
 
 
 def test_no_more_lanes_are_read_than_a_worker_writes() -> None:
-    [lane] = json.loads(encode(replace(PLAIN, lanes=(LaneNote("s", "t", 0, 1, 2),))))["lanes"]
+    [lane] = json.loads(encode(replace(PLAIN, lanes=(AnnouncedLane("s", "t", 0, 1, 2),))))["lanes"]
     assert len(decode("w:1", changed(lanes=[lane] * (MOST_LANES + 1))).lanes) == MOST_LANES

@@ -1,11 +1,11 @@
-"""The state of a subscription, joined from rows, notes and partitions."""
+"""The state of a subscription, joined from rows, announcements and partitions."""
 
 from dataclasses import replace
 
 import pytest
 
-from pipeline.cluster.announcement import LaneNote
-from pipeline.cluster.joining import LONGEST_SHAPED, Owner, joined, place_of_note, place_of_row, reason_of, shape
+from pipeline.cluster.announcement import AnnouncedLane
+from pipeline.cluster.joining import LONGEST_SHAPED, Owner, joined, place_of_announced, place_of_row, reason_of, shape
 from pipeline.cluster.rows_seen import SeenRow
 from pipeline.cluster.state import LanePlace, PartitionState, State
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
@@ -94,10 +94,10 @@ def test_a_failure_nobody_owns_is_a_failure_all_the_same() -> None:
 
 
 def test_a_live_lane_is_as_its_worker_says() -> None:
-    note = LaneNote("s", "events", 0, 9, 2, attempts=2, failing_since=40.0, next_try_at=70.0, error=ERROR)
-    found = place_of_note(note, OWNER)
+    lane = AnnouncedLane("s", "events", 0, 9, 2, attempts=2, failing_since=40.0, next_try_at=70.0, error=ERROR)
+    found = place_of_announced(lane, OWNER)
     assert (found.state, found.waiting, found.attempts, found.error) == ("retrying", 2, 2, ERROR)
-    assert place_of_note(replace(note, error=None), OWNER).state == "live"
+    assert place_of_announced(replace(lane, error=None), OWNER).state == "live"
 
 
 def test_a_subscription_stands_as_its_most_urgent_lane() -> None:

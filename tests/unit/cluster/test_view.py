@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cluster import failures
-from pipeline.cluster.announcement import Announcement, LaneNote, encode
+from pipeline.cluster.announcement import AnnouncedLane, Announcement, encode
 from pipeline.cluster.state import EVERY_STATE, PartitionState, State, StateFilter
 from pipeline.cluster.view import ClusterView
 from pipeline.core.attempts import FailedAttempt
@@ -66,7 +66,7 @@ class Told:
         value = encode_row(row) if isinstance(row, Cursor) else row
         self.view._take_row(Record("rows", 0, 0, name.encode(), value, timestamp=int((at or self.now) * 1000)))
 
-    def worker(self, *lanes: LaneNote, at: float | None = None, name: str = "w:1", **fields: object) -> None:
+    def worker(self, *lanes: AnnouncedLane, at: float | None = None, name: str = "w:1", **fields: object) -> None:
         at = at or self.now
         partition = PartitionState("events", 0, 10, 0, 10, 10, is_counted=True, end=10)
         said = Announcement(name, "1", at, at, True, None, (partition,), {"events": 1}, 0, 0, 0, 0, lanes=lanes)  # noqa: FBT003
@@ -83,7 +83,7 @@ def failed(message: str = "the callback answered 400", kind: str = "rejected", a
 
 async def test_rows_and_notes_are_joined() -> None:
     told = Told(*(subscription(name) for name in ("a", "b", "c", "d")))
-    told.worker(LaneNote("c", "events", 0, 9, 1, attempts=2, error=FailedAttempt("no answer", NOW)))
+    told.worker(AnnouncedLane("c", "events", 0, 9, 1, attempts=2, error=FailedAttempt("no answer", NOW)))
     told.row("a", failed())
     told.row("b", Cursor(5, standing=STANDING))
     assert await told.states() == {"a": "failure", "b": "behind", "c": "retrying", "d": "live"}
@@ -92,12 +92,12 @@ async def test_rows_and_notes_are_joined() -> None:
     assert (found.waiting, found.failing_since) == (3, 50.0)
 
 
-async def test_of_row_and_note_the_newer_one_counts() -> None:
+async def test_of_row_and_announcement_the_newer_one_counts() -> None:
     told = Told(subscription("a"))
-    told.worker(LaneNote("a", "events", 0, 9, 1))
+    told.worker(AnnouncedLane("a", "events", 0, 9, 1))
     told.row("a", failed(), at=told.now + 1)
     assert await told.states() == {"a": "failure"}
-    told.worker(LaneNote("a", "events", 0, 9, 1), at=told.now + 2)
+    told.worker(AnnouncedLane("a", "events", 0, 9, 1), at=told.now + 2)
     assert await told.states() == {"a": "live"}
 
 
@@ -143,7 +143,7 @@ async def test_lanes_are_sorted_however_their_rows_came(is_announced: bool) -> N
         key = b"\xff" + topic.encode() + b"/a"
         told.view._take_row(Record("rows", partition, 0, key, encode_row(failed()), timestamp=int(NOW * 1000)))
     if is_announced:
-        told.worker(LaneNote("a", "events", 1, 9, 1))
+        told.worker(AnnouncedLane("a", "events", 1, 9, 1))
     [found] = (await told.view.states()).items
     places = [(lane.topic, lane.partition) for lane in found.lanes]
     assert places == [("events", 0), *([("events", 1)] if is_announced else []), ("events", 2), ("more", 0)]
@@ -252,9 +252,9 @@ async def test_groups_that_are_kept_are_those_of_each_one(
 
 async def test_a_slow_start_is_told_and_awaited() -> None:
     told = Told(subscription("a", revision=4))
-    note = LaneNote("a", "events", 0, 9, 1, attempts=2, next_try_at=9.0, error=FailedAttempt("no answer", NOW))
+    lane = AnnouncedLane("a", "events", 0, 9, 1, attempts=2, next_try_at=9.0, error=FailedAttempt("no answer", NOW))
     for revision, slow in ((4, SlowStart(4, 0.5, 60.0)), (3, None)):
-        told.worker(note, slow_starts={"a": SlowStart(revision, 0.5, 60.0)})
+        told.worker(lane, slow_starts={"a": SlowStart(revision, 0.5, 60.0)})
         told.worker(slow_starts={"a": SlowStart(revision, 2.0, 1.0)}, name="w:2")
         [found] = (await told.view.states()).items
         assert found.slow_start == slow, "that of the slowest worker, unless the subscription has changed since"

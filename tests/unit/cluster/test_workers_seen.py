@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from pipeline.cluster.announcement import Announcement, LaneNote
+from pipeline.cluster.announcement import AnnouncedLane, Announcement
 from pipeline.cluster.state import PartitionState
 from pipeline.cluster.workers_seen import GONE_SECONDS, HIDDEN_SECONDS, WorkersSeen
 
-NOTE = LaneNote("s", "events", 0, 1, 2)
+LANE = AnnouncedLane("s", "events", 0, 1, 2)
 
 
 def said(worker: str, *numbers: int, **fields: object) -> Announcement:
@@ -36,18 +36,18 @@ def test_a_silent_worker_is_gone_then_forgotten() -> None:
 
 def test_what_is_not_repeated_is_no_longer_so() -> None:
     seen = WorkersSeen()
-    assert seen.take(said("a", 0, lanes=(NOTE,)), 10.0) == {"s"}
-    assert [*seen.notes("s")] == [("events", 0)]
+    assert seen.take(said("a", 0, lanes=(LANE,)), 10.0) == {"s"}
+    assert [*seen.lanes("s")] == [("events", 0)]
     assert seen.take(said("a", 0), 12.0) == {"s"}
-    assert seen.notes("s") == {}
+    assert seen.lanes("s") == {}
 
 
 def test_a_worker_takes_back_its_own_notes_alone() -> None:
     seen = WorkersSeen()
-    seen.take(said("a", 0, lanes=(NOTE,)), 10.0)
-    seen.take(said("b", 1, lanes=(replace(NOTE, partition=1),)), 10.0)
+    seen.take(said("a", 0, lanes=(LANE,)), 10.0)
+    seen.take(said("b", 1, lanes=(replace(LANE, partition=1),)), 10.0)
     seen.stopped("a")
-    assert [*seen.notes("s")] == [("events", 1)]
+    assert [*seen.lanes("s")] == [("events", 1)]
     assert [state.name for state in seen.states(11.0)] == ["b"]
 
 
