@@ -67,22 +67,22 @@ def rows(entries: Iterable[Entry]) -> list[tuple[object, ...]]:
 
 
 def _row(entry: Entry) -> tuple[object, ...]:
-    note = entry.note
+    result = entry.result
     return (
-        rfc3339(note.at, "milliseconds"),
+        rfc3339(result.at, "milliseconds"),
         entry.webhook_id,
-        note.attempt,
-        note.decision,
-        note.status,
-        note.duration_ms,
-        note.host,
+        result.attempt,
+        result.decision,
+        result.status,
+        result.duration_ms,
+        result.host,
         _why(entry),
     )
 
 
 def _why(entry: Entry) -> str | None:
-    note = entry.note
-    due = None if note.next_at is None else f"again at {rfc3339(note.next_at)}"
+    result = entry.result
+    due = None if result.next_at is None else f"again at {rfc3339(result.next_at)}"
     # Errors are not cut, because they end with advice. Responses may be long.
-    response = None if note.response is None else cut(note.response, LONGEST_RESPONSE)
-    return "; ".join(filter(None, [note.reason, note.error, due, response])) or None
+    response = None if result.response is None else cut(result.response, LONGEST_RESPONSE)
+    return "; ".join(filter(None, [result.reason, result.error, due, response])) or None

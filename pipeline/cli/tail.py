@@ -10,7 +10,7 @@ from pipeline.cli.attempts import rows
 from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, output_option, printable, say
 from pipeline.cli.running import configured, end_cleanly_on_signals, errors_as_sentences
-from pipeline.cluster.attempts import Entry, Notes, decoded
+from pipeline.cluster.attempts import Entry, Results, decoded
 from pipeline.cluster.sending import is_subscription
 from pipeline.core.model import Event
 from pipeline.core.shown import shown
@@ -43,7 +43,7 @@ class Chosen:
 
     Args:
         subscription: only its attempts; None for all.
-        begin: only what was noted since then, Unix seconds.
+        begin: only what was logged since then, Unix seconds.
         leaves_deliveries_out: only entries that are not deliveries.
     """
 
@@ -52,11 +52,11 @@ class Chosen:
         self.subscription = subscription
         self._leaves_deliveries_out = leaves_deliveries_out
 
-    def of(self, record: Notes) -> list[Entry]:
+    def of(self, record: Results) -> list[Entry]:
         """The chosen entries of a record, by time."""
-        found = (each for each in record.of(self.subscription) if each.note.at >= self.begin)
-        wanted = (each for each in found if not (self._leaves_deliveries_out and each.note.decision == "delivered"))
-        return sorted(wanted, key=lambda each: each.note.at)
+        found = (each for each in record.of(self.subscription) if each.result.at >= self.begin)
+        wanted = (each for each in found if not (self._leaves_deliveries_out and each.result.decision == "delivered"))
+        return sorted(wanted, key=lambda each: each.result.at)
 
 
 async def _follow(chosen: Chosen, output: Format) -> None:
@@ -64,12 +64,12 @@ async def _follow(chosen: Chosen, output: Format) -> None:
     wanted = chosen.subscription
     if wanted is not None and await is_subscription(settings.app, definition.source, wanted) is False:
         say(f"there is no subscription {shown(wanted)}; its attempts are shown once there is one", err=True)
-    found: asyncio.Queue[Notes] = asyncio.Queue()
+    found: asyncio.Queue[Results] = asyncio.Queue()
 
     def take(record: Event) -> None:
-        notes = decoded(record.value)
-        if isinstance(notes, Notes):
-            found.put_nowait(notes)
+        results = decoded(record.value)
+        if isinstance(results, Results):
+            found.put_nowait(results)
 
     since = max(0.0, time.time() - chosen.begin)
     follower = Follower(definition.source.connection, attempts_topic(settings.app), take, since_seconds=since)
@@ -80,7 +80,7 @@ async def _follow(chosen: Chosen, output: Format) -> None:
         await follower.stop()
 
 
-async def _say_all(follower: Follower, found: asyncio.Queue[Notes], chosen: Chosen, output: Format) -> None:
+async def _say_all(follower: Follower, found: asyncio.Queue[Results], chosen: Chosen, output: Format) -> None:
     problem = None
     while True:
         if follower.has_tried and follower.problem != problem:
@@ -88,14 +88,14 @@ async def _say_all(follower: Follower, found: asyncio.Queue[Notes], chosen: Chos
             say(problem or "the attempt log can be read again", err=True)
         try:
             async with asyncio.timeout(LOOK_SECONDS):
-                notes = await found.get()
+                results = await found.get()
         except TimeoutError:
             continue
-        for entry in chosen.of(notes):
+        for entry in chosen.of(results):
             say(as_json(entry.as_document(), indent=None) if output == "json" else line(entry))
-        lost = sum(count for count, *_ in notes.lost)
-        if lost and notes.at >= chosen.begin:
-            say(f"{notes.worker} could not log {lost} entries of {notes.topic}-{notes.partition}", err=True)
+        lost = sum(count for count, *_ in results.lost)
+        if lost and results.at >= chosen.begin:
+            say(f"{results.worker} could not log {lost} entries of {results.topic}-{results.partition}", err=True)
 
 
 def line(entry: Entry) -> str:

@@ -8,8 +8,8 @@ backup                    the format of a backup file
 restore, restoring        restore a backup; adapt it to the new revisions
 audit, remembered         record who changed what; recognize repeated requests
 attempts                  the format of the attempt log
-attempt_recorder          notes the results of attempts and events, as an observer of the core
-attempt_log               writes these notes
+attempt_recorder          records the results of attempts and events, as an observer of the core
+attempt_log               writes these results
 attempt_search            searches them for attempts and for the fate of an event
 attempt_pages             the attempts of a subscription, newest first
 fate                      the conclusions about an event

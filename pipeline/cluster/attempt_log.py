@@ -1,7 +1,7 @@
-"""Writes the notes of `AttemptRecorder` to `<app>.attempts`, five times a second. No delivery waits for it.
+"""Writes the results of `AttemptRecorder` to `<app>.attempts`, five times a second. No delivery waits for it.
 
-The log has one idempotent producer without transactions. While the topic is missing or can't be written, notes are
-dropped and counted. The number of dropped notes is written to the log as soon as writing works again.
+The log has one idempotent producer without transactions. While the topic is missing or can't be written, results are
+dropped and counted. The number of dropped results is written to the log as soon as writing works again.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline.cluster.attempt_recorder import AttemptRecorder
-from pipeline.cluster.attempts import SESSION_KEY, LogMode, Notes, Session, encode
+from pipeline.cluster.attempts import SESSION_KEY, LogMode, Results, Session, encode
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import Clock, steady_now
@@ -30,9 +30,9 @@ FLUSH_SECONDS: Final = 0.2
 SESSION_SECONDS: Final = 30.0
 """How often a worker records that it is logging."""
 RETRY_SECONDS: Final = 5.0
-"""The pause after an error; notes made meanwhile are dropped."""
+"""The pause after an error; results made meanwhile are dropped."""
 MOST_UNCONFIRMED_BYTES: Final = 8 * 1024 * 1024
-"""While this many records are unconfirmed, notes stay in the recorder, whose memory is bounded."""
+"""While this many records are unconfirmed, results stay in the recorder, whose memory is bounded."""
 BATCH_BYTES: Final = 256 * 1024
 REQUEST_TIMEOUT_MS: Final = 20_000
 CLOSE_SECONDS: Final = 3.0
@@ -44,11 +44,11 @@ class AttemptLog:
     Args:
         connection: connects to the cluster of the source topics.
         topic: `<app>.attempts`.
-        recorder: makes the notes.
+        recorder: records the results.
         mode: which attempts are logged.
         worker: the name of this process in the log.
         clock: the time.
-        on_dropped: called with the number of notes that were not written, and why.
+        on_dropped: called with the number of results that were not written, and why.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class AttemptLog:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to write notes in the background."""
+        """Begin to write results in the background."""
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        """Write the remaining notes and the end of the session, and disconnect."""
+        """Write the remaining results and the end of the session, and disconnect."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -142,20 +142,20 @@ class AttemptLog:
     async def _write(self, producer: AIOKafkaProducer) -> None:
         taken = self._recorder.take()
         try:
-            await self._say_if_due(producer, {self._place_of(notes) for _, notes in taken})
+            await self._say_if_due(producer, {self._place_of(results) for _, results in taken})
             while taken:
-                key, notes = taken[-1]
-                value = encode(notes)
-                sent = await self._send(producer, key, value, self._place_of(notes), notes.at)
+                key, results = taken[-1]
+                value = encode(results)
+                sent = await self._send(producer, key, value, self._place_of(results), results.at)
                 taken.pop()
                 self._unconfirmed += len(value)
-                sent.add_done_callback(partial(self._confirmed, notes, len(value)))
+                sent.add_done_callback(partial(self._confirmed, results, len(value)))
         finally:
-            for _, notes in taken:
-                self._recorder.lose(notes)
+            for _, results in taken:
+                self._recorder.lose(results)
 
-    def _place_of(self, notes: Notes) -> int:
-        return notes.partition % self._partitions
+    def _place_of(self, results: Results) -> int:
+        return results.partition % self._partitions
 
     async def _send(
         self, producer: AIOKafkaProducer, key: bytes, value: bytes, place: int, at: float
@@ -178,19 +178,19 @@ class AttemptLog:
             sent = await self._send(producer, SESSION_KEY, value, place, now)
             sent.add_done_callback(partial(self._confirmed, None, 0))
 
-    def _confirmed(self, notes: Notes | None, size: int, sent: "asyncio.Future[Any]") -> None:
+    def _confirmed(self, results: Results | None, size: int, sent: "asyncio.Future[Any]") -> None:
         self._unconfirmed -= size
         error = asyncio.CancelledError() if sent.cancelled() else sent.exception()
         if error is None:
             return
-        if notes is not None:
-            self._recorder.lose(notes)
+        if results is not None:
+            self._recorder.lose(results)
         self._error = error if isinstance(error, Exception) else BrokerError("the write was cancelled")
 
     def _discard(self, error: Exception) -> None:
-        """Drop the notes to free their memory for new ones."""
-        for _, notes in self._recorder.take():
-            self._recorder.lose(notes)
+        """Drop the results to free their memory for new ones."""
+        for _, results in self._recorder.take():
+            self._recorder.lose(results)
         self._report(str(error) or repr(error))
 
     def _report(self, why: str) -> None:

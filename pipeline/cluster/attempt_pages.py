@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from pydantic import TypeAdapter
 
-from pipeline.cluster.attempts import Entry, Notes, decoded
+from pipeline.cluster.attempts import Entry, Results, decoded
 from pipeline.cluster.log_scan import LogScan, OutOfTime
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Event
@@ -136,12 +136,12 @@ class Backwards:
         return found
 
     def _entries(self, record: Event) -> list[tuple[Place, Entry]]:
-        notes = decoded(record.value)
-        if not isinstance(notes, Notes):
+        results = decoded(record.value)
+        if not isinstance(results, Results):
             return []
         places = (
             (Place(max(0, record.timestamp), record.partition, record.offset, index), entry)
-            for index, entry in enumerate(sorted(notes.of(self._subscription), key=lambda entry: entry.note.at))
+            for index, entry in enumerate(sorted(results.of(self._subscription), key=lambda entry: entry.result.at))
             if self._webhook_id in {None, entry.webhook_id}
         )
         return [(place, entry) for place, entry in places if self._before is None or place < self._before]

@@ -1,7 +1,7 @@
-"""Notes the results of attempts and of events, as an observer of the core, until `AttemptLog` takes the notes.
+"""Records the results of attempts and of events, as an observer of the core, until `AttemptLog` takes the results.
 
 For a delivery, the recorder only appends two numbers to a list, which takes half a microsecond. It does the rest when
-the notes are taken. Deliveries never wait for the log. Memory is bounded: notes that do not fit are dropped and
+the results are taken. Deliveries never wait for the log. Memory is bounded: results that do not fit are dropped and
 counted.
 """
 
@@ -13,10 +13,10 @@ from pipeline.cluster.attempts import (
     Decision,
     LogMode,
     Lost,
-    Note,
-    Notes,
     Position,
     Range,
+    Result,
+    Results,
     compacted,
     expanded,
     key_of,
@@ -41,11 +41,11 @@ from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
 
 LATE_SECONDS: Final = 60.0
-"""Notes about events older than this have a separate key."""
+"""Results of events older than this have a separate key."""
 MOST_OFFSETS: Final = 20_000
-"""The largest number of short notes in memory, enough for about 100,000 deliveries a second."""
+"""The largest number of short results in memory, enough for about 100,000 deliveries a second."""
 MOST_ENTRIES: Final = 2_000
-"""The largest number of long notes in memory; each has at most 2 KiB."""
+"""The largest number of long results in memory; each has at most 2 KiB."""
 RECORD_WEIGHT: Final = 20_000
 RUN_WEIGHT: Final = 10
 ENTRY_WEIGHT: Final = 150
@@ -60,17 +60,17 @@ _host: Final = lru_cache(maxsize=10_000)(shown_host)
 
 
 class AttemptRecorder:
-    """An observer that makes notes and forwards every call to another observer.
+    """An observer that records results and forwards every call to another observer.
 
     Args:
         observer: the observer to which calls are forwarded.
         ids: verifies the webhook-id with which an event was first sent.
         worker: the name of this process in the log.
-        mode: which attempts are noted.
-        clock: has the time of notes.
+        mode: which attempts are logged.
+        clock: has the time of results.
 
     Attributes:
-        missing: how many notes were not written so far.
+        missing: how many results were not written so far.
     """
 
     def __init__(
@@ -98,15 +98,15 @@ class AttemptRecorder:
         self._attempted = observer.attempted
         self._ids = ids
         self._worker = worker
-        self._notes_first = mode == "all"
+        self._logs_first = mode == "all"
         self._clock = clock
         self._late_before_ms = (clock.now() - LATE_SECONDS) * 1000
         self._delivered: dict[tuple[str, int, bool, str, str, int, int], list[int]] = {}
         self._settled: defaultdict[tuple[_Key, str | None, Decision, str], list[int]] = defaultdict(list)
-        self._entries: defaultdict[_Key, list[Note]] = defaultdict(list)
+        self._entries: defaultdict[_Key, list[Result]] = defaultdict(list)
         self._ranges: defaultdict[_Key, list[Range]] = defaultdict(list)
         self._offsets = self._entry_count = 0
-        self._undecided: tuple[Event, Note] | None = None
+        self._undecided: tuple[Event, Result] | None = None
         self._lost: dict[tuple[str, int], Lost] = {}
         self.missing = 0
 
@@ -118,13 +118,13 @@ class AttemptRecorder:
         """See `Observer`."""
         self._attempted(subscription, event, attempt, outcome, seconds)
         if type(outcome) is not Delivered:
-            self._note_failure(subscription, event, attempt, outcome, seconds)
+            self._add_failure(subscription, event, attempt, outcome, seconds)
             return
         if event.headers and (home := self._redriven_from(event)) is not None:
-            note = self._note_of(subscription, event, attempt, outcome, seconds=seconds, home=home)
-            self._add_entry((home[0], home[1], True), note)
+            result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, home=home)
+            self._add_entry((home[0], home[1], True), result)
             return
-        if attempt == 1 and not self._notes_first:
+        if attempt == 1 and not self._logs_first:
             return
         key = (
             event.topic,
@@ -172,7 +172,7 @@ class AttemptRecorder:
         decision: Decision = "skipped" if rule == "skipped" else "dropped"
         if since is not None or count > 1:
             first = offset + 1 - count if since is None else since
-            self._note_range((topic, partition), (subscription, decision, rule, max(0, first), offset))
+            self._add_range((topic, partition), (subscription, decision, rule, max(0, first), offset))
         else:
             self._settle((topic, partition, True), subscription, decision, rule, offset)
 
@@ -181,7 +181,7 @@ class AttemptRecorder:
         self._observer.log_broken(topic, partition, found, subscription=subscription)
         if found.lost:
             first = found.goes_on_at - found.lost
-            self._note_range(
+            self._add_range(
                 (topic, partition), (subscription, "dropped", "retention", max(0, first), found.goes_on_at - 1)
             )
 
@@ -193,29 +193,29 @@ class AttemptRecorder:
         self._settle((topic, partition, is_late), subscription, "dead-lettered", reason, offset)
 
     def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
-        """See `Observer`. If an attempt led to the failure, its note exists already."""
+        """See `Observer`. If an attempt led to the failure, its result exists already."""
         self._observer.subscription_failed(subscription, topic, partition, cause)
         if cause.attempts is not None and cause.kind != "dead-letter":
             return
         host, error = _host(subscription.url), mask_cut(cause.message, MOST_CHARACTERS)
-        note = Note(subscription.id, cause.offset, cause.at, "failure", reason=cause.kind, host=host, error=error)
-        self._add_entry((topic, partition, True), note)
+        result = Result(subscription.id, cause.offset, cause.at, "failure", reason=cause.kind, host=host, error=error)
+        self._add_entry((topic, partition, True), result)
 
-    # --------------------------------------------------------------- the notes
+    # --------------------------------------------------------------- the results
 
-    def _note_failure(
+    def _add_failure(
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> None:
         home = self._redriven_from(event)
-        if self._entry_count >= MOST_ENTRIES:  # checked first, because building a note takes time
+        if self._entry_count >= MOST_ENTRIES:  # checked first, because building a result takes time
             self._lose(*(home or (event.topic, event.partition, event.offset)))
             return
-        note = self._note_of(subscription, event, attempt, outcome, seconds=seconds, home=home)
+        result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, home=home)
         is_late = event.timestamp < self._late_before_ms
-        self._add_entry((event.topic, event.partition, is_late) if home is None else (home[0], home[1], True), note)
-        self._undecided = event, note
+        self._add_entry((event.topic, event.partition, is_late) if home is None else (home[0], home[1], True), result)
+        self._undecided = event, result
 
-    def _note_of(
+    def _result_of(
         self,
         subscription: Subscription,
         event: Event,
@@ -224,11 +224,11 @@ class AttemptRecorder:
         *,
         seconds: float,
         home: Position | None,
-    ) -> Note:
+    ) -> Result:
         status, response = status_of(outcome), None
         if isinstance(outcome, Rejected | ServerError) and outcome.response:
             response = mask_cut(outcome.response.decode("utf-8", "replace"), MOST_CHARACTERS)
-        return Note(
+        return Result(
             subscription.id,
             event.offset if home is None else home[2],
             self._clock.now(),
@@ -254,12 +254,12 @@ class AttemptRecorder:
         home = None if first is None else parse_id(first)
         return None if home == (event.topic, event.partition, event.offset) else home
 
-    def _add_entry(self, key: _Key, note: Note) -> None:
+    def _add_entry(self, key: _Key, result: Result) -> None:
         if self._entry_count >= MOST_ENTRIES:
-            self._lose(key[0], key[1], note.offset or 0)
+            self._lose(key[0], key[1], result.offset or 0)
             return
         self._entry_count += 1
-        self._entries[key].append(note)
+        self._entries[key].append(result)
 
     def _settle(self, key: _Key, subscription: str | None, decision: Decision, reason: str, offset: int) -> None:
         if self._offsets >= MOST_OFFSETS:
@@ -268,7 +268,7 @@ class AttemptRecorder:
         self._offsets += 1
         self._settled[key, subscription, decision, reason].append(offset)
 
-    def _note_range(self, place: tuple[str, int], found: Range) -> None:
+    def _add_range(self, place: tuple[str, int], found: Range) -> None:
         *_, first, last = found
         if last < first:
             return
@@ -280,16 +280,16 @@ class AttemptRecorder:
 
     def _lose(self, topic: str, partition: int, last: int, first: int | None = None) -> None:
         self.missing += 1
-        self._note_lost(topic, partition, (1, last if first is None else first, last))
+        self._add_lost(topic, partition, (1, last if first is None else first, last))
 
-    def _note_lost(self, topic: str, partition: int, lost: Lost) -> None:
+    def _add_lost(self, topic: str, partition: int, lost: Lost) -> None:
         count, first, last = self._lost.get((topic, partition), (0, LARGEST_OFFSET, 0))
         self._lost[topic, partition] = count + lost[0], min(first, lost[1]), max(last, lost[2])
 
     # --------------------------------------------------------------- the log takes them
 
-    def take(self) -> list[tuple[bytes, Notes]]:
-        """Remove all notes, and return them as records of the log with their keys."""
+    def take(self) -> list[tuple[bytes, Results]]:
+        """Remove all results, and return them as records of the log with their keys."""
         now = self._clock.now()
         self._late_before_ms = (now - LATE_SECONDS) * 1000
         self._undecided = None
@@ -297,15 +297,15 @@ class AttemptRecorder:
         delivered, self._delivered = self._delivered, {}
         for (topic, partition, is_late, name, url, attempt, status), run in delivered.items():
             offsets, times = run[::2], run[1::2]
-            notes = made.of((topic, partition, is_late), len(offsets))
-            notes.delivered.append((name, _host(url), attempt, status, compacted(offsets), times))
+            results = made.of((topic, partition, is_late), len(offsets))
+            results.delivered.append((name, _host(url), attempt, status, compacted(offsets), times))
         settled, self._settled = self._settled, defaultdict(list)
         for (key, subscription, decision, reason), offsets in settled.items():
             made.of(key, len(offsets)).settled.append((subscription, decision, reason, compacted(offsets)))
         entries, self._entries = self._entries, defaultdict(list)
         for key, several in entries.items():
-            for note in several:
-                made.of(key, ENTRY_WEIGHT).entries.append(note)
+            for result in several:
+                made.of(key, ENTRY_WEIGHT).entries.append(result)
         ranges, self._ranges = self._ranges, defaultdict(list)
         for key, more in ranges.items():
             made.of(key, ENTRY_WEIGHT * len(more)).ranges += more
@@ -315,17 +315,17 @@ class AttemptRecorder:
         self._offsets = self._entry_count = 0
         return made.records
 
-    def lose(self, notes: Notes) -> None:
-        """Count notes that were not written. The next record of their partition contains the count."""
-        offsets = [offset for *_, run, _ in notes.delivered for offset in expanded(run)]
-        offsets += [offset for *_, run in notes.settled for offset in expanded(run)]
-        offsets += [note.offset for note in notes.entries if note.offset is not None]
-        offsets += [offset for *_, first, last in notes.ranges for offset in (first, last)]
+    def lose(self, results: Results) -> None:
+        """Count results that were not written. The next record of their partition contains the count."""
+        offsets = [offset for *_, run, _ in results.delivered for offset in expanded(run)]
+        offsets += [offset for *_, run in results.settled for offset in expanded(run)]
+        offsets += [result.offset for result in results.entries if result.offset is not None]
+        offsets += [offset for *_, first, last in results.ranges for offset in (first, last)]
         if offsets:
             self.missing += len(offsets)
-            self._note_lost(notes.topic, notes.partition, (len(offsets), min(offsets), max(offsets)))
-        for lost in notes.lost:
-            self._note_lost(notes.topic, notes.partition, lost)
+            self._add_lost(results.topic, results.partition, (len(offsets), min(offsets), max(offsets)))
+        for lost in results.lost:
+            self._add_lost(results.topic, results.partition, lost)
 
 
 class _Records:
@@ -334,30 +334,30 @@ class _Records:
     def __init__(self, worker: str, at: float) -> None:
         self._worker = worker
         self._at = at
-        self._open: dict[_Key, tuple[Notes, int]] = {}
-        self.records: list[tuple[bytes, Notes]] = []
+        self._open: dict[_Key, tuple[Results, int]] = {}
+        self.records: list[tuple[bytes, Results]] = []
 
-    def of(self, key: _Key, weight: int) -> Notes:
+    def of(self, key: _Key, weight: int) -> Results:
         """The record with this key that has room for *weight* more units."""
-        notes, filled = self._open.get(key, (None, RECORD_WEIGHT))
-        if notes is None or filled + weight > RECORD_WEIGHT:
+        results, filled = self._open.get(key, (None, RECORD_WEIGHT))
+        if results is None or filled + weight > RECORD_WEIGHT:
             topic, partition, is_late = key
-            notes, filled = Notes(self._worker, topic, partition, self._at), RUN_WEIGHT
-            self.records.append((key_of(topic, partition, is_late=is_late), notes))
-        self._open[key] = notes, filled + weight + RUN_WEIGHT
-        return notes
+            results, filled = Results(self._worker, topic, partition, self._at), RUN_WEIGHT
+            self.records.append((key_of(topic, partition, is_late=is_late), results))
+        self._open[key] = results, filled + weight + RUN_WEIGHT
+        return results
 
 
-def _decide(note: Note, decision: Decided) -> None:
-    """Add to *note* the decision about its attempt."""
+def _decide(result: Result, decision: Decided) -> None:
+    """Add to *result* the decision about its attempt."""
     match decision:
         case Retry(after_seconds):
-            note.decision, note.next_at = "retry", note.at + after_seconds
+            result.decision, result.next_at = "retry", result.at + after_seconds
         case DeadLetter(reason):
-            note.decision, note.reason = "dead-letter", reason
+            result.decision, result.reason = "dead-letter", reason
         case Stop(kind):
-            note.decision, note.reason = "failure", kind
+            result.decision, result.reason = "failure", kind
         case Drop():
-            note.decision, note.reason = "dropped", "not-retried"
+            result.decision, result.reason = "dropped", "not-retried"
         case Settle():
             pass

@@ -35,7 +35,7 @@ from pipeline.kafka.topics import attempts_topic, cursors_topic
 
 SEARCH_SECONDS: Final = 10.0
 SLACK_SECONDS: Final = 300.0
-"""The largest difference between the clocks of producers and workers, plus the delay with which notes are written."""
+"""The largest difference between the clocks of producers and workers, plus the delay with which results are written."""
 
 
 class KnownSubscriptions(Protocol):
@@ -118,10 +118,10 @@ class AttemptSearch:
             return await self.fate(first, subscription)
         wanted = self._wanted(standing.event, subscription)
         history = await self._history(position, standing.event, set(wanted), is_one=subscription is not None)
-        noted = {each.subscription for each in history.entries}
-        names: set[str | None] = noted | set(wanted)
+        logged = {each.subscription for each in history.entries}
+        names: set[str | None] = logged | set(wanted)
         if subscription is not None:
-            is_told_of = wanted.get(subscription) or subscription in noted
+            is_told_of = wanted.get(subscription) or subscription in logged
             if not is_told_of and self._registry.get(subscription) is None:
                 raise UnknownSubscriptionError(f"there is no subscription {shown(subscription)}")
             names = {subscription}
@@ -277,13 +277,13 @@ class _Forwards:
                 turn_ms = at_ms + (LATE_SECONDS + SLACK_SECONDS) * 1000
                 turn = (await scan.offsets_at(turn_ms, {number: end}, is_end=True))[number]
             if start == begin < end:
-                await self._note_begin(number, begin, at_ms)
+                await self._record_begin(number, begin, at_ms)
             if not await self._read(number, start, turn, self._all):
                 await self._read(number, turn, end, self._late)
         except OutOfTime:
             self._history.read_to = self._last_ms / 1000
 
-    async def _note_begin(self, number: int, begin: int, at_ms: float | None) -> None:
+    async def _record_begin(self, number: int, begin: int, at_ms: float | None) -> None:
         """Store when the log begins if the event may have been settled before."""
         async for records in self._scan.read(number, begin, begin + 1):
             first, found = records[0], decoded(records[0].value)
@@ -310,5 +310,5 @@ class _Forwards:
         return self._is_answered()
 
     def _is_answered(self) -> bool:
-        delivered = {each.subscription for each in self._history.entries if each.note.decision == "delivered"}
+        delivered = {each.subscription for each in self._history.entries if each.result.decision == "delivered"}
         return bool(self._names) and delivered >= self._names

@@ -1,6 +1,6 @@
 """The format of `<app>.attempts`: the results of attempts, and of events. Pure.
 
-A record has the notes of one worker about one source partition from a fifth of a second. Its key is
+A record has the results that one worker logged about one source partition from a fifth of a second. Its key is
 `<topic>/<partition>`, followed by `/late` if the events were older than a minute. So a search for an event reads all
 records of the first minutes after its timestamp, and after that only records with `/late`. The value is JSON:
 
@@ -11,14 +11,14 @@ records of the first minutes after its timestamp, and after that only records wi
      "entries":   [{"subscription": "sub-4", "offset": 107, "decision": "retry", "status": 503, ...}],
      "lost":      [[17, 90, 120]]}
 
-Most notes are deliveries, so these are compact: subscription, host, attempt, status, offsets (the first one, then the
-differences), and durations in milliseconds. `lost` has the number of dropped notes, with their first and last offset.
+Most results are deliveries, so these are compact: subscription, host, attempt, status, offsets (the first one, then the
+differences), and durations in milliseconds. `lost` has the number of dropped results, with their first and last offset.
 
 The offset of an entry is the offset in the event's webhook-id. If the event was redriven, `position` is its new
 position.
 
 A worker also writes records with the key `session` to every partition of the log: while it runs, which attempts it
-logs; when it stops, that it has ended. If the end is missing, the worker was killed, and its last notes are lost.
+logs; when it stops, that it has ended. If the end is missing, the worker was killed, and its last results are lost.
 """
 
 import operator
@@ -59,11 +59,11 @@ Lost = tuple[Count, Offset, Offset]
 
 
 @dataclass(slots=True)
-class Note:
+class Result:
     """All details of an attempt that did not deliver an event, or of how an event ended.
 
     Attributes:
-        offset: the offset in the webhook-id, for the partition of the `Notes`; None for a FAILURE that no event caused.
+        offset: the offset in the webhook-id, for the partition of the `Results`; None for a FAILURE that no event caused.
         at: the time, Unix seconds.
         position: the position of the event if it was redriven.
         reason: the rule of a drop, the reason of a dead letter, or the kind of a FAILURE.
@@ -90,47 +90,47 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A `Note` or an expanded compact one, with the id and the position of its event (None if it has no event)."""
+    """A `Result` or an expanded compact one, with the id and the position of its event (None if it has no event)."""
 
     webhook_id: str | None
     position: Position | None
-    note: Note
+    result: Result
 
     @property
     def subscription(self) -> str | None:
         """The id of the subscription; None if the event was for no known subscription."""
-        return self.note.subscription
+        return self.result.subscription
 
     def as_document(self) -> dict[str, Any]:
         """The entry as JSON, without unknown values."""
-        note, position = self.note, self.position
+        result, position = self.result, self.position
         found: dict[str, Any] = {
-            "at": rfc3339(note.at, "milliseconds"),
-            "subscription": note.subscription,
+            "at": rfc3339(result.at, "milliseconds"),
+            "subscription": result.subscription,
             "webhookId": self.webhook_id,
             "topic": position and position[0],
             "partition": position and position[1],
             "offset": position and position[2],
-            "decision": note.decision,
-            "reason": note.reason,
-            "attempt": note.attempt,
-            "host": note.host,
-            "status": note.status,
-            "durationMs": note.duration_ms,
-            "error": note.error,
-            "response": note.response,
-            "nextAt": None if note.next_at is None else rfc3339(note.next_at, "milliseconds"),
+            "decision": result.decision,
+            "reason": result.reason,
+            "attempt": result.attempt,
+            "host": result.host,
+            "status": result.status,
+            "durationMs": result.duration_ms,
+            "error": result.error,
+            "response": result.response,
+            "nextAt": None if result.next_at is None else rfc3339(result.next_at, "milliseconds"),
         }
         return {name: value for name, value in found.items() if value is not None}
 
     @property
     def is_final(self) -> bool:
         """Whether this entry settled the event for its subscription."""
-        return self.note.decision in FINAL
+        return self.result.decision in FINAL
 
 
 @dataclass(slots=True)
-class Notes:
+class Results:
     """A record of the log, as the module describes it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True)
@@ -142,39 +142,39 @@ class Notes:
     delivered: list[DeliveredRun] = field(default_factory=list)
     settled: list[SettledRun] = field(default_factory=list)
     ranges: list[Range] = field(default_factory=list)
-    entries: list[Note] = field(default_factory=list)
+    entries: list[Result] = field(default_factory=list)
     lost: list[Lost] = field(default_factory=list)
     kind: Literal["notes"] = "notes"
     v: Literal[1] = VERSION
 
     def of(self, subscription: str | None = None, offset: int | None = None) -> Iterator[Entry]:
         """Entries of the record except `ranges`. An argument of None selects all subscriptions or all events."""
-        for note in self._notes(subscription):
-            if offset in {None, note.offset}:
-                yield self._entry(note)
+        for result in self._results(subscription):
+            if offset in {None, result.offset}:
+                yield self._entry(result)
 
-    def _notes(self, subscription: str | None) -> Iterator[Note]:
+    def _results(self, subscription: str | None) -> Iterator[Result]:
         for name, host, attempt, status, offsets, times in self.delivered:
             if subscription in {None, name}:
                 for offset, milliseconds in zip(expanded(offsets), times, strict=True):
-                    yield Note(name, offset, self.at, "delivered", None, None, attempt, host, status, milliseconds)
+                    yield Result(name, offset, self.at, "delivered", None, None, attempt, host, status, milliseconds)
         for owner, decision, reason, offsets in self.settled:
             if subscription in {None, owner}:
                 for offset in expanded(offsets):
-                    yield Note(owner, offset, self.at, decision, None, reason)
-        yield from (note for note in self.entries if subscription in {None, note.subscription})
+                    yield Result(owner, offset, self.at, decision, None, reason)
+        yield from (result for result in self.entries if subscription in {None, result.subscription})
 
     def ranges_with(self, offset: int) -> Iterator[Entry]:
         """Entries about ranges that contain *offset*. The log does not say which of a range's events are affected."""
         for owner, decision, reason, first, last in self.ranges:
             if first <= offset <= last:
-                yield self._entry(Note(owner, offset, self.at, decision, None, reason))
+                yield self._entry(Result(owner, offset, self.at, decision, None, reason))
 
-    def _entry(self, note: Note) -> Entry:
-        if note.offset is None:
-            return Entry(None, None, note)
-        home = self.topic, self.partition, note.offset
-        return Entry("{}-{}-{}".format(*home), note.position or home, note)
+    def _entry(self, result: Result) -> Entry:
+        if result.offset is None:
+            return Entry(None, None, result)
+        home = self.topic, self.partition, result.offset
+        return Entry("{}-{}-{}".format(*home), result.position or home, result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +184,7 @@ class Session:
     Attributes:
         since: when the worker began to log, Unix seconds.
         mode: which attempts it logs.
-        is_closed: the worker has ended, and all of its notes are in the log.
+        is_closed: the worker has ended, and all of its results are in the log.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, populate_by_name=True)
@@ -198,10 +198,10 @@ class Session:
     v: Literal[1] = VERSION
 
 
-_RECORDS: Final[TypeAdapter[Notes | Session]] = TypeAdapter(Annotated[Notes | Session, Field(discriminator="kind")])
+_RECORDS: Final[TypeAdapter[Results | Session]] = TypeAdapter(Annotated[Results | Session, Field(discriminator="kind")])
 
 
-def encode(record: Notes | Session) -> bytes:
+def encode(record: Results | Session) -> bytes:
     """The value of the record."""
     return (
         b'{"v":1,"kind":"%s",' % record.kind.encode()
@@ -209,7 +209,7 @@ def encode(record: Notes | Session) -> bytes:
     )
 
 
-def decode(value: bytes | None) -> Notes | Session:
+def decode(value: bytes | None) -> Results | Session:
     """Decode a value, which anyone may have written.
 
     Raises:
@@ -220,7 +220,7 @@ def decode(value: bytes | None) -> Notes | Session:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if isinstance(record, Notes):
+    if isinstance(record, Results):
         for *_, offsets, times in record.delivered:
             _check(offsets)
             if len(offsets) != len(times):
@@ -230,7 +230,7 @@ def decode(value: bytes | None) -> Notes | Session:
     return record
 
 
-def decoded(value: bytes | None) -> Notes | Session | None:
+def decoded(value: bytes | None) -> Results | Session | None:
     """Like `decode`, but returns None instead of raising an error, because anyone may have written to the log."""
     try:
         return decode(value)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from pipeline.cluster.attempts import Entry, LogMode, Notes, Session
+from pipeline.cluster.attempts import Entry, LogMode, Results, Session
 from pipeline.cluster.joining import state_of_row
 from pipeline.core.clock import rfc3339
 from pipeline.core.model import Cursor, Event, Status
@@ -19,7 +19,7 @@ FateStatus = Literal["delivered", "waiting", "dead-lettered", "skipped", "droppe
 SILENCE_SECONDS: Final = 65.0
 """A worker records at least twice in this time that it is logging."""
 FLUSH_SECONDS: Final = 35.0
-"""After this time, a worker's notes are in the log, or the log says how many were lost."""
+"""After this time, a worker's results are in the log, or the log says how many were lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class History:
     Attributes:
         offset: the offset in the event's webhook-id.
         entries, ranges: sorted by time.
-        lost: dropped notes that may have been about the event: pairs of a number and the time when the worker recorded
+        lost: dropped results that may have been about the event: pairs of a number and the time when the worker recorded
             it.
         begins_at: the time of the oldest record, if older records were deleted and the event is older than that time.
         began_at: when the first worker began to log, if the event is older than that time.
@@ -89,7 +89,7 @@ class History:
     problem: str | None = None
     _workers: dict[str, _Worker] = field(default_factory=dict)
 
-    def add(self, record: Notes | Session) -> None:
+    def add(self, record: Results | Session) -> None:
         """Add the next record."""
         since = record.since if isinstance(record, Session) else record.at
         worker = self._workers.setdefault(record.worker, _Worker(since, record.at))
@@ -127,7 +127,7 @@ class History:
             return f"{count} entries of the attempt log were dropped before {_time(at)}, perhaps this one"
         for name, worker in self._workers.items():
             if self._was_killed(worker, now) and (event_at is None or event_at <= worker.last + FLUSH_SECONDS):
-                return f"the worker {name} was killed after {_time(worker.last)}, and its last notes are lost"
+                return f"the worker {name} was killed after {_time(worker.last)}, and its last results are lost"
         if self.unreadable:
             return f"{self.unreadable} records of the attempt log can't be read"
         return None if self.logs_all else "deliveries at the first attempt are not logged, or were not at that time"
@@ -197,7 +197,8 @@ class Case:
 def conclude(case: Case) -> Fate:
     """Conclude what became of the event."""
     entries = sorted(
-        (each for each in case.history.entries if each.subscription == case.subscription), key=lambda each: each.note.at
+        (each for each in case.history.entries if each.subscription == case.subscription),
+        key=lambda each: each.result.at,
     )
     status, at, why = _conclude(case, entries)
     return Fate(case.webhook_id, case.subscription, status, at, why, tuple(entries))
@@ -253,12 +254,12 @@ def _failed(attempt: int | None, why: str, next_at: float | None) -> str:
 
 
 def _ended(entries: Sequence[Entry]) -> tuple[FateStatus, float, str | None] | None:
-    finals = [each.note for each in entries if each.is_final]
-    deliveries = [note for note in finals if note.decision == "delivered"]
-    for note in (deliveries or finals)[-1:]:
-        match note.decision:
+    finals = [each.result for each in entries if each.is_final]
+    deliveries = [result for result in finals if result.decision == "delivered"]
+    for result in (deliveries or finals)[-1:]:
+        match result.decision:
             case "delivered" | "dead-lettered" | "dropped" | "skipped":
-                return note.decision, note.at, note.reason
+                return result.decision, result.at, result.reason
             case _:
                 pass
     return None
@@ -269,7 +270,7 @@ def _open(case: Case, entries: Sequence[Entry], gap: str | None) -> tuple[FateSt
         return "unknown", None, f"it waits, or has ended since the last commit: {gap}"
     if case.is_wanted is False:
         return "filtered", None, "the filter does not match the event"
-    last = entries[-1].note if entries else None
+    last = entries[-1].result if entries else None
     if last is not None:
         what = f"status {last.status}" if last.error is None else last.error
         return "waiting", None, _failed(last.attempt, what, last.next_at)
@@ -285,7 +286,7 @@ def _settled(case: Case, gap: str | None) -> tuple[FateStatus, float | None, str
         return "unknown", None, f"it is done, but {gap}"
     for found in case.history.ranges[-1:]:
         if found.subscription in {None, case.subscription}:
-            return "dropped", found.note.at, found.note.reason
+            return "dropped", found.result.at, found.result.reason
     if case.is_wanted is False:
         return "filtered", None, "the filter does not match the event"
     return "unknown", None, "it is done, but the attempt log has no entry about it"

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from pipeline.cluster import attempt_log
 from pipeline.cluster.attempt_log import AttemptLog
 from pipeline.cluster.attempt_recorder import AttemptRecorder
-from pipeline.cluster.attempts import Entry, Notes, Session, decode
+from pipeline.cluster.attempts import Entry, Results, Session, decode
 from pipeline.core.clock import SystemClock
 from pipeline.core.model import Record
 from pipeline.core.outcome import Delivered
@@ -61,12 +61,12 @@ async def logging(broker: TestBroker, topic: str) -> AsyncIterator[Log]:
         await log.log.close()
 
 
-async def written(broker: TestBroker, topic: str) -> tuple[list[Entry], list[Notes], list[Session]]:
+async def written(broker: TestBroker, topic: str) -> tuple[list[Entry], list[Results], list[Session]]:
     records = [decode(record.value) for record in await broker.read(topic)]
-    notes = [each for each in records if isinstance(each, Notes)]
+    results = [each for each in records if isinstance(each, Results)]
     return (
-        [entry for each in notes for entry in each.of()],
-        notes,
+        [entry for each in results for entry in each.of()],
+        results,
         [each for each in records if isinstance(each, Session)],
     )
 
@@ -75,11 +75,11 @@ async def test_what_was_noted_is_written_to_the_end(broker: TestBroker, unique_n
     topic = await broker.create_topic(unique_name("attempts"), 2)
     async with logging(broker, topic) as log:
         log.deliver(3, 4)
-        await broker.wait_for(topic, 2)  # the session, the notes
+        await broker.wait_for(topic, 2)  # the session, the results
         log.deliver(5)
-    entries, notes, sessions = await written(broker, topic)
+    entries, results, sessions = await written(broker, topic)
     assert [each.webhook_id for each in entries] == ["events-0-3", "events-0-4", "events-0-5"]
-    assert not any(each.lost for each in notes)
+    assert not any(each.lost for each in results)
     assert [each.is_closed for each in sessions] == [False, True]
     assert log.telemetry.attempt_log_drops == 0
 
@@ -99,9 +99,9 @@ async def test_a_missing_topic_is_counted_and_then_used(
         await broker.create_topic(topic, 1)
         await broker.wait_for(topic, 2)
         log.deliver(9)
-    entries, notes, _ = await written(broker, topic)
+    entries, results, _ = await written(broker, topic)
     assert [each.webhook_id for each in entries] == ["events-0-9"]
-    assert [lost for each in notes for lost in each.lost] == [(2, 3, 4)]
+    assert [lost for each in results for lost in each.lost] == [(2, 3, 4)]
     assert log.telemetry.attempt_log_drops == 2
 
 
@@ -154,8 +154,8 @@ async def test_nothing_waits_for_brokers_that_are_away(
             return any(each.webhook_id == "events-0-3" for each in (await written(embedded, topic))[0])
 
         await eventually(is_written, within_seconds=30, says=lambda: "nothing is written")
-    _, notes, _ = await written(embedded, topic)
-    assert (1, 2, 2) in [lost for each in notes for lost in each.lost]
+    _, results, _ = await written(embedded, topic)
+    assert (1, 2, 2) in [lost for each in results for lost in each.lost]
 
 
 async def test_the_log_can_be_read_as_plain_json(broker: TestBroker, unique_name: Callable[[str], str]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cluster import attempt_pages
 from pipeline.cluster.attempt_search import AttemptSearch
-from pipeline.cluster.attempts import Entry, Note, Notes, Session, compacted, encode, key_of
+from pipeline.cluster.attempts import Entry, Result, Results, Session, compacted, encode, key_of
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.subscription import Routing
@@ -29,7 +29,7 @@ def search(broker: TestBroker, app: str, seconds: float = 20.0) -> AttemptSearch
     return AttemptSearch(definition, app, MemoryRegistry(), WebhookIds(), seconds=seconds)
 
 
-async def write(broker: TestBroker, topic: str, records: list[tuple[int, Notes | Session | bytes, float]]) -> None:
+async def write(broker: TestBroker, topic: str, records: list[tuple[int, Results | Session | bytes, float]]) -> None:
     """Append records to their partitions, with their times."""
     async with broker.producer() as producer:
         for partition, record, at in records:
@@ -38,16 +38,16 @@ async def write(broker: TestBroker, topic: str, records: list[tuple[int, Notes |
             await producer.send(topic, value, key=key, partition=partition, timestamp_ms=int(at * 1000))
 
 
-def drawn(chance: random.Random, number: int, partition: int, at: float) -> Notes:
-    """Notes of two subscriptions."""
-    notes = Notes("w", "events", partition, at)
+def drawn(chance: random.Random, number: int, partition: int, at: float) -> Results:
+    """Results of two subscriptions."""
+    results = Results("w", "events", partition, at)
     for name in ("s", "other"):
         offsets = [10 * number + each for each in range(chance.randrange(3))]
         if offsets:
-            notes.delivered.append((name, "host", 1, 200, compacted(offsets), [5] * len(offsets)))
+            results.delivered.append((name, "host", 1, 200, compacted(offsets), [5] * len(offsets)))
     if chance.random() < 0.2:
-        notes.entries.append(Note("s", 10 * number + 9, at - 0.1, "retry", status=503, attempt=1))
-    return notes
+        results.entries.append(Result("s", 10 * number + 9, at - 0.1, "retry", status=503, attempt=1))
+    return results
 
 
 async def test_pages_show_each_entry_once_newest_first(
@@ -56,15 +56,15 @@ async def test_pages_show_each_entry_once_newest_first(
     monkeypatch.setattr(attempt_pages, "FEW_RECORDS", 20)
     app, chance = unique_name("pages"), random.Random(3)
     topic = await broker.create_topic(attempts_topic(app), 2)
-    records: list[tuple[int, Notes | Session | bytes, float]] = []
+    records: list[tuple[int, Results | Session | bytes, float]] = []
     expected: list[Entry] = []
     at = NOW - 7_200
     for number in range(300):
         at += chance.choice([0.2, 0.2, 5, 60])
         partition = chance.randrange(2)
-        notes = drawn(chance, number, partition, at)
-        records.append((partition, notes, at))
-        expected += notes.of("s")
+        results = drawn(chance, number, partition, at)
+        records.append((partition, results, at))
+        expected += results.of("s")
         if number % 17 == 0:
             records.append((partition, chance.choice(HOSTILE), at))
             records.append((partition, Session("w", at, NOW, "all"), at))
@@ -79,10 +79,10 @@ async def test_pages_show_each_entry_once_newest_first(
         after, pages = page.next, pages + 1
 
     assert len(shown) == len(expected)
-    assert {(each.webhook_id, each.note.decision) for each in shown} == {
-        (each.webhook_id, each.note.decision) for each in expected
+    assert {(each.webhook_id, each.result.decision) for each in shown} == {
+        (each.webhook_id, each.result.decision) for each in expected
     }
-    times = [each.note.at for each in shown]
+    times = [each.result.at for each in shown]
     assert all(newer >= older - 0.3 for newer, older in pairwise(times))
     assert pages > len(expected) // 17
 

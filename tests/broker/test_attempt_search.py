@@ -87,7 +87,7 @@ async def test_what_became_of_each_event_is_told(
             await until_told(search, f"{topic}-1-{offset}", status)
 
         [shaky] = await search.fate(f"{topic}-1-2")
-        assert [(each.note.decision, each.note.status, each.note.attempt) for each in shaky.entries] == [
+        assert [(each.result.decision, each.result.status, each.result.attempt) for each in shaky.entries] == [
             ("retry", 503, 1),
             ("delivered", 200, 2),
         ]
@@ -132,7 +132,7 @@ async def test_a_redriven_event_is_found_by_its_first_id(
         await until_told(search, first, "delivered")
 
         [fate] = await search.fate(first, "strict")
-        assert [each.note.decision for each in fate.entries] == ["dead-letter", "dead-lettered", "delivered"]
+        assert [each.result.decision for each in fate.entries] == ["dead-letter", "dead-lettered", "delivered"]
         assert fate.entries[-1].position != (found.topic, 1, 0)
         place = redriven.partition(" -> ")[2].partition(",")[0]
         told = await webhooks.run("event", place, "-o", "json")

@@ -111,8 +111,8 @@ class Server:
             if known is not None:
                 return Answer(known.answer, HTTPStatus(known.status), known.headers)
             answer = await self._handle(operation, call, request)
-            note = Request(key, digest, int(answer.status), answer.body, answer.headers)
-            await self._record(_entry(operation, call, request, answer, note), answer)
+            answered = Request(key, digest, int(answer.status), answer.body, answer.headers)
+            await self._record(_entry(operation, call, request, answer, answered), answer)
         finally:
             self._under_way.discard(key)
         return answer
@@ -131,7 +131,7 @@ async def _digest(request: web.Request) -> str:
 
 
 def _entry(
-    operation: Operation, call: Call, request: web.Request, answer: Answer, note: Request | None = None
+    operation: Operation, call: Call, request: web.Request, answer: Answer, answered: Request | None = None
 ) -> Entry:
     """The record of a change. Documents are left out: they may have secrets, and the revision identifies them."""
     told = call.body.model_dump(mode="json", exclude_none=True) if operation.is_body_recorded else None
@@ -148,7 +148,7 @@ def _entry(
         operation.name,
         subscription,
         {**facts, **details},
-        note,
+        answered,
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from pipeline.cluster.attempts import Entry, Note
+from pipeline.cluster.attempts import Entry, Result
 
 _WORDS: Final[Mapping[str, tuple[str, str]]] = {
     "delivered": ("Delivered", "good"),
@@ -51,11 +51,11 @@ class AttemptLog(Protocol):
         ...
 
 
-def word_of(note: Note) -> str:
+def word_of(result: Result) -> str:
     """The result, for people."""
-    return _WORDS.get(note.decision or "", ("Failed", "slow"))[0]
+    return _WORDS.get(result.decision or "", ("Failed", "slow"))[0]
 
 
-def tone_of(note: Note) -> str:
+def tone_of(result: Result) -> str:
     """The CSS class of its colour."""
-    return _WORDS.get(note.decision or "", ("Failed", "slow"))[1]
+    return _WORDS.get(result.decision or "", ("Failed", "slow"))[1]

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.cli.tail import Chosen, line
 from pipeline.cli.top import Top
-from pipeline.cluster.attempts import Note, Notes
+from pipeline.cluster.attempts import Result, Results
 from pipeline.cluster.state import SubscriptionState, WorkerState
 
 NOW = 10_000.0
@@ -53,15 +53,15 @@ def test_the_document_counts_only_workers_that_are_there() -> None:
     assert (found["subscriptions"][0]["id"], found["subscriptions"][0]["waiting"]) == ("sub-1", 7)
 
 
-RECORD = Notes(
+RECORD = Results(
     "w",
     "events",
     0,
     60.0,
     delivered=[("s", "c:80", 1, 200, [7], [12])],
     entries=[
-        Note("s", 8, 50.0, "retry", attempt=2, host="c:80", status=503, error="busy\x1b[2J"),
-        Note("t", 9, 55.0, "retry", attempt=1, status=500),
+        Result("s", 8, 50.0, "retry", attempt=2, host="c:80", status=503, error="busy\x1b[2J"),
+        Result("t", 9, 55.0, "retry", attempt=1, status=500),
     ],
 )
 
@@ -77,7 +77,7 @@ RECORD = Notes(
     ],
 )
 def test_attempts_are_chosen(chosen: Chosen, offsets: list[int]) -> None:
-    assert [entry.note.offset for entry in chosen.of(RECORD)] == offsets
+    assert [entry.result.offset for entry in chosen.of(RECORD)] == offsets
 
 
 def test_an_attempt_is_a_line() -> None:

@@ -1,4 +1,4 @@
-"""What the recorder notes of what the core reports, and what it does where there is no room."""
+"""What the recorder records of what the core reports, and what it does where there is no room."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cluster import attempt_recorder
 from pipeline.cluster.attempt_recorder import LATE_SECONDS, MOST_OFFSETS, AttemptRecorder
-from pipeline.cluster.attempts import Entry, LogMode, Notes, encode, key_of
+from pipeline.cluster.attempts import Entry, LogMode, Results, encode, key_of
 from pipeline.core.attempts import Attempts
 from pipeline.core.clock import SystemClock
 from pipeline.core.log_bounds import Break
@@ -47,11 +47,11 @@ class Recorded:
         if decision is not None:
             self.recorder.decided(of, decision)
 
-    def take(self) -> list[tuple[bytes, Notes]]:
+    def take(self) -> list[tuple[bytes, Results]]:
         return self.recorder.take()
 
     def entries(self) -> list[Entry]:
-        return [entry for _, notes in self.take() for entry in notes.of()]
+        return [entry for _, results in self.take() for entry in results.of()]
 
 
 @pytest.fixture
@@ -93,11 +93,11 @@ def test_a_failed_attempt_is_noted_with_what_follows(
     recorded.attempt(ServerError(503, b"busy"), event(4), decision, attempt=2)
 
     [entry] = recorded.entries()
-    note = entry.note
+    result = entry.result
 
-    assert (note.decision, note.reason, note.attempt, note.status) == (noted, reason, 2, 503)
-    assert (note.host, note.response, note.error, note.duration_ms) == ("receiver.example", "busy", None, 12)
-    assert note.next_at == (note.at + 2 if decision == Retry(2.0) else None)
+    assert (result.decision, result.reason, result.attempt, result.status) == (noted, reason, 2, 503)
+    assert (result.host, result.response, result.error, result.duration_ms) == ("receiver.example", "busy", None, 12)
+    assert result.next_at == (result.at + 2 if decision == Retry(2.0) else None)
     assert entry.webhook_id == "events-0-4"
 
 
@@ -110,7 +110,7 @@ def test_no_secret_is_noted(recorded: Recorded) -> None:
     )
     recorded.recorder.attempted(owner, event(6), 1, Delivered(200), 1.0)
 
-    value = b"".join(encode(notes) for _, notes in recorded.take())
+    value = b"".join(encode(results) for _, results in recorded.take())
 
     assert b"hidden" not in value
     assert b"abcdefgh" not in value
@@ -123,8 +123,8 @@ def test_responses_and_errors_are_cut(recorded: Recorded) -> None:
 
     response, error = recorded.entries()
 
-    assert len(response.note.response or "") < 600
-    assert len(error.note.error or "") < 600
+    assert len(response.result.response or "") < 600
+    assert len(error.result.error or "") < 600
 
 
 def test_the_mode_failures_leaves_out_deliveries_at_once() -> None:
@@ -133,7 +133,10 @@ def test_the_mode_failures_leaves_out_deliveries_at_once() -> None:
     recorded.attempt(Delivered(200), event(5), attempt=2)
     recorded.attempt(ServerError(500), event(6), Retry(1.0))
 
-    assert [(each.note.offset, each.note.decision) for each in recorded.entries()] == [(5, "delivered"), (6, "retry")]
+    assert [(each.result.offset, each.result.decision) for each in recorded.entries()] == [
+        (5, "delivered"),
+        (6, "retry"),
+    ]
 
 
 def test_late_events_have_a_key_of_their_own(recorded: Recorded) -> None:
@@ -154,15 +157,15 @@ def test_a_redriven_event_is_noted_where_its_first_id_is(recorded: Recorded) -> 
     recorded.attempt(Delivered(200), again, attempt=2)
     recorded.recorder.dead_lettered("rejected", subscription="sub-1", event=again)
 
-    [(key, notes)] = recorded.take()
+    [(key, results)] = recorded.take()
 
     assert key == b"events/0/late"
-    assert {each.webhook_id for each in notes.of(offset=4)} == {"events-0-4"}
-    assert [(each.note.decision, each.position) for each in notes.of() if each.note.attempt] == [
+    assert {each.webhook_id for each in results.of(offset=4)} == {"events-0-4"}
+    assert [(each.result.decision, each.position) for each in results.of() if each.result.attempt] == [
         ("retry", ("events", 2, 90)),
         ("delivered", ("events", 2, 90)),
     ]
-    assert notes.settled == [("sub-1", "dead-lettered", "rejected", [4])]
+    assert results.settled == [("sub-1", "dead-lettered", "rejected", [4])]
 
 
 def test_a_forged_first_id_is_no_id(recorded: Recorded) -> None:
@@ -182,15 +185,15 @@ def test_what_ends_events_without_an_attempt_is_noted(recorded: Recorded) -> Non
     recorder.log_broken("events", 0, Break("retention", 30, 40))
     recorder.log_broken("events", 0, Break("truncated", 50, 45))
 
-    [(key, notes)] = recorded.take()
+    [(key, results)] = recorded.take()
 
     assert key == b"events/0/late"
-    assert [(each.note.offset, each.note.decision, each.note.reason) for each in notes.of()] == [
+    assert [(each.result.offset, each.result.decision, each.result.reason) for each in results.of()] == [
         (4, "skipped", "skipped"),
         (5, "dropped", "lane-full"),
         (6, "dropped", "undecodable"),
     ]
-    assert notes.ranges == [
+    assert results.ranges == [
         ("sub-1", "dropped", "discarded", 10, 19),
         ("sub-1", "dropped", "retention", 20, 24),
         (None, "dropped", "retention", 30, 39),
@@ -207,11 +210,11 @@ def test_a_failure_that_no_attempt_led_to_is_noted(recorded: Recorded) -> None:
 
     first, second = recorded.entries()
 
-    assert (first.webhook_id, first.note.reason, first.note.error) == (None, "configuration", "the filter is wrong")
-    assert (second.webhook_id, second.note.reason) == ("events-0-7", "dead-letter")
+    assert (first.webhook_id, first.result.reason, first.result.error) == (None, "configuration", "the filter is wrong")
+    assert (second.webhook_id, second.result.reason) == ("events-0-7", "dead-letter")
 
 
-def test_notes_without_room_are_counted_and_named(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_without_room_are_counted_and_named(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt_recorder, "MOST_OFFSETS", 2)
     monkeypatch.setattr(attempt_recorder, "MOST_ENTRIES", 1)
     for offset in range(5):
@@ -226,17 +229,17 @@ def test_notes_without_room_are_counted_and_named(recorded: Recorded, monkeypatc
     assert recorded.telemetry.attempts["delivered"] == 5
 
 
-def test_notes_that_were_not_written_are_named_by_the_next_ones(recorded: Recorded) -> None:
+def test_results_not_written_are_named_by_the_next_ones(recorded: Recorded) -> None:
     recorded.attempt(Delivered(200), event(4))
     recorded.attempt(ServerError(500), event(9), Retry(1.0))
     recorded.recorder.dropped("discarded", 3, subscription="sub-1", topic="events", partition=0, offset=19, since=2)
-    for _, notes in recorded.take():
-        recorded.recorder.lose(notes)
+    for _, results in recorded.take():
+        recorded.recorder.lose(results)
     assert recorded.recorder.missing == 4
     for _ in range(2):  # and by those after them, if these get lost as well: the count does not grow
-        [(key, notes)] = recorded.take()
-        assert (key, notes.lost) == (b"events/0/late", [(4, 2, 19)])
-        recorded.recorder.lose(notes)
+        [(key, results)] = recorded.take()
+        assert (key, results.lost) == (b"events/0/late", [(4, 2, 19)])
+        recorded.recorder.lose(results)
     assert recorded.recorder.missing == 4
 
 
@@ -250,5 +253,5 @@ def test_a_record_fits_into_the_log(recorded: Recorded) -> None:
     taken = recorded.take()
 
     assert len(taken) > 1
-    assert max(len(encode(notes)) for _, notes in taken) < 512 * 1024
-    assert sum(1 for _, notes in taken for _ in notes.of()) == MOST_OFFSETS + attempt_recorder.MOST_ENTRIES
+    assert max(len(encode(results)) for _, results in taken) < 512 * 1024
+    assert sum(1 for _, results in taken for _ in results.of()) == MOST_OFFSETS + attempt_recorder.MOST_ENTRIES

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from pipeline.cluster.attempts import (
     Decision,
     LogMode,
-    Note,
-    Notes,
+    Result,
+    Results,
     Session,
     compacted,
     decode,
@@ -34,7 +34,7 @@ delivered = st.tuples(names, names, counts, counts, runs).map(lambda each: (*eac
 settled = st.tuples(st.none() | names, decisions, names, st.lists(offsets, max_size=5).map(compacted))
 ranges = st.tuples(st.none() | names, decisions, names, offsets, offsets)
 notes_of_events = st.builds(
-    Note,
+    Result,
     st.none() | names,
     st.none() | offsets,
     moments,
@@ -43,7 +43,7 @@ notes_of_events = st.builds(
     *(st.none() | each for each in (names, counts, names, counts, counts, names, names, moments)),
 )
 records = st.builds(
-    Notes,
+    Results,
     names,
     names,
     counts,
@@ -57,7 +57,7 @@ records = st.builds(
 
 
 @given(records)
-def test_a_record_says_what_was_noted(record: Notes | Session) -> None:
+def test_a_record_says_what_was_noted(record: Results | Session) -> None:
     assert decode(encode(record)) == record
 
 
@@ -67,7 +67,7 @@ def test_offsets_are_what_they_were(found: list[int]) -> None:
 
 
 @given(records, st.data())
-def test_nothing_but_a_value_error_comes_of_a_damaged_record(record: Notes | Session, data: st.DataObject) -> None:
+def test_nothing_but_a_value_error_comes_of_a_damaged_record(record: Results | Session, data: st.DataObject) -> None:
     value = bytearray(encode(record))
     for _ in range(data.draw(st.integers(1, 4))):
         value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
@@ -75,7 +75,7 @@ def test_nothing_but_a_value_error_comes_of_a_damaged_record(record: Notes | Ses
         found = decode(bytes(value))
     except ValueError:
         return
-    if isinstance(found, Notes):
+    if isinstance(found, Results):
         assert len(list(found.of())) < len(value)
 
 
@@ -115,25 +115,25 @@ def test_what_is_no_record_is_refused(value: bytes | None) -> None:
 
 
 def test_a_later_version_may_add_fields() -> None:
-    assert decode(json.dumps({**NOTES, "news": 1}).encode()) == Notes("w", "t", 1, 1.0)
+    assert decode(json.dumps({**NOTES, "news": 1}).encode()) == Results("w", "t", 1, 1.0)
 
 
 def test_an_event_is_found_by_offset_and_subscription() -> None:
-    notes = Notes("w", "events", 3, 10.0)
-    notes.delivered = [("a", "host", 2, 204, compacted([7, 9]), [1, 2]), ("b", "host", 1, 200, compacted([9]), [3])]
-    notes.settled = [("c", "skipped", "skipped", [9])]
-    notes.entries = [Note("d", 9, 4.0, "delivered", ("events", 0, 90), attempt=1)]
-    notes.ranges = [("e", "dropped", "discarded", 9, 12)]
+    results = Results("w", "events", 3, 10.0)
+    results.delivered = [("a", "host", 2, 204, compacted([7, 9]), [1, 2]), ("b", "host", 1, 200, compacted([9]), [3])]
+    results.settled = [("c", "skipped", "skipped", [9])]
+    results.entries = [Result("d", 9, 4.0, "delivered", ("events", 0, 90), attempt=1)]
+    results.ranges = [("e", "dropped", "discarded", 9, 12)]
 
-    found = {each.subscription: each for each in notes.of(offset=9)}
+    found = {each.subscription: each for each in results.of(offset=9)}
 
     assert set(found) == {"a", "b", "c", "d"}
     assert {each.webhook_id for each in found.values()} == {"events-3-9"}
-    assert (found["a"].note.attempt, found["a"].note.status, found["a"].note.duration_ms) == (2, 204, 2)
+    assert (found["a"].result.attempt, found["a"].result.status, found["a"].result.duration_ms) == (2, 204, 2)
     assert found["d"].position == ("events", 0, 90)
-    assert [each.note.offset for each in notes.of("a")] == [7, 9]
-    assert [each.subscription for each in notes.ranges_with(12)] == ["e"]
-    assert not list(notes.ranges_with(13))
+    assert [each.result.offset for each in results.of("a")] == [7, 9]
+    assert [each.subscription for each in results.ranges_with(12)] == ["e"]
+    assert not list(results.ranges_with(13))
 
 
 @given(st.text(min_size=1).filter(lambda topic: topic.isascii()), st.integers(0, 10**6), offsets)

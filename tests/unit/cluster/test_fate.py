@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.cluster.attempts import Note, Notes, Session
+from pipeline.cluster.attempts import Result, Results, Session
 from pipeline.cluster.fate import Case, Fate, History, Standing, conclude
 from pipeline.core.attempts import FailedAttempt, Probes
 from pipeline.core.model import Cause, Cursor, Record, Status
@@ -19,15 +19,15 @@ SETTLED = Standing(0, 50, 20, 0, Record("events", 0, OFFSET, b"s", b"", timestam
 OPEN = replace(SETTLED, committed=5)
 
 
-def notes(*entries: Note, worker: str = "w", at: float = EVENT_AT + 1, **more: Any) -> Notes:
-    return Notes(worker, "events", 0, at, entries=list(entries), **more)
+def results(*entries: Result, worker: str = "w", at: float = EVENT_AT + 1, **more: Any) -> Results:
+    return Results(worker, "events", 0, at, entries=list(entries), **more)
 
 
-def done(decision: Any, at: float = EVENT_AT + 1, **more: Any) -> Note:
-    return Note("s", OFFSET, at, decision, **more)
+def done(decision: Any, at: float = EVENT_AT + 1, **more: Any) -> Result:
+    return Result("s", OFFSET, at, decision, **more)
 
 
-def told(*records: Notes | Session, standing: Standing = SETTLED, **more: Any) -> Fate:
+def told(*records: Results | Session, standing: Standing = SETTLED, **more: Any) -> Fate:
     """What is concluded of the event from these records of the log."""
     history = History(OFFSET)
     for record in records:
@@ -41,7 +41,7 @@ def told(*records: Notes | Session, standing: Standing = SETTLED, **more: Any) -
 @pytest.mark.parametrize("decision", ["delivered", "dead-lettered", "dropped", "skipped"])
 @pytest.mark.parametrize("standing", [SETTLED, OPEN])
 def test_what_the_log_says_is_told_wherever_the_lane_stands(decision: str, standing: Standing) -> None:
-    fate = told(notes(done(decision, reason="why")), standing=standing)
+    fate = told(results(done(decision, reason="why")), standing=standing)
     assert (fate.status, fate.at, fate.why) == (decision, EVENT_AT + 1, "why")
 
 
@@ -51,24 +51,24 @@ def test_a_delivery_counts_more_than_what_came_before_or_after() -> None:
         [done("delivered", 2.0), done("skipped", 3.0)],
         [done("dropped", 1.0), done("delivered", 2.0)],
     ):
-        fate = told(notes(*records))
+        fate = told(results(*records))
         assert (fate.status, fate.at) == ("delivered", 2.0)
 
 
 def test_the_newest_end_counts() -> None:
-    assert told(notes(done("dead-lettered", 2.0), done("skipped", 1.0))).status == "dead-lettered"
+    assert told(results(done("dead-lettered", 2.0), done("skipped", 1.0))).status == "dead-lettered"
 
 
 def test_the_entries_are_told_in_their_order() -> None:
-    fate = told(notes(done("delivered", 3.0), done("retry", 1.0)))
-    assert [each.note.decision for each in fate.entries] == ["retry", "delivered"]
-    assert told(notes(replace(done("delivered"), subscription="other"))).entries == ()
+    fate = told(results(done("delivered", 3.0), done("retry", 1.0)))
+    assert [each.result.decision for each in fate.entries] == ["retry", "delivered"]
+    assert told(results(replace(done("delivered"), subscription="other"))).entries == ()
 
 
 def test_an_event_after_the_commit_waits() -> None:
     assert told(ALIVE, standing=OPEN).status == "waiting"
     failed = done("retry", status=503, attempt=2, next_at=NOW)
-    fate = told(ALIVE, notes(failed), standing=OPEN)
+    fate = told(ALIVE, results(failed), standing=OPEN)
     assert (fate.status, fate.why) == (
         "waiting",
         "attempt 2 failed: status 503; the next one is due at 1970-01-01T02:46:40Z",
@@ -145,16 +145,16 @@ def test_an_event_that_is_for_others_is_filtered() -> None:
 
 def test_a_range_that_was_given_up_is_told_with_its_rule() -> None:
     for owner in ("s", None):
-        fate = told(ALIVE, notes(ranges=[(owner, "dropped", "discarded", 5, 9)]))
+        fate = told(ALIVE, results(ranges=[(owner, "dropped", "discarded", 5, 9)]))
         assert (fate.status, fate.why) == ("dropped", "discarded")
-    assert told(ALIVE, notes(ranges=[("other", "dropped", "discarded", 5, 9)])).status == "unknown"
-    assert told(ALIVE, notes(ranges=[("s", "dropped", "discarded", 5, 6)])).status == "unknown"
+    assert told(ALIVE, results(ranges=[("other", "dropped", "discarded", 5, 9)])).status == "unknown"
+    assert told(ALIVE, results(ranges=[("s", "dropped", "discarded", 5, 6)])).status == "unknown"
 
 
-GAPS: Mapping[str, tuple[list[Notes | Session], dict[str, Any]]] = {
+GAPS: Mapping[str, tuple[list[Results | Session], dict[str, Any]]] = {
     "can't be read": ([], {"problem": "no such topic"}),
     "not found within the time": ([ALIVE], {"read_to": NOW - 5}),
-    "3 entries of the attempt log were dropped": ([ALIVE, notes(lost=[(3, 5, 9)])], {}),
+    "3 entries of the attempt log were dropped": ([ALIVE, results(lost=[(3, 5, 9)])], {}),
     "was killed after": ([Session("dead", EVENT_AT + 5, 100.0, "all"), Session("next", NOW, EVENT_AT + 9, "all")], {}),
     "was killed": ([Session("dead", EVENT_AT + 5, 100.0, "all")], {}),
     "deliveries at the first attempt are not logged": ([replace(ALIVE, mode="failures")], {}),
@@ -167,7 +167,7 @@ GAPS: Mapping[str, tuple[list[Notes | Session], dict[str, Any]]] = {
 def test_nothing_follows_from_silence_where_the_log_has_a_gap(why: str, standing: Standing, is_wanted: bool) -> None:
     records, more = GAPS[why]
     fate = told(
-        *records, notes(ranges=[("s", "dropped", "discarded", 5, 9)]), standing=standing, is_wanted=is_wanted, **more
+        *records, results(ranges=[("s", "dropped", "discarded", 5, 9)]), standing=standing, is_wanted=is_wanted, **more
     )
     assert fate.status == "unknown"
     assert why in (fate.why or "")
@@ -190,8 +190,8 @@ def test_a_worker_killed_before_the_event_left_no_gap_for_it() -> None:
     assert told(killed, ALIVE, is_wanted=False).status == "filtered"
 
 
-def test_notes_lost_elsewhere_are_no_gap() -> None:
-    assert told(ALIVE, notes(lost=[(3, 8, 9)]), is_wanted=False).status == "filtered"
+def test_results_lost_elsewhere_are_no_gap() -> None:
+    assert told(ALIVE, results(lost=[(3, 8, 9)]), is_wanted=False).status == "filtered"
 
 
 def test_an_event_that_does_not_exist_yet_is_told_as_such() -> None:
@@ -200,7 +200,7 @@ def test_an_event_that_does_not_exist_yet_is_told_as_such() -> None:
 
 
 def test_a_fate_has_its_name_in_json_as_in_tables() -> None:
-    document = told(notes(done("delivered", status=200))).as_document()
+    document = told(results(done("delivered", status=200))).as_document()
     assert document["fate"] == "delivered"
     assert document["entries"][0]["status"] == 200, "of the answer"
     assert "status" not in document

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.cluster.attempt_recorder import AttemptRecorder
-from pipeline.cluster.attempts import Notes
+from pipeline.cluster.attempts import Results
 from pipeline.core.outcome import Outcome, Rejected, ServerError
 from pipeline.core.subscription import Qos, ReplayOffset, Skip
 from pipeline.observability.telemetry import Telemetry
@@ -30,13 +30,13 @@ class Logged(Core):
         self.recorder = AttemptRecorder(telemetry, IDS, worker="w", mode="all", clock=VirtualClock())
         return self.recorder
 
-    def noted(self) -> list[Notes]:
-        return [notes for _, notes in self.recorder.take()]
+    def noted(self) -> list[Results]:
+        return [results for _, results in self.recorder.take()]
 
     def entries(self) -> list[tuple[int | None, str | None, str | None]]:
         """Offset, decision and reason of each entry."""
-        found = [entry.note for notes in self.noted() for entry in notes.of()]
-        return sorted((note.offset, note.decision, note.reason) for note in found)
+        found = [entry.result for results in self.noted() for entry in results.of()]
+        return sorted((result.offset, result.decision, result.reason) for result in found)
 
 
 async def delivered(core: Logged, *outcomes: Outcome) -> Sequence[tuple[int | None, str | None, str | None]]:
@@ -107,7 +107,7 @@ async def test_what_a_command_discards_is_noted_as_a_range() -> None:
     await core.land()
     await core.revise(replace(spec, resume_from=ReplayOffset(0, 3, discards=True)))
     await asyncio.sleep(2.1)
-    assert [each for notes in core.noted() for each in notes.ranges] == [("s", "dropped", "discarded", 0, 2)]
+    assert [each for results in core.noted() for each in results.ranges] == [("s", "dropped", "discarded", 0, 2)]
     await core.end()
 
 
@@ -119,7 +119,9 @@ async def test_what_is_lost_with_its_subscription_is_noted() -> None:
     core.delete("s")
     core.hear()
     await settle()
-    assert [each for notes in core.noted() for each in notes.ranges] == [("s", "dropped", "unknown-subscription", 0, 2)]
+    assert [each for results in core.noted() for each in results.ranges] == [
+        ("s", "dropped", "unknown-subscription", 0, 2)
+    ]
     await core.end()
 
 
