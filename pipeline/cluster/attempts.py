@@ -63,7 +63,7 @@ class Result:
     """All details of an attempt that did not deliver an event, or of how an event ended.
 
     Attributes:
-        offset: the offset in the webhook-id, for the partition of the `Results`; None for a FAILURE that no event caused.
+        offset: the offset in the webhook-id, of the `Results`' partition; None for a FAILURE that no event caused.
         at: the time, Unix seconds.
         position: the position of the event if it was redriven.
         reason: the rule of a drop, the reason of a dead letter, or the kind of a FAILURE.

@@ -69,8 +69,8 @@ class History:
     Attributes:
         offset: the offset in the event's webhook-id.
         entries, ranges: sorted by time.
-        lost: dropped results that may have been about the event: pairs of a number and the time when the worker recorded
-            it.
+        lost: dropped results that may have been about the event: pairs of a number and the time when the worker
+            recorded it.
         begins_at: the time of the oldest record, if older records were deleted and the event is older than that time.
         began_at: when the first worker began to log, if the event is older than that time.
         read_to: the time of the last record that was read, if the time limit ended the reading.

@@ -239,7 +239,7 @@ class Registry:
         self._on_change(subscription_id, subscription)
 
     async def _parsed(self) -> None:
-        """Wait until all records received so far are processed. Raises: BrokerError, the registry was stopped."""
+        """Wait until all records received so far are parsed. Raises: BrokerError, the registry was stopped."""
         await self._reader.parsed()
         if self._is_stopped:
             raise BrokerError("the registry of subscriptions was stopped")

@@ -24,7 +24,7 @@ class BrokenRegistry(MemoryRegistry):
 @in_virtual_time
 async def test_a_fault_while_a_partition_is_opened_shows() -> None:
     core = Core()
-    core.dispatcher._registry = BrokenRegistry(None)
+    core.dispatcher.registry = BrokenRegistry(None)
     with pytest.raises(LookupError, match="a fault"):
         await core.open()
     assert not core.dispatcher.has_opened

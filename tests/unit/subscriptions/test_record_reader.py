@@ -120,10 +120,10 @@ class Panic(BaseException):
 class PanickingBox(SecretBox):
     """Of which one subscription shows a fault."""
 
-    def open(self, subscription: WireSubscription) -> WireSubscription:
+    def decrypt_secrets(self, subscription: WireSubscription) -> WireSubscription:
         if subscription.id == "bad":
             raise Panic("called `Option::unwrap()` on a `None` value")
-        return super().open(subscription)
+        return super().decrypt_secrets(subscription)
 
 
 @pytest.mark.parametrize("store", [None, KEYS], ids=["at once", "in the thread"])
