@@ -18,7 +18,7 @@ Action = Literal["pause", "replay", "resume", "start", "stop"]
 
 RUNNING: Final[frozenset[State]] = frozenset({"behind", "live"})
 
-WISHED: Final[Mapping[Action, frozenset[State]]] = {
+DESIRED: Final[Mapping[Action, frozenset[State]]] = {
     "pause": frozenset({"paused"}),
     "stop": frozenset({"stopped", "paused"}),
     "replay": RUNNING,
@@ -65,8 +65,8 @@ def is_settled(before: SubscriptionState, after: SubscriptionState | None, actio
         return True
     lanes = {(lane.topic, lane.partition): lane for lane in before.lanes}
     states = {after.state, *(lane.state for lane in after.lanes)}
-    if WISHED[action] != RUNNING:
-        return after.state in WISHED[action] and states.isdisjoint({"retrying", *RUNNING})
+    if DESIRED[action] != RUNNING:
+        return after.state in DESIRED[action] and states.isdisjoint({"retrying", *RUNNING})
     if states & {"retrying", "paused", "stopped", "unowned"}:
         return False
     for lane in after.lanes:
@@ -106,7 +106,7 @@ class Outcomes:
 
     def end(self) -> None:
         """End the program with exit code 1 if a subscription is not in the intended state."""
-        if any(each is not None and each.state not in WISHED[self.action] for each in self.after.values()):
+        if any(each is not None and each.state not in DESIRED[self.action] for each in self.after.values()):
             click.get_current_context().exit(1)
 
 

@@ -120,9 +120,9 @@ class AttemptRecorder:
         if type(outcome) is not Delivered:
             self._add_failure(subscription, event, attempt, outcome, seconds)
             return
-        if event.headers and (home := self._redriven_from(event)) is not None:
-            result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, home=home)
-            self._add_entry((home[0], home[1], True), result)
+        if event.headers and (origin := self._redriven_from(event)) is not None:
+            result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, origin=origin)
+            self._add_entry((origin[0], origin[1], True), result)
             return
         if attempt == 1 and not self._logs_first:
             return
@@ -206,13 +206,15 @@ class AttemptRecorder:
     def _add_failure(
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> None:
-        home = self._redriven_from(event)
+        origin = self._redriven_from(event)
         if self._entry_count >= MOST_ENTRIES:  # checked first, because building a result takes time
-            self._lose(*(home or (event.topic, event.partition, event.offset)))
+            self._lose(*(origin or (event.topic, event.partition, event.offset)))
             return
-        result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, home=home)
+        result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, origin=origin)
         is_late = event.timestamp < self._late_before_ms
-        self._add_entry((event.topic, event.partition, is_late) if home is None else (home[0], home[1], True), result)
+        self._add_entry(
+            (event.topic, event.partition, is_late) if origin is None else (origin[0], origin[1], True), result
+        )
         self._undecided = event, result
 
     def _result_of(
@@ -223,17 +225,17 @@ class AttemptRecorder:
         outcome: Outcome,
         *,
         seconds: float,
-        home: Position | None,
+        origin: Position | None,
     ) -> Result:
         status, response = status_of(outcome), None
         if isinstance(outcome, Rejected | ServerError) and outcome.response:
             response = mask_cut(outcome.response.decode("utf-8", "replace"), MOST_CHARACTERS)
         return Result(
             subscription.id,
-            event.offset if home is None else home[2],
+            event.offset if origin is None else origin[2],
             self._clock.now(),
             "delivered" if isinstance(outcome, Delivered) else None,
-            None if home is None else (event.topic, event.partition, event.offset),
+            None if origin is None else (event.topic, event.partition, event.offset),
             None,
             attempt,
             _host(subscription.url),
@@ -251,8 +253,8 @@ class AttemptRecorder:
         else:
             return None
         first = self._ids.first_of(event)
-        home = None if first is None else parse_id(first)
-        return None if home == (event.topic, event.partition, event.offset) else home
+        origin = None if first is None else parse_id(first)
+        return None if origin == (event.topic, event.partition, event.offset) else origin
 
     def _add_entry(self, key: _Key, result: Result) -> None:
         if self._entry_count >= MOST_ENTRIES:

@@ -16,7 +16,7 @@ from aiokafka import TopicPartition
 from pipeline.cluster.attempt_pages import AttemptPage, Backwards, Place
 from pipeline.cluster.attempt_recorder import LATE_SECONDS
 from pipeline.cluster.attempts import SESSION_KEY, Position, Session, decoded, key_of, parse_id
-from pipeline.cluster.fate import Case, Fate, History, Standing, conclude
+from pipeline.cluster.fate import Case, Fate, History, PartitionProgress, conclude
 from pipeline.cluster.log_scan import LogScan, OutOfTime, opened_scan
 from pipeline.config.definition import Definition
 from pipeline.core.addressed import AddressedMatching
@@ -112,12 +112,12 @@ class AttemptSearch:
         """
         position = self._position(webhook_id)
         # Positions are read before the log, so that the log is never older than the positions.
-        standing = await self._standing(position)
-        first = webhook_id if standing.event is None else self._ids.of(standing.event)
+        progress = await self._progress(position)
+        first = webhook_id if progress.event is None else self._ids.of(progress.event)
         if first != webhook_id and (parse_id(first) or ("",))[0] in self._definition.source.topics:
             return await self.fate(first, subscription)
-        wanted = self._wanted(standing.event, subscription)
-        history = await self._history(position, standing.event, set(wanted), is_one=subscription is not None)
+        wanted = self._wanted(progress.event, subscription)
+        history = await self._history(position, progress.event, set(wanted), is_one=subscription is not None)
         logged = {each.subscription for each in history.entries}
         names: set[str | None] = logged | set(wanted)
         if subscription is not None:
@@ -127,14 +127,14 @@ class AttemptSearch:
             names = {subscription}
         elif not names:
             names = {None}
-        now, owner = time.time(), self._owner(standing.event)
+        now, owner = time.time(), self._owner(progress.event)
         return [
             conclude(
                 Case(
                     webhook_id,
                     name,
                     history,
-                    standing,
+                    progress,
                     is_wanted=wanted.get(name or ""),
                     is_anothers=owner is not None and owner != name,
                     is_ordered=self._is_ordered(name),
@@ -182,7 +182,7 @@ class AttemptSearch:
         is_key = event is not None and self._definition.routing is Routing.KEY
         return decode_key(event.key or b"") if is_key and event is not None else None
 
-    async def _standing(self, position: Position) -> Standing:
+    async def _progress(self, position: Position) -> PartitionProgress:
         topic, number, offset = position
         source = self._definition.source
         (committed, ahead), rows = await asyncio.gather(self._committed(topic, number), self._rows(topic, number))
@@ -191,7 +191,7 @@ class AttemptSearch:
                 raise BrokerError(f"topic {topic}: partition {number} does not exist or has no leader")
             begin, end = (await scan.begins())[number], (await scan.ends())[number]
             event = await _event_at(scan, number, offset) if begin <= offset < end else None
-        return Standing(begin, end, committed, ahead, event, rows)
+        return PartitionProgress(begin, end, committed, ahead, event, rows)
 
     async def _committed(self, topic: str, number: int) -> tuple[int | None, int]:
         """The group's committed offset (None if there is none), and the offsets beyond it that are settled."""
@@ -253,7 +253,7 @@ class _Forwards:
 
     def __init__(self, scan: LogScan, position: Position, history: History, names: set[str], *, is_one: bool) -> None:
         topic, self._partition, _ = position
-        self._home = topic, self._partition
+        self._origin = topic, self._partition
         self._scan = scan
         self._history = history
         self._names = names
@@ -302,7 +302,7 @@ class _Forwards:
                 found = decoded(record.value)
                 if found is None:
                     self._history.unreadable += 1
-                elif isinstance(found, Session) or (found.topic, found.partition) == self._home:
+                elif isinstance(found, Session) or (found.topic, found.partition) == self._origin:
                     self._history.add(found)
             self._last_ms = records[-1].timestamp
             if self._is_one and self._is_answered():

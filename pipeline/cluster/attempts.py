@@ -173,8 +173,8 @@ class Results:
     def _entry(self, result: Result) -> Entry:
         if result.offset is None:
             return Entry(None, None, result)
-        home = self.topic, self.partition, result.offset
-        return Entry("{}-{}-{}".format(*home), result.position or home, result)
+        origin = self.topic, self.partition, result.offset
+        return Entry("{}-{}-{}".format(*origin), result.position or origin, result)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Final
 
-from pipeline.cluster.state import WISHED, LanePlace, State, SubscriptionState
+from pipeline.cluster.state import DESIRED, LanePlace, State, SubscriptionState
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause
 from pipeline.core.shown import as_partitions
@@ -81,7 +81,7 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
 
 def _stands(state: SubscriptionState, *, names_topic: bool) -> str:
     where = ""
-    if state.state not in WISHED:
+    if state.state not in DESIRED:
         lanes = [lane for lane in state.lanes if lane.state == state.state]
         where = _where(lanes, names_topic=names_topic)
     return f"{state.id} {_STANDS[state.state]}{where}{_why(state)}."

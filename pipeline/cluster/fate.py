@@ -138,7 +138,7 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PartitionProgress:
     """The progress of a partition of the source topic.
 
     Attributes:
@@ -187,7 +187,7 @@ class Case:
     webhook_id: str
     subscription: str | None
     history: History
-    standing: Standing
+    progress: PartitionProgress
     is_wanted: bool | None
     is_anothers: bool
     is_ordered: bool
@@ -208,23 +208,23 @@ def _conclude(case: Case, entries: Sequence[Entry]) -> tuple[FateStatus, float |
     found = _ended(entries) or _certain(case)
     if found is not None:
         return found
-    standing, offset = case.standing, case.history.offset
-    is_settled = standing.is_settled(case.subscription, offset)
+    progress, offset = case.progress, case.history.offset
+    is_settled = progress.is_settled(case.subscription, offset)
     if is_settled is None:
         return "unknown", None, "its cursor row can't be read"
-    event_at = None if standing.event is None else standing.event.timestamp / 1000
+    event_at = None if progress.event is None else progress.event.timestamp / 1000
     gap = case.history.gap(event_at, case.now, is_settled=is_settled)
     return _settled(case, gap) if is_settled else _open(case, entries, gap)
 
 
 def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
     """A conclusion that is certain even if the log is incomplete; None if there is none."""
-    offset, standing = case.history.offset, case.standing
+    offset, progress = case.history.offset, case.progress
     if case.is_anothers:
         return "filtered", None, "its key names another subscription"
-    if offset >= standing.end:
-        return "unknown", None, f"there is no such event yet: its partition ends at {standing.end}"
-    row = standing.keeps(case.subscription, offset, is_ordered=case.is_ordered)
+    if offset >= progress.end:
+        return "unknown", None, f"there is no such event yet: its partition ends at {progress.end}"
+    row = progress.keeps(case.subscription, offset, is_ordered=case.is_ordered)
     if row is None:
         return None
     return "waiting", None, _waits_for(case, row)
@@ -274,7 +274,7 @@ def _open(case: Case, entries: Sequence[Entry], gap: str | None) -> tuple[FateSt
     if last is not None:
         what = f"status {last.status}" if last.error is None else last.error
         return "waiting", None, _failed(last.attempt, what, last.next_at)
-    row = case.standing.rows.get(case.subscription or "")
+    row = case.progress.rows.get(case.subscription or "")
     return "waiting", None, "no attempt has ended yet" if row is None else _waits_for(case, row)
 
 

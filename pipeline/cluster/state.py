@@ -23,7 +23,7 @@ State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", 
 STATES: Final[tuple[State, ...]] = get_args(State)
 """All states, the most urgent first. The state of a subscription is the state of its most urgent lane."""
 
-WISHED: Final[frozenset[State]] = frozenset({"paused", "stopped", "closed"})
+DESIRED: Final[frozenset[State]] = frozenset({"paused", "stopped", "closed"})
 """States that a user chose. They do not depend on an owner of the partition."""
 
 

@@ -24,9 +24,9 @@ from pipeline.cluster.ownership import Ownership
 from pipeline.cluster.rows_seen import Place, RowsSeen, SeenRow
 from pipeline.cluster.search import Search
 from pipeline.cluster.state import (
+    DESIRED,
     EVERY_STATE,
     STATES,
-    WISHED,
     FailureGroup,
     LanePlace,
     State,
@@ -245,7 +245,7 @@ class ClusterView:
         """The state that `joined` would return, at a fraction of the cost."""
         state = self._index.state(name, now)
         unowned = self._ownership.unowned
-        if unowned and urgency(state) > urgency("unowned") and state not in WISHED:
+        if unowned and urgency(state) > urgency("unowned") and state not in DESIRED:
             places = self._home(name).union(self._rows.of(name))
             return state if unowned.isdisjoint(places) else "unowned"
         return state

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.attempts import Result, Results, Session
-from pipeline.cluster.fate import Case, Fate, History, Standing, conclude
+from pipeline.cluster.fate import Case, Fate, History, PartitionProgress, conclude
 from pipeline.core.attempts import FailedAttempt, Probes
 from pipeline.core.model import Cause, Cursor, Record, Status
 
@@ -15,7 +15,7 @@ NOW = 10_000.0
 EVENT_AT = 9_000.0
 OFFSET = 7
 ALIVE = Session("w", NOW - 1, 100.0, "all")
-SETTLED = Standing(0, 50, 20, 0, Record("events", 0, OFFSET, b"s", b"", timestamp=int(EVENT_AT * 1000)), {})
+SETTLED = PartitionProgress(0, 50, 20, 0, Record("events", 0, OFFSET, b"s", b"", timestamp=int(EVENT_AT * 1000)), {})
 OPEN = replace(SETTLED, committed=5)
 
 
@@ -27,7 +27,7 @@ def done(decision: Any, at: float = EVENT_AT + 1, **more: Any) -> Result:
     return Result("s", OFFSET, at, decision, **more)
 
 
-def told(*records: Results | Session, standing: Standing = SETTLED, **more: Any) -> Fate:
+def told(*records: Results | Session, progress: PartitionProgress = SETTLED, **more: Any) -> Fate:
     """What is concluded of the event from these records of the log."""
     history = History(OFFSET)
     for record in records:
@@ -35,13 +35,13 @@ def told(*records: Results | Session, standing: Standing = SETTLED, **more: Any)
     for name in ("begins_at", "began_at", "read_to", "problem"):
         setattr(history, name, more.pop(name, None))
     facts: dict[str, Any] = {"is_wanted": True, "is_anothers": False, "is_ordered": True, "now": NOW, **more}
-    return conclude(Case("events-0-7", "s", history, standing, **facts))
+    return conclude(Case("events-0-7", "s", history, progress, **facts))
 
 
 @pytest.mark.parametrize("decision", ["delivered", "dead-lettered", "dropped", "skipped"])
-@pytest.mark.parametrize("standing", [SETTLED, OPEN])
-def test_what_the_log_says_is_told_wherever_the_lane_stands(decision: str, standing: Standing) -> None:
-    fate = told(results(done(decision, reason="why")), standing=standing)
+@pytest.mark.parametrize("progress", [SETTLED, OPEN])
+def test_what_the_log_says_is_told_wherever_the_lane_stands(decision: str, progress: PartitionProgress) -> None:
+    fate = told(results(done(decision, reason="why")), progress=progress)
     assert (fate.status, fate.at, fate.why) == (decision, EVENT_AT + 1, "why")
 
 
@@ -66,9 +66,9 @@ def test_the_entries_are_told_in_their_order() -> None:
 
 
 def test_an_event_after_the_commit_waits() -> None:
-    assert told(ALIVE, standing=OPEN).status == "waiting"
+    assert told(ALIVE, progress=OPEN).status == "waiting"
     failed = done("retry", status=503, attempt=2, next_at=NOW)
-    fate = told(ALIVE, results(failed), standing=OPEN)
+    fate = told(ALIVE, results(failed), progress=OPEN)
     assert (fate.status, fate.why) == (
         "waiting",
         "attempt 2 failed: status 503; the next one is due at 1970-01-01T02:46:40Z",
@@ -76,8 +76,8 @@ def test_an_event_after_the_commit_waits() -> None:
 
 
 def test_what_is_settled_ahead_of_the_commit_does_not_wait() -> None:
-    assert told(ALIVE, standing=replace(OPEN, ahead=0b100)).status == "unknown"
-    assert told(ALIVE, standing=replace(OPEN, ahead=0b010)).status == "waiting"
+    assert told(ALIVE, progress=replace(OPEN, ahead=0b100)).status == "unknown"
+    assert told(ALIVE, progress=replace(OPEN, ahead=0b010)).status == "waiting"
 
 
 BUSY = FailedAttempt("the callback answered 503", NOW, 503)
@@ -102,9 +102,9 @@ def test_an_event_behind_a_failing_one_names_that_one() -> None:
             ),
         ),
     ):
-        fate = told(ALIVE, standing=replace(OPEN, rows={"s": row}))
+        fate = told(ALIVE, progress=replace(OPEN, rows={"s": row}))
         assert (fate.status, fate.why) == ("waiting", why)
-    unordered = told(ALIVE, is_ordered=False, standing=replace(OPEN, rows={"s": trying}))
+    unordered = told(ALIVE, is_ordered=False, progress=replace(OPEN, rows={"s": trying}))
     assert (unordered.why or "").startswith("the subscription is retrying"), "nothing stands in its way"
 
 
@@ -122,24 +122,24 @@ def test_a_stopped_subscription_keeps_its_events() -> None:
         ),
         (Cursor(6, Status.PAUSED), "it waits behind events-0-6; the subscription is paused"),
     ):
-        fate = told(read_to=1.0, standing=replace(SETTLED, rows={"s": row}))
+        fate = told(read_to=1.0, progress=replace(SETTLED, rows={"s": row}))
         assert (fate.status, fate.why) == ("waiting", why)
     unordered = told(
-        ALIVE, read_to=1.0, is_ordered=False, standing=replace(SETTLED, rows={"s": Cursor(6, Status.PAUSED)})
+        ALIVE, read_to=1.0, is_ordered=False, progress=replace(SETTLED, rows={"s": Cursor(6, Status.PAUSED)})
     )
     assert unordered.status == "unknown", "it may have been sent before the one that is kept"
 
 
 def test_a_row_counts_more_than_the_commit() -> None:
     behind, past = {"s": Cursor(3)}, {"s": Cursor(8)}
-    assert told(ALIVE, standing=replace(SETTLED, rows=behind)).status == "waiting"
-    assert told(ALIVE, standing=replace(OPEN, rows=past)).why == "it is done, but the attempt log has no entry about it"
-    assert told(ALIVE, standing=replace(SETTLED, rows={"s": None})).why == "its cursor row can't be read"
+    assert told(ALIVE, progress=replace(SETTLED, rows=behind)).status == "waiting"
+    assert told(ALIVE, progress=replace(OPEN, rows=past)).why == "it is done, but the attempt log has no entry about it"
+    assert told(ALIVE, progress=replace(SETTLED, rows={"s": None})).why == "its cursor row can't be read"
 
 
 def test_an_event_that_is_for_others_is_filtered() -> None:
     assert told(ALIVE, is_wanted=False).status == "filtered"
-    assert told(ALIVE, is_wanted=False, standing=OPEN).status == "filtered"
+    assert told(ALIVE, is_wanted=False, progress=OPEN).status == "filtered"
     assert told(is_anothers=True, read_to=1.0).status == "filtered"
 
 
@@ -162,12 +162,14 @@ GAPS: Mapping[str, tuple[list[Results | Session], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("why", GAPS)
-@pytest.mark.parametrize("standing", [SETTLED, OPEN])
+@pytest.mark.parametrize("progress", [SETTLED, OPEN])
 @pytest.mark.parametrize("is_wanted", [True, False])
-def test_nothing_follows_from_silence_where_the_log_has_a_gap(why: str, standing: Standing, is_wanted: bool) -> None:
+def test_nothing_follows_from_silence_where_the_log_has_a_gap(
+    why: str, progress: PartitionProgress, is_wanted: bool
+) -> None:
     records, more = GAPS[why]
     fate = told(
-        *records, results(ranges=[("s", "dropped", "discarded", 5, 9)]), standing=standing, is_wanted=is_wanted, **more
+        *records, results(ranges=[("s", "dropped", "discarded", 5, 9)]), progress=progress, is_wanted=is_wanted, **more
     )
     assert fate.status == "unknown"
     assert why in (fate.why or "")
@@ -177,7 +179,7 @@ def test_a_log_that_does_not_reach_back_says_so() -> None:
     assert told(ALIVE, begins_at=EVENT_AT + 1).status == "expired"
     fate = told(ALIVE, began_at=EVENT_AT + 1)
     assert (fate.status, "before the attempt log began" in (fate.why or "")) == ("unknown", True)
-    assert told(ALIVE, began_at=EVENT_AT + 1, standing=OPEN).status == "waiting"
+    assert told(ALIVE, began_at=EVENT_AT + 1, progress=OPEN).status == "waiting"
 
 
 def test_a_worker_that_ended_well_left_no_gap() -> None:
@@ -195,7 +197,7 @@ def test_results_lost_elsewhere_are_no_gap() -> None:
 
 
 def test_an_event_that_does_not_exist_yet_is_told_as_such() -> None:
-    fate = told(ALIVE, standing=replace(SETTLED, end=7))
+    fate = told(ALIVE, progress=replace(SETTLED, end=7))
     assert (fate.status, fate.why) == ("unknown", "there is no such event yet: its partition ends at 7")
 
 
