@@ -476,7 +476,7 @@ MUTANTS = (
     Mutant(
         "the row of a former subscription speaks for the one with its id",
         Opening,
-        "_restore",
+        "_restore_lane",
         was="is_of_former(row, subscription)",
         becomes="False",
         kind="commands",
