@@ -1,9 +1,9 @@
 """`webhooks`: the pipeline's commands, and Faust's command line for this application.
 
 main                               main(), which loads only the modules that a command needs
-command_group                      a group that suggests a command for an unknown one; the program's name
+command_group                      a group that prints errors as sentences; the program's name
 faust_commands                     Faust's commands with this application
-running, output                    settings, logging and errors of commands; tables and JSON
+running, output                    settings and logging of commands; tables and JSON
 check, send, match                 the pipeline's commands
 import_gravitee, export_positions  migration from Gravitee, and back
 backup, restore                    saves and restores the application's state

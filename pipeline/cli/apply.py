@@ -12,7 +12,7 @@ from pipeline.cli.backups import backup_option, write_backup
 from pipeline.cli.changes import confirm_deletion, sentence, shown, with_store
 from pipeline.cli.filters import metadata_option
 from pipeline.cli.output import Format, as_json, output_option, progress, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.config.documents import parse_documents, read_documents
 from pipeline.core.errors import BrokerError, ConfigurationError, WebhooksError
 from pipeline.subscriptions.checks import Checked
@@ -94,8 +94,7 @@ def command(
     if prune == (not metadata and not is_all) or (metadata and is_all):
         raise click.UsageError("--prune needs either --metadata NAME=VALUE or --all, and they need --prune")
     wanted = _Wanted(dry_run, diff, metadata if prune else None, yes, backup, output)
-    with errors_as_sentences():
-        documents = list(_documents((*files, *more)))
+    documents = list(_documents((*files, *more)))
     if prune and not dry_run and not yes and "-" in {*files, *more}:
         raise click.UsageError("--prune asks on standard input, which contains the documents: use --yes")
     plan, done = _Plan(), list[Change]()

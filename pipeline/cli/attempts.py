@@ -8,7 +8,7 @@ import click
 
 from pipeline.cli.listing import cut
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.attempt_pages import AttemptPage
 from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.attempts import Entry
@@ -35,8 +35,7 @@ def command(subscription: str, limit: int, after: str | None, output: Format) ->
     dead-lettered (confirmed), failure (the subscription stopped), skipped or dropped. The time of a delivery is when it
     was logged, up to a fifth of a second later. A run reads the log for at most ten seconds, and says how far it got.
     """
-    with errors_as_sentences():
-        page = asyncio.run(_attempts(subscription, after, limit))
+    page = asyncio.run(_attempts(subscription, after, limit))
     if output == "json":
         searched_to = None if page.searched_to is None else rfc3339(page.searched_to, "milliseconds")
         items = [each.as_document() for each in page.items]

@@ -11,7 +11,7 @@ import click
 
 from pipeline.cli.output import say
 from pipeline.cli.private_files import new_private_file
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.backup import as_lines
 from pipeline.core.clock import SystemClock, rfc3339
 from pipeline.core.errors import ConfigurationError
@@ -26,15 +26,14 @@ def command(*, file: str) -> None:
     Workers may run meanwhile. Secrets stay encrypted, so keep WEBHOOKS_SECRET_KEYS too, in another place. Callback URLs
     and filters are readable, so only you can read the file (mode 600). `webhooks restore` restores it.
     """
-    with errors_as_sentences():
-        settings, definition = configured()
-        state = asyncio.run(read_state(definition.source, settings.app))
-        made_at = str(rfc3339(SystemClock().now()))
-        lines = as_lines(state, app=settings.app, made_at=made_at, program=version("webhook-pipeline"))
-        if file == "-":
-            sys.stdout.writelines(f"{line}\n" for line in lines)
-        else:
-            _write(Path(file), lines)
+    settings, definition = configured()
+    state = asyncio.run(read_state(definition.source, settings.app))
+    made_at = str(rfc3339(SystemClock().now()))
+    lines = as_lines(state, app=settings.app, made_at=made_at, program=version("webhook-pipeline"))
+    if file == "-":
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+    else:
+        _write(Path(file), lines)
     rows, commits = len(state.rows), len(state.commits)
     say(f"{len(state.subscriptions)} subscriptions, {rows} cursor rows, {commits} committed offsets", err=True)
 

@@ -10,7 +10,7 @@ from pipeline.cli.outcomes import Outcomes
 from pipeline.cli.output import Format, as_json, ask, say
 from pipeline.cli.previews import Preview, preview_as_json, show_waiting
 from pipeline.cli.recording import record
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.effects import Effect, SourceOffset, check_exists
 from pipeline.core.errors import BrokerError, WebhooksError
 from pipeline.core.subscription import Routing
@@ -37,8 +37,7 @@ def with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result
             if written:
                 await record(settings, definition, {"changed": len(written)}, written)
 
-    with errors_as_sentences():
-        return asyncio.run(run())
+    return asyncio.run(run())
 
 
 def change_one(
@@ -133,8 +132,7 @@ def confirm_deletion(what: str) -> None:
     Raises:
         Abort: the answer is no.
     """
-    with errors_as_sentences():
-        is_keyed = configured()[1].stated_routing is Routing.KEY
+    is_keyed = configured()[1].stated_routing is Routing.KEY
     then = (
         "Waiting and future events are dead-lettered"
         if is_keyed

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from pipeline.cli.output import say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.patches import check_patches
@@ -93,10 +93,9 @@ def command(*, create: bool) -> None:
     """
     from pipeline.worker import PATCHES  # noqa: PLC0415 - this loads Faust, which shell completion does not need
 
-    with errors_as_sentences():
-        check_patches(PATCHES)
-        settings, definition = configured(level="WARNING")
-        findings, remark = asyncio.run(_look(settings, definition, create=create))
+    check_patches(PATCHES)
+    settings, definition = configured(level="WARNING")
+    findings, remark = asyncio.run(_look(settings, definition, create=create))
     for fact in findings.facts:
         say(f"ok  {fact}")
     if settings.bootstrap_servers is not None:
@@ -108,5 +107,4 @@ def command(*, create: bool) -> None:
         say(f"{'ok' if is_sound else 'warn'}  {found}")
     for warning in findings.warnings:
         say(f"warn  {warning}")
-    with errors_as_sentences():
-        findings.raise_problems()
+    findings.raise_problems()

@@ -1,12 +1,13 @@
-"""A group of commands that suggests a command if the given name is unknown."""
+"""A group of commands that prints their errors as sentences, and suggests a command if the given name is unknown."""
 
 from collections.abc import Collection
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from pipeline.config.validation_messages import nearest
-from pipeline.core.shown import shown
+from pipeline.core.errors import WebhooksError
+from pipeline.core.shown import safe, shown
 
 PROGRAM: Final = "webhooks"
 
@@ -19,6 +20,13 @@ class CommandGroup(click.Group):
     """
 
     known: Collection[str] = ()
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; print an expected error on stderr, and exit with code 1."""
+        try:
+            return super().invoke(ctx)
+        except WebhooksError as error:
+            raise click.ClickException(safe(str(error), keep="\n")) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -5,10 +5,10 @@ from typing import Final, Literal
 import click
 from click.shell_completion import get_completion_class
 
+from pipeline.cli.command_group import PROGRAM
 from pipeline.cli.output import say
 
 Shell = Literal["bash", "zsh", "fish"]
-PROGRAM: Final = "webhooks"
 VARIABLE: Final = "_WEBHOOKS_COMPLETE"
 """The variable by which click's scripts ask a program for completions."""
 

@@ -12,7 +12,7 @@ from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.recording import record
-from pipeline.cli.running import configured, dead_letter_topic, errors_as_sentences
+from pipeline.cli.running import configured, dead_letter_topic
 from pipeline.cluster.sending import is_subscription
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -51,13 +51,12 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     DEAD-LETTER is the position in the dead-letter topic, which `show` takes; WEBHOOK-ID identifies the event. REDRIVEN
     is "yes" for those that `redrive` has written back, as far as Kafka remembers its runs.
     """
-    with errors_as_sentences():
-        wanted = Wanted(subscription, reason, None if since is None else since_ms(since))
-        settings, definition = configured()
-        # One more than shown, to know whether there are more.
-        letters, redriven = asyncio.run(_newest(definition, settings.app, limit + 1, wanted))
-        if subscription is not None and not letters:
-            asyncio.run(_check_known(settings, definition, subscription, "such dead letter of it"))
+    wanted = Wanted(subscription, reason, None if since is None else since_ms(since))
+    settings, definition = configured()
+    # One more than shown, to know whether there are more.
+    letters, redriven = asyncio.run(_newest(definition, settings.app, limit + 1, wanted))
+    if subscription is not None and not letters:
+        asyncio.run(_check_known(settings, definition, subscription, "such dead letter of it"))
     if len(letters) > limit:
         letters = letters[:limit]
         say(f"there are more: these are the newest {limit}; --limit N shows up to N", err=True)
@@ -104,11 +103,10 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
     """
     if subscription is not None and skipped:
         raise click.UsageError("--subscription includes skipped dead letters; give only one of the two")
-    with errors_as_sentences():
-        settings, definition = configured()
-        counts = asyncio.run(_redrive(settings, definition, Scope(subscription, skipped), limit=limit, dry_run=dry_run))
-        if subscription is not None and counts == (0, 0, 0):
-            asyncio.run(_check_known(settings, definition, subscription, "dead letter of it to redrive"))
+    settings, definition = configured()
+    counts = asyncio.run(_redrive(settings, definition, Scope(subscription, skipped), limit=limit, dry_run=dry_run))
+    if subscription is not None and counts == (0, 0, 0):
+        asyncio.run(_check_known(settings, definition, subscription, "dead letter of it to redrive"))
     done, passed_over, duplicates = counts
     twice = f", {duplicates} of them dead-lettered twice" if duplicates else ""
     say(f"{done} {'would be ' if dry_run else ''}redriven, {passed_over} skipped{twice}")

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from pipeline.cli.output import Format, as_json, output_option, printable, say
-from pipeline.cli.running import configured, dead_letter_topic, errors_as_sentences
+from pipeline.cli.running import configured, dead_letter_topic
 from pipeline.cluster.attempts import parse_id
 from pipeline.config.definition import Definition
 from pipeline.core.clock import rfc3339
@@ -37,8 +37,7 @@ def command(place: str, output: Format) -> None:
     Headers and members of a JSON body with secret names are masked, and so is everything that looks like a credential
     in other texts. Of a long body, only the beginning is shown.
     """
-    with errors_as_sentences():
-        letter = asyncio.run(_read(configured()[1], place))
+    letter = asyncio.run(_read(configured()[1], place))
     document = as_document(letter)
     if output == "json":
         say(as_json(document))

@@ -9,7 +9,7 @@ import click
 from pipeline.cli.attempts import COLUMNS as ENTRY_COLUMNS
 from pipeline.cli.attempts import rows
 from pipeline.cli.output import Format, as_json, as_table, output_option, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.fate import Fate
 from pipeline.core.clock import rfc3339
@@ -29,8 +29,7 @@ def command(webhook_id: str, subscription: str | None, output: Format) -> None:
     does not reach back to it) or unknown (WHY has the reason). The entries of the attempt log follow. A position that
     `dlq redrive` printed is accepted instead of the webhook-id of the event.
     """
-    with errors_as_sentences():
-        fates = asyncio.run(_fates(webhook_id, subscription))
+    fates = asyncio.run(_fates(webhook_id, subscription))
     first = fates[0].webhook_id if fates else webhook_id
     if first != webhook_id:
         say(f"{webhook_id} was written by a redrive; its webhook-id is {first}", err=True)

@@ -5,7 +5,7 @@ import asyncio
 import click
 
 from pipeline.cli.output import Format, as_json, output_option, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.explanation import explain
 from pipeline.cluster.session import opened_view
 from pipeline.cluster.shown import shown_state
@@ -23,9 +23,8 @@ def command(subscription: str, output: Format) -> None:
     One paragraph has the state, why and since when, the attempts, the next try or probe, and how many events wait,
     exactly or at most. Commands to copy follow. stderr says what is unknown.
     """
-    with errors_as_sentences():
-        state, problems = asyncio.run(_state(subscription))
-        explanation = explain(state, names_topic=len(configured()[1].source.topics) > 1)
+    state, problems = asyncio.run(_state(subscription))
+    explanation = explain(state, names_topic=len(configured()[1].source.topics) > 1)
     for problem in problems:
         say(problem, err=True)
     if output == "json":

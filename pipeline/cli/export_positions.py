@@ -8,7 +8,7 @@ import click
 from pipeline.cli.groups import GroupOf
 from pipeline.cli.output import say
 from pipeline.cli.recording import record
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.positions import Position, find_positions
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -34,9 +34,8 @@ def command(*, groups: tuple[str, ...]) -> None:
     No worker may run, and the groups may have no members: both would deliver the same events. Either all positions are
     committed or none.
     """
-    with errors_as_sentences():
-        for line in asyncio.run(_export(*configured(), Groups.read(groups))):
-            say(line)
+    for line in asyncio.run(_export(*configured(), Groups.read(groups))):
+        say(line)
 
 
 async def _export(settings: Settings, definition: Definition, groups: Groups) -> list[str]:

@@ -17,7 +17,7 @@ from faust.cli.faust import cli as faust_cli
 
 from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.output import say
-from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
+from pipeline.cli.running import end_cleanly_on_signals
 from pipeline.config.definition import configured_definition
 from pipeline.config.settings import Settings
 from pipeline.config.web_address import check_web_port
@@ -117,9 +117,8 @@ def _adopt(name: str, command: click.Command) -> click.Command:
 
     def run_with_application(**options: Any) -> Any:
         context = click.get_current_context()
-        with errors_as_sentences():
-            # Faust looks for the application here (faust.cli.base.AppCommand).
-            context.find_root().app = make(context)  # type: ignore[attr-defined]  # Faust's own attribute
+        # Faust looks for the application here (faust.cli.base.AppCommand).
+        context.find_root().app = make(context)  # type: ignore[attr-defined]  # Faust's own attribute
         return run(**options) if run is not None else None
 
     adopted.callback = run_with_application

@@ -8,7 +8,7 @@ from typing import cast
 import click
 
 from pipeline.cli.output import Command, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.session import opened_view
 from pipeline.cluster.state import STATES, State, StateFilter, SubscriptionState
 from pipeline.core.errors import BrokerError
@@ -64,8 +64,7 @@ def matching(wanted: StateFilter) -> frozenset[str]:
 
 def states_of(wanted: StateFilter) -> Sequence[SubscriptionState]:
     """The subscriptions that match, by id. Prints what is unknown."""
-    with errors_as_sentences():
-        return asyncio.run(_matching(wanted, needs_rows=False))
+    return asyncio.run(_matching(wanted, needs_rows=False))
 
 
 def known_matching(wanted: StateFilter) -> Sequence[SubscriptionState]:
@@ -73,8 +72,7 @@ def known_matching(wanted: StateFilter) -> Sequence[SubscriptionState]:
 
     Ends the program if the workers' rows can't be read: it would change the wrong ones.
     """
-    with errors_as_sentences():
-        return asyncio.run(_matching(wanted, needs_rows=True))
+    return asyncio.run(_matching(wanted, needs_rows=True))
 
 
 def standing(ids: Collection[str]) -> Mapping[str, SubscriptionState]:
@@ -85,11 +83,10 @@ def standing(ids: Collection[str]) -> Mapping[str, SubscriptionState]:
             is_known = view.rows_problem is None
             return (await view.states(StateFilter(ids=frozenset(ids)), limit=len(ids))).items if is_known else ()
 
-    with errors_as_sentences():
-        try:
-            return {state.id: state for state in asyncio.run(found())}
-        except BrokerError:
-            return {}
+    try:
+        return {state.id: state for state in asyncio.run(found())}
+    except BrokerError:
+        return {}
 
 
 async def _matching(wanted: StateFilter, *, needs_rows: bool) -> Sequence[SubscriptionState]:

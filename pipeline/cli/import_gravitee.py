@@ -10,7 +10,6 @@ import click
 from pipeline.cli.groups import GroupOf
 from pipeline.cli.output import as_yaml, say
 from pipeline.cli.private_files import new_private_file
-from pipeline.cli.running import errors_as_sentences
 from pipeline.config.documents import parse_documents
 from pipeline.config.gravitee.losses import NAMES
 from pipeline.config.gravitee.masked import masked
@@ -55,12 +54,11 @@ def command(
 
     webhooks subscriptions apply reads the positions of the groups, while the groups have no members.
     """
-    with errors_as_sentences():
-        result = imported(contents(_documents(files)), accepted, groups)
-        if output_dir is None:
-            _show(result)
-        else:
-            _write(result, output_dir)
+    result = imported(contents(_documents(files)), accepted, groups)
+    if output_dir is None:
+        _show(result)
+    else:
+        _write(result, output_dir)
 
 
 def _documents(files: Sequence[str]) -> Iterator[tuple[str, object]]:

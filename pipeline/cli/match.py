@@ -9,7 +9,7 @@ import click
 
 from pipeline.cli.events import STDIN, TOPIC_OPTION, header_option, parse_header, read_bytes
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.rows import has_failed, read_noted
 from pipeline.cluster.verdicts import Verdict, verdicts
 from pipeline.config.definition import Definition
@@ -37,22 +37,21 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
     -H ce_type:order.paid. Nothing is written to Kafka. With routing: key, the record's key names the only subscription.
     Without --topic, the event is matched as if it were in each of the source topics.
     """
-    with errors_as_sentences():
-        body, pairs = read_bytes(event, "EVENT.json"), [parse_header(each) for each in headers]
-        settings, definition = configured()
-        topics = definition.source.topics if topic is None else (definition.source_topic(topic, TOPIC_OPTION),)
-        records = [Record(each, 0, 0, None if key is None else key.encode(), body, pairs) for each in topics]
-        if definition.routing is Routing.KEY and key is None:
-            raise ConfigurationError(
-                "--key: is required with routing: key, because the key of an event is the id of its subscription"
-            )
-        if ParsedEvent(records[0]).body() is None and body.strip() not in {b"", b"null"}:
-            what = "standard input" if event == STDIN else event
-            say(f"{what} is not JSON in UTF-8, or names something twice: a JSON pointer finds nothing there", err=True)
-        concerned = asyncio.run(_concerned(settings, definition, key))
-        matches = [_Matched(each.topic, verdicts(concerned, each)) for each in records]
-        for each in matches:
-            each.failed = asyncio.run(_failed(settings, definition, each))
+    body, pairs = read_bytes(event, "EVENT.json"), [parse_header(each) for each in headers]
+    settings, definition = configured()
+    topics = definition.source.topics if topic is None else (definition.source_topic(topic, TOPIC_OPTION),)
+    records = [Record(each, 0, 0, None if key is None else key.encode(), body, pairs) for each in topics]
+    if definition.routing is Routing.KEY and key is None:
+        raise ConfigurationError(
+            "--key: is required with routing: key, because the key of an event is the id of its subscription"
+        )
+    if ParsedEvent(records[0]).body() is None and body.strip() not in {b"", b"null"}:
+        what = "standard input" if event == STDIN else event
+        say(f"{what} is not JSON in UTF-8, or names something twice: a JSON pointer finds nothing there", err=True)
+    concerned = asyncio.run(_concerned(settings, definition, key))
+    matches = [_Matched(each.topic, verdicts(concerned, each)) for each in records]
+    for each in matches:
+        each.failed = asyncio.run(_failed(settings, definition, each))
     if output == "json":
         documents = [each.as_document(definition.routing) for each in matches]
         say(as_json(documents[0] if len(documents) == 1 else documents))

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 import click
 
 from pipeline.cli.output import Format, as_table, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.session import opened_view
 from pipeline.cluster.shown import shown_state
 from pipeline.cluster.state import State, SubscriptionState
@@ -98,8 +98,7 @@ class Outcomes:
         changed = {each.id: self.before[each.id] for each in changes if each.id in self.before}
         if self.seconds is None or not changed:
             return {}
-        with errors_as_sentences():
-            self.after = asyncio.run(states_after(changed, self.action, self.seconds))
+        self.after = asyncio.run(states_after(changed, self.action, self.seconds))
         if self.output == "table":
             say(as_table(COLUMNS, [_row(name, state) for name, state in self.after.items()]))
         return {name: None if state is None else shown_state(state) for name, state in self.after.items()}

@@ -9,7 +9,7 @@ from pipeline.cli.changes import change_one, preview_one
 from pipeline.cli.events import TOPIC_OPTION, read_since, since_option, topic_option
 from pipeline.cli.named import outcomes_of
 from pipeline.cli.previews import Preview
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cli.selection import Selection, selected
 from pipeline.cluster.effects import Effect, SourceOffset, effects_of_replay, offsets_since
 from pipeline.cluster.positions import Position
@@ -50,12 +50,11 @@ def command(
         raise click.UsageError("name one subscription, or use --all")
     if selection.wanted is not None and (is_by_offset or discard_waiting):
         raise click.UsageError("with --all: --since is required, and --discard-waiting is not allowed")
-    with errors_as_sentences():
-        since = None if since is None else read_since(since)  # fails before anything is asked or written
-        where = {"topic": topic, "partition": partition, "offset": offset, "timestamp": since}
-        definition = configured()[1]
-        edit = going_on_from({**where, "discardWaiting": discard_waiting or None}, definition if is_by_offset else None)
-        source = definition.source_topic(topic, TOPIC_OPTION) if is_by_offset else ""
+    since = None if since is None else read_since(since)  # fails before anything is asked or written
+    where = {"topic": topic, "partition": partition, "offset": offset, "timestamp": since}
+    definition = configured()[1]
+    edit = going_on_from({**where, "discardWaiting": discard_waiting or None}, definition if is_by_offset else None)
+    source = definition.source_topic(topic, TOPIC_OPTION) if is_by_offset else ""
     if selection.wanted is not None:
         change_matching("replay", edit, selection)
         return

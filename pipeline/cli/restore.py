@@ -10,7 +10,7 @@ import click
 
 from pipeline.cli.output import ask, say
 from pipeline.cli.recording import record
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.backup import Backup, read_lines
 from pipeline.cluster.restore import Restore
 from pipeline.config.definition import Definition
@@ -50,8 +50,7 @@ def command(
     if keep_subscriptions and keep_positions:
         raise click.UsageError("nothing is left to restore: give --keep-subscriptions or --keep-positions")
     asked = _Asked(replace, keep_subscriptions, keep_positions, dry_run, yes)
-    with errors_as_sentences():
-        asyncio.run(_restore(*configured(), _read(file), asked))
+    asyncio.run(_restore(*configured(), _read(file), asked))
 
 
 def _read(file: str) -> Backup:

@@ -1,28 +1,14 @@
-"""The common part of the pipeline's commands: settings and definition, quiet logs, and errors as sentences."""
+"""The common part of the pipeline's commands: settings and definition, quiet logs, a clean end."""
 
-import contextlib
 import logging.config
 import signal
 import sys
-from collections.abc import Iterator
-
-import click
 
 from pipeline.config.definition import Definition, configured_definition
 from pipeline.config.settings import Settings
-from pipeline.core.errors import ConfigurationError, WebhooksError
-from pipeline.core.shown import safe
+from pipeline.core.errors import ConfigurationError
 from pipeline.kafka.topics import DeadLetterTopic
 from pipeline.observability.logs import logging_config
-
-
-@contextlib.contextmanager
-def errors_as_sentences() -> Iterator[None]:
-    """Print expected errors on stderr, and exit with code 1."""
-    try:
-        yield
-    except WebhooksError as error:
-        raise click.ClickException(safe(str(error), keep="\n")) from None
 
 
 def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:

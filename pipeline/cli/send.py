@@ -6,7 +6,7 @@ import click
 
 from pipeline.cli.events import TOPIC_OPTION, header_option, parse_header, read_bytes
 from pipeline.cli.output import Format, as_json, output_option, printable, say
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cluster.sending import addressed, is_subscription, send
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -36,18 +36,17 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
 
     With routing: match, the event goes to SUBSCRIPTION alone, regardless of filters.
     """
-    with errors_as_sentences():
-        value = read_bytes(body.removeprefix("@"), "BODY") if body == "-" or body.startswith("@") else body.encode()
-        pairs = [parse_header(each) for each in headers]
-        settings, definition = configured()
-        matches = definition.stated_routing is Routing.MATCH
-        if matches:
-            pairs = addressed(settings.webhook_ids, subscription, value, pairs)
-        if topic is None and len(definition.source.topics) > 1:
-            topic = asyncio.run(_only_topic(settings, definition, subscription))
-        where = definition.source_topic(topic, TOPIC_OPTION)
-        event = Record(where, 0, 0, subscription.encode(), value, pairs)
-        written, known = asyncio.run(_send(settings.app, definition, subscription, event))
+    value = read_bytes(body.removeprefix("@"), "BODY") if body == "-" or body.startswith("@") else body.encode()
+    pairs = [parse_header(each) for each in headers]
+    settings, definition = configured()
+    matches = definition.stated_routing is Routing.MATCH
+    if matches:
+        pairs = addressed(settings.webhook_ids, subscription, value, pairs)
+    if topic is None and len(definition.source.topics) > 1:
+        topic = asyncio.run(_only_topic(settings, definition, subscription))
+    where = definition.source_topic(topic, TOPIC_OPTION)
+    event = Record(where, 0, 0, subscription.encode(), value, pairs)
+    written, known = asyncio.run(_send(settings.app, definition, subscription, event))
     if isinstance(known, str):
         say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
     elif known is False:

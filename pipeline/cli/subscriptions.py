@@ -16,7 +16,7 @@ from pipeline.cli.named import change_named
 from pipeline.cli.outcomes import Action
 from pipeline.cli.output import Format, as_json, as_yaml, output_option, say
 from pipeline.cli.previews import Preview
-from pipeline.cli.running import configured, errors_as_sentences
+from pipeline.cli.running import configured
 from pipeline.cli.selection import Selection, selected
 from pipeline.cluster.effects import Effect, SourceOffset, effect_of_skip
 from pipeline.cluster.positions import Position
@@ -176,8 +176,7 @@ def _act(action: Action, edit: Edit, selection: Selection) -> None:
 @output_option
 def skip(subscription: str, partition: int, offset: int, topic: str | None, output: Format) -> None:
     """Skip the event at OFFSET of PARTITION, if it is the next one there."""
-    with errors_as_sentences():
-        where = configured()[1].source_topic(topic, TOPIC_OPTION)
+    where = configured()[1].source_topic(topic, TOPIC_OPTION)
 
     async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
         return await effect_of_skip(*configured(), known, found, (TopicPartition(where, partition), offset))

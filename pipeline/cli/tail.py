@@ -9,7 +9,7 @@ import click
 from pipeline.cli.attempts import rows
 from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, output_option, printable, say
-from pipeline.cli.running import configured, end_cleanly_on_signals, errors_as_sentences
+from pipeline.cli.running import configured, end_cleanly_on_signals
 from pipeline.cluster.attempts import Entry, Results, decoded
 from pipeline.cluster.sending import is_subscription
 from pipeline.core.model import Event
@@ -33,9 +33,8 @@ def command(*, subscription: str | None, is_failures: bool, since: str | None, o
     JSON object.
     """
     end_cleanly_on_signals()
-    with errors_as_sentences():
-        begin = time.time() if since is None else since_ms(since) / 1000
-        asyncio.run(_follow(Chosen(subscription, begin, leaves_deliveries_out=is_failures), output))
+    begin = time.time() if since is None else since_ms(since) / 1000
+    asyncio.run(_follow(Chosen(subscription, begin, leaves_deliveries_out=is_failures), output))
 
 
 class Chosen:

@@ -13,7 +13,7 @@ import click
 
 from pipeline.cli.listing import WIDTH, age, as_rows, of_other_keys
 from pipeline.cli.output import Format, as_json, as_table, output_option, redraw, say
-from pipeline.cli.running import configured, end_cleanly_on_signals, errors_as_sentences
+from pipeline.cli.running import configured, end_cleanly_on_signals
 from pipeline.cluster.session import opened_view
 from pipeline.cluster.shown import shown_state, shown_worker
 from pipeline.cluster.state import State, StateFilter, SubscriptionState, WorkerState
@@ -110,8 +110,7 @@ def command(*, is_once: bool, seconds: float, most: int, output: Format) -> None
     Needs only access to Kafka. With --output json, each update is a line with a JSON object; with --once, there is one.
     """
     end_cleanly_on_signals()
-    with errors_as_sentences():
-        asyncio.run(_watch(most, output, None if is_once else seconds))
+    asyncio.run(_watch(most, output, None if is_once else seconds))
 
 
 async def _watch(most: int, output: Format, seconds: float | None) -> None:

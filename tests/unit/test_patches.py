@@ -17,6 +17,7 @@ from cryptography.fernet import Fernet
 
 from pipeline import worker
 from pipeline.cli import check
+from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.dev.run import run
 from pipeline.config.settings import Settings
 from pipeline.core.errors import LibraryError
@@ -175,7 +176,7 @@ def test_faust_s_own_command_refuses_too(
 
 def test_the_command_check_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
-    result = CliRunner().invoke(check.command)
+    result = CliRunner().invoke(CommandGroup("webhooks", {"check": check.command}), ["check"])
     assert result.exit_code == 1
     assert result.stderr.startswith(f"Error: aiokafka {version('aiokafka')}: what is changed at AddPartitions")
 

@@ -2,8 +2,6 @@
 
 import click
 
-from pipeline.cli.running import errors_as_sentences
-
 
 @click.command("console")
 def command() -> None:
@@ -15,5 +13,4 @@ def command() -> None:
     """
     from pipeline.cli.console.run import run  # noqa: PLC0415 - this loads Faust, which shell completion does not need
 
-    with errors_as_sentences():
-        run()
+    run()

@@ -5,7 +5,7 @@ from importlib import import_module
 
 import click
 
-from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
+from pipeline.cli.running import end_cleanly_on_signals
 
 PORT = click.IntRange(1, 65535)
 
@@ -22,5 +22,4 @@ def command(*, web_port: int | None, receiver_port: int | None, verbose: bool) -
     end_cleanly_on_signals()
     # Imported here because it loads Faust, which `webhooks dev --help` does not need.
     run = import_module("pipeline.cli.dev.run").run
-    with errors_as_sentences():
-        run(web_port=web_port, receiver_port=receiver_port, verbose=verbose, say=partial(print, flush=True))
+    run(web_port=web_port, receiver_port=receiver_port, verbose=verbose, say=partial(print, flush=True))

@@ -5,7 +5,7 @@ from typing import Final
 
 import click
 
-from pipeline.cli.running import end_cleanly_on_signals, errors_as_sentences
+from pipeline.cli.running import end_cleanly_on_signals
 from pipeline.cli.supervisor.machine import run
 
 AUTO: Final = "auto"
@@ -47,5 +47,4 @@ def command(*, workers: int | None) -> None:
     Exits with 0 if every worker stopped cleanly. A second signal kills those that have not stopped yet.
     """
     end_cleanly_on_signals()
-    with errors_as_sentences():
-        sys.exit(0 if run(workers) else 1)
+    sys.exit(0 if run(workers) else 1)
