@@ -26,7 +26,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import safe
 from pipeline.core.sources import TopicPartition
 from pipeline.core.subscription import Subscription
-from pipeline.subscriptions.edits import PAUSE, RESUME, START, STOP, Edit
+from pipeline.subscriptions.edits import PAUSE, RESUME, START, STOP, Edit, going_on_from
 from pipeline.subscriptions.store import SubscriptionStore
 
 
@@ -176,18 +176,15 @@ def _act(action: Action, edit: Edit, selection: Selection) -> None:
 @output_option
 def skip(subscription: str, partition: int, offset: int, topic: str | None, output: Format) -> None:
     """Skip the event at OFFSET of PARTITION, if it is the next one there."""
-    where = configured()[1].source_topic(topic, TOPIC_OPTION)
+    definition = configured()[1]
+    where = definition.source_topic(topic, TOPIC_OPTION)
+    edit = going_on_from({"skip": {"topic": topic, "partition": partition, "offset": offset}}, definition)
 
     async def effects(known: Subscription, found: list[Position]) -> list[Effect]:
         return await effect_of_skip(*configured(), known, found, (TopicPartition(where, partition), offset))
 
     target = SourceOffset(where, partition, offset, is_event=True)
-    change_one(
-        lambda store: store.skip(subscription, partition, offset, topic),
-        output,
-        target,
-        Preview(subscription, effects),
-    )
+    change_one(lambda store: store.edit(subscription, edit), output, target, Preview(subscription, effects))
 
 
 command.add_command(apply.command)

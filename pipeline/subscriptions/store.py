@@ -309,48 +309,6 @@ class SubscriptionStore:
             await self._registry.caught_up()
             await asyncio.gather(*(self._tried(name, edit, tell) for name, edit in wanted.items()))
 
-    async def pause(self, subscription_id: str) -> Change:
-        """Pause a subscription as its publisher. Raises the errors of `edit`."""
-        return await self.edit(subscription_id, edits.PAUSE)
-
-    async def resume(self, subscription_id: str) -> Change:
-        """End a pause, a stop or a FAILURE. Raises the errors of `edit`."""
-        return await self.edit(subscription_id, edits.RESUME)
-
-    async def start(self, subscription_id: str) -> Change:
-        """Start a subscription as its consumer. Raises the errors of `edit`."""
-        return await self.edit(subscription_id, edits.START)
-
-    async def stop(self, subscription_id: str) -> Change:
-        """Stop a subscription as its consumer. Raises the errors of `edit`."""
-        return await self.edit(subscription_id, edits.STOP)
-
-    async def skip(self, subscription_id: str, partition: int, offset: int, topic: str | None = None) -> Change:
-        """Skip the next event of a partition. With several topics, *topic* is required. Raises the errors of `edit`."""
-        where = {"skip": {"topic": topic, "partition": partition, "offset": offset}}
-        return await self.edit(subscription_id, edits.going_on_from(where, self._definition))
-
-    async def replay(
-        self,
-        subscription_id: str,
-        partition: int,
-        offset: int,
-        *,
-        topic: str | None = None,
-        discard_waiting: bool | None = None,
-    ) -> Change:
-        """Continue from an offset of a partition; forward only with *discard_waiting*. Raises the errors of `skip`."""
-        where = {"topic": topic, "partition": partition, "offset": offset, "discardWaiting": discard_waiting}
-        return await self.edit(subscription_id, edits.going_on_from(where, self._definition))
-
-    async def replay_since(
-        self, subscription_id: str, timestamp: str, *, discard_waiting: bool | None = None
-    ) -> Change:
-        """Continue from an ISO 8601 time, in every partition. Otherwise like `replay`."""
-        return await self.edit(
-            subscription_id, edits.going_on_from({"timestamp": timestamp, "discardWaiting": discard_waiting})
-        )
-
     async def _tried(self, subscription_id: str, edit: Edit, tell: Tell) -> None:
         try:
             tell(subscription_id, await self._edit(subscription_id, edit))

@@ -19,6 +19,7 @@ from pipeline.kafka.log_positions import log_positions
 from pipeline.kafka.row_format import decode
 from pipeline.kafka.topics import audit_topic, tokens_topic
 from pipeline.runtime.topics import ensure_topics
+from pipeline.subscriptions.edits import PAUSE
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
 from tests.support.program import Webhooks
@@ -46,7 +47,7 @@ async def orders(kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str],
             await found.store.apply(document(name))
         await found.store.delete("gone")
         await found.store.apply(document("early"))
-        edited = await found.store.pause("late")
+        edited = await found.store.edit("late", PAUSE)
         await note(found, FAILED, edited.revision)
         await commit(found, {0: 4, 1: 6}, "begun-to=3")
         yield found

@@ -18,6 +18,7 @@ from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.log_positions import log_positions
 from pipeline.kafka.topics import Source
+from pipeline.subscriptions.edits import PAUSE, RESUME
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
@@ -185,9 +186,9 @@ async def test_an_edit_keeps_beginning_and_creation(shop: Shop) -> None:
         assert "createdRevision" not in await store.get("s")
         for change in (
             store.apply(document(qos="none")),
-            store.pause("s"),
+            store.edit("s", PAUSE),
             store.apply(await store.get("s") | {"start": {}, "createdRevision": 0, "qos": "auto"}),
-            store.resume("s"),
+            store.edit("s", RESUME),
         ):
             assert (await change).what == "updated"
             assert (await store.get("s"))["createdRevision"] == first.revision
@@ -201,7 +202,7 @@ async def test_an_edit_keeps_beginning_and_creation(shop: Shop) -> None:
 async def test_a_subscription_that_is_made_again_begins_anew(shop: Shop) -> None:
     async with shop.store() as store:
         await store.apply(document())
-        await store.pause("s")
+        await store.edit("s", PAUSE)
         await store.delete("s")
         await shop.write(0, 1000)
         again = await store.apply(document())
@@ -228,7 +229,7 @@ async def test_a_record_that_was_broken_is_mended_with_its_beginning(shop: Shop)
 async def test_with_key_nothing_of_it_is_written(shop: Shop) -> None:
     async with shop.store(Routing.KEY) as store:
         await store.apply(document())
-        await store.pause("s")
+        await store.edit("s", PAUSE)
         shown = await store.get("s")
     assert not shown.keys() & {"start", "startFrom", "topics", "createdRevision"}
 

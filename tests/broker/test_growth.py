@@ -16,6 +16,7 @@ from pipeline.kafka.admin import administration
 from pipeline.kafka.expansion import PartitionExpansion, grow
 from pipeline.kafka.topics import count_partitions, cursors_topic, tokens_topic
 from pipeline.runtime.topics import check_topics
+from pipeline.subscriptions.edits import PAUSE, RESUME
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster
 from tests.support.recorder import Call, Recorder, recording
@@ -134,7 +135,7 @@ async def test_partitions_added_while_stopped_are_delivered(
     async with growing(kafka, unique_name("idle"), tmp_path, latest=True) as (found, recorder):
         first = await found.start_worker()
         await found.until_ready()
-        await found.store.pause(held)
+        await found.store.edit(held, PAUSE)
         await found.produce(load(40), partition=0)
         await found.until_row(held, status=Status.PAUSED)
         await recorder.until_events(38)
@@ -150,7 +151,7 @@ async def test_partitions_added_while_stopped_are_delivered(
         assert {number: after[number] for number in committed} == committed
         assert (await found.rows()).items() >= rows.items()
 
-        await found.store.resume(held)
+        await found.store.edit(held, RESUME)
         await recorder.until_events(total + 2 + 3 * 5)
         assert not recorder.repeated()
         assert not disordered(recorder)

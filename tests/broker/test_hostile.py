@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import ConfigurationError
+from pipeline.subscriptions.edits import RESUME
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster
 from tests.support.costly_stores import store
@@ -132,7 +133,7 @@ async def test_a_row_of_garbage_stops_its_lane_alone(
         failures = await worker.text("/metrics")
         assert f'webhooks_subscription_failures_total{{kind="cursor"}} {len(GARBAGE)}.0' in failures
 
-        await found.store.resume("garbage-0")
+        await found.store.edit("garbage-0", RESUME)
         await recorder.until(lambda: bool(recorder.of("garbage-0")))
 
 

@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Status
 from pipeline.kafka.source_log import SourceLog
+from pipeline.subscriptions.edits import RESUME
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster
 from tests.support.recorder import Recorder, accept, answer
@@ -144,7 +145,7 @@ async def test_a_topic_recreated_while_stopped_is_read_from_its_start(found: Clu
     await found.start_worker()
     await found.until_row("failing", status=Status.FAILURE, next=0)
     await recorder.until(lambda: len(recorder.of("sub-1")) == 30)
-    await found.store.resume("failing")
+    await found.store.edit("failing", RESUME)
     await recorder.until(lambda: [call.body for call in recorder.of("failing")] == [b"old", b"new"])
     assert not [call for call in recorder.of("sub-1")[10:] if call.body.startswith(b"old")]
 

@@ -10,6 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from pipeline.kafka.topics import cursors_topic
+from pipeline.subscriptions.edits import PAUSE, RESUME
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Recorder, recording
@@ -143,10 +144,10 @@ async def test_wrongly_fenced_workers_lose_nothing_at_least_once(
         await recorder.until_events(EVENTS // 6)
         await fenced(found)
         for name in SUBSCRIPTIONS:
-            await found.store.pause(name)  # rows, which nothing else needs here
+            await found.store.edit(name, PAUSE)  # rows, which nothing else needs here
         await opened_afresh(found)
         for name in SUBSCRIPTIONS:
-            await found.store.resume(name)
+            await found.store.edit(name, RESUME)
         await recorder.until_events(EVENTS, within_seconds=90)
         await settled(found)
         assert not recorder.out_of_order()

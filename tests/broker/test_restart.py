@@ -11,6 +11,7 @@ from aiohttp import web
 from pipeline.core.ahead import unpack
 from pipeline.core.model import Status
 from pipeline.kafka.committed import Committed
+from pipeline.subscriptions.edits import PAUSE, RESUME
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Call, Recorder, accept, answer, hang
@@ -48,7 +49,7 @@ async def test_a_failure_keeps_its_cause_until_it_is_resumed(lone: Cluster, reco
     assert lane["cause"]["message"] == "the callback answered 400"
     assert len(recorder.calls) == 1
 
-    await lone.store.resume("sub-1")
+    await lone.store.edit("sub-1", RESUME)
     await recorder.until(lambda: len(recorder.calls) == 4)
     assert [call.body for call in recorder.calls] == [b"a", b"a", b"b", b"c"]
 
@@ -66,10 +67,10 @@ async def test_a_retry_budget_is_not_refilled_by_a_restart(lone: Cluster, record
 
 async def test_a_subscription_that_is_far_behind_goes_on_where_it_was(lone: Cluster, recorder: Recorder) -> None:
     await lone.subscribe(recorder, "sub-1", "sub-2")
-    await lone.store.pause("sub-1")
+    await lone.store.edit("sub-1", PAUSE)
     await lone.produce([(name, b"%d" % number) for number in range(2500) for name in ("sub-1", "sub-2")], partition=0)
     await recorder.until(lambda: len(recorder.of("sub-2")) == 2500)
-    await lone.store.resume("sub-1")
+    await lone.store.edit("sub-1", RESUME)
     await recorder.until(lambda: len(recorder.of("sub-1")) >= 300)
     await restarted(lone)
     await recorder.until_events(5000)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.model import Status
+from pipeline.subscriptions.edits import RESUME
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
 from tests.support.program import Webhooks
@@ -139,7 +140,7 @@ async def test_one_topic_becomes_two_and_three(
         assert refused.code == 1
         assert f"--topic: is required, because there are several: {found.topic}, {payments}" in refused.err
         recorder.behaviours["bad"] = accept
-        await found.store.resume("bad")
+        await found.store.edit("bad", RESUME)
         await recorder.until(
             lambda: seen(recorder.of("bad")) == {"orders": set(range(100)), "payments": set(range(100))}
         )

@@ -29,6 +29,7 @@ from pipeline.core.subscription import (
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.subscriptions import record_reader, store
+from pipeline.subscriptions.edits import PAUSE, RESUME, START, STOP, going_on_from
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.resolve import to_subscription
 from pipeline.subscriptions.schema import WireSubscription
@@ -118,7 +119,12 @@ async def test_the_ids_follow_what_comes_and_goes(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         registry, store = worker.registry, worker.store
         seen = [registry.ids()]
-        for change in (store.apply(document("b")), store.apply(document("a")), store.pause("b"), store.delete("a")):
+        for change in (
+            store.apply(document("b")),
+            store.apply(document("a")),
+            store.edit("b", PAUSE),
+            store.delete("a"),
+        ):
             await change
             await registry.caught_up()
             seen.append(registry.ids())
@@ -201,7 +207,7 @@ async def test_no_document_is_written_if_one_of_them_is_refused(cluster: Cluster
 async def test_applying_a_file_again_does_not_undo_a_pause(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
-        await worker.store.pause("s")
+        await worker.store.edit("s", PAUSE)
         assert (await worker.store.apply(document())).what == "unchanged"
         await worker.store.apply(document(status="ACCEPTED"))
         await worker.registry.caught_up()
@@ -222,20 +228,20 @@ async def test_pause_stop_start_and_resume_say_what_people_wish(cluster: Cluster
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         store = worker.store
         await store.apply(document())
-        assert await desired_after(worker, store.pause("s")) == ("updated", DesiredStatus.PAUSED)
-        assert await desired_after(worker, store.pause("s")) == ("unchanged", DesiredStatus.PAUSED)
-        assert await desired_after(worker, store.stop("s")) == ("updated", DesiredStatus.PAUSED)
-        assert await desired_after(worker, store.start("s")) == ("updated", DesiredStatus.PAUSED)
-        assert await desired_after(worker, store.resume("s")) == ("updated", DesiredStatus.DELIVER)
-        assert await desired_after(worker, store.stop("s")) == ("updated", DesiredStatus.STOPPED)
-        assert await desired_after(worker, store.resume("s")) == ("updated", DesiredStatus.DELIVER)
+        assert await desired_after(worker, store.edit("s", PAUSE)) == ("updated", DesiredStatus.PAUSED)
+        assert await desired_after(worker, store.edit("s", PAUSE)) == ("unchanged", DesiredStatus.PAUSED)
+        assert await desired_after(worker, store.edit("s", STOP)) == ("updated", DesiredStatus.PAUSED)
+        assert await desired_after(worker, store.edit("s", START)) == ("updated", DesiredStatus.PAUSED)
+        assert await desired_after(worker, store.edit("s", RESUME)) == ("updated", DesiredStatus.DELIVER)
+        assert await desired_after(worker, store.edit("s", STOP)) == ("updated", DesiredStatus.STOPPED)
+        assert await desired_after(worker, store.edit("s", RESUME)) == ("updated", DesiredStatus.DELIVER)
 
 
 async def test_a_resume_alone_is_a_new_revision(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
-        assert (await worker.store.resume("s")).revision == 1
-        assert (await worker.store.resume("s")).revision == 2
+        assert (await worker.store.edit("s", RESUME)).revision == 1
+        assert (await worker.store.edit("s", RESUME)).revision == 2
 
 
 async def test_skip_and_replay_are_for_their_own_revision_alone(cluster: Cluster) -> None:
@@ -243,10 +249,10 @@ async def test_skip_and_replay_are_for_their_own_revision_alone(cluster: Cluster
         store, registry = worker.store, worker.registry
         await store.apply(document())
         for change in (
-            store.skip("s", 1, 41),
-            store.replay("s", 2, 7),
-            store.replay_since("s", "2026-01-01T00:00:00Z"),
-            store.pause("s"),
+            store.edit("s", going_on_from({"skip": {"partition": 1, "offset": 41}})),
+            store.edit("s", going_on_from({"partition": 2, "offset": 7})),
+            store.edit("s", going_on_from({"timestamp": "2026-01-01T00:00:00Z"})),
+            store.edit("s", PAUSE),
         ):
             await change
         await registry.caught_up()
@@ -266,7 +272,7 @@ async def test_a_command_in_a_document_is_not_carried_out_twice(cluster: Cluster
 async def test_applying_a_shown_document_repeats_no_command(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
-        replayed = await worker.store.replay("s", 2, 7)
+        replayed = await worker.store.edit("s", going_on_from({"partition": 2, "offset": 7}))
         await worker.registry.caught_up()
         shown = await worker.store.get("s")
         assert shown["resumeFrom"] == {"partition": 2, "offset": 7}
@@ -282,7 +288,7 @@ async def test_bad_commands_are_refused_and_write_nothing(cluster: Cluster) -> N
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         store = worker.store
         with pytest.raises(UnknownSubscriptionError, match="there is no subscription 'nobody'"):
-            await store.resume("nobody")
+            await store.edit("nobody", RESUME)
         with pytest.raises(UnknownSubscriptionError):
             await store.get("nobody")
         with pytest.raises(UnknownSubscriptionError):
@@ -293,9 +299,9 @@ async def test_bad_commands_are_refused_and_write_nothing(cluster: Cluster) -> N
             await store.apply({"id": "s", "configuration": {"callbackUrl": "http://e", "signing": {"secrets": ["x"]}}})
         await store.apply(document(status="CLOSED"))
         with pytest.raises(ConfigurationError, match="is closed; apply it with status ACCEPTED"):
-            await store.resume("s")
+            await store.edit("s", RESUME)
         with pytest.raises(ConfigurationError, match=r"resumeFrom.offset: -1 is out of range"):
-            await store.replay("s", 0, -1)
+            await store.edit("s", going_on_from({"partition": 0, "offset": -1}))
     assert len(await cluster.broker.read(cluster.topic)) == 1
 
 
@@ -316,7 +322,7 @@ async def test_a_key_is_judged_before_it_is_written(cluster: Cluster) -> None:
 async def test_concurrent_editors_in_a_process_build_on_each_other(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
-        await asyncio.gather(worker.store.pause("s"), worker.store.stop("s"))
+        await asyncio.gather(worker.store.edit("s", PAUSE), worker.store.edit("s", STOP))
         shown = await worker.store.get("s")
         assert (shown["status"], shown["consumerStatus"]) == ("PAUSED", "STOPPED")
 
@@ -326,7 +332,7 @@ async def test_a_new_first_key_takes_over_with_the_next_edit(cluster: Cluster) -
     async with cluster.worker() as worker:
         await worker.store.apply(document())
     async with cluster.worker(new, KEY) as worker:
-        await worker.store.resume("s")
+        await worker.store.edit("s", RESUME)
     async with cluster.worker(new) as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.registry.ready()
         found = worker.registry.get("s")
@@ -342,7 +348,7 @@ async def test_secrets_of_older_keys_are_encrypted_again(cluster: Cluster) -> No
     unbound["configuration"]["auth"]["basic"]["password"] = "enc:v1:" + Fernet(KEY).encrypt(b"hunter2").decode()
     async with cluster.worker() as worker:
         await worker.store.apply(document("a"))
-        await worker.store.pause("a")
+        await worker.store.edit("a", PAUSE)
         await cluster.broker.produce(
             cluster.topic, (b"b", json.dumps(plain).encode()), (b"c", json.dumps(unbound).encode())
         )
@@ -424,7 +430,7 @@ async def test_unusable_records_become_problems_and_the_tail_goes_on(
         assert "can't be decrypted" in shown["problem"]
         assert shown["status"] == "ACCEPTED"
         with pytest.raises(ConfigurationError, match="can't be decrypted"):
-            await worker.store.pause("c")
+            await worker.store.edit("c", PAUSE)
         assert (await worker.store.apply(document("c"))).what == "updated"
     warnings = [record.message for record in caplog.records if "can't be used" in record.message]
     assert len(warnings) == 4

@@ -12,6 +12,7 @@ from pipeline.core.model import Status
 from pipeline.kafka.kept_state import read_state
 from pipeline.kafka.topics import cursors_topic, tokens_topic
 from pipeline.runtime.topics import ensure_topics
+from pipeline.subscriptions.edits import PAUSE, RESUME
 from tests.broker.test_backup import backed_up
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
@@ -28,7 +29,7 @@ async def found(
     """Five events, delivered to `on`; they wait for `off`, which is paused, behind the committed offset."""
     async with cluster(kafka, unique_name("loss"), tmp_path, partitions=1, routing="match") as found:
         await found.subscribe(recorder, "on", "off")
-        await found.store.pause("off")
+        await found.store.edit("off", PAUSE)
         await deliver(found, recorder, 5, "on")
         yield found
 
@@ -68,7 +69,7 @@ async def lose(found: Cluster, topic: str) -> None:
 async def test_without_its_row_a_paused_subscription_misses_events(found: Cluster, recorder: Recorder) -> None:
     backup = await backed_up(found)
     await lose(found, cursors_topic(found.app))
-    await found.store.resume("off")
+    await found.store.edit("off", RESUME)
     await deliver(found, recorder, 1, "on", "off")
     assert offsets(recorder, "off") == [5], "what waited before the committed offset is not sent"
     assert ["cursor rows may be lost" in worker.output() for worker in found.workers] == [False, True]
@@ -87,8 +88,8 @@ async def test_without_its_row_a_paused_subscription_misses_events(found: Cluste
 async def test_restored_subscriptions_go_on_without_a_repeat(found: Cluster, recorder: Recorder) -> None:
     """An application of the same state whose topic of subscriptions is new, so that its revisions begin again."""
     for _ in range(3):  # revisions that the new topic does not reach
-        await found.store.pause("on")
-        await found.store.resume("on")
+        await found.store.edit("on", PAUSE)
+        await found.store.edit("on", RESUME)
     await deliver(found, recorder, 1, "on")
     backup = await backed_up(found)
     await lose(found, f"{found.app}.subscriptions")

@@ -13,6 +13,7 @@ from pipeline.kafka.letters import newest, opened_letters
 from pipeline.kafka.redrive import ALL, opened_redrive
 from pipeline.kafka.topics import Source
 from pipeline.runtime.initial_offsets import fix_beginning
+from pipeline.subscriptions.edits import going_on_from
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, Worker, cluster
 from tests.support.recorder import Recorder
@@ -112,7 +113,7 @@ async def test_of_three_transactions_only_the_committed_is_delivered(
         # Six events and two markers; what comes after the open transaction waits for its end.
         await until_there_is_no_lag(found, worker, 8)
         assert [call.body for call in recorder.calls] == [b"committed 0", b"committed 1", b"committed 2"]
-        await found.store.replay("sub-1", 0, 0)
+        await found.store.edit("sub-1", going_on_from({"partition": 0, "offset": 0}))
         await recorder.until(lambda: len(recorder.calls) == 6)
 
         await stays.abort_transaction()
@@ -143,7 +144,7 @@ async def test_a_definition_may_ask_for_records_as_they_come(
         await stays.begin_transaction()
         await put(stays, found.topic, b"open")
         await recorder.until(lambda: len(recorder.calls) == 1)
-        await found.store.replay("sub-1", 0, 0)
+        await found.store.edit("sub-1", going_on_from({"partition": 0, "offset": 0}))
         await recorder.until(lambda: len(recorder.calls) == 2)
         await stays.abort_transaction()
 

@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from pipeline.core.model import Status
+from pipeline.subscriptions.edits import PAUSE, RESUME, going_on_from
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
@@ -92,7 +93,7 @@ async def test_without_dead_letters_a_rejection_stops_until_resumed(plain: Clust
     assert [call.body for call in recorder.of("sub-1")] == [b"a"], "a subscription in FAILURE is left alone"
 
     recorder.behaviours["sub-1"] = accept
-    await plain.store.resume("sub-1")
+    await plain.store.edit("sub-1", RESUME)
     await recorder.until(lambda: len(recorder.of("sub-1")) == 3)
     assert [call.body for call in recorder.of("sub-1")] == [b"a", b"a", b"b"]
 
@@ -105,7 +106,7 @@ async def test_a_skip_passes_over_the_event_that_fails(plain: Cluster, recorder:
     await plain.subscribe(recorder, "sub-1")
     await plain.produce([("sub-1", b"a"), ("sub-1", b"b")], partition=2)
     row = await plain.until_row("sub-1", status=Status.FAILURE)
-    await plain.store.skip("sub-1", 2, row.next)
+    await plain.store.edit("sub-1", going_on_from({"skip": {"partition": 2, "offset": row.next}}))
     await recorder.until(lambda: len(recorder.calls) == 2)
     assert [call.body for call in recorder.calls] == [b"a", b"b"]
 
@@ -114,7 +115,7 @@ async def test_a_replay_sends_everything_again_from_a_place(plain: Cluster, reco
     await plain.subscribe(recorder, "sub-1", "sub-2")
     await plain.produce([("sub-1", b"%d" % number) for number in range(5)] + [("sub-2", b"x")], partition=1)
     await recorder.until_events(6)
-    await plain.store.replay("sub-1", 1, 2)
+    await plain.store.edit("sub-1", going_on_from({"partition": 1, "offset": 2}))
     await recorder.until(lambda: len(recorder.calls) == 9)
     assert [call.body for call in recorder.of("sub-1")] == [b"0", b"1", b"2", b"3", b"4", b"2", b"3", b"4"]
     await plain.produce([("sub-1", b"5")], partition=1)
@@ -126,12 +127,12 @@ async def test_a_pause_sends_nothing_and_afterwards_all_in_order(plain: Cluster,
     await plain.subscribe(recorder, "sub-1", "sub-2")
     await plain.produce([("sub-1", b"0")])
     await recorder.until_events(1)
-    await plain.store.pause("sub-1")
+    await plain.store.edit("sub-1", PAUSE)
     await plain.produce([("sub-1", b"%d" % number) for number in range(1, 30)] + [("sub-2", b"x")])
     await plain.until_row("sub-1", status=Status.PAUSED)
     await recorder.until(lambda: len(recorder.of("sub-2")) == 1)
     assert len(recorder.of("sub-1")) == 1
-    await plain.store.resume("sub-1")
+    await plain.store.edit("sub-1", RESUME)
     await recorder.until_events(31)
     assert [call.body for call in recorder.of("sub-1")] == [b"%d" % number for number in range(30)]
 
@@ -156,7 +157,7 @@ async def test_a_receiver_that_hangs_holds_up_nobody_and_loses_nothing(plain: Cl
 
     recorder.behaviours["stuck"] = accept
     await plain.until_row("stuck", status=Status.FAILURE)
-    await plain.store.resume("stuck")
+    await plain.store.edit("stuck", RESUME)
     await recorder.until(lambda: len(recorder.of("stuck")) == 301)
     bodies = [call.body for call in recorder.of("stuck")]
     assert bodies == [b"0"] + [b"%d" % number for number in range(300)], "the event that timed out, then all in order"

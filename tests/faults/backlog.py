@@ -16,6 +16,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from pipeline.subscriptions.edits import START, STOP
 from tests.benchmarks.arrivals import Arrival, latencies, order, percentile
 from tests.benchmarks.events import fill, in_turn, pace, subscription_id
 from tests.benchmarks.procfs import memory
@@ -98,7 +99,7 @@ async def big_backlog(broker: TestBroker, folder: Path, *, events: int, subscrip
         load = asyncio.create_task(_keep_on(broker, found.topic, turns, is_over))
         began = time.monotonic()
         for number in range(stopped):
-            await found.store.start(subscription_id(number))
+            await found.store.edit(subscription_id(number), START)
             await _until(lambda number=number: _has_caught_up(worker, number))  # type: ignore[misc]  # bound per turn
         resume_seconds = time.monotonic() - began
         is_over.set()
@@ -190,7 +191,7 @@ async def _stop_on_the_way(found: Cluster, worker: Worker, events: int, stopped:
             return await _delivered(worker) >= goal
 
         await _until(is_there)
-        await found.store.stop(subscription_id(number))
+        await found.store.edit(subscription_id(number), STOP)
 
 
 async def _metrics(worker: Worker, name: str) -> list[tuple[str, float]]:

@@ -4,6 +4,7 @@ import random
 from typing import Final
 
 from pipeline.core.subscription import Qos
+from pipeline.subscriptions.edits import RESUME
 from tests.faults.disk import full
 from tests.faults.fault import INTERRUPTED, Fault
 from tests.faults.stage import SUBSCRIPTIONS, Stage
@@ -53,7 +54,7 @@ async def coordinator_paused(stage: Stage, _: random.Random) -> None:
 async def registry_paused(stage: Stage, _: random.Random) -> None:
     """The broker that leads the subscriptions' topic is frozen, and somebody edits a subscription afterwards."""
     await _pause(stage, await stage.leader_of(f"{stage.cluster.app}.subscriptions"))
-    await stage.cluster.store.resume(SUBSCRIPTIONS[Qos.AT_LEAST_ONCE][0])
+    await stage.cluster.store.edit(SUBSCRIPTIONS[Qos.AT_LEAST_ONCE][0], RESUME)
 
 
 async def disk_full(stage: Stage, _: random.Random) -> None:

@@ -24,6 +24,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # they are pu
 
 from pipeline.core.model import Status
 from pipeline.core.subscription import Qos, Routing
+from pipeline.subscriptions.edits import RESUME
 from tests.faults.audience import Choice, Subscriber, audience_of, chosen
 from tests.faults.evidence import Evidence, calls_of, events_of, letters_of
 from tests.faults.ledger import Call, Event
@@ -265,7 +266,7 @@ class Stage:
         """Somebody resumes every subscription that has stopped, as people do it."""
         lanes = [lane for worker in self.workers for lane in await worker.lanes()]
         for name in {lane["subscription"] for lane in lanes if lane["status"] == "failure"}:
-            await self.cluster.store.resume(name)
+            await self.cluster.store.edit(name, RESUME)
 
     async def steady(self, seconds: float) -> None:
         """Let the load go on for so long: what a fault meets, and how long it lasts, is a matter of time alone."""
