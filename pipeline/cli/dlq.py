@@ -2,7 +2,6 @@
 
 import asyncio
 import dataclasses
-from collections.abc import Callable
 from typing import get_args
 
 import click
@@ -12,21 +11,18 @@ from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.events import since_ms, since_option
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.recording import record
-from pipeline.cli.running import configured, dead_letter_topic
+from pipeline.cli.running import configured
+from pipeline.cluster import dead_letters
 from pipeline.cluster.sending import is_subscription
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
-from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.errors import ConfigurationError
 from pipeline.core.policy import Reason
 from pipeline.core.shown import shown
-from pipeline.core.subscription import Routing
-from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
-from pipeline.kafka.redrive import Redriven, Scope, opened_redrive, redriven_among
+from pipeline.kafka.letters import Found, Wanted
+from pipeline.kafka.redrive import Redriven, Scope
 
 COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "REDRIVEN", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
-
-Redrives = Callable[[Found], bool | None]
-"""Whether a letter was redriven; None if that is not known."""
 
 limit_option = click.IntRange(min=1)
 
@@ -54,31 +50,18 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     wanted = Wanted(subscription, reason, None if since is None else since_ms(since))
     settings, definition = configured()
     # One more than shown, to know whether there are more.
-    letters, redriven = asyncio.run(_newest(definition, settings.app, limit + 1, wanted))
+    letters, troubles = asyncio.run(dead_letters.newest_letters(definition, settings.app, limit + 1, wanted))
+    for trouble in troubles:
+        say(trouble, err=True)
     if subscription is not None and not letters:
         asyncio.run(_check_known(settings, definition, subscription, "such dead letter of it"))
     if len(letters) > limit:
         letters = letters[:limit]
         say(f"there are more: these are the newest {limit}; --limit N shows up to N", err=True)
     if output == "json":
-        say(as_json([_document(letter, redriven(letter)) for letter in letters]))
+        say(as_json([letter.as_document() for letter in letters]))
     else:
-        say(as_table(COLUMNS, [_row(letter, redriven(letter)) for letter in letters]))
-
-
-async def _newest(definition: Definition, app: str, limit: int, wanted: Wanted) -> tuple[list[Found], Redrives]:
-    dlq = dead_letter_topic(definition)
-    async with opened_letters(dlq) as reader:
-        for trouble in reader.troubles:
-            say(trouble, err=True)
-        routing = definition.stated_routing or Routing.KEY
-        letters = (await newest(reader, limit, wanted, routing))[::-1]
-        try:
-            places = await redriven_among(reader, letters, definition.source, dlq, app, routing=routing)
-        except BrokerError as error:
-            say(str(error), err=True)
-            return letters, lambda _: None
-    return letters, lambda letter: letter.place in places
+        say(as_table(COLUMNS, [_row(*letter) for letter in letters]))
 
 
 @command.command()
@@ -116,16 +99,7 @@ async def _redrive(
     settings: Settings, definition: Definition, scope: Scope, *, limit: int | None, dry_run: bool
 ) -> tuple[int, int, int]:
     redriven = skipped = duplicates = 0
-    async with opened_redrive(
-        definition.source,
-        dead_letter_topic(definition),
-        settings.app,
-        scope,
-        limit=limit,
-        dry_run=dry_run,
-        routing=definition.routing,
-        ids=settings.webhook_ids,
-    ) as run:
+    async with dead_letters.redrive(settings, definition, scope, limit=limit, dry_run=dry_run) as run:
         for trouble in run.reader.troubles:
             say(trouble, err=True)
         try:
@@ -159,13 +133,6 @@ def _line(result: Redriven, *, dry_run: bool) -> str:
         return f"would redrive {letter.place} {name} (reason {printable(letter.reason)})"
     webhook_id = "" if letter.webhook_id is None else f", webhook-id {printable(letter.webhook_id)}"
     return f"redriven {letter.place} {name} -> {result.place}{webhook_id}"
-
-
-def _document(letter: Found, redriven: bool | None) -> dict[str, object]:
-    facts = dataclasses.asdict(letter)
-    return {("webhookId" if name == "webhook_id" else name): fact for name, fact in facts.items()} | {
-        "redriven": redriven
-    }
 
 
 def _row(letter: Found, redriven: bool | None) -> tuple[object, ...]:

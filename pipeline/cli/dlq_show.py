@@ -8,8 +8,9 @@ from typing import Any, Final
 import click
 
 from pipeline.cli.output import Format, as_json, output_option, printable, say
-from pipeline.cli.running import configured, dead_letter_topic
+from pipeline.cli.running import configured
 from pipeline.cluster.attempts import parse_id
+from pipeline.cluster.dead_letters import dead_letter_topic
 from pipeline.config.definition import Definition
 from pipeline.core.clock import rfc3339
 from pipeline.core.credentials import names_credential

@@ -6,8 +6,6 @@ import sys
 
 from pipeline.config.definition import Definition, configured_definition
 from pipeline.config.settings import Settings
-from pipeline.core.errors import ConfigurationError
-from pipeline.kafka.topics import DeadLetterTopic
 from pipeline.observability.logs import logging_config
 
 
@@ -22,13 +20,6 @@ def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
     settings = Settings()
     logging.config.dictConfig(logging_config(settings.log_format, "DEBUG" if settings.log_level == "DEBUG" else level))
     return settings, configured_definition(settings)
-
-
-def dead_letter_topic(definition: Definition) -> DeadLetterTopic:
-    """The dead-letter topic of the definition. Raises: ConfigurationError, it names none."""
-    if definition.dlq is None:
-        raise ConfigurationError("dlq: the definition names no dead-letter topic")
-    return definition.dlq
 
 
 def end_cleanly_on_signals() -> None:

@@ -4,6 +4,7 @@ state                     the values that describe the state
 rows, positions           read the cursor rows of subscriptions, and their positions
 effects                   the effect of a command in each partition
 verdicts, sending         which subscriptions would get an event; writes an event
+dead_letters              find the newest dead letters; redrive them
 backup                    the format of a backup file
 restore, restoring        restore a backup; adapt it to the new revisions
 audit, remembered         record who changed what; recognize repeated requests

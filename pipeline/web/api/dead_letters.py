@@ -2,18 +2,15 @@
 
 import asyncio
 from collections.abc import Container, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import asdict
 from http import HTTPStatus
 from typing import Any, Final
 
+from pipeline.cluster.dead_letters import newest_letters, redrive
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConflictError
-from pipeline.core.subscription import Routing
-from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
-from pipeline.kafka.redrive import Redrive, Redriven, Scope, opened_redrive, redriven_among
-from pipeline.kafka.topics import DeadLetterTopic
+from pipeline.kafka.letters import Wanted
+from pipeline.kafka.redrive import Redriven, Scope
 from pipeline.subscriptions.fields import instant
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.event_models import LetterQuery, Letters, RedriveRequest, RedriveResult
@@ -72,13 +69,13 @@ class DeadLetterOperations:
         wanted = Wanted(query.subscription, query.reason, since, self._seen_by(call.principal))
         try:
             async with self._reading.turn(call.principal), asyncio.timeout(SECONDS):
-                letters, redriven, troubles = await self._newest(query.limit + 1, wanted)
+                letters, troubles = await newest_letters(self._definition, self._settings.app, query.limit + 1, wanted)
         except TimeoutError:
             raise BrokerError(f"the dead letters could not be read within {SECONDS:.0f} s; ask for fewer") from None
         asked = query.subscription
         if asked is not None and not letters and call.principal.seen(self._registry.get(asked)) is None:
             raise unknown(asked)
-        shown = [_document(each, redriven) for each in reversed(letters[-query.limit :])]
+        shown = [each.as_document() for each in letters[: query.limit]]
         return Answer({"items": shown, "hasMore": len(letters) > query.limit, "problems": troubles})
 
     async def redrive_dead_letters(self, call: Call) -> Answer:
@@ -98,7 +95,9 @@ class DeadLetterOperations:
         letters: list[dict[str, Any]] = []
         troubles: list[str] = []
         try:
-            async with self._redriving.turn(call.principal, SECONDS), self._opened(asked) as run:
+            scope, limit = Scope(asked.subscription, asked.skipped), asked.limit
+            opened = redrive(self._settings, self._definition, scope, limit=limit, dry_run=asked.dry_run)
+            async with self._redriving.turn(call.principal, SECONDS), opened as run:
                 async for result in run.run():
                     redriven += result.why_not is None
                     skipped += result.why_not is not None
@@ -121,37 +120,8 @@ class DeadLetterOperations:
             }
         )
 
-    def _opened(self, asked: RedriveRequest) -> AbstractAsyncContextManager[Redrive]:
-        return opened_redrive(
-            self._definition.source,
-            self._dlq(),
-            self._settings.app,
-            Scope(asked.subscription, asked.skipped),
-            limit=asked.limit,
-            dry_run=asked.dry_run,
-            routing=self._definition.routing,
-            ids=self._settings.webhook_ids,
-        )
-
-    async def _newest(self, limit: int, wanted: Wanted) -> tuple[list[Found], Container[str] | None, list[str]]:
-        """The newest letters, the places of those that were redriven, and what could not be read."""
-        dlq, routing = self._dlq(), self._definition.stated_routing or Routing.KEY
-        async with opened_letters(dlq) as reader:
-            letters = await newest(reader, limit, wanted, routing)
-            troubles = list(reader.troubles)
-            try:
-                source, app = self._definition.source, self._settings.app
-                return letters, await redriven_among(reader, letters, source, dlq, app, routing=routing), troubles
-            except BrokerError as error:
-                return letters, None, [*troubles, str(error)]
-
     def _seen_by(self, principal: Principal) -> Container[str | None] | None:
         return _Seen(self._registry, principal) if principal.tenant else None
-
-    def _dlq(self) -> DeadLetterTopic:
-        if self._definition.dlq is None:
-            raise ConflictError("dlq: the definition names no dead-letter topic")
-        return self._definition.dlq
 
 
 class _Seen:
@@ -165,12 +135,6 @@ class _Seen:
         return (
             isinstance(subscription_id, str) and self._principal.seen(self._registry.get(subscription_id)) is not None
         )
-
-
-def _document(letter: Found, redriven: Container[str] | None) -> dict[str, Any]:
-    facts = asdict(letter)
-    facts["webhookId"] = facts.pop("webhook_id")
-    return {**facts, "redriven": None if redriven is None else letter.place in redriven}
 
 
 def _result(result: Redriven) -> dict[str, Any]:

@@ -10,16 +10,15 @@ from typing import Any, Final
 import faust
 from aiohttp import web
 
+from pipeline.cluster.dead_letters import Letter, newest_letters
 from pipeline.cluster.state import SubscriptionState, WorkerState
 from pipeline.config.definition import Definition
 from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.shown import shown
-from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import WebhookIds
-from pipeline.kafka.letters import Found, LetterReader, Wanted, newest, opened_letters
+from pipeline.kafka.letters import Wanted
 from pipeline.kafka.one_event import read_event
-from pipeline.kafka.redrive import redriven_among
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.access import Access, refused_scope
 from pipeline.web.api.states import limited
@@ -233,15 +232,14 @@ class Pages:
         """The newest dead letters, and why they are there."""
         dlq = self._sources.definition.dlq
         asked = request.query.get("subscription") or None, request.query.get("reason") or None
-        letters: list[Found] = []
-        redriven: Container[str] | None = None
+        letters: list[Letter] = []
         problems: list[str] = []
         if dlq is not None:
             try:
-                async with asyncio.timeout(LETTERS_SECONDS), self._turn, opened_letters(dlq) as reader:
-                    letters, redriven, problems = await self._letters(
-                        reader, Wanted(*asked, None, self._own(principal))
-                    )
+                wanted = Wanted(*asked, None, self._own(principal))
+                async with asyncio.timeout(LETTERS_SECONDS), self._turn:
+                    definition, app = self._sources.definition, self._sources.app
+                    letters, problems = await newest_letters(definition, app, LETTERS, wanted)
             except TimeoutError:
                 problems = [f"The dead letters could not be read within {LETTERS_SECONDS:.0f} s."]
             except BrokerError as error:
@@ -256,27 +254,9 @@ class Pages:
             subscription=asked[0] or "",
             reason=asked[1] or "",
             is_limited=bool(principal.tenant),
-            letters=letters[::-1],
-            redriven=redriven,
+            letters=letters,
             problems=problems,
         )
-
-    async def _letters(
-        self, reader: LetterReader, wanted: Wanted
-    ) -> tuple[list[Found], Container[str] | None, list[str]]:
-        """The newest letters, the places of the redriven ones (None if unknown), and what can't be read."""
-        definition = self._sources.definition
-        routing, problems = definition.stated_routing or Routing.KEY, list(reader.troubles)
-        letters = await newest(reader, LETTERS, wanted, routing)
-        if definition.dlq is None:
-            return letters, None, problems
-        try:
-            found = await redriven_among(
-                reader, letters, definition.source, definition.dlq, self._sources.app, routing=routing
-            )
-        except BrokerError as error:
-            return letters, None, [*problems, str(error)]
-        return letters, found, problems
 
     def _own(self, principal: Principal) -> Container[str | None] | None:
         """The ids of the subscriptions that the principal may see; None for all."""

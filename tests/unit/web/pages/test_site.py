@@ -249,7 +249,7 @@ async def test_a_dead_letter_tells_its_age() -> None:
     page = Document(
         await render(
             "letters.html", app="app", topics=("events",), here="/dead-letters", now=NOW, may_write=False,
-            has_topic=True, subscription="", reason="", is_limited=False, letters=[letter], redriven=(), problems=[],
+            has_topic=True, subscription="", reason="", is_limited=False, letters=[(letter, False)], problems=[],
             has_attempts=True,
         )
     )  # fmt: skip

@@ -1,0 +1,69 @@
+"""The newest dead letters, and redrives of them, for the commands, the API and the pages."""
+
+from contextlib import AbstractAsyncContextManager
+from dataclasses import asdict
+from typing import Any, NamedTuple
+
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.core.errors import BrokerError, ConflictError
+from pipeline.core.subscription import Routing
+from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
+from pipeline.kafka.redrive import Redrive, Scope, opened_redrive, redriven_among
+from pipeline.kafka.topics import DeadLetterTopic
+
+
+class Letter(NamedTuple):
+    """A dead letter, and whether it has been redriven; None if that can't be found out."""
+
+    facts: Found
+    redriven: bool | None
+
+    def as_document(self) -> dict[str, Any]:
+        """The letter as JSON."""
+        facts = {("webhookId" if name == "webhook_id" else name): fact for name, fact in asdict(self.facts).items()}
+        return {**facts, "redriven": self.redriven}
+
+
+def dead_letter_topic(definition: Definition) -> DeadLetterTopic:
+    """The dead-letter topic of the definition. Raises: ConflictError, it names none."""
+    if definition.dlq is None:
+        raise ConflictError("dlq: the definition names no dead-letter topic")
+    return definition.dlq
+
+
+async def newest_letters(
+    definition: Definition, app: str, limit: int, wanted: Wanted
+) -> tuple[list[Letter], list[str]]:
+    """The newest letters, newest first, and what can't be read at present.
+
+    Raises:
+        BrokerError: the topic can't be read.
+        ConflictError: there is none.
+    """
+    dlq, routing = dead_letter_topic(definition), definition.stated_routing or Routing.KEY
+    async with opened_letters(dlq) as reader:
+        letters = await newest(reader, limit, wanted, routing)
+        troubles = list(reader.troubles)
+        try:
+            places = await redriven_among(reader, letters, definition.source, dlq, app, routing=routing)
+        except BrokerError as error:
+            places = None
+            troubles.append(str(error))
+    return [Letter(each, None if places is None else each.place in places) for each in reversed(letters)], troubles
+
+
+def redrive(
+    settings: Settings, definition: Definition, scope: Scope, *, limit: int | None, dry_run: bool
+) -> AbstractAsyncContextManager[Redrive]:
+    """Open a redrive of the letters in *scope*. Raises: ConflictError, there is no dead-letter topic."""
+    return opened_redrive(
+        definition.source,
+        dead_letter_topic(definition),
+        settings.app,
+        scope,
+        limit=limit,
+        dry_run=dry_run,
+        routing=definition.routing,
+        ids=settings.webhook_ids,
+    )
