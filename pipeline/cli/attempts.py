@@ -37,9 +37,7 @@ def command(subscription: str, limit: int, after: str | None, output: Format) ->
     """
     page = asyncio.run(_attempts(subscription, after, limit))
     if output == "json":
-        searched_to = None if page.searched_to is None else rfc3339(page.searched_to, "milliseconds")
-        items = [each.as_document() for each in page.items]
-        say(as_json({"items": items, "next": page.next, "searchedTo": searched_to}))
+        say(as_json(page.as_document()))
         return
     if page.items:
         say(as_table(COLUMNS, rows(page.items)))

@@ -9,12 +9,13 @@ import heapq
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from pydantic import TypeAdapter
 
 from pipeline.cluster.attempts import Entry, Results, decoded
 from pipeline.cluster.log_scan import LogScan, OutOfTime
+from pipeline.core.clock import rfc3339
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Event
 from pipeline.core.shown import shown
@@ -62,6 +63,11 @@ class AttemptPage:
     items: tuple[Entry, ...]
     next: str | None
     searched_to: float | None
+
+    def as_document(self) -> dict[str, Any]:
+        """The page as JSON."""
+        searched_to = None if self.searched_to is None else rfc3339(self.searched_to, "milliseconds")
+        return {"items": [each.as_document() for each in self.items], "next": self.next, "searchedTo": searched_to}
 
 
 class Backwards:

@@ -26,7 +26,7 @@ from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.topics import audit_topic, subscriptions_topic
 from pipeline.observability.logs import logging_config
 from pipeline.subscriptions.registry import Registry
-from pipeline.subscriptions.secrets import SecretBox
+from pipeline.subscriptions.session import secret_box
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.access import configured_access
 from pipeline.web.api import attach_api
@@ -92,7 +92,7 @@ def create_console(settings: Settings) -> ConsoleApp:
     """
     definition, clock = configured_definition(settings), SystemClock()
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
-    box = SecretBox([key.get_secret_value() for key in settings.secret_keys])
+    box = secret_box(settings)
     access = configured_access(settings, clock)
     registry = Registry(connection, topic, box, definition, clock=clock)
     guard = Guard(settings.allow_private_networks)

@@ -3,11 +3,9 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
-from pipeline.cluster.attempt_pages import AttemptPage
-from pipeline.cluster.fate import Fate
-from pipeline.core.clock import rfc3339
+from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.core.errors import BrokerError
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.event_models import AttemptQuery, Attempts, FateQuery, Fates
@@ -22,18 +20,6 @@ SECONDS: Final = 30.0
 Result = TypeVar("Result")
 
 
-class Search(Protocol):
-    """Searches the attempt log (cluster/attempt_search.py)."""
-
-    async def attempts(self, subscription: str, after: str | None = None, limit: int = 50) -> AttemptPage:
-        """The newest attempts of a subscription."""
-        ...
-
-    async def fate(self, webhook_id: str, subscription: str | None = None) -> list[Fate]:
-        """What became of an event."""
-        ...
-
-
 class AttemptOperations:
     """The operations.
 
@@ -43,7 +29,7 @@ class AttemptOperations:
         lookup: on the same registry.
     """
 
-    def __init__(self, search: Search, registry: Registry, lookup: Lookup) -> None:
+    def __init__(self, search: AttemptSearch, registry: Registry, lookup: Lookup) -> None:
         self._search = search
         self._registry = registry
         self._lookup = lookup
@@ -75,9 +61,7 @@ class AttemptOperations:
         await self._lookup.find(call)
         page = await self._in_turn(call, lambda: self._search.attempts(call.id, query.after, query.limit))
         await self._lookup.find(call)  # the principal may have lost access meanwhile
-        searched_to = None if page.searched_to is None else rfc3339(page.searched_to, "milliseconds")
-        items = [each.as_document() for each in page.items]
-        return Answer({"items": items, "next": page.next, "searchedTo": searched_to})
+        return Answer(page.as_document())
 
     async def show_event(self, call: Call) -> Answer:
         """Show what became of an event, for one subscription, or for every one that the event was or is for.

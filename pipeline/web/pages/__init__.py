@@ -1,10 +1,9 @@
 """The pages for people: of the whole cluster, except for `/worker`.
 
 site             the routes, with access control and the data of each page
-view             the interface to the cluster's view; names and colours of states
+view             the interface to the cluster's view; names and colours of states and attempts
 overview         `/`: counts by state, failures by cause and host, plots
 listing          `/subscriptions`: search and filters
-timeline         the attempt log
 worker           `/worker`: the partitions and lanes of this worker
 stream           `/api/stream`: tells pages about changes
 history, plots   the last 15 minutes

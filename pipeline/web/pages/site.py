@@ -10,6 +10,7 @@ from typing import Any, Final
 import faust
 from aiohttp import web
 
+from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.dead_letters import Letter, newest_letters
 from pipeline.cluster.state import SubscriptionState, WorkerState
 from pipeline.config.definition import Definition
@@ -27,8 +28,7 @@ from pipeline.web.pages.listing import PAGE, read_search
 from pipeline.web.pages.overview import Overview
 from pipeline.web.pages.rendering import SCRIPT, STYLE, answer, render
 from pipeline.web.pages.stream import Stream
-from pipeline.web.pages.timeline import AttemptLog, tone_of, word_of
-from pipeline.web.pages.view import KnownSubscriptions, LiveView
+from pipeline.web.pages.view import KnownSubscriptions, LiveView, shown_result
 from pipeline.web.principal import Principal
 
 EVENT_SECONDS: Final = 10.0
@@ -58,7 +58,7 @@ class PageSources:
     telemetry: Telemetry | None
     ids: WebhookIds
     clock: Clock
-    attempts: AttemptLog | None = None
+    attempts: AttemptSearch | None = None
 
 
 def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
@@ -179,8 +179,7 @@ class Pages:
             webhook_id=webhook_id or "",
             found=found,
             problem=problem,
-            tone_of=tone_of,
-            word_of=word_of,
+            shown_result=shown_result,
         )
 
     async def event(self, request: web.Request, principal: Principal) -> web.Response:

@@ -1,9 +1,10 @@
-"""The interface of the pages to the cluster's view (cluster/view.py), and how they show a state."""
+"""The interface of the pages to the cluster's view (cluster/view.py), and how they show states and attempts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from pipeline.cluster.attempts import Result
 from pipeline.cluster.state import State
 from pipeline.core.subscription import Subscription
 from pipeline.web.api.states import View
@@ -59,3 +60,19 @@ LOOKS: Final[Mapping[State, Look]] = {
     "live": Look("Live", "good", "Its events are delivered as they arrive."),
 }
 """By urgency."""
+
+_RESULTS: Final[Mapping[str, tuple[str, str]]] = {
+    "delivered": ("Delivered", "good"),
+    "retry": ("Failed, to be tried again", "slow"),
+    "dead-letter": ("Failed, a dead letter is to be written", "slow"),
+    "dead-lettered": ("Dead-lettered", "bad"),
+    "failure": ("Failed: the subscription stopped", "bad"),
+    "dropped": ("Dropped", "bad"),
+    "skipped": ("Skipped", "quiet"),
+}
+"""By decision."""
+
+
+def shown_result(result: Result) -> tuple[str, str]:
+    """The result of an attempt in words, and the CSS class of its colour."""
+    return _RESULTS.get(result.decision or "", ("Failed", "slow"))
