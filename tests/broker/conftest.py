@@ -1,5 +1,9 @@
-"""Brokers as fixtures: `broker` runs a test on the embedded one and on a real Kafka, `kafka` on the real one alone."""
+"""Brokers as fixtures: `broker` runs a test on the embedded one and on a real Kafka, `kafka` on the real one alone.
 
+Where a Kafka is named, commands are run on it alone: each of their tests starts up to ten processes.
+"""
+
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -46,8 +50,20 @@ async def recorder() -> AsyncIterator[Recorder]:
         yield found
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark whoever asks for a real Kafka, so that `-m 'not kafka'` leaves out all that needs one."""
     for item in items:
         if {"kafka", "secured"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)
+    if os.environ.get("WEBHOOKS_TEST_KAFKA"):
+        _leave_out_twins(config, items)
+
+
+def _leave_out_twins(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of a command, leave out the tests on the embedded broker that also run on a real Kafka."""
+    names = {item.nodeid for item in items}
+    commands = (item for item in items if item.path.name.startswith("test_cli_") and "[embedded" in item.nodeid)
+    twins = {item for item in commands if item.nodeid.replace("[embedded", "[kafka") in names}
+    if twins:
+        config.hook.pytest_deselected(items=list(twins))
+        items[:] = [item for item in items if item not in twins]

@@ -1,4 +1,4 @@
-"""What commands change is recorded, as what the API changes, on each kind of broker."""
+"""What commands change is recorded, as what the API changes, on either kind of broker."""
 
 import getpass
 import json
