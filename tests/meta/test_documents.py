@@ -1,5 +1,6 @@
 """What documents and code say of the tree is there: files, tests and sections. A changelog speaks of the past."""
 
+import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,3 +99,39 @@ def test_the_states_of_a_lane_are_as_in_the_code() -> None:
     drawn = {name: (feeds[feed], status) for name, feed, status in row.findall((ROOT / "docs/concepts.md").read_text())}
 
     assert drawn == {state.name: (state.feed, state.status.value) for state in LaneState}
+
+
+NAMED = re.compile(r"`([\w/]+\.py):([\w.]+)`")
+"""A name of a module, as in "core/policy.py:decide"."""
+
+
+def names_of(tree: ast.AST) -> set[str]:
+    """The functions, classes, methods, properties and constants that a module defines."""
+    found: set[str] = set()
+    for each in ast.iter_child_nodes(tree):
+        if isinstance(each, ast.ClassDef):
+            found |= {each.name, *(f"{each.name}.{name}" for name in names_of(each))}
+        elif isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+            found.add(each.name)
+        elif isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name):
+            found.add(each.target.id)
+    return found
+
+
+def unknown_names(text: str) -> list[str]:
+    """The names of modules that a text mentions and that do not exist."""
+    return [
+        f"{path}:{name}"
+        for path, name in NAMED.findall(text)
+        if name not in names_of(ast.parse((ROOT / "pipeline" / path).read_text()))
+    ]
+
+
+def test_the_names_of_modules_in_the_design_exist() -> None:
+    text = (ROOT / "docs/design.md").read_text()
+
+    assert len(NAMED.findall(text)) > 40
+    assert unknown_names(text) == []
+    assert unknown_names("`core/policy.py:decide`, `core/lane.py:Lane.offer` and `core/lane.py:Lane.nothing`") == [
+        "core/lane.py:Lane.nothing"
+    ]
