@@ -44,7 +44,7 @@ class Beginnings:
         """For example `<Beginnings of 2, 1 behind>`."""
         return f"<Beginnings of {self._number}, {len(self._behind)} behind>"
 
-    def place_of(self, subscription: Subscription, otherwise: int) -> int:
+    def first_offset(self, subscription: Subscription, otherwise: int) -> int:
         """The first offset that is for a subscription; *otherwise* if its record does not say."""
         start = subscription.start_in(self._topic, self._number, self._topic_id)
         return otherwise if start is None else start

@@ -79,7 +79,7 @@ class Reconciler:
         subscription = None if lane.name is None else self._worker.registry.get(lane.name)
         self.configure(lane, subscription)
         if subscription is not None and self._worker.matching is not None:
-            lane.begin(max(start, self._partition.beginnings.place_of(subscription, start)))
+            lane.begin(max(start, self._partition.beginnings.first_offset(subscription, start)))
         if subscription is not None:
             # Commands for this partition were carried out when it was opened, or when they arrived.
             lane.record_revision(subscription.revision)
@@ -115,7 +115,7 @@ class Reconciler:
         # If a commit says that it has begun, it is not new: an edit was written after its deletion.
         if is_new and subscription is not None and subscription.created >= self._partition.begun_to:
             if lane is not None:  # for a former subscription with this id, or for earlier events
-                self._forget(lane, self._partition.beginnings.place_of(subscription, self._partition.dispatched))
+                self._forget(lane, self._partition.beginnings.first_offset(subscription, self._partition.dispatched))
             self.begin(subscription)
             return
         if lane is None:
@@ -131,23 +131,23 @@ class Reconciler:
     def begin(self, subscription: Subscription) -> None:
         """Begin a subscription without a row: behind, if the stream or a note has passed its first offset."""
         partition, key = self._partition, subscription.id.encode()
-        place = partition.beginnings.place_of(subscription, partition.dispatched)
+        first = partition.beginnings.first_offset(subscription, partition.dispatched)
         # The former owner's note was made without this subscription, so it does not apply. A lane with a row ignores
         # notes.
-        read_to = partition.dispatched if subscription.starts is None else partition.window.noted_to
-        is_behind = place < max(partition.dispatched, read_to)
+        passed = partition.dispatched if subscription.starts is None else partition.window.noted_to
+        is_behind = first < max(partition.dispatched, passed)
         lane = partition.lanes.get(key)
         if lane is None:
             if not (is_behind or self._is_concerned(subscription)):
                 return
-            lane = partition.lanes[key] = self.make_lane(key, place)
+            lane = partition.lanes[key] = self.make_lane(key, first)
         self.configure(lane, subscription)
         if is_behind:
-            logger.info("subscription %s: begins at %d of %s", lane.name, place, partition.name)
-            lane.move(place)
+            logger.info("subscription %s: begins at %d of %s", lane.name, first, partition.name)
+            lane.move(first)
             partition.beginnings.began_behind(lane, subscription)
         else:
-            lane.begin(place)
+            lane.begin(first)
         self.reconcile(lane, subscription)
 
     def _first_offset(self, subscription: Subscription) -> int:
@@ -155,7 +155,7 @@ class Reconciler:
         dispatched = self._partition.dispatched
         if self._worker.matching is None:
             return dispatched
-        return max(dispatched, self._partition.beginnings.place_of(subscription, dispatched))
+        return max(dispatched, self._partition.beginnings.first_offset(subscription, dispatched))
 
     def _is_concerned(self, subscription: Subscription) -> bool:
         """Whether the command concerns this partition, in which the subscription has neither a lane nor a row."""

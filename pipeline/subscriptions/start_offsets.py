@@ -149,7 +149,7 @@ def _place_of(subscription: WireSubscription) -> _Place:
     return _place(subscription.start_from, subscription.starting_at)
 
 
-class Beginnings:
+class StartOffsets:
     """The offsets at which the new subscriptions of one command begin; the brokers are asked once.
 
     Args:

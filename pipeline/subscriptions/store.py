@@ -25,7 +25,7 @@ from pipeline.subscriptions.envelope import parse_subscription, to_document
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
-from pipeline.subscriptions.start_offsets import Beginnings
+from pipeline.subscriptions.start_offsets import StartOffsets
 from pipeline.subscriptions.writer import OnWritten, SubscriptionWriter, unheard
 
 TOGETHER: Final = 500
@@ -148,8 +148,8 @@ class SubscriptionStore:
         wanted = parse_subscription(document)
 
         async def apply() -> Change:
-            beginnings = Beginnings(self._definition)
-            [outcome] = await self._apply_together([wanted], beginnings, merges=condition == ALWAYS)
+            starts = StartOffsets(self._definition)
+            [outcome] = await self._apply_together([wanted], starts, merges=condition == ALWAYS)
             if isinstance(outcome, WebhooksError):
                 raise outcome
             return outcome
@@ -162,33 +162,33 @@ class SubscriptionStore:
         Yields each change once the broker has confirmed it. If a write fails, later writes that have begun may still
         succeed. Raises the errors of `apply`.
         """
-        beginnings = Beginnings(self._definition)
+        starts = StartOffsets(self._definition)
         for batch in edits.batches(map(parse_subscription, documents), TOGETHER):
             async with self._turn:
                 await self._registry.caught_up()
-                outcomes = await self._apply_together(batch, beginnings)
+                outcomes = await self._apply_together(batch, starts)
             for outcome in outcomes:
                 if isinstance(outcome, WebhooksError):
                     raise outcome
                 yield outcome
 
     async def _apply_together(
-        self, batch: Sequence[WireSubscription], beginnings: Beginnings, *, merges: bool = True
+        self, batch: Sequence[WireSubscription], starts: StartOffsets, *, merges: bool = True
     ) -> Sequence[Change | WebhooksError]:
         """Apply subscriptions with different ids. All are checked before the first is written.
 
         With *merges*, changes that other processes make at the same time are kept.
         """
         checked = [await self._checks.checked(wanted) for wanted in batch]
-        await beginnings.look_up(each.wanted for each in checked if each.known is None)
-        return await asyncio.gather(*(self._carry_out(each, beginnings, merges=merges) for each in checked))
+        await starts.look_up(each.wanted for each in checked if each.known is None)
+        return await asyncio.gather(*(self._carry_out(each, starts, merges=merges) for each in checked))
 
-    async def _carry_out(self, checked: Checked, beginnings: Beginnings, *, merges: bool) -> Change | WebhooksError:
+    async def _carry_out(self, checked: Checked, starts: StartOffsets, *, merges: bool) -> Change | WebhooksError:
         wanted, known, stored = checked.wanted, checked.known, checked.stored
         if known is not None and checked.what == "unchanged":
             return Change(wanted.id, known.revision, "unchanged", checked.advisory)
-        new = beginnings.begun(wanted) if known is None else wanted
-        remark = beginnings.remark(wanted) if known is None else None
+        new = starts.begun(wanted) if known is None else wanted
+        remark = starts.remark(wanted) if known is None else None
         fields = FIELDS if known is None else FIELDS - edits.kept(checked.asked)
         if stored is not None and wanted.configuration == stored.configuration:
             fields -= {"configuration"}  # it may have masked secrets, which another process may be changing
@@ -197,7 +197,7 @@ class SubscriptionStore:
             make = self._revisions.merged(write, known) if merges else self._revisions.write(write.new, known, fields)
             revision = await make
         except UnknownSubscriptionError:  # another process deleted it
-            [outcome] = await self._apply_together([checked.asked], beginnings)
+            [outcome] = await self._apply_together([checked.asked], starts)
             return outcome
         except WebhooksError as error:
             return error
