@@ -6,7 +6,7 @@ oldest event has reached nine tenths of the retention time, so that the operator
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 from pipeline.core.clock import Clock, shown_time
@@ -76,19 +76,23 @@ class RetentionWatch:
             self._retentions = {each.topic: await self._ask(each.topic) for each in self._sources}
             self._asked_at = now
         near: set[tuple[str, int, bytes]] = set()
-        looked_at = 0
+        for looked_at, (topic, partition, lane, keeps_ms) in enumerate(self._lanes(), start=1):
+            if looked_at % LANES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+            stamp = None if lane.state is LaneState.LIVE else oldest_ms(lane)
+            if stamp is not None and now * 1000 - stamp >= NEAR * keeps_ms:
+                near.add((topic, partition, lane.key))
+                self._found(topic, partition, lane, (stamp, stamp + keeps_ms))
+        self._told &= near  # once its events are delivered, it may be reported again
+
+    def _lanes(self) -> Iterator[tuple[str, int, Lane, int]]:
+        """The lanes whose topic has a retention: topic, partition, lane, milliseconds."""
         for source in self._sources:
             keeps_ms = self._retentions[source.topic]
-            for partition in source.partitions() if keeps_ms is not None else ():
-                for lane in list(partition.lanes.values()):
-                    looked_at += 1
-                    if looked_at % LANES_AT_ONCE == 0:
-                        await asyncio.sleep(0)
-                    stamp = None if lane.state is LaneState.LIVE else oldest_ms(lane)
-                    if stamp is not None and keeps_ms is not None and now * 1000 - stamp >= NEAR * keeps_ms:
-                        near.add((source.topic, partition.number, lane.key))
-                        self._found(source.topic, partition.number, lane, (stamp, stamp + keeps_ms))
-        self._told &= near  # once its events are delivered, it may be reported again
+            if keeps_ms is not None:
+                for partition in source.partitions():
+                    for lane in list(partition.lanes.values()):
+                        yield source.topic, partition.number, lane, keeps_ms
 
     def _found(self, topic: str, partition: int, lane: Lane, stamps: tuple[int, int]) -> None:
         subscription, where, (stamp, deleted_ms) = lane.subscription, (topic, partition, lane.key), stamps

@@ -75,10 +75,10 @@ def _first(lane: Lane, cursor: int) -> InFlight | Shelved | None:
     return lane.events.shelved if lane.events.shelved is not None and lane.events.shelved.offset == cursor else None
 
 
-def is_trying(lane: Lane) -> bool:
-    """Whether an event of the lane is being retried, so the row has to record its tries."""
+def is_trying(lane: Lane, tries: int = 2) -> bool:
+    """Whether an event of the lane is at least at its n-th try or waits for one, so the row has to record that."""
     return lane.events.shelved is not None or any(
-        flight.tries.made > 1 or flight.not_before for flight in lane.events.in_flight.values()
+        flight.tries.made >= tries or flight.not_before for flight in lane.events.in_flight.values()
     )
 
 
@@ -226,11 +226,11 @@ class LaneRows:
         progress, awaits_row = lane.events.progress, lane.events.held.awaits_row
         if progress.row is not None:
             return awaits_row or bool(progress.handed_back) or row_of(lane) != progress.row
-        # Settled beyond the committable offset: these events must not be sent again.
-        # Not in the window, as with QoS none: the commit may pass its queued events while other rows are written.
+        is_sent_again = progress.settled_to > committable
+        # With QoS none: the commit may pass its queued events while other rows are written.
+        is_passed = not lane.is_in_window
         # An attempt that was cut off counts too.
-        is_attempted = is_trying(lane) or any(flight.tries.made for flight in lane.events.in_flight.values())
-        return progress.settled_to > committable or not lane.is_in_window or is_attempted or awaits_row
+        return awaits_row or is_sent_again or is_passed or is_trying(lane, tries=1)
 
 
 def _tell(progress: Progress, row: Cursor, written: "asyncio.Future[None]") -> None:

@@ -16,6 +16,7 @@ conditions (a suffix, a `not`) are not part of the path: the whole filter is eva
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final, TypeGuard
 
 from pipeline.core.filters import (
@@ -91,13 +92,12 @@ class SubscriptionIndex:
         paths = [()] if wanted is None else _paths(wanted)
         nodes: dict[_Node, None] = {}
         for topic in [None] if topics is None else topics:
+            root = self._roots.setdefault(topic, _Node())
             for path in paths:
-                node = self._roots.setdefault(topic, _Node())
                 steps = sorted(filter(_is_indexed, path), key=_rank)
-                for step in steps:
-                    node = node.below(step)
-                node.add(key, wanted if len(steps) < len(path) else None)
-                nodes[node] = None
+                end = reduce(_Node.below, steps, root)
+                end.add(key, wanted if len(steps) < len(path) else None)
+                nodes[end] = None
         self._entries[key] = _Entry(topics, wanted, tuple(nodes))
 
     def _remove(self, key: bytes) -> None:
@@ -115,12 +115,8 @@ class SubscriptionIndex:
         """The ends of all matching paths, and the nodes above them."""
         nodes = [root for topic in (None, parsed.event.topic) if (root := self._roots.get(topic)) is not None]
         for node in nodes:  # grows during the loop
-            for selector, by_length in node.branches.items():
-                for text in selector.found(parsed):
-                    for length, by_text in by_length.items():
-                        below = by_text.get(text[:length])
-                        if below is not None:
-                            nodes.append(below)
+            if node.branches:
+                nodes += node.matching(parsed)
         return nodes
 
 
@@ -161,6 +157,16 @@ class _Node:
         if node is None:
             node = by_text[text] = _Node((self, step))
         return node
+
+    def matching(self, parsed: ParsedEvent) -> "list[_Node]":
+        """The nodes directly below whose comparison matches."""
+        return [
+            below
+            for selector, by_length in self.branches.items()
+            for text in selector.found(parsed)
+            for length, by_text in by_length.items()
+            if (below := by_text.get(text[:length])) is not None
+        ]
 
     def add(self, key: bytes, asked: Expression | None) -> None:
         """Let a path of a subscription end here; *asked* is None if its filter need not be evaluated."""

@@ -216,21 +216,18 @@ class Transport:
         if transport is None:
             self._give_back(wire, None)
             return not_connected(destination, ConnectionResetError())
-        self._take(wire, check, destination.read_timeout_seconds)
+        self._ask(check, wire)
+        wire.begin(destination.read_timeout_seconds)
         message, is_clean = None, False
         try:
             transport.write(request)
             message, payload = await wire.read()
             if message.code < _FIRST_FINAL_STATUS:
                 message, payload = await _final_answer(wire, message, payload)
-            if 200 <= message.code < 300:  # noqa: PLR2004 - the successes of RFC 9110
-                keep = keep_of_success
-                if message.code == _NO_CONTENT and _announces_body(message):
-                    wire.force_close()
-            if not keep and payload.is_eof() and payload.total_bytes <= _UNREAD_BYTES:
-                body, is_drained = b"", True
-            else:
-                body, is_drained = await _drain(payload, keep)
+            if message.code == _NO_CONTENT and _announces_body(message):
+                wire.force_close()
+            is_success = 200 <= message.code < 300  # noqa: PLR2004 - the successes of RFC 9110
+            body, is_drained = await _read_body(payload, keep_of_success if is_success else keep)
             if wire.expired:
                 # To aiohttp, the end of the connection ends a body without a length, even if this side closed it.
                 return broken(destination, TimeoutError(), expired=True, answer_begun=True)
@@ -238,9 +235,7 @@ class Transport:
             is_clean = is_drained and not transport.get_write_buffer_size() and _has_arrived(wire, transport)
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
             _log_unexpected(error)
-            failed = broken(destination, error, expired=wire.expired, answer_begun=message is not None)
-            is_stale = wire.is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
-            return _Stale(failed) if is_stale else failed
+            return _no_answer(wire, destination, error, answer_begun=message is not None)
         finally:
             self._give_back(wire, destination.dial.idle_seconds if is_clean else None)
         if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
@@ -284,14 +279,15 @@ class Transport:
                 raise
             raise ClientConnectionError from None
 
-    def _take(self, wire: Wire, check: Callable[[], None] | None, read_timeout_seconds: float) -> None:
-        if check is not None:
-            try:
-                check()
-            except BaseException:
-                self._give_back(wire, None)
-                raise
-        wire.begin(read_timeout_seconds)
+    def _ask(self, check: Callable[[], None] | None, wire: Wire) -> None:
+        """Raise what *check* raises, after giving *wire* back."""
+        if check is None:
+            return
+        try:
+            check()
+        except BaseException:
+            self._give_back(wire, None)
+            raise
 
     def _give_back(self, wire: Wire, idle_seconds: float | None) -> None:
         """End the use of *wire*. It may be idle for *idle_seconds*; None if it can't be used again."""
@@ -321,8 +317,10 @@ async def _final_answer(
     return message, payload
 
 
-async def _drain(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
+async def _read_body(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
     """The first *keep* bytes, and whether the end was reached within the limit."""
+    if not keep and payload.is_eof() and payload.total_bytes <= _UNREAD_BYTES:
+        return b"", True
     kept, seen = bytearray(), 0
     while seen <= MAX_BODY_BYTES:
         chunk = await payload.readany()
@@ -331,6 +329,13 @@ async def _drain(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
         seen += len(chunk)
         kept += chunk[: keep - len(kept)]
     return bytes(kept), False
+
+
+def _no_answer(wire: Wire, destination: Destination, error: Exception, *, answer_begun: bool) -> "Failed | _Stale":
+    """Why there is no answer to a request that was written."""
+    failed = broken(destination, error, expired=wire.expired, answer_begun=answer_begun)
+    is_stale = wire.is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
+    return _Stale(failed) if is_stale else failed
 
 
 def _has_arrived(wire: Wire, transport: asyncio.Transport) -> bool:

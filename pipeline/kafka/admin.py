@@ -106,12 +106,10 @@ async def topic_setting(connection: KafkaConnection, topic: str, name: str) -> s
     """
     resource = ConfigResource(ConfigResourceType.TOPIC, topic, configs={name: None})
     async with administration(connection) as admin:
-        for answer in await admin.describe_configs([resource]):
-            for code, _message, _type, _name, entries in answer.resources:
-                for key, value, *_ in () if code else entries:
-                    if key == name:
-                        return None if value is None else str(value)
-    return None
+        answers = await admin.describe_configs([resource])
+    readable = (entries for answer in answers for code, *_, entries in answer.resources if not code)
+    values = {key: value for entries in readable for key, value, *_ in entries}
+    return None if (value := values.get(name)) is None else str(value)
 
 
 async def until_led(admin: AIOKafkaAdminClient, wanted: Mapping[str, range]) -> None:

@@ -675,15 +675,15 @@ MUTANTS: Final = (
     Mutant(
         "nobody is asked before a request is written",
         "pipeline/http/transport.py",
-        was="self._take(wire, check,",
-        becomes="self._take(wire, None,",
+        was="self._ask(check, wire)",
+        becomes="self._ask(None, wire)",
         tests=(f"{TRANSPORT}test_an_event_without_permission_is_not_sent_when_connected",),
     ),
     Mutant(
         "a connection that got no request is not given back",
         "pipeline/http/transport.py",
-        was="                self._give_back(wire, None)\n                raise",
-        becomes="                raise",
+        was="            self._give_back(wire, None)\n            raise",
+        becomes="            raise",
         tests=(f"{TRANSPORT}test_an_event_without_permission_is_not_sent_when_connected",),
     ),
     Mutant(
