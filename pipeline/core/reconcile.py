@@ -211,26 +211,15 @@ class Reconciler:
                 self._partition.spawn(
                     partial(self._replay_from, lane, subscription, timestamp_ms, here, discards), lane
                 )
-                return
             case ReplayOffset(_, offset, discards) as place if self._is_here(place):
-                if discards and offset > lane.first_waiting:
-                    self._partition.spawn(partial(self._discard_to, lane, subscription, offset), lane)
-                    return
-                lane.record_revision(subscription.revision)
-                self._replay(lane, offset)
+                self._replay_to(lane, subscription, offset, discards=discards)
             case Skip(_, offset) as place if self._is_here(place):
-                is_next = is_next_event(lane, offset, self._partition.dispatched)
-                if is_next is None:
-                    self._partition.spawn(partial(self._skip_unread, lane, subscription, offset), lane)
-                else:
-                    self._skip(lane, subscription, offset, is_next=is_next)
-                return
+                self._skip_if_next(lane, subscription, offset)
             case Skip():
                 self._pass_by(lane, subscription)
-                return
             case _:
                 lane.record_revision(subscription.revision)
-        self._resume(lane, subscription)
+                self._resume(lane, subscription)
 
     def _resume(self, lane: Lane, subscription: Subscription) -> None:
         """Continue, because a new revision asks for that: clear FAILURE, end waits."""
@@ -252,6 +241,13 @@ class Reconciler:
             self._partition.rows.write(lane.key)
 
     # --------------------------------------------------------------- skips
+
+    def _skip_if_next(self, lane: Lane, subscription: Subscription, offset: int) -> None:
+        is_next = is_next_event(lane, offset, self._partition.dispatched)
+        if is_next is None:
+            self._partition.spawn(partial(self._skip_unread, lane, subscription, offset), lane)
+        else:
+            self._skip(lane, subscription, offset, is_next=is_next)
 
     def _skip(self, lane: Lane, subscription: Subscription, offset: int, *, is_next: bool) -> None:
         number = self._partition.number
@@ -289,6 +285,14 @@ class Reconciler:
             self._skip(lane, subscription, offset, is_next=is_first and lane.first_waiting <= offset)
 
     # --------------------------------------------------------------- replays
+
+    def _replay_to(self, lane: Lane, subscription: Subscription, offset: int, *, discards: bool) -> None:
+        if discards and offset > lane.first_waiting:
+            self._partition.spawn(partial(self._discard_to, lane, subscription, offset), lane)
+            return
+        lane.record_revision(subscription.revision)
+        self._replay(lane, offset)
+        self._resume(lane, subscription)
 
     def _replay(self, lane: Lane, offset: int) -> None:
         """Deliver again from *offset* on. Waiting events before it are never skipped."""

@@ -101,21 +101,12 @@ class DeliveryConsumer(driver.Consumer):
         if not self._is_current(generation):
             return
         sources = self._source_partitions(records)
-        batches: dict[TP, Sequence[Any]] = {}
-        message = None
-        for tp, batch in records.items():
-            if tp in sources and batch and self._is_wanted(tp, active):
-                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                self._next_offsets[tp] = batch[-1].offset + 1
-                batches[tp] = batch
-                message = message or self._to_message(tp, batch[-1])
-        if message is not None:
-            # Raw codecs pass the value on unchanged, so the agent gets the batches (agents/deliver.py).
-            message.key, message.value, message.headers = None, cast("bytes", batches), None
-            yield message.tp, message
+        batches = {tp: records[tp] for tp in records if tp in sources and records[tp] and self._is_wanted(tp, active)}
+        if batches:
+            yield self._message_of(batches)
             # Only now, because Faust may cancel the yield. Dispatching a batch twice does no harm.
             for tp in batches:
-                self._delivery_thread.claim(tp)
+                self._delivery_thread.reached_stream(tp)
         others = {tp: batch for tp, batch in records.items() if tp not in sources}
         for tp, record in self.scheduler.iterate(others):
             if not self._is_current(generation):
@@ -124,7 +115,18 @@ class DeliveryConsumer(driver.Consumer):
                 yield tp, self._to_message(tp, record)
                 self._read_offset[tp] = record.offset
         for tp in others:
-            self._delivery_thread.claim(tp)
+            self._delivery_thread.reached_stream(tp)
+
+    def _message_of(self, batches: Mapping[TP, Sequence[Any]]) -> tuple[TP, ConsumerMessage]:
+        """One message for all *batches*, and the partition that it counts for."""
+        for tp, batch in batches.items():
+            self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+            self._next_offsets[tp] = batch[-1].offset + 1
+        tp = next(iter(batches))
+        message = self._to_message(tp, batches[tp][-1])
+        # Raw codecs pass the value on unchanged, so the agent gets the batches (agents/deliver.py).
+        message.key, message.value, message.headers = None, cast("bytes", batches), None
+        return tp, message
 
     async def _fetch(self, timeout: float) -> tuple[int, Mapping[TP, list[Any]], set[TP] | None]:  # noqa: ASYNC109 - Faust's own
         """Records by partition, with the generation of the fetch and the partitions asked for."""

@@ -99,7 +99,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
     def __init__(self, *args: Any, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(*args, loop=loop, thread_loop=loop, Worker=cast("type[WorkerThread]", _Task), **kwargs)
         self._out_of_range: dict[TP, int] = {}
-        self._unclaimed: dict[TP, int] = {}
+        self._unread: dict[TP, int] = {}
         self._is_settled_refused = False
         self._fetched = 0
 
@@ -189,24 +189,24 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         max_records: int | None = None,
     ) -> Any:
         """Fetch like Faust, but again from every batch that was not claimed."""
-        self._seek_to_unclaimed(consumer)
+        self._seek_to_unread(consumer)
         records = await self._fetch_in_range(consumer, active_partitions, timeout, max_records)
-        self._unclaimed = {tp: batch[0].offset for tp, batch in records.items() if batch}
+        self._unread = {tp: batch[0].offset for tp, batch in records.items() if batch}
         self._fetched = sum(map(len, records.values()))
         return records
 
-    def claim(self, tp: TP) -> None:
+    def reached_stream(self, tp: TP) -> None:
         """Note that the partition's batch of the last fetch has reached the stream."""
-        self._unclaimed.pop(tp, None)
+        self._unread.pop(tp, None)
 
-    def _seek_to_unclaimed(self, consumer: Any) -> None:
+    def _seek_to_unread(self, consumer: Any) -> None:
         """Seek back to the batches of the last fetch that did not reach the stream.
 
         The position is past them. Faust abandons a fetch or its result when it restarts its fetcher, or when the
         partitions are reassigned meanwhile.
         """
-        unclaimed, self._unclaimed = self._unclaimed, {}
-        for tp, offset in unclaimed.items():
+        unread, self._unread = self._unread, {}
+        for tp, offset in unread.items():
             position = positions(consumer, tp.topic).get(tp.partition)
             if position is not None and offset < position:
                 consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
@@ -259,7 +259,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
             return {}
         found = positions(self._consumer, topic)
         # The position is past a batch that did not reach the stream and will be fetched again.
-        return {number: min(at, self._unclaimed.get(TP(topic, number), at)) for number, at in found.items()}
+        return {number: min(at, self._unread.get(TP(topic, number), at)) for number, at in found.items()}
 
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
         """Refresh the metadata if it has fewer partitions of a topic, which makes the group's leader rebalance."""

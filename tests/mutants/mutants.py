@@ -106,7 +106,7 @@ MUTANTS: Final = (
     Mutant(
         "what was fetched before a rebalance is passed over",
         "pipeline/runtime/consumer_thread.py",
-        was="        self._seek_to_unclaimed(consumer)\n",
+        was="        self._seek_to_unread(consumer)\n",
         becomes="",
         tests=(f"{CONSUMER}test_a_fetch_across_a_rebalance_is_dropped_and_repeated",),
     ),
@@ -121,7 +121,7 @@ MUTANTS: Final = (
         "a batch counts as dispatched when it was fetched",
         "pipeline/runtime/consumer.py",
         was="records = found or {}\n",
-        becomes="records = found or {}\n        for tp in records:\n            self._delivery_thread.claim(tp)\n",
+        becomes="records = found or {}\n        [self._delivery_thread.reached_stream(tp) for tp in records]\n",
         tests=(f"{CONSUMER}test_batches_that_were_not_yielded_are_fetched_again",),
     ),
     Mutant(
@@ -134,7 +134,7 @@ MUTANTS: Final = (
     Mutant(
         "a batch that did not reach the stream is passed over like a gap",
         "pipeline/runtime/consumer_thread.py",
-        was="min(at, self._unclaimed.get(TP(topic, number), at))",
+        was="min(at, self._unread.get(TP(topic, number), at))",
         becomes="at",
         tests=(f"{CONSUMER_THREAD}test_the_next_fetch_begins_at_what_was_not_claimed",),
     ),

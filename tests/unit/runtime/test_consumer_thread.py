@@ -47,7 +47,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> _Log:
 @pytest.fixture
 def thread() -> DeliveryConsumerThread:
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
-    thread._unclaimed, thread._fetched = {}, 0
+    thread._unread, thread._fetched = {}, 0
     thread._consumer = cast("Any", SimpleNamespace())
     return thread
 
@@ -57,7 +57,7 @@ def fetch(log: _Log, thread: DeliveryConsumerThread) -> Callable[[], "asyncio.Ta
     async def fetched(*, claimed: bool) -> list[int]:
         records = await thread._fetch_records(log, {SOURCE})
         if claimed:
-            thread.claim(SOURCE)
+            thread.reached_stream(SOURCE)
         return [record.offset for record in records[SOURCE]]
 
     def start(*, claimed: bool = True) -> "asyncio.Task[Any]":
@@ -82,13 +82,13 @@ async def test_what_was_fetched_and_not_claimed_is_fetched_again(log: _Log, fetc
 async def test_the_next_fetch_begins_at_what_was_not_claimed(
     log: _Log, thread: DeliveryConsumerThread, fetch: Callable[..., Any]
 ) -> None:
-    """Else the unclaimed events would be passed over, as if they were a gap in the log."""
+    """Else the unread events would be passed over, as if they were a gap in the log."""
     abandoned = fetch(claimed=False)
     await let_one_go(log)
     assert await abandoned == [0, 1]
     assert log.position == 2
     assert thread.positions("events") == {5: 0}
-    thread.claim(SOURCE)
+    thread.reached_stream(SOURCE)
     assert thread.positions("events") == {5: 2}
 
 
@@ -127,7 +127,7 @@ async def test_the_fetch_after_a_small_one_is_sent_later(
 
     monkeypatch.setattr(RetryingConsumerThread, "_fetch_records", fetched)
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
-    thread._unclaimed = {}
+    thread._unread = {}
     await thread._fetch_records(None, {SOURCE})
     assert thread._seconds_to_gather() == seconds
 
