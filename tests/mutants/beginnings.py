@@ -50,7 +50,7 @@ BEGINNINGS: Final = (
     Mutant(
         "a new subscription begins where the group is",
         "pipeline/subscriptions/store.py",
-        was="new = beginnings.begun(wanted) if known is None else wanted",
+        was="new = starts.begun(wanted) if known is None else wanted",
         becomes="new = wanted",
         tests=(
             f"{OFFSETS}test_it_begins_after_all_events_that_are_there",
