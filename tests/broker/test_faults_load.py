@@ -60,7 +60,7 @@ def up(broker: TestBroker) -> None:
 
 
 async def test_over_an_outage_events_are_acknowledged_once_in_order(embedded: TestBroker, topic: str) -> None:
-    load = Load(embedded, topic, SUBSCRIPTIONS, PER_SECOND)
+    load = Load(embedded, [topic], SUBSCRIPTIONS, PER_SECOND)
     async with running(load):
         for _ in range(2):
             await until_more_are_sent(load)
@@ -80,7 +80,7 @@ async def test_over_an_outage_events_are_acknowledged_once_in_order(embedded: Te
 
 
 async def test_events_without_room_are_not_made_and_the_share_tells(embedded: TestBroker, topic: str) -> None:
-    load = Load(embedded, topic, SUBSCRIPTIONS, PER_SECOND, buffered_events=10, acknowledged_seconds=0.2)
+    load = Load(embedded, [topic], SUBSCRIPTIONS, PER_SECOND, buffered_events=10, acknowledged_seconds=0.2)
     down(embedded)
     async with running(load):
         await until_more_are_due(load, 50)

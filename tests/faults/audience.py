@@ -8,7 +8,7 @@ With `match` an event is for one subscription or for all of them, and each subsc
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiokafka import ConsumerRecord
@@ -55,19 +55,20 @@ class Subscriber:
     """A subscription as the ledger knows it.
 
     Attributes:
-        starts: by partition, the first offset that is for it, as its record says; a partition that is not named is for
-            it as a whole.
+        starts: by topic and partition, the first offset that is for it, as its record says; a partition that is not
+            named is for it as a whole.
         made_at: when it was there, in Unix seconds. Whatever its record says, what was produced later is for it.
     """
 
     level: Qos
     choice: Choice
-    starts: Sequence[int] = ()
+    starts: Mapping[str, Sequence[int]] = field(default_factory=dict)
     made_at: float = float("inf")
 
     def is_owed(self, record: ConsumerRecord[bytes, bytes], key: str, sequence: int) -> bool:
         """Whether an event, with its key and sequence, has to reach it."""
-        begins = self.starts[record.partition] if record.partition < len(self.starts) else 0
+        starts = self.starts.get(record.topic, ())
+        begins = starts[record.partition] if record.partition < len(starts) else 0
         if record.offset < begins and record.timestamp / 1000 <= self.made_at:
             return False
         return self.choice.has(key, sequence)

@@ -1,7 +1,7 @@
 """The command line of the faults: run them, verify what a receiver wrote down, write the table.
 
-python -m tests.faults run [--routing match] [--fault NAME]... [--runs N] [--seed S]
-python -m tests.faults mixture [--routing match] [--seconds N] [--seed S]
+python -m tests.faults run [--routing match] [--topics 2] [--fault NAME]... [--runs N] [--seed S]
+python -m tests.faults mixture [--routing match] [--topics 2] [--seconds N] [--seed S]
 python -m tests.faults upgrade --from REF [--routing match] [--seed S]
 python -m tests.faults verify --bootstrap HOST:PORT --topic T --dead-letters T --calls FILE --level at-least-once
 python -m tests.faults table
@@ -66,12 +66,18 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> int:
                 place = folder / f"{name}-{seed}"
                 try:
                     result = await run(
-                        brokers, place, FAULTS[name], seed, routing, per_second=arguments.events_per_second
+                        brokers,
+                        place,
+                        FAULTS[name],
+                        seed,
+                        routing,
+                        topics=arguments.topics,
+                        per_second=arguments.events_per_second,
                     )
                 except Exception as error:  # noqa: BLE001 - whatever it is, the others have their turn
                     # A worker did not come up, or nothing could be read: as bad as a loss, and no reason to go home.
                     problem = f"did not come to a verdict: {error!r}"
-                    result = Result(name, seed, 0.0, 0, 0, 0, 0, {}, [problem], routing)
+                    result = Result(name, seed, 0.0, 0, 0, 0, 0, {}, [problem], routing, arguments.topics)
                 broken += _report(result)
     return broken
 
@@ -79,7 +85,16 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> int:
 async def _mixture(arguments: argparse.Namespace, folder: Path) -> int:
     seed, routing = arguments.seed, Routing(arguments.routing)
     async with three_brokers(folder) as brokers:
-        return _report(await mixture(brokers, folder / f"mixture-{seed}", seed, routing, seconds=arguments.seconds))
+        result = await mixture(
+            brokers,
+            folder / f"mixture-{seed}",
+            seed,
+            routing,
+            seconds=arguments.seconds,
+            topics=arguments.topics,
+            per_second=arguments.events_per_second,
+        )
+        return _report(result)
 
 
 async def _upgrade(arguments: argparse.Namespace, folder: Path) -> int:
@@ -164,7 +179,9 @@ def main() -> None:
     big.add_argument("--stopped", type=int, default=100)
     upgraded = commands.add_parser("upgrade", help="workers of an older build are replaced by workers of this one")
     upgraded.add_argument("--from", dest="ref", required=True, help="the git ref of the older build")
-    for each in (single, upgraded):
+    for each in (single, mixed):
+        each.add_argument("--topics", type=int, default=1, help="of the source")
+    for each in (single, mixed, upgraded):
         each.add_argument("--events-per-second", type=float, help="of the load; without it, what goes with the routing")
     for each in (single, mixed, upgraded):
         each.add_argument("--routing", choices=[routing.value for routing in Routing], default=Routing.KEY.value)

@@ -33,6 +33,7 @@ async def events_of(broker: TestBroker, topic: str, audience: Audience = key_alo
         Event(
             f"{record.topic}-{record.partition}-{record.offset}",
             name,
+            record.topic,
             record.partition,
             record.offset,
             record.timestamp / 1000,

@@ -6,7 +6,7 @@ lost        in the topic, and neither accepted by the receiver nor dead-lettered
 repeated    ended more than once: accepted twice, dead-lettered twice, or both. At at-most-once: seen more than once,
             whatever was answered, or dead-lettered twice; one whose answer was lost on its way is both accepted and
             dead-lettered there, for nobody may ask again
-misordered  first seen after a later event of its subscription and partition
+misordered  first seen after a later event of its subscription, topic and partition
 altered     seen with another body than it has in the topic
 
 Counted is an event for a subscription: with `routing: match` an event is for several, and may be lost for one of them
@@ -47,6 +47,7 @@ class Event:
 
     key: str
     subscription: str
+    topic: str
     partition: int
     offset: int
     produced_at: float
@@ -56,6 +57,11 @@ class Event:
     def delivery(self) -> Delivery:
         """What it is counted as."""
         return Delivery(self.key, self.subscription)
+
+    @property
+    def lane(self) -> tuple[str, str, int]:
+        """Where it has its turn: subscription, topic and partition."""
+        return self.subscription, self.topic, self.partition
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +181,7 @@ def _verdict(
 
 
 def _most_of_one(events: Iterable[Event]) -> int:
-    return max(Counter((event.subscription, event.partition) for event in events).values(), default=0)
+    return max(Counter(event.lane for event in events).values(), default=0)
 
 
 def strangers(events: Iterable[Event], calls: Iterable[Call], letters: Iterable[Delivery]) -> list[Delivery]:
@@ -184,10 +190,10 @@ def strangers(events: Iterable[Event], calls: Iterable[Call], letters: Iterable[
 
 
 def _misordered(events: Sequence[Event], calls: Mapping[Delivery, Sequence[Call]]) -> list[Event]:
-    lanes: dict[tuple[str, int], list[Event]] = defaultdict(list)
+    lanes: dict[tuple[str, str, int], list[Event]] = defaultdict(list)
     for event in events:
         if event.delivery in calls:
-            lanes[event.subscription, event.partition].append(event)
+            lanes[event.lane].append(event)
     late = []
     for lane in lanes.values():
         earliest = float("inf")  # of those after it

@@ -41,6 +41,12 @@ def event(number: int, subscriptions: Sequence[str]) -> tuple[str, bytes]:
     return subscriptions[place], json.dumps(body).encode()
 
 
+def place(number: int, subscriptions: Sequence[str], topics: Sequence[str]) -> str:
+    """The topic of the event with this number: of every subscription, each topic has events of every size."""
+    sequence, turn = divmod(number, len(subscriptions))
+    return topics[(turn + sequence // 2) % len(topics)]
+
+
 @dataclass
 class Load:
     """Produces events until it is stopped.
@@ -50,13 +56,14 @@ class Load:
     its request timeout, and what follows it with it.
 
     Attributes:
+        topics: where to.
         due: how many events the pace asked for.
         acknowledged: the webhook-ids of the events that the brokers have acknowledged.
         unsure: how many acknowledgements did not come; the topic says whether those events are in it.
     """
 
     broker: TestBroker
-    topic: str
+    topics: Sequence[str]
     subscriptions: Sequence[str]
     per_second: float
     buffered_events: int = BUFFERED_EVENTS
@@ -121,9 +128,10 @@ class Load:
     async def _put(self, producer: Producer, number: int) -> bool:
         """Hand an event to the producer, when it has room; whether it did before the load was stopped."""
         subscription, body = event(number, self.subscriptions)
+        topic = place(number, self.subscriptions, self.topics)
         while True:
             try:
-                producer.produce(self.topic, body, subscription, on_delivery=self._noted)
+                producer.produce(topic, body, subscription, on_delivery=self._noted)
             except BufferError:
                 if self._stopping.is_set():
                     return False

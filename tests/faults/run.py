@@ -44,6 +44,7 @@ class Result:
         fault: its name; of a mixture the names, joined by "+".
         seed: of what was drawn.
         routing: how an event found its subscriptions.
+        topics: how many the source had.
         due: events that the pace of the load asked for.
         sent: acknowledged events; *unsure*: whose acknowledgement did not come.
         left: how many workers ended by themselves, for their supervisor to start them again.
@@ -60,6 +61,7 @@ class Result:
     verdicts: dict[Qos, Verdict]
     problems: Sequence[str]
     routing: Routing = Routing.KEY
+    topics: int = 1
 
     def line(self) -> dict[str, Any]:
         """For a file of results."""
@@ -80,6 +82,7 @@ class Result:
         return {
             "fault": self.fault,
             "routing": self.routing.value,
+            "topics": self.topics,
             "seed": self.seed,
             "seconds": round(self.seconds, 1),
             "due": self.due,
@@ -93,10 +96,17 @@ class Result:
 
 
 async def run(
-    brokers: Brokers, folder: Path, fault: Fault, seed: int, routing: Routing = Routing.KEY, *, per_second: float | None
+    brokers: Brokers,
+    folder: Path,
+    fault: Fault,
+    seed: int,
+    routing: Routing = Routing.KEY,
+    *,
+    topics: int = 1,
+    per_second: float | None,
 ) -> Result:
     """One fault in the middle of a load; *per_second* events, or what goes with the routing."""
-    return await _run(brokers, folder, [fault], seed, routing, per_second=per_second)
+    return await _run(brokers, folder, [fault], seed, routing, topics=topics, per_second=per_second)
 
 
 async def mixture(
@@ -106,13 +116,16 @@ async def mixture(
     routing: Routing = Routing.KEY,
     *,
     seconds: float,
+    topics: int = 1,
     per_second: float | None = None,
     among: Sequence[str] = MIXABLE,
     watch: Watch | None = None,
 ) -> Result:
     """Faults drawn by the seed from *among*, one or two at a time, for so long; *watch* runs beside them."""
     faults = [FAULTS[name] for name in random.Random(seed).choices(among, k=10_000)]
-    return await _run(brokers, folder, faults, seed, routing, per_second=per_second, seconds=seconds, watch=watch)
+    return await _run(
+        brokers, folder, faults, seed, routing, topics=topics, per_second=per_second, seconds=seconds, watch=watch
+    )
 
 
 async def _run(
@@ -122,6 +135,7 @@ async def _run(
     seed: int,
     routing: Routing,
     *,
+    topics: int,
     per_second: float | None,
     seconds: float | None = None,
     watch: Watch | None = None,
@@ -138,6 +152,7 @@ async def _run(
             folder,
             workers=faults[0].workers if seconds is None else 2,
             routing=routing,
+            topics=topics,
             per_second=per_second,
             with_tokens="tokens" in needs,
             dlq_brokers=dlq_brokers,
@@ -174,9 +189,8 @@ async def _run(
             if (code := await worker.terminate())
         ]
     name = "+".join(fault.name for fault in done)
-    return Result(
-        name, seed, time.monotonic() - began, load.due, load.sent, load.unsure, left, verdicts, problems, routing
-    )
+    seconds = time.monotonic() - began
+    return Result(name, seed, seconds, load.due, load.sent, load.unsure, left, verdicts, problems, routing, topics)
 
 
 @asynccontextmanager

@@ -216,8 +216,9 @@ class Stage:
 
     async def _note(self, name: str, level: Qos, choice: Choice) -> None:
         made_at = time.time()
-        start = (await self.cluster.store.get(name)).get("start", {}).get(self.cluster.topic, {})
-        self.subscribers[name] = Subscriber(level, choice, start.get("offsets", ()), made_at)
+        starts = (await self.cluster.store.get(name)).get("start", {})
+        offsets = {topic: start["offsets"] for topic, start in starts.items()}
+        self.subscribers[name] = Subscriber(level, choice, offsets, made_at)
 
     async def leader_of(self, topic: str) -> int:
         """The number of the broker that leads the topic's first partition."""
@@ -282,26 +283,31 @@ class Stage:
             TimeoutError: it does not come to rest: something is stuck, which is a loss.
         """
         events = await self._events()
-        ends = {event.partition: event.offset + 1 for event in events}
-        ends_of_lanes = {(event.partition, event.subscription): event.offset + 1 for event in events}
+        ends = {(event.topic, event.partition): event.offset + 1 for event in events}
+        ends_of_lanes = {event.lane: event.offset + 1 for event in events}
         state: dict[str, object] = {}
         places: dict[str, object] = {}
 
         async def is_settled() -> bool:
-            committed = await self.broker.committed(self.cluster.app, self.cluster.topic)
+            committed = {
+                (topic, partition): offset
+                for topic in self.cluster.topics
+                for partition, offset in (await self.broker.committed(self.cluster.app, topic)).items()
+            }
             # Of a partition that was added and has no event yet, the place is its beginning.
-            state["committed"] = {partition: offset for partition, offset in committed.items() if offset}
+            state["committed"] = {place: offset for place, offset in committed.items() if offset}
             lanes = [lane for worker in self.workers for lane in await worker.lanes()]
             state["busy"] = [lane for lane in lanes if lane["waitingAtMost"] or lane["queued"] or lane["inFlight"]]
             state["failed"] = [lane for lane in lanes if lane["status"] != Status.STARTED]
             places["committed"] = committed
-            places["lanes"] = [(lane["subscription"], lane["partition"], lane["next"]) for lane in lanes]
+            places["lanes"] = [(lane["subscription"], lane["topic"], lane["partition"], lane["next"]) for lane in lanes]
             if state["committed"] != ends or state["busy"] or state["failed"]:
                 return False
             state["rows"] = {
-                lane: row
-                for lane, row in (await self.cluster.rows()).items()
-                if row.status is not Status.STARTED or row.next < ends_of_lanes.get(lane, 0)
+                (name, topic, partition): row
+                for topic in self.cluster.topics
+                for (partition, name), row in (await self.cluster.rows(topic)).items()
+                if row.status is not Status.STARTED or row.next < ends_of_lanes.get((name, topic, partition), 0)
             }
             return not state["rows"]
 
@@ -318,7 +324,8 @@ class Stage:
         )
 
     async def _events(self) -> list[Event]:
-        return await events_of(self.broker, self.cluster.topic, audience_of(self.subscribers))
+        audience = audience_of(self.subscribers)
+        return [event for topic in self.cluster.topics for event in await events_of(self.broker, topic, audience)]
 
 
 @asynccontextmanager
@@ -328,6 +335,7 @@ async def staged(
     *,
     workers: int = 2,
     routing: Routing = Routing.KEY,
+    topics: int = 1,
     per_second: float | None = None,
     settings: Mapping[str, str] | None = None,
     with_tokens: bool = False,
@@ -341,6 +349,7 @@ async def staged(
         folder: for files.
         workers: how many.
         routing: how an event finds its subscriptions.
+        topics: how many the source has. Each but the first has half as many partitions.
         per_second: events of the load; what goes with the routing, if it is not said.
         settings: more WEBHOOKS_ settings, without the prefix.
         with_tokens: subscriptions authenticate with OAuth2 access tokens, which live for three seconds.
@@ -362,12 +371,13 @@ async def staged(
                 dlq_broker=None if dlq_brokers is None else TestBroker(dlq_brokers.bootstrap),
                 settings=settings,
                 routing=routing.value,
+                others={f"{app}-events-{number}": PARTITIONS // 2 for number in range(2, topics + 1)},
                 interruptConsumptionOnServerError=False,
                 interruptConsumptionOnException=False,
             )
         )
         found.programs = programs or INSTALLED
-        load = Load(broker, found.topic, list(LEVEL_OF), per_second or PER_SECOND[routing])
+        load = Load(broker, found.topics, list(LEVEL_OF), per_second or PER_SECOND[routing])
         stage = Stage(brokers, broker, found, receiver, load, dlq_brokers, with_tokens)
         await stage.subscribe_load(routing)
         for _ in range(workers):

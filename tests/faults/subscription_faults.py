@@ -48,7 +48,7 @@ async def _come(stage: Stage, rng: random.Random) -> None:
         name = f"newcomer-{number}"
         await stage.subscribe(name, LEVELS[number % len(LEVELS)], _choice(stage, number, rng))
         starts = stage.subscribers[name].starts
-        if early := {each: end for each, end in acknowledged.items() if starts[each] < end}:
+        if early := {place: end for place, end in acknowledged.items() if starts[place[0]][place[1]] < end}:
             raise AssertionError(f"{name} begins at {starts}, although it was made after {early}")
 
 
@@ -59,12 +59,13 @@ def _choice(stage: Stage, number: int, rng: random.Random) -> Choice:
     return in_rounds(stage.load.due // len(LEVEL_OF) - BEFORE_ROUNDS, ROUNDS)
 
 
-def _ends(webhook_ids: Iterable[str]) -> dict[int, int]:
-    """By partition, the offset after the last of these events."""
-    ends: dict[int, int] = {}
+def _ends(webhook_ids: Iterable[str]) -> dict[tuple[str, int], int]:
+    """By topic and partition, the offset after the last of these events."""
+    ends: dict[tuple[str, int], int] = {}
     for webhook_id in webhook_ids:
-        _, partition, offset = webhook_id.rsplit("-", 2)
-        ends[int(partition)] = max(ends.get(int(partition), 0), int(offset) + 1)
+        topic, partition, offset = webhook_id.rsplit("-", 2)
+        place = topic, int(partition)
+        ends[place] = max(ends.get(place, 0), int(offset) + 1)
     return ends
 
 

@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pipeline.core.subscription import Qos, Routing
 from tests.faults.faults import FAULTS
@@ -59,8 +59,8 @@ FAMILIES: Final = {
 }
 """The rows of the summary; each fault is in one of them."""
 _HEADINGS: Final = {
-    Routing.KEY: "With `routing: key`:",
-    Routing.MATCH: "With `routing: match`, counting an event once for each subscription that it is for:",
+    Routing.KEY: "With `routing: key`{}:",
+    Routing.MATCH: "With `routing: match`{}, counting an event once for each subscription that it is for:",
 }
 _LEVELS: Final = (Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE, Qos.AUTO, Qos.NONE)
 _COUNTS: Final = ("lost", "repeated", "misordered")
@@ -70,12 +70,31 @@ Run = dict[str, Any]
 """A line of the results."""
 
 
+class Setting(NamedTuple):
+    """What has a table of its own."""
+
+    routing: Routing
+    topics: int
+
+    @property
+    def heading(self) -> str:
+        """Above its table."""
+        return _HEADINGS[self.routing].format("" if self.topics == 1 else f" and {self.topics} source topics")
+
+    @property
+    def addition(self) -> str:
+        """To the name of a fault."""
+        words = [f"`{self.routing}`"] if self.routing is not Routing.KEY else []
+        words += [f"{self.topics} source topics"] if self.topics > 1 else []
+        return f" with {' and '.join(words)}" if words else ""
+
+
 def report(runs: Sequence[Run]) -> str:
     """A table for each routing, in Markdown, and beneath them every promise that a run broke."""
     problems = [
         problem
-        for routing in Routing
-        for found in _by_fault(runs, routing).values()
+        for setting in _settings(runs)
+        for found in _by_fault(runs, setting).values()
         for run in found
         for problem in _problems(run)
     ]
@@ -88,8 +107,13 @@ def summary(runs: Sequence[Run]) -> str:
 
 
 def _tables(runs: Sequence[Run], table: Callable[[dict[str, list[Run]]], Sequence[str]]) -> list[str]:
-    groups = {routing: _by_fault(runs, routing) for routing in Routing}
-    return [line for routing, found in groups.items() if found for line in (_HEADINGS[routing], "", *table(found), "")]
+    groups = {setting: _by_fault(runs, setting) for setting in _settings(runs)}
+    return [line for setting, found in groups.items() for line in (setting.heading, "", *table(found), "")]
+
+
+def _settings(runs: Iterable[Run]) -> Sequence[Setting]:
+    order = list(Routing)
+    return sorted({_setting(run) for run in runs}, key=lambda setting: (setting.topics, order.index(setting.routing)))
 
 
 def _faults(groups: dict[str, list[Run]]) -> Sequence[str]:
@@ -106,18 +130,18 @@ def _families(groups: dict[str, list[Run]]) -> Sequence[str]:
     return _table([_row(about, found, with_seeds=False) for about, found in families.items() if found])
 
 
-def _by_fault(runs: Iterable[Run], routing: Routing) -> dict[str, list[Run]]:
-    """The runs with one routing, in the order of the table."""
+def _by_fault(runs: Iterable[Run], setting: Setting) -> dict[str, list[Run]]:
+    """The runs with one setting, in the order of the table."""
     groups: dict[str, list[Run]] = defaultdict(list)
     for run in runs:
-        if _routing(run) is routing:
+        if _setting(run) == setting:
             groups[run["fault"] if run["fault"] in FAULTS else "mixture"].append(run)
     return {name: groups[name] for name in (*FAULTS, "mixture") if name in groups}
 
 
-def _routing(run: Run) -> Routing:
+def _setting(run: Run) -> Setting:
     # Runs from before there was a choice do not say it.
-    return Routing(run.get("routing", Routing.KEY))
+    return Setting(Routing(run.get("routing", Routing.KEY)), run.get("topics", 1))
 
 
 def _table(rows: Sequence[Sequence[str]], *more: str) -> list[str]:
@@ -146,7 +170,7 @@ def _is_at_rest(run: Run) -> bool:
 
 
 def _problems(run: Run) -> list[str]:
-    fault = run["fault"] if _routing(run) is Routing.KEY else f"{run['fault']} with `match`"
+    fault = f"{run['fault']}{_setting(run).addition}"
     return [
         f"- {fault}, seed {run['seed']}: {' '.join(problem.split())[:_PROBLEM_CHARACTERS]}"
         for problem in run["problems"]

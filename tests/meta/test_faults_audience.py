@@ -1,6 +1,7 @@
 """Whom the events of the load are for: the ledger and the filters of the pipeline say the same."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from aiokafka import ConsumerRecord
@@ -23,7 +24,7 @@ def a_record(
 
 
 def subscriber(choice: Choice | None = None, *starts: int, made_at: float = 50.0) -> Subscriber:
-    return Subscriber(Qos.AUTO, choice or Choice(None, lambda *_: True), starts, made_at)
+    return Subscriber(Qos.AUTO, choice or Choice(None, lambda *_: True), {"t": starts}, made_at)
 
 
 def owes(found: Subscriber, record: ConsumerRecord[bytes, bytes]) -> bool:
@@ -61,6 +62,12 @@ def test_what_was_before_its_start_is_not_owed() -> None:
 
 def test_a_partition_without_a_start_is_owed_as_a_whole() -> None:
     assert owes(subscriber(None, 5, 9), a_record(partition=2))
+
+
+def test_each_topic_has_a_start_of_its_own() -> None:
+    found = subscriber(None, 5, made_at=200.0)
+    assert owes(found, replace(a_record(offset=4), topic="u"))
+    assert not owes(found, a_record(offset=4))
 
 
 def test_what_was_produced_after_it_was_made_is_owed() -> None:

@@ -16,6 +16,7 @@ def events(count: int, *, partitions: int = 1, subscription: str = "s") -> list[
         Event(
             f"t-{number % partitions}-{number // partitions}",
             subscription,
+            "t",
             number % partitions,
             number // partitions,
             100.0 + number,
@@ -41,6 +42,13 @@ def test_what_was_delivered_once_and_in_order_breaks_no_promise(level: Qos) -> N
     assert made.altered == 0
     assert Promise().broken({level: made}) == []
     assert strangers(found, [call(event, 1) for event in found], []) == []
+
+
+def test_order_and_losses_are_counted_per_topic_and_partition() -> None:
+    found = [Event(f"{topic}-0-{offset}", "s", topic, 0, offset, 100.0) for topic in ("t", "u") for offset in range(2)]
+    [first, _, other, _] = found
+    made = verdict(Qos.AT_MOST_ONCE, found, [call(other, 1), call(first, 2)])
+    assert (made.misordered, made.lost, made.lost_of_one) == (0, 2, 1)
 
 
 def test_an_event_that_nobody_saw_is_lost_and_named() -> None:
@@ -180,7 +188,7 @@ def test_the_other_levels_have_no_order(level: Qos) -> None:
 
 
 def test_levels_are_judged_apart() -> None:
-    mixed = [*events(1), Event("t-0-9", "r", 0, 9, 1.0)]
+    mixed = [*events(1), Event("t-0-9", "r", "t", 0, 9, 1.0)]
     made = judge(mixed, [call(mixed[0], 2)], [], {"s": Qos.AT_LEAST_ONCE, "r": Qos.AT_MOST_ONCE})
     assert (made[Qos.AT_LEAST_ONCE].lost, made[Qos.AT_MOST_ONCE].lost) == (0, 1)
 

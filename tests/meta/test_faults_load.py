@@ -3,7 +3,7 @@
 import json
 from collections import defaultdict
 
-from tests.faults.load import PADDING, event, share, too_little
+from tests.faults.load import PADDING, event, place, share, too_little
 
 SUBSCRIPTIONS = [f"s-{number}" for number in range(20)]
 EVENTS = 20 * 50
@@ -25,6 +25,20 @@ def test_every_subscription_has_events_of_every_size() -> None:
         subscription, body = event(number, SUBSCRIPTIONS)
         sizes[subscription].add(len(json.loads(body)["padding"]))
     assert dict(sizes) == {name: set(PADDING) for name in SUBSCRIPTIONS}
+
+
+def test_each_topic_has_events_of_every_subscription_and_size() -> None:
+    seen = defaultdict(set)
+    for number in range(EVENTS):
+        subscription, body = event(number, SUBSCRIPTIONS)
+        said = json.loads(body)
+        seen[place(number, SUBSCRIPTIONS, ["a", "b"])].add((subscription, len(said["padding"])))
+    assert seen["a"] == seen["b"] == {(name, size) for name in SUBSCRIPTIONS for size in PADDING}
+
+
+def test_each_topic_has_events_of_the_rounds_for_everybody() -> None:
+    first = [place(number, SUBSCRIPTIONS, ["a", "b"]) for number in range(len(SUBSCRIPTIONS))]
+    assert first == ["a", "b"] * (len(SUBSCRIPTIONS) // 2)
 
 
 def test_a_run_that_counts_little_of_its_load_fails_and_says_so() -> None:

@@ -74,6 +74,14 @@ def test_each_routing_has_a_table_of_its_own() -> None:
     assert [row[-1] for text in (before, after) for row in rows(text)] == ["2", "2, **1 broken**"]
 
 
+def test_runs_with_several_topics_have_a_table_of_their_own() -> None:
+    broken = {**matching(a_run("none", 2, "auto: 1 lost")), "topics": 2}
+    text = report([matching(a_run("none", 1)), broken])
+    assert "With `routing: match` and 2 source topics, counting" in text
+    assert [row[-1] for row in rows(text.split("2 source topics, ")[1])] == ["2"]
+    assert text.splitlines()[-1] == "- none with `match` and 2 source topics, seed 2: auto: 1 lost"
+
+
 def test_a_routing_without_runs_has_no_table() -> None:
     assert "routing: key" not in report([matching(a_run("none", 1))])
     assert "routing: match" not in report([a_run("none", 1)])

@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.core.model import Cursor
 from pipeline.kafka.row_format import decode
-from pipeline.kafka.row_keys import SOURCE_KEY
+from pipeline.kafka.row_keys import split_key
 from pipeline.kafka.topics import attempts_topic, audit_topic, cursors_topic, events_topic, tokens_topic, workers_topic
 from pipeline.runtime.topics import ensure_topics
 from pipeline.subscriptions.registry import Registry
@@ -146,8 +146,13 @@ class Cluster:
 
     @property
     def topic(self) -> str:
-        """The source topic."""
+        """The source topic; the first, if there are several."""
         return self.definition.source.topic
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """All source topics."""
+        return self.topic, *self.others
 
     def redefine(self, others: Mapping[str, int], reset: str = "earliest") -> None:
         """Change the source topics beside the first, and where a new one begins, for workers that are started later."""
@@ -258,13 +263,14 @@ class Cluster:
             await producer.stop()
         return count
 
-    async def rows(self) -> dict[tuple[int, str], Cursor]:
-        """The cursor rows as they stand, by partition and subscription."""
+    async def rows(self, topic: str | None = None) -> dict[tuple[int, str], Cursor]:
+        """The cursor rows of a source topic (the first if None) as they stand, by partition and subscription."""
         rows: dict[tuple[int, str], Cursor] = {}
         for record in await self.broker.read(f"{self.app}.cursors", committed_only=not self.broker.embedded):
-            if record.key == SOURCE_KEY:
+            found = split_key(record.key or b"", self.topics)
+            if found is None or found[0] != (topic or self.topic):
                 continue
-            key = (record.partition, (record.key or b"").decode())
+            key = (record.partition, found[1].decode())
             if record.value is None:
                 rows.pop(key, None)
             else:
