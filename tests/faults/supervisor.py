@@ -8,7 +8,7 @@ from typing import Final
 from tests.faults.stage import Stage
 from tests.support.cluster import Worker
 
-START_SECONDS: Final = 90.0
+START_SECONDS: Final = 120.0
 """For a worker that finds a broker down when it starts, ends and is started again, until it finds it up."""
 
 

@@ -35,7 +35,7 @@ from tests.support.waiting import eventually
 ADMIN_TOKEN = "planted-admin-token"
 INSTALLED = Path(sys.executable).parent
 """Where the programs of this build are."""
-START_SECONDS = 40.0
+START_SECONDS = 120.0
 
 
 def free_port() -> int:
