@@ -110,7 +110,7 @@ def check_url(url: str, credentials_field: str) -> str:
     parts = split_url(url)
     if parts is None:
         raise problem("is not a URL: its host or port can't be read")
-    if parts.username is not None or parts.password is not None:
+    if "@" in parts.netloc and (parts.username is not None or parts.password is not None):
         raise problem(f"must not contain a user name or password; put credentials into {credentials_field}")
     if not parts.hostname or parts.port == 0:
         raise problem("must name a host, and a port from 1 to 65535 if any")

@@ -69,17 +69,16 @@ class _Compiler:
         if len(document) != 1:
             raise ConfigurationError(f"{path}: has {len(document)} fields; allowed: exactly one of {_DIALECTS}")
         [(name, value)] = document.items()
-        name_path = join(path, name)
         match name:
             case "exact" | "prefix" | "suffix":
-                return self._comparison(name, value, name_path)
+                return self._comparison(name, value, f"{path}.{name}")
             case "all" | "any":
-                parts = self._parts(value, name_path, depth)
+                parts = self._parts(value, f"{path}.{name}", depth)
                 return AllOf(parts) if name == "all" else AnyOf(parts)
             case "not":
-                return Not(self.expression(value, name_path, depth + 1))
+                return Not(self.expression(value, f"{path}.not", depth + 1))
             case "sql":
-                raise ConfigurationError(f"{name_path}: CloudEvents SQL is not supported; allowed: {_DIALECTS}")
+                raise ConfigurationError(f"{path}.sql: CloudEvents SQL is not supported; allowed: {_DIALECTS}")
             case _:
                 raise ConfigurationError(f"{path}: unknown operator {shown(str(name))}; allowed: {_DIALECTS}")
 
@@ -101,21 +100,28 @@ class _Compiler:
 def _compare(dialect: Dialect, name: object, value: object, path: str) -> Compare:
     if not isinstance(name, str):
         raise ConfigurationError(f"{path}: {shown(str(name))} must be a string")
-    return Compare(dialect, _selector(name, path), _texts(value, join(path, name)))
+    # The path of a sound value is not needed, and costs more than the rest.
+    texts = (_encoded(value),) if isinstance(value, str) else _texts(value, join(path, name))
+    return Compare(dialect, _selector(name, path), texts)
 
 
 def _texts(value: object, path: str) -> tuple[bytes, ...]:
     if not isinstance(value, list):
-        return (_text(value, path, "must be a string or a list of strings"),)
+        raise _not_text(path, "must be a string or a list of strings")
     if not value:
         raise ConfigurationError(f"{path}: must be a string or a list with at least one string")
-    return tuple(_text(each, f"{path}[{index}]", "must be a string") for index, each in enumerate(value))
+    for index, each in enumerate(value):
+        if not isinstance(each, str):
+            raise _not_text(f"{path}[{index}]", "must be a string")
+    return tuple(map(_encoded, value))
 
 
-def _text(value: object, path: str, demand: str) -> bytes:
-    if not isinstance(value, str):
-        raise ConfigurationError(f"{path}: {demand}; numbers and booleans are compared as they are written in JSON")
-    return value.encode("utf-8", "surrogatepass")
+def _not_text(path: str, demand: str) -> ConfigurationError:
+    return ConfigurationError(f"{path}: {demand}; numbers and booleans are compared as they are written in JSON")
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _selector(name: str, path: str) -> Selector:

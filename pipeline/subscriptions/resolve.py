@@ -176,11 +176,12 @@ def check_limits(subscription: wire.WireSubscription, definition: Definition) ->
 
 def _http(options: wire.HttpOptions | None, definition: Definition) -> HttpLimits:
     limits = definition.http
-    own = options or wire.HttpOptions.model_validate({})
+    if options is None:
+        return limits
     return HttpLimits(
-        connect_timeout_seconds=_lower(own.connect_timeout, limits.connect_timeout_seconds),
-        read_timeout_seconds=_lower(own.read_timeout, limits.read_timeout_seconds),
-        idle_timeout_seconds=_lower(own.idle_timeout, limits.idle_timeout_seconds),
+        connect_timeout_seconds=_lower(options.connect_timeout, limits.connect_timeout_seconds),
+        read_timeout_seconds=_lower(options.read_timeout, limits.read_timeout_seconds),
+        idle_timeout_seconds=_lower(options.idle_timeout, limits.idle_timeout_seconds),
     )
 
 
@@ -198,8 +199,8 @@ def _lower(milliseconds: int | None, limit_seconds: float) -> float:
 
 def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
     if retry is None:
-        return RetryPolicy(enabled=qos is not Qos.NONE)
-    return RetryPolicy(
+        return _shared(RetryPolicy(enabled=qos is not Qos.NONE))
+    policy = RetryPolicy(
         enabled=qos is not Qos.NONE and retry.retry_option == "Retry On Fail",
         strategy=RetryStrategy(retry.retry_strategy),
         max_attempts=retry.max_attempts,
@@ -209,6 +210,13 @@ def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
         max_elapsed_seconds=None if retry.max_elapsed_seconds is None else float(retry.max_elapsed_seconds),
         statuses=DEFAULT_RETRYABLE_STATUSES if retry.status_codes is None else _statuses(retry.status_codes),
     )
+    return _shared(policy)
+
+
+@lru_cache(maxsize=64)
+def _shared(policy: RetryPolicy) -> RetryPolicy:
+    """One object for equal policies: most subscriptions have the same one."""
+    return policy
 
 
 def _statuses(codes: Sequence[int | str]) -> frozenset[int]:
@@ -225,7 +233,9 @@ def _handshake(handshake: wire.WireHandshake | None) -> Handshake | None:
 
 
 def _signing_secrets(signing: wire.Signing | None) -> tuple[str, ...]:
-    secrets = tuple(signing.secrets) if signing else ()
+    if signing is None:
+        return ()
+    secrets = tuple(signing.secrets)
     try:
         Signer.from_secrets(secrets)
     except ConfigurationError as error:
