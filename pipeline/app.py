@@ -127,7 +127,7 @@ def create_app(
     telemetry = Telemetry(ids) if spans is None else Telemetry(ids, spans_dropped=lambda: spans.dropped)
     attempt_log, recorder = attempt_log_of(settings, definition, telemetry, clock)
     rights = RightsWatch()
-    unmatched = UnmatchedEvents(definition.source.topics[0], telemetry, definition.routing)
+    unmatched = UnmatchedEvents(definition.source.topics, telemetry, definition.routing)
     access = configured_access(settings, clock)
     app = _faust_app(settings, definition, access)
     box = SecretBox(secret_keys)
@@ -140,7 +140,7 @@ def create_app(
     audit = AuditLog(connection, audit_topic(settings.app), clock)
     transport = _transport(settings, definition, guard)
     matches = definition.routing is Routing.MATCH
-    rate_limits = RateLimits(app.share) if matches else RateLimits()
+    rate_limits = RateLimits(app.share if matches else app.share_by_key)
     lease = Lease(settings.session_seconds - MARGIN_SECONDS)
     permitted = Permitted(_callback(transport, clock, telemetry, ids, lease.check), rate_limits, clock)
     outlets = outlets_of(
@@ -173,7 +173,7 @@ def create_app(
         rate_limits=rate_limits,
         chance=random.random,
         steady=time.monotonic,
-        concurrency_limits=ConcurrencyLimits() if matches else None,
+        concurrency_limits=ConcurrencyLimits() if matches or definition.source.others else None,
         is_addressed=is_addressed if matches else never_addressed,
     )
     memory = QueueMemory(settings.worker_bytes)
@@ -210,7 +210,7 @@ def create_app(
         end_of=app.end_of,
         name=lambda: f"{app.conf.web_host}:{app.conf.web_port}",
         known=registry,
-        partition_count=lambda: max(app.partition_counts().values(), default=None),
+        partition_counts=app.partition_counts,
         default_partition=default_partition,
         warning_of=lambda subscription: advisory(subscription, clock.now()),
     )

@@ -28,19 +28,20 @@ Remark = tuple[bool, str]
 """Whether what was found is all right, and a sentence that says what."""
 
 
-async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Remark | None]:
-    """What the check found, and a remark about events and subscriptions if they may be read."""
+async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Sequence[Remark]]:
+    """What the check found, and remarks about events and subscriptions if they may be read."""
     await require_routing(settings, definition)
     findings = await examine(definition, settings.app, create=create)
     source = definition.source
     if findings.problems or findings.missing or not findings.is_complete or source.connection.embedded:
-        return findings, None
+        return findings, ()
     async with opened_registry(settings, definition) as registry:
         subscriptions = registry.all()
     if definition.routing is Routing.MATCH:
-        return findings, _of_match(definition, subscriptions)
-    keys = await newest_keys(source.connection, source.topic, NEWEST)
-    return findings, _of_key(source.topic, keys, {each.id.encode() for each in subscriptions})
+        return findings, [_of_match(definition, subscriptions)]
+    ids = {each.id.encode() for each in subscriptions}
+    newest = {topic: await newest_keys(source.connection, topic, NEWEST) for topic in source.topics}
+    return findings, [_of_key(topic, keys, ids) for topic, keys in newest.items()]
 
 
 def _of_key(topic: str, keys: Sequence[bytes | None], ids: Container[bytes | None]) -> Remark:
@@ -95,15 +96,14 @@ def command(*, create: bool) -> None:
 
     check_patches(PATCHES)
     settings, definition = configured(level="WARNING")
-    findings, remark = asyncio.run(_look(settings, definition, create=create))
+    findings, remarks = asyncio.run(_look(settings, definition, create=create))
     for fact in findings.facts:
         say(f"ok  {fact}")
     if settings.bootstrap_servers is not None:
         say(f"ok  {_covered(definition, settings.bootstrap_servers)}")
     if definition.ignored:
         say(f"ok  not used here: {', '.join(definition.ignored)}")
-    if remark is not None:
-        is_sound, found = remark
+    for is_sound, found in remarks:
         say(f"{'ok' if is_sound else 'warn'}  {found}")
     for warning in findings.warnings:
         say(f"warn  {warning}")

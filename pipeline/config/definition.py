@@ -114,7 +114,6 @@ def configured_definition(settings: Settings) -> Definition:
         raise ConfigurationError(
             f"WEBHOOKS_ROUTING: {routing} contradicts {settings.api}, which says routing: {stated}; remove one of them"
         )
-    _refuse_several_topics(definition, routing)
     return replace(definition, stated_routing=routing)
 
 
@@ -171,23 +170,7 @@ def parse_definition(
     source, dlq = _relocated(find_source(groups), dlq, bootstrap_servers)
     if dlq and dlq.topic in source.topics and dlq.connection.bootstrap_servers == source.connection.bootstrap_servers:
         raise ConfigurationError(f"{path}.dlq.endpoint: must not lead to the source topic {shown(dlq.topic)}")
-    found = replace(_definition(api.name, source, dlq, entrypoint), entrypoint=path, ignored=tuple(ignored))
-    _refuse_several_topics(found, found.stated_routing)
-    return found
-
-
-def _refuse_several_topics(definition: Definition, routing: Routing | None) -> None:
-    """Check that `routing: key` has one source topic.
-
-    Raises:
-        ConfigurationError: it has several.
-    """
-    if routing is Routing.KEY and definition.source.others:
-        topics = ", ".join(definition.source.topics)
-        raise ConfigurationError(
-            f"{definition.entrypoint}.routing: key delivers from one topic, and consumer.topics names "
-            f"{len(definition.source.topics)} ({topics}); allowed: routing: match, or one topic"
-        )
+    return replace(_definition(api.name, source, dlq, entrypoint), entrypoint=path, ignored=tuple(ignored))
 
 
 def _definition(name: str, source: Source, dlq: DeadLetterTopic | None, entrypoint: Entrypoint) -> Definition:

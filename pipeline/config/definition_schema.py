@@ -210,7 +210,8 @@ class Consumer(Topics):
     @classmethod
     def _no_pattern(cls, value: str | None) -> str | None:
         if value:
-            raise problem("is not supported yet; name the topics in topics")
+            # Faust accepts a pattern and does not follow it.
+            raise problem("is not supported; name the topics in topics")
         return value
 
 

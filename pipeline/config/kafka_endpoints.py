@@ -100,7 +100,7 @@ def find_source(groups: Sequence[KafkaGroup]) -> Source:
     consumer = endpoint.consumer or Consumer.model_validate({})
     path = f"{endpoint.path}.{OVERRIDE}.consumer.topics"
     if not consumer.topics:
-        raise ConfigurationError(f"{path}: is required; one topic, or with routing: match several")
+        raise ConfigurationError(f"{path}: is required; at least one topic")
     repeated = [topic for index, topic in enumerate(consumer.topics) if topic in consumer.topics[:index]]
     if repeated:
         raise ConfigurationError(f"{path}: names {shown(repeated[0])} more than once")

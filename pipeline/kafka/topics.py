@@ -20,7 +20,7 @@ class Source:
     """The topics that hold the events.
 
     Attributes:
-        topic: the only one, or with `routing: match` the first.
+        topic: the only one, or the first.
         others: all others.
         auto_offset_reset: where the group begins on its first start.
         isolation_level: `read_committed`: records of a transaction are read once it is committed, and never if it is

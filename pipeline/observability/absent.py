@@ -6,7 +6,7 @@ default partitioner selects for the subscription's key. The guess may be wrong: 
 and when a topic gains partitions, its events stay in their partitions.
 
 With `routing: match`, a subscription's events may be in any partition, so every subscription without a lane is shown as
-idle.
+idle. The same applies if the source topics have different numbers of partitions.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ class Absent:
         sources: the partitions of this worker.
         known: all subscriptions.
         default_partition: returns the default partition of a subscription id; None with `routing: match`, or while the
-            number of partitions is unknown.
+            number of partitions is unknown or differs between topics.
         warning_of: returns a warning about a subscription for the operator, if any.
     """
 

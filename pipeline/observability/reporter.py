@@ -1,7 +1,7 @@
 """Turns the live objects of a worker into the plain values of observability/status.py. Changes no object."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from pipeline.core.clock import steady_now
@@ -46,7 +46,7 @@ class WorkerReporter:
         end_of: returns the end of a partition's log, as far as known.
         name: host and port of the worker's pages.
         known: all subscriptions.
-        partition_count: returns the number of partitions of the largest topic; None while unknown.
+        partition_counts: returns the number of partitions of each source topic, as far as known.
         default_partition: returns the partition that Kafka's default partitioner selects for a subscription id.
         warning_of: returns a warning about a subscription for the operator, if any.
     """
@@ -60,7 +60,7 @@ class WorkerReporter:
         end_of: Callable[[str, int], int | None],
         name: Callable[[], str],
         known: Known,
-        partition_count: Callable[[], int | None],
+        partition_counts: Callable[[], Mapping[str, int]],
         default_partition: Callable[[str, int], int],
         warning_of: Callable[[Subscription], str | None],
         missing_rights: Callable[[], str | None] = lambda: None,
@@ -74,7 +74,7 @@ class WorkerReporter:
         self._end_of = end_of
         self._name = name
         self._known = known
-        self._partition_count = partition_count
+        self._partition_counts = partition_counts
         self._default_partition = default_partition
         self._warning_of = warning_of
         self._absent = Absent(sources, known, self._home_of, warning_of)
@@ -119,7 +119,7 @@ class WorkerReporter:
         return WorkerReport(
             app=self._app,
             name=self.name,
-            partition_count=self._partition_count(),
+            partition_count=max(self._partition_counts().values(), default=None),
             topics=sources.topics,
             ready=problem is None,
             problem=problem,
@@ -207,8 +207,9 @@ class WorkerReporter:
     def _home_of(self, subscription: str) -> int | None:
         if next(iter(self._sources)).matching is not None:
             return None  # its events may be in any partition
-        count = self._partition_count()
-        return self._default_partition(subscription, count) if count else None
+        counts = set(self._partition_counts().values())
+        # In topics of different sizes, a key has different partitions, which may belong to different workers.
+        return self._default_partition(subscription, counts.pop()) if len(counts) == 1 else None
 
     def _lane(self, partition: Partition, lane: Lane) -> LaneReport:
         subscription = lane.subscription

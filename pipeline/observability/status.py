@@ -67,8 +67,8 @@ class AbsentReport:
 
     Attributes:
         status: the desired state: "started", "failure" (it can't be used), "stopped", "paused" or "closed".
-        default_partition: the partition that Kafka's default partitioner selects for its key; None if unknown or with
-            `routing: match`.
+        default_partition: the partition that Kafka's default partitioner selects for its key; None if unknown, with
+            `routing: match`, or if the source topics have different numbers of partitions.
         problem: a sentence about why it can't be used, or None.
         warning: see `LaneReport`.
     """

@@ -1,10 +1,11 @@
-"""Detects a source topic whose keys are not subscription ids, so that all of its events become dead letters.
+"""Detects source topics whose keys are not subscription ids, so that all of their events become dead letters.
 
 The usual cause is a business topic whose keys are, for example, orders or customers. Nothing fails, but nothing is
 delivered. With `routing: match`, keys may be anything, and events that match no subscription are normal.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from pipeline.core.subscription import Routing
@@ -22,14 +23,14 @@ class UnmatchedEvents:
     """Counts the events without a subscription since the last event that had one.
 
     Args:
-        topic: the source topic.
+        topics: the source topics.
         telemetry: the counters of the worker.
         routing: the routing of the definition; with `match` there is never a warning.
     """
 
-    def __init__(self, topic: str, telemetry: Telemetry, routing: Routing) -> None:
+    def __init__(self, topics: Sequence[str], telemetry: Telemetry, routing: Routing) -> None:
         self._routing = routing
-        self._topic = topic
+        self._topics = topics
         self._telemetry = telemetry
         self._seen = 0
         self._matched = 0
@@ -40,8 +41,9 @@ class UnmatchedEvents:
         """A warning for the operator; None while events find their subscriptions."""
         if self._in_a_row < ENOUGH:
             return None
+        topics = f"topic{'s' if len(self._topics) > 1 else ''} {', '.join(self._topics)}"
         return (
-            f"topic {self._topic}: none of the last {self._in_a_row} events was for a subscription; "
+            f"{topics}: none of the last {self._in_a_row} events was for a subscription; "
             "the key of an event must be the id of its subscription"
         )
 

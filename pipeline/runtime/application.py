@@ -109,9 +109,16 @@ class DeliveryApp(faust.App):
         return {topic: count for topic, count in found.items() if count is not None}
 
     def share(self) -> float:
-        """This worker's share of a subscription's rate: its share of the partitions."""
+        """With `routing: match`, this worker's share of a subscription's rate: its share of the partitions."""
         count = sum(self.partition_counts().values())
         return min(1.0, max(1, len(self.parts.sources.partitions())) / count) if count else 1.0
+
+    def share_by_key(self) -> float:
+        """The same with `routing: key`, where topics with as many partitions have a key in the same number."""
+        counts = self.partition_counts().values()
+        if len(self.parts.sources.partitions()) == sum(counts):
+            return 1.0
+        return 1 / max(1, len(set(counts)))
 
     def end_of(self, topic: str, partition: int) -> int | None:
         """The end of a partition's readable log; None if it is not known."""

@@ -101,8 +101,8 @@ async def _examine(definition: Definition, app: str, changelogs: Sequence[str], 
 def _own_topics(app: str, definition: Definition, found: Mapping[str, int], changelogs: Sequence[str]) -> list[_Needed]:
     largest = max(definition.source.topics, key=lambda topic: found[topic])
     partitions, why = found[largest], f"as many as {largest}"
-    # With `match`, a larger topic may have been a source before. With a single source, another number is a mistake.
-    may_have_more = definition.stated_routing is Routing.MATCH
+    # A larger topic may have been a source before. With `key` and a single source, another number is a mistake.
+    may_have_more = definition.stated_routing is Routing.MATCH or bool(definition.source.others)
     return [
         _Needed(subscriptions_topic(app), 1, "one, so that its offsets are revisions"),
         *(_Needed(name, partitions, why, may_have_more) for name in (cursors_topic(app), *changelogs)),

@@ -1,7 +1,7 @@
-"""If no `routing` is configured: describes a topic and its subscriptions to help the operator choose one."""
+"""If no `routing` is configured: describes topics and subscriptions to help the operator choose one."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from pipeline.config.definition import Definition
@@ -24,7 +24,7 @@ async def require_routing(settings: Settings, definition: Definition) -> None:
     """Check that the routing is configured.
 
     Raises:
-        ConfigurationError: it is not. The error explains the choice, with the newest keys of the topic if they can be
+        ConfigurationError: it is not. The error explains the choice, with the newest keys of the topics if they can be
             read.
     """
     if definition.stated_routing is None:
@@ -35,8 +35,8 @@ async def _look(settings: Settings, definition: Definition) -> list[str]:
     source = definition.source
     try:
         async with asyncio.timeout(LOOK_SECONDS):
-            keys = await newest_keys(source.connection, source.topic, NEWEST)
-            return evidence(source.topic, keys, await _subscriptions(settings, definition))
+            keys = {topic: await newest_keys(source.connection, topic, NEWEST) for topic in source.topics}
+            return evidence(keys, await _subscriptions(settings, definition))
     except (BrokerError, TimeoutError):
         return []
 
@@ -49,22 +49,28 @@ async def _subscriptions(settings: Settings, definition: Definition) -> list[Sub
         return []  # the topic of subscriptions does not exist before the first start
 
 
-def evidence(topic: str, keys: Sequence[bytes | None], subscriptions: Sequence[Subscription]) -> list[str]:
+def evidence(newest: Mapping[str, Sequence[bytes | None]], subscriptions: Sequence[Subscription]) -> list[str]:
     """Sentences that help to choose, each about one value of `routing`.
 
     Args:
-        topic: the source topic.
-        keys: the keys of its newest events.
+        newest: by source topic, the keys of its newest events.
         subscriptions: all existing subscriptions.
     """
+    sentences = [_of_topic(topic, keys) for topic, keys in newest.items()]
+    keys = [key for found in newest.values() for key in found]
     if not keys:
-        return [f"Topic {topic} has no events yet, so its keys do not help to choose."]
-    sentences = [f"The newest {_count(len(keys), 'key')} of {topic}: {_examples(keys)}."]
+        return sentences
     if not subscriptions:
         return [*sentences, "There are no subscriptions yet whose ids could be compared with them."]
     named = {each.id.encode() for each in subscriptions} & set(keys)
     events = sum(key in named for key in keys)
     return [*sentences, _with_key(len(keys), events, len(named), len(subscriptions)), _with_match(subscriptions)]
+
+
+def _of_topic(topic: str, keys: Sequence[bytes | None]) -> str:
+    if not keys:
+        return f"Topic {topic} has no events yet, so its keys do not help to choose."
+    return f"The newest {_count(len(keys), 'key')} of {topic}: {_examples(keys)}."
 
 
 def _with_key(events: int, matching: int, named: int, subscriptions: int) -> str:

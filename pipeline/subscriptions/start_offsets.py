@@ -47,13 +47,11 @@ def check_routing(subscription: WireSubscription, definition: Definition) -> Non
 def with_topic(resume: ResumeFrom | None, definition: Definition) -> ResumeFrom | None:
     """Fill in the topic of a command that names a partition, because the definition may gain source topics later.
 
-    With `routing: key` there is only one topic, and commands do not name it.
-
     Raises:
         ConfigurationError: its topic is not a source topic; or it has no topic and there are several.
     """
     place = None if resume is None else resume.skip or resume
-    if resume is None or place is None or place.partition is None or definition.routing is Routing.KEY:
+    if resume is None or place is None or place.partition is None:
         return resume
     path = "resumeFrom.skip.topic" if resume.skip is not None else "resumeFrom.topic"
     named = {"topic": definition.source_topic(place.topic, path)}
@@ -68,18 +66,12 @@ def _refused_by_key(subscription: WireSubscription) -> list[str]:
         problems.append(
             "topics: is only allowed with routing: match; with routing: key, the key of an event names its subscription"
         )
-    if subscription.resume_from is not None and _names_topic(subscription.resume_from):
-        problems.append("resumeFrom.topic: is only allowed with routing: match; with routing: key there is one topic")
     if subscription.start_from is not None:
         problems.append(
             "startFrom: is only allowed with routing: match; with routing: key, a subscription begins where the "
             "workers are, and webhooks subscriptions replay delivers older events"
         )
     return problems
-
-
-def _names_topic(resume: ResumeFrom) -> bool:
-    return resume.topic is not None or (resume.skip is not None and resume.skip.topic is not None)
 
 
 def _unfiltered(subscription: WireSubscription, definition: Definition) -> list[str]:

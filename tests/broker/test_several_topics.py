@@ -1,4 +1,4 @@
-"""Several source topics with `routing: match`: all promises hold in each, and the definition gains topics."""
+"""Several source topics: all promises hold in each, and the definition gains topics."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ from tests.support.waiting import eventually
 EVENTS = 1500
 """In each topic."""
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 
 def load(what: str, first: int = 0, count: int = EVENTS) -> list[tuple[str, bytes]]:
@@ -86,6 +86,49 @@ async def test_kill_9_and_clean_stops_lose_nothing_of_two_topics(
         assert seen(recorder.of("customer-5")) == {"orders": fives, "payments": fives}
         assert not recorder.out_of_order()
         await until_committed(kafka, found, (found.topic, payments))
+
+
+async def test_with_key_a_subscription_gets_its_events_of_both_topics(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    app = unique_name("two-keyed-topics")
+    payments = f"{app}-payments"
+    customers = [f"customer-{number}" for number in range(12)]
+    of_each = {name: set(range(number, EVENTS, 12)) for number, name in enumerate(customers)}
+    async with (
+        recording() as recorder,
+        cluster(kafka, app, tmp_path, partitions=4, routing="key", others={payments: 2}, dlq=True) as found,
+    ):
+        await found.subscribe(recorder, *customers)
+        for _ in range(2):
+            await found.start_worker()
+        await found.until_ready()
+        producing = [
+            asyncio.create_task(found.produce([*load("orders"), ("nobody", b"{}")])),
+            asyncio.create_task(found.produce([*load("payments"), ("nobody", b"{}")], topic=payments)),
+        ]
+        await recorder.until_events(EVENTS // 2)
+        await found.workers[0].kill()
+        await recorder.until_events(2 * EVENTS, within_seconds=120)
+        await asyncio.gather(*producing)
+
+        for name, numbers in of_each.items():
+            assert seen(recorder.of(name)) == {"orders": numbers, "payments": numbers}
+        assert not recorder.out_of_order()
+        await until_committed(kafka, found, (found.topic, payments))
+        letters = [dict(each.headers) for each in await kafka.read(f"{app}-dlq")]
+        assert {each["dlq.topic"].decode() for each in letters} == {found.topic, payments}
+        webhooks = Webhooks(found.environment)
+        checked = await webhooks.run("check")
+        for topic in (found.topic, payments):
+            assert f"ok  topic {topic}: 99 of the newest 100 events are for a subscription" in checked.out
+        refused = await webhooks.run("send", customers[0], "{}")
+        assert f"--topic: is required, because there are several: {found.topic}, {payments}" in refused.err
+        sent = await webhooks.run(
+            "send", customers[0], json.dumps({"number": EVENTS, "of": "sent"}), "--topic", payments
+        )
+        await recorder.until(lambda: seen(recorder.of(customers[0]))["sent"] == {EVENTS})
+        assert recorder.of(customers[0])[-1].webhook_id == sent.out.strip()
 
 
 async def until_committed(kafka: TestBroker, found: Cluster, topics: tuple[str, ...]) -> None:

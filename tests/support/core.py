@@ -237,8 +237,8 @@ def resumed(each: Subscription) -> Subscription:
     return replace(each, desired_status=DesiredStatus.DELIVER, resume_from=None)
 
 
-def reporter_of(core: Core) -> WorkerReporter:
-    """Says what the worker does; of all that stands outside of it nothing is known."""
+def reporter_of(core: Core, counts: dict[str, int] | None = None) -> WorkerReporter:
+    """Says what the worker does; of all that stands outside of it only how many partitions the topics have is known."""
     return WorkerReporter(
         "webhooks",
         core.sources,
@@ -246,7 +246,7 @@ def reporter_of(core: Core) -> WorkerReporter:
         end_of=lambda *_: None,
         name=lambda: "here:6066",
         known=core.registry,
-        partition_count=lambda: 4,
+        partition_counts=lambda: counts or {core.partition.topic: 4},
         default_partition=default_partition,
         warning_of=lambda _: None,
     )

@@ -26,6 +26,13 @@ def test_keys_are_where_kafka_s_own_clients_put_them(key: str, murmur2: int) -> 
 
 
 @in_virtual_time
+async def test_topics_of_different_sizes_have_no_default_partition() -> None:
+    core = await Core(subscription(HERE), subscription(THERE)).open()
+    apart = [reporter_of(core, {"orders": 4, "payments": count}).absent_one(THERE) for count in (4, 2)]
+    assert [(each.state, each.default_partition) for each in apart if each] == [("elsewhere", 3), ("idle", None)]
+
+
+@in_virtual_time
 async def test_a_subscription_is_idle_when_its_lane_is_forgotten() -> None:
     core = await Core(subscription(HERE)).open()
     reporter = reporter_of(core)

@@ -24,7 +24,7 @@ def delivered(telemetry: Telemetry) -> None:
 
 def test_a_few_unmatched_events_give_no_warning(caplog: pytest.LogCaptureFixture) -> None:
     telemetry = Telemetry()
-    unmatched = UnmatchedEvents("orders", telemetry, Routing.KEY)
+    unmatched = UnmatchedEvents(["orders"], telemetry, Routing.KEY)
 
     stray(telemetry, ENOUGH - 1)
     unmatched.look()
@@ -37,7 +37,7 @@ def test_a_topic_without_matches_warns_while_events_arrive(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     telemetry = Telemetry()
-    unmatched = UnmatchedEvents("orders", telemetry, Routing.KEY)
+    unmatched = UnmatchedEvents(["orders"], telemetry, Routing.KEY)
 
     stray(telemetry, ENOUGH - 2)
     unmatched.look()
@@ -58,7 +58,7 @@ def test_a_topic_without_matches_warns_while_events_arrive(
 @pytest.mark.parametrize("how", ["an attempt", "one under way", "a filter"])
 def test_an_event_of_a_subscription_ends_the_warning(how: str) -> None:
     telemetry = Telemetry()
-    unmatched = UnmatchedEvents("orders", telemetry, Routing.KEY)
+    unmatched = UnmatchedEvents(["orders"], telemetry, Routing.KEY)
     stray(telemetry, ENOUGH)
     unmatched.look()
     assert unmatched.warning is not None
@@ -77,7 +77,7 @@ def test_an_event_of_a_subscription_ends_the_warning(how: str) -> None:
 
 def test_unmatched_events_without_a_dead_letter_topic_count_too() -> None:
     telemetry = Telemetry()
-    unmatched = UnmatchedEvents("orders", telemetry, Routing.KEY)
+    unmatched = UnmatchedEvents(["orders"], telemetry, Routing.KEY)
     telemetry.dropped("unknown-subscription", ENOUGH - 1)
     telemetry.dropped("undecodable")
 
@@ -88,7 +88,7 @@ def test_unmatched_events_without_a_dead_letter_topic_count_too() -> None:
 
 def test_with_match_keys_may_be_anything(caplog: pytest.LogCaptureFixture) -> None:
     telemetry = Telemetry()
-    unmatched = UnmatchedEvents("orders", telemetry, Routing.MATCH)
+    unmatched = UnmatchedEvents(["orders"], telemetry, Routing.MATCH)
 
     stray(telemetry, ENOUGH)
     unmatched.look()

@@ -18,7 +18,7 @@ def orders(count: int) -> list[bytes | None]:
 
 
 def test_the_whole_error_is_this() -> None:
-    found = evidence("orders", orders(8), subscriptions("a", "b", filtered=False))
+    found = evidence({"orders": orders(8)}, subscriptions("a", "b", filtered=False))
     assert str(unsaid_routing("/etc/orders.yaml: listeners[0].entrypoints[0]", found)) == textwrap.dedent("""\
         /etc/orders.yaml: listeners[0].entrypoints[0].routing: is required; allowed: match, key.
         There is no default: the wrong one would send events to receivers that must not get them, or dead-letter all
@@ -52,19 +52,29 @@ def test_the_whole_error_is_this() -> None:
     ],
 )
 def test_the_keys_say_what_would_follow(keys: list[bytes | None], named: str) -> None:
-    assert any(each.startswith(named) for each in evidence("orders", keys, subscriptions("a", "b", "c")))
+    assert any(each.startswith(named) for each in evidence({"orders": keys}, subscriptions("a", "b", "c")))
 
 
 def test_without_subscriptions_the_keys_are_shown_alone() -> None:
-    assert evidence("orders", [b"x"], []) == [
+    assert evidence({"orders": [b"x"]}, []) == [
         'The newest 1 key of orders: "x".',
         "There are no subscriptions yet whose ids could be compared with them.",
     ]
 
 
+def test_each_topic_says_its_keys() -> None:
+    found = evidence({"orders": [b"a"], "payments": [b"x"], "refunds": []}, subscriptions("a", "b"))
+    assert found[:3] == [
+        'The newest 1 key of orders: "a".',
+        'The newest 1 key of payments: "x".',
+        "Topic refunds has no events yet, so its keys do not help to choose.",
+    ]
+    assert found[3].startswith("With key, 1 of these 2 events would be dead-lettered: ")
+
+
 def test_keys_of_any_kind_are_shown_safely_and_not_without_end() -> None:
     keys = [None, b"\xff\x00", b"\x1b[2J", b"k" * 1000, *orders(20)]
-    shown = evidence("orders", keys, [])[0]
+    shown = evidence({"orders": keys}, [])[0]
     assert shown.startswith(f'The newest {len(keys)} keys of orders: no key, 0xff00, "\\u001b[2J", "kkk')
     assert shown.endswith(f"and {len(keys) - EXAMPLES} more.")
     assert len(shown) < 3 * WIDTH

@@ -72,8 +72,11 @@ def test_match_takes_topics_of_the_source() -> None:
         ({"timestamp": "2026-01-01T00:00:00Z"}, None),
     ],
 )
-def test_a_command_names_its_topic_where_there_are_several(resume: dict[str, Any], problem: str | None) -> None:
-    several = replace(MATCH, source=replace(MATCH.source, others=("payments",)))
+@pytest.mark.parametrize("definition", [KEY, MATCH], ids=["key", "match"])
+def test_a_command_names_its_topic_where_there_are_several(
+    resume: dict[str, Any], problem: str | None, definition: Definition
+) -> None:
+    several = replace(definition, source=replace(definition.source, topic="orders", others=("payments",)))
     if problem is None:
         check_routing(wanted(resumeFrom=resume), several)
         return
@@ -81,17 +84,13 @@ def test_a_command_names_its_topic_where_there_are_several(resume: dict[str, Any
     assert found.startswith(problem)
 
 
-def test_a_command_is_given_the_only_topic() -> None:
+@pytest.mark.parametrize("definition", [KEY, MATCH], ids=["key", "match"])
+def test_a_command_is_given_the_only_topic(definition: Definition) -> None:
     read = ResumeFrom.model_validate({"skip": {"partition": 0, "offset": 1}})
-    named = with_topic(read, MATCH)
+    named = with_topic(read, definition)
     assert named is not None
     assert named.skip is not None
-    assert named.skip.topic == MATCH.source.topic
-    assert with_topic(read, KEY) is read
-    with_key = wanted(resumeFrom={"topic": "events", "partition": 0, "offset": 1})
-    assert refused(with_key, KEY) == [
-        "resumeFrom.topic: is only allowed with routing: match; with routing: key there is one topic"
-    ]
+    assert named.skip.topic == definition.source.topic
 
 
 def test_nothing_is_applied_while_the_routing_is_unknown() -> None:
