@@ -115,8 +115,12 @@ class ClusterView:
     @property
     def is_current(self) -> bool:
         """Whether all topics have been read to the end that they had at the start, and the brokers still answer."""
-        is_read = self._announced.is_current and self._written.is_current
-        return is_read and self._registry.is_current and not self._rows.has_unread
+        return self._announced.is_current and self.has_read_states
+
+    @property
+    def has_read_states(self) -> bool:
+        """Whether subscriptions and rows are current. The rest, the announcements of workers, may be missing."""
+        return self._written.is_current and self._registry.is_current and not self._rows.has_unread
 
     @property
     def rows_problem(self) -> str | None:

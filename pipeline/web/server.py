@@ -86,12 +86,16 @@ def attach_web(
     _limit_connections(app)
 
 
-def attach_health(app: faust.App, *, problems: Callable[[], Sequence[str]], access: Access) -> None:
+def attach_health(
+    app: faust.App, *, missing: Callable[[], Sequence[str]], problems: Callable[[], Sequence[str]], access: Access
+) -> None:
     """Register the health checks of a process that delivers nothing.
 
     Args:
         app: made with `web_options`.
-        problems: what is missing for complete answers, a sentence each.
+        missing: why it can't answer yet, a sentence each.
+        problems: what its answers lack, a sentence each. It is ready nevertheless: the pages say this too, and nobody
+            could open them otherwise.
         access: as given to `web_options`.
     """
 
@@ -100,8 +104,8 @@ def attach_health(app: faust.App, *, problems: Callable[[], Sequence[str]], acce
         return health("live", [])
 
     async def ready(_request: web.Request) -> web.Response:
-        """Whether it knows the state of the whole cluster."""
-        return health("ready", problems())
+        """Whether it can answer."""
+        return health("ready", missing(), problems())
 
     for path, show in {"/health/live": live, "/health/ready": ready}.items():
         app.page(path, name=f"webhooks:{show.__name__}")(_view(show, access, ()))

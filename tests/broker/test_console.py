@@ -83,3 +83,22 @@ async def test_it_answers_for_all_and_delivers_nothing(
         assert found.app in await groups(kafka)
         assert not any(name.startswith(f"{found.app}-console") for name in await groups(kafka))
         assert await running.terminate() == 0
+
+
+async def test_it_serves_while_something_is_not_known(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    """An orchestrator sends nobody to what is not ready, and then the reason could be read nowhere."""
+    async with cluster(kafka, unique_name("console"), tmp_path, partitions=2) as found:
+        # Without the topic in which workers announce themselves, nobody knows how many events wait.
+        await found.start_worker(program="mute_worker.py")
+        await found.until_ready()
+        async with console(found) as running:
+            said: dict[str, Any] = {}
+
+            async def says_what_is_not_known() -> bool:
+                said.update(await running.get("/health/ready") or {})
+                return bool(said.get("ready") and said.get("warnings"))
+
+            await eventually(says_what_is_not_known, within_seconds=60, says=lambda: f"{said} {running.output()}")
+            assert said["reasons"] == []

@@ -5,7 +5,7 @@ ConsoleApp    Faust: the web server alone
 """
 
 import logging.config
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from typing import Any, ClassVar
 
@@ -68,6 +68,12 @@ class Engine(Service):
         self._view = view
         self._store = store
         self._audit = audit
+        self._has_read = False
+
+    def missing(self) -> list[str]:
+        """Why there are no answers yet, a sentence each; none, once the topics have been read."""
+        self._has_read = self._has_read or self._view.has_read_states
+        return [] if self._has_read else ["the topics have not been read yet"]
 
     async def on_start(self) -> None:
         """Follow the topics."""
@@ -111,13 +117,9 @@ def create_console(settings: Settings) -> ConsoleApp:
         logging_config=logging_config(settings.log_format, settings.log_level),
         worker_redirect_stdouts=False,
     )
-    app.add_dependency(Engine(registry, view, store, audit))
-
-    def problems() -> Sequence[str]:
-        found = view.problems()
-        return found if found or view.is_current else ["the topics have not been read yet"]
-
-    attach_health(app, problems=problems, access=access)
+    engine = Engine(registry, view, store, audit)
+    app.add_dependency(engine)
+    attach_health(app, missing=engine.missing, problems=view.problems, access=access)
     attach_api(app, settings, definition, registry=registry, store=store, view=view, audit=audit, access=access)
     ids = settings.webhook_ids
     attempts = AttemptSearch(definition, settings.app, registry, ids)
