@@ -2,8 +2,10 @@
 
 import json
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Final
 
 import pytest
@@ -131,6 +133,27 @@ def test_an_ingress_leads_to_who_serves_pages(tmp_path: Path, has_console: bool,
     assert path["backend"] == {"service": {"name": service, "port": {"name": "web"}}}
     assert [port["name"] for port in made[f"Service/{service}"]["spec"]["ports"]] == ["web"]
     assert spec["tls"] == [{"secretName": "tls", "hosts": [rule["host"]]}]
+
+
+@with_helm
+def test_the_notes_name_who_serves_pages(tmp_path: Path) -> None:
+    """Only `helm install` shows them, so they are made a template that `helm template` shows."""
+    chart = shutil.copytree(CHART, tmp_path / "chart")
+    notes = (chart / "templates" / "NOTES.txt").read_text()
+    (chart / "templates" / "notes.yaml").write_text(f"notes: |\n{indent(notes, '  ')}")
+    shown = ("template", "deliver", str(chart), "--show-only", "templates/notes.yaml")
+
+    def said(values: Mapping[str, Any]) -> str:
+        done = helm(tmp_path, *shown, values=values)
+        assert done.returncode == 0, done.stderr
+        return " ".join(str(yaml.safe_load(done.stdout)["notes"]).split())
+
+    assert "service/deliver-console 6066:80" in said(ON)
+    assert "http://127.0.0.1:6066/ or http://webhooks.example/, with any user name, and WEBHOOKS_ADMIN_TOKEN" in said(
+        ON
+    )
+    assert "service/deliver 6066:80 then http://127.0.0.1:6066/, with any user name" in said(LEAST)
+    assert said(LEAST).endswith("WEBHOOKS_ADMIN_TOKEN of the secret webhooks as the password")
 
 
 @with_helm
