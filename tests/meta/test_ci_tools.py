@@ -72,7 +72,7 @@ def test_what_is_built_is_pinned_and_built_once(tmp_path: Path) -> None:
 
     asked = (tmp_path / "build/tools/asked").read_text().splitlines()
     assert len(asked) == 2
-    assert all(re.fullmatch(r"install -trimpath \S+@v\d+\.\d+\.\d+", each) for each in asked), asked
+    assert all(re.fullmatch(r"install -trimpath -ldflags=-s \S+@v\d+\.\d+\.\d+", each) for each in asked), asked
 
 
 @pytest.mark.parametrize("tool", ["helm", "actionlint"])
@@ -90,5 +90,6 @@ def test_another_version_than_the_pinned_one_is_not_kept(tmp_path: Path, tool: s
 def test_the_whole_check_uses_them() -> None:
     said = SCRIPT.with_name("run").read_text()
 
-    assert re.search(r"^\.ci/tools\nexport PATH=\$PWD/build/tools/bin:\$PATH$", said, re.MULTILINE)
-    assert said.index("\n.ci/tools\n") < said.index("\nmake test\n")
+    begun, waited = said.index("\nnice .ci/tools &\n"), said.index('\nwait "$tools"\n')
+    assert begun < said.index("\nexport PATH=$PWD/build/tools/bin:$PATH\n") < waited
+    assert waited < said.index("make test")
