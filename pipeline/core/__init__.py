@@ -9,21 +9,21 @@ ports                        what a lane needs of its partition, a partition of 
 
 The path of one event:
 
-window, ahead                what may be committed of one partition; what is settled beyond that
+window, ahead                which offset of a partition may be committed; which events after it are settled
 lane, lane_state             a subscription in one partition; its states
-lane_view                    the read-only part of a lane
+lane_view                    the part of a lane that other modules may read
 probing                      how a lane recovers from FAILURE without a person
 lane_events                  where a lane's events are; its parts:
 lane_queue, queue_memory       events in memory; the memory of all queues of a worker
 held_offsets, unread           offsets held by the window; events left to the log
-progress, claims               what is settled; what at-most-once has passed before sending it
+  progress, claims               what is settled; the events that at-most-once has passed but not sent
 waiting                      how many events of a lane wait, and since when
 in_flight, attempts          an event in flight; its attempts
-runner, delivery, waits      delivers a lane's events; makes one attempt; waits between two
+runner, delivery, waits      delivers a lane's events; makes one attempt; waits between attempts
 rate_limit, concurrency      when an attempt may begin
 lease                        until when a worker may assume that it owns its partitions
-filters, explanation         which events a subscription wants; why it does not want one
-matching                     which subscriptions want an event
+filters, explanation         which events match a filter; why an event does not match
+matching                     which subscriptions an event matches
 addressed                    events that were written for one subscription, with `routing: match`
 partition, dispatcher        the lanes of one partition; a worker's partitions of one source topic
 sources                      the dispatchers of all source topics

@@ -1,7 +1,7 @@
 """Events that a redrive or `send` wrote for one subscription, with `routing: match`. Pure.
 
-Such an event goes to that subscription alone, whatever the filters say: its receiver rejected the event before, or a
-person named the subscription. A sealed header names it (webhook_ids.py).
+Such an event goes to that subscription alone, even if the filter does not match: its receiver rejected the event
+before, or the user of `send` named the subscription. A sealed header contains the subscription's id (webhook_ids.py).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -21,12 +21,12 @@ def _unknown(_topic: str, _number: int) -> str | None:
 
 
 def is_addressed(event: Event) -> bool:
-    """Whether *event* names the subscription that it is for. Events in a lane have passed the check of their seal."""
+    """Whether *event* names its only subscription. The seal of an event in a lane was verified before."""
     return bool(event.headers) and addressee_of(event) is not None
 
 
 class AddressedMatching:
-    """Asks another `Matching`, except about events that are addressed.
+    """Finds the subscription of an addressed event, and leaves all other events to another `Matching`.
 
     Args:
         matching: asked about all other events.
@@ -51,7 +51,7 @@ class AddressedMatching:
             self._subscriptions[subscription_id.encode()] = subscription
 
     def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
-        """See `ports.Matching`. The subscription that an event is addressed to may be unknown."""
+        """See `ports.Matching`. The result for an addressed event may be the id of an unknown subscription."""
         addressee = addressee_of(event) if event.headers else None
         if addressee is None:
             return self._matching.keys(event, among)
@@ -59,7 +59,7 @@ class AddressedMatching:
         return (key,) if among is None or key in among else ()
 
     def _is_too_new(self, key: bytes, event: Event) -> bool:
-        """Whether the event was written for a former subscription with this id: it lies before the new one's start."""
+        """Whether the event was written for a deleted subscription with this id, before the start of the new one."""
         subscription = self._subscriptions.get(key)
         if subscription is None:
             return False

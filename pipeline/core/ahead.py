@@ -1,14 +1,14 @@
-"""The offsets that are settled beyond a committed one, as bits and as text. Pure.
+"""The offsets after a committed offset that are settled already, as bits and as text. Pure.
 
-Kafka commits one offset per partition; events settled beyond it would be sent again after a crash. So each commit
-contains a note of them, in the metadata that Kafka stores with the offset:
+A group commits one offset per partition. After a crash, all later events would be sent again. So each commit contains a
+note of the later events that are settled, in the metadata that Kafka stores with the offset:
 
     offset  40 41 42 43 44 45        40 is the committed one; 41, 43 and 44 are settled
     bits     0  1  0  1  1  0        an int whose bit n stands for offset 40 + n
-    note    1:40:eAGTAgAAGwAb        version, committed offset, bits: deflated, which also checks them, in base64
+    note    1:40:eAGTAgAAGwAb        version, committed offset, and the bits: deflated (with a checksum), in base64
 
-Many lanes at about the same pace settle a few hundred offsets out of order, and one slow lane leaves a long run of
-settled ones behind it: deflated, both take less than a hundred bytes.
+Usually the deflated bits take less than a hundred bytes: many lanes at about the same pace settle a few hundred offsets
+out of order, and one slow lane is followed by a long run of settled offsets.
 """
 
 import base64
@@ -16,8 +16,8 @@ import zlib
 from typing import Final
 
 REACH: Final = 22_400
-"""How many offsets a note covers, from the committed one on. Even if deflating saves nothing, they fit in base64 into
-the 4,096 bytes that a broker allows by default (`offset.metadata.max.bytes`). A crash forgets what lies beyond."""
+"""How many offsets a note covers, from the committed offset on. Even if deflating saves nothing, a note of this many
+fits into the 4,096 bytes that a broker allows by default (`offset.metadata.max.bytes`)."""
 VERSION: Final = "1"
 
 
@@ -29,10 +29,10 @@ def pack(offset: int, ahead: int) -> str:
 
 
 def unpack(note: str, offset: int) -> int:
-    """The bits of a note beside the committed *offset*.
+    """The bits of a note that was committed with *offset*.
 
     Raises:
-        ValueError: it belongs to another offset, is of another version, or can't be read.
+        ValueError: the note belongs to another offset, has another version, or can't be read.
     """
     version, _, rest = note.partition(":")
     if version != VERSION:

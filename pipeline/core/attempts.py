@@ -1,4 +1,4 @@
-"""What is remembered of attempts that did not deliver an event, for display and in cursor rows."""
+"""The facts about failed attempts that are displayed and stored in cursor rows."""
 
 from dataclasses import dataclass
 
@@ -39,7 +39,7 @@ class Probes:
 
     Attributes:
         made: the number of probes, including one under way.
-        next_at: when the next one is due, Unix seconds; None if there is no other.
+        next_at: when the next probe is due, Unix seconds; None if there is none.
     """
 
     made: int

@@ -1,14 +1,15 @@
 """Where the subscriptions of one partition begin, with `routing: match`.
 
-    log          40 . . 43 . . 46 . . 49          a subscription from 43 on
-    stream at 42      ^ it begins with the stream
-    stream at 48                    ^ it begins behind, at 43
+    log          40 . . 43 . . 46 . . 49          a subscription that begins at 43
+    stream at 42      ^ its lane begins live
+    stream at 48                    ^ its lane begins behind, and reads the log from 43
 
-The record of a subscription contains, for each partition, the first offset that is for it. A worker may read the
-record when the stream has passed that offset; then the lane begins behind, with a row. A live lane has no row, so after
-a restart two kinds of subscriptions look the same: those whose events up to the committed offset are settled, and those
-that the former owner had not read yet. So each commit stores a revision, and all subscriptions created before it have
-begun.
+The record of a subscription contains, for each partition, the first offset that is for the subscription. If the stream
+has passed that offset when a worker reads the record, the lane begins behind, with a row.
+
+A subscription without a row is of one of two kinds. Either it was live, and its events up to the committed offset are
+settled; or the former owner of the partition had not read its record yet, so it has not begun. To distinguish the two
+after a restart, each commit contains a revision: subscriptions that were created before it have begun.
 """
 
 from pipeline.core.lane import Lane
@@ -19,8 +20,9 @@ from pipeline.core.subscription import Subscription
 def is_of_former(row: Cursor, subscription: Subscription) -> bool:
     """Whether a row belongs to a deleted subscription, and *subscription* was created later with the same id.
 
-    At least one record, the deletion, lies between the last revision of the deleted one and the first of the new one.
-    A subscription written for `routing: key` does not record its first revision, so the answer is False.
+    Between the last revision of the deleted subscription and the first revision of the new one, there is at least one
+    record: the deletion. A subscription written for `routing: key` does not record its first revision, so the result is
+    False.
     """
     return subscription.starts is not None and row.revision < subscription.created - 1
 
@@ -45,7 +47,7 @@ class Beginnings:
         return f"<Beginnings of {self._number}, {len(self._behind)} behind>"
 
     def first_offset(self, subscription: Subscription, otherwise: int) -> int:
-        """The first offset that is for a subscription; *otherwise* if its record does not say."""
+        """The first offset that is for a subscription; *otherwise* if its record does not contain one."""
         start = subscription.start_in(self._topic, self._number, self._topic_id)
         return otherwise if start is None else start
 

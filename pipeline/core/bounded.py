@@ -7,7 +7,7 @@ Value = TypeVar("Value")
 
 
 class Bounded(dict[Key, Value]):
-    """A dict that forgets its oldest key for each new one beyond *most*. Only `[key] = value` enforces the bound.
+    """A dict of at most *most* keys: a new key replaces the oldest one. Only `[key] = value` enforces the bound.
 
     A key that is set again keeps its age.
     """

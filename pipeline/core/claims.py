@@ -1,10 +1,10 @@
 """The claims of a lane: at-most-once moves the durable cursor past an event before the event is sent (invariant I3).
 
-    queue   40 41 42 43 44          one row claims 40 to 42: a crash from now on may lose them, and repeats none
+    queue   40 41 42 43 44          one row claims 40 to 42: a crash may lose these events, and repeats none of them
             ^     ^ claimed_to: 43
             in flight
 
-If a claimed event provably was not sent, its claim is handed back: the cursor steps back to it.
+If a claimed event provably was not sent, its claim is handed back: the cursor moves back to the event.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Claims:
         return f"<Claims to {progress.claimed_to}, handed back {sorted(progress.handed_back)}>"
 
     async def claim(self, flight: InFlight) -> None:
-        """Return when a durable row has passed the event. The row also passes the next events of the queue."""
+        """Claim the event and the next events of the queue. Returns when the row that passes them is durable."""
         flight.claimed = True
         if flight.offset >= self._events.progress.claimed_to:
             await self._claim_from(flight)
@@ -50,7 +50,7 @@ class Claims:
         last = flight.offset
         for event in islice(self._events.queue, self._count - 1):
             last = event.offset
-        # The row must not pass an unclaimed event in flight. There may be one after the level was edited.
+            # The row must not pass an unclaimed event in flight, which may exist after an edit of the level.
         self._events.progress.claimed_to = max(flight.offset + 1, min([last + 1, *self._events.unclaimed()]))
         try:
             await self._rows.write(self._key)
@@ -68,18 +68,18 @@ class Claims:
             self._events.progress.withdraw(flight.offset)
 
     def hand_back(self, flight: InFlight) -> None:
-        """Hand back the claim of an event that was not sent, if it has one, and the claims made with it."""
+        """Hand back the claim of an event that was not sent, if it has one, and the claims made with the same row."""
         if flight.claimed and flight.epoch == self._events.epoch:
             flight.claimed = False
             self._step_back([flight.offset, *self.ahead()])
 
     def hand_back_ahead(self) -> None:
-        """Hand back the events that were claimed together with an earlier one and are not sent yet."""
+        """Hand back the claims of events that were claimed together with an earlier event and are not sent yet."""
         if ahead := self.ahead():
             self._step_back(ahead)
 
     def ahead(self) -> list[int]:
-        """The events that were claimed together with an earlier one and wait for their turn."""
+        """The events that were claimed together with an earlier event and still wait in the queue."""
         claimed_to = self._events.progress.claimed_to
         queued = takewhile(claimed_to.__gt__, (event.offset for event in self._events.queue))
         return [*(offset for offset in self._events.unclaimed() if offset < claimed_to), *queued]

@@ -35,7 +35,7 @@ class SystemClock:
 def steady_now() -> float:
     """Seconds of the running event loop's clock, to measure durations in this process.
 
-    The system clock may be set back by hours, and a wait measured with it would last that much longer.
+    The system clock may be set back by hours. A wait measured with it would then last hours longer.
     """
     return asyncio.get_running_loop().time()
 

@@ -1,9 +1,8 @@
 """Limits the requests in flight, for the worker and for each subscription over all of its partitions.
 
-The worker has a bounded number of slots, shared so that receivers that don't answer can't take them all.
-
-A lane whose last attempt timed out is *suspect*. Suspects wait behind other lanes and hold at most half of the slots
-(docs/design.md, Limits). Every eighth slot that becomes free goes to a suspect anyway, so that suspects don't starve.
+The worker has a bounded number of slots. Receivers that don't answer must not take all of them. So a lane whose last
+attempt timed out is *suspect*: other lanes get free slots before suspects, and suspects hold at most half of the slots
+(docs/design.md, Limits). Every eighth slot that becomes free goes to a suspect, so that suspects don't starve.
 """
 
 import asyncio
@@ -56,7 +55,7 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                # Still queued; `_grant` passes over it if it gets there first.
+                # If it is still queued, `_grant` would skip it.
                 with contextlib.suppress(ValueError):
                     queue.remove(turn)
             else:
@@ -91,9 +90,10 @@ class Slots:
 
 
 class ConcurrencyLimits:
-    """Limits each subscription's requests in flight over all of its lanes, with `routing: match`. Lanes take turns.
+    """Limits the requests in flight of each subscription over all of its lanes, with `routing: match`.
 
-    With `routing: key`, a subscription usually has one lane, which enforces the limit itself.
+    Lanes that wait get their turn in order. With `routing: key`, a subscription usually has one lane, which enforces
+    the limit itself.
     """
 
     def __init__(self) -> None:

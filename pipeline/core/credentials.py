@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 ValueChange = Callable[[str, str], str]
-"""(name of a parameter or path of a field, its value) -> the value to put in its place."""
+"""Gets the name of a parameter or the path of a field, and its value; returns the value that replaces it."""
 
 _WORDS: Final = frozenset(
     {
@@ -37,8 +37,8 @@ _PARAMETERS: Final = re.compile(r"(?<![^&;])([^&;=]*)=([^&;]*)")
 def names_credential(name: str) -> bool:
     """Whether a field with this name holds a credential: `Authorization`, `X-Api-Key`, `accessToken`, `sig`.
 
-    The name contains a telling word (`X-Service-Credentials`) or ends with one (`xauthtoken`). A false positive costs
-    little: the value is not shown.
+    Such a name contains a word like `Credentials` (`X-Service-Credentials`), or ends with one (`xauthtoken`). A false
+    positive does little harm: the value is not shown.
     """
     return _is_one(name) if len(name) <= _LONGEST_KNOWN else _is_one.__wrapped__(name)
 
@@ -52,8 +52,8 @@ def _is_one(name: str) -> bool:
 def change_query_credentials(url: str, change: ValueChange) -> str:
     """*url* with every credential in its query replaced by *change*; everything else is unchanged, byte for byte.
 
-    The second of several parameters with the same name is passed to *change* as `name 2`, and no two get the same name.
-    Names are compared as the receiver decodes them.
+    *change* gets a unique name for each parameter: if a name occurs twice, the second is passed as `name 2`. Names are
+    compared as the receiver decodes them.
     """
     before, sharp, fragment = url.partition("#")
     path, mark, query = before.partition("?")

@@ -10,7 +10,7 @@ from pipeline.core.policy import Reason
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRecord:
-    """An event that is given up, and what is known of it.
+    """An event that is given up, and the facts about it.
 
     Attributes:
         outcome: of the last attempt; None if there was none (undecodable, unknown subscription).
@@ -34,9 +34,9 @@ class DeadLetterWriter(Protocol):
     """Where dead letters go."""
 
     async def put(self, letter: DeadLetterRecord) -> None:
-        """Return once the broker has confirmed the letter; until then keep trying.
+        """Write the dead letter, and retry until the broker has confirmed it.
 
         Raises:
-            NotDeadLetteredError: it will never be taken.
+            NotDeadLetteredError: the broker will never accept it.
         """
         ...

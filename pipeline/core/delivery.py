@@ -1,6 +1,6 @@
 """The steps of a delivery: waiting for the rate, one attempt, the decision, a dead letter.
 
-They do not know lanes. `Runner` (runner.py) calls them in order, and acts on the decision.
+They are independent of lanes. `Runner` (runner.py) calls them in order, and acts on the decision.
 """
 
 import time
@@ -27,13 +27,13 @@ from pipeline.core.subscription import Subscription
 class Send(Protocol):
     """One attempt over HTTP: authenticates, calls the callback (auth/authorization.py, http/).
 
-    Raises nothing but LeaseEndedError: no part of the event was sent.
+    Raises only LeaseEndedError: no part of the event was sent.
     """
 
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
     ) -> Awaitable[Outcome]:
-        """What happened."""
+        """The outcome of the attempt."""
         ...
 
 
@@ -46,7 +46,7 @@ class CaughtUp(Protocol):
 
 
 def never_addressed(_event: Event) -> bool:
-    """With `routing: key` the key of an event is its only address."""
+    """The value of `Delivery.is_addressed` with `routing: key`, which has no addressed events."""
     return False
 
 
@@ -60,8 +60,8 @@ class Delivery:
         steady: returns seconds of a monotonic clock, for the rate limits. It is called twice per delivery, and the
             event loop's clock is slower: in CPython 3.11, finding the running loop takes a system call, a 25th of a
             delivery.
-        is_addressed: whether an event was written for the subscription in whose lane it is (addressed.py). Then it is
-            sent even if the filter does not match.
+        is_addressed: returns whether an event was written for the subscription in whose lane it is (addressed.py). Such
+            an event is sent even if the filter does not match.
         probes: limits the probes of each host.
     """
 
@@ -80,7 +80,7 @@ class Delivery:
     probes: ProbeGate = field(default_factory=ProbeGate)
 
     def seconds_until_turn(self, subscription: Subscription) -> float:
-        """How long the subscription's rate limits make an attempt wait. If 0, the attempt is counted."""
+        """Seconds until the rate limits of the subscription allow an attempt. If 0, the attempt is counted."""
         return self.rate_limits.turn(subscription, self.steady())
 
     def slow_start(self, subscription_id: str) -> SlowStart | None:
@@ -137,7 +137,7 @@ class Delivery:
         return decision
 
     async def dead_letter(self, letter: DeadLetterRecord) -> str | None:
-        """Write a dead letter; None once the broker has confirmed it, else why it will never be taken."""
+        """Write a dead letter. Returns None once the broker has confirmed it, otherwise why it never will."""
         if self.dead_letters is None:
             raise RuntimeError("the policy asked for a dead letter although there is no dead-letter topic")
         try:

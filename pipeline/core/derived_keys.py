@@ -1,7 +1,7 @@
 """Keys for one purpose each, derived from those of SECRET_KEYS. Pure.
 
-A key that encrypts must not sign as well. HKDF (RFC 5869) derives one key per purpose from each secret key, and no
-derived key reveals anything about another.
+The same key must not be used both to encrypt and to sign. HKDF (RFC 5869) derives one key per purpose from each secret
+key, and no derived key reveals anything about another.
 """
 
 import base64

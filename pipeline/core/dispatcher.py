@@ -1,8 +1,8 @@
 """A worker's partitions of one topic: opens them after an assignment, feeds them, reports commits, closes them.
 
-The overrides of Faust's consumer (runtime/consumer.py) call it; it knows neither Faust nor Kafka.
+The overrides of Faust's consumer (runtime/consumer.py) call it; it is independent of Faust and Kafka.
 
-    assigned ──open: fence, load rows──▶ open ──drain: attempts end, rows land──▶ committed, closed
+    assigned ──open: fence, load rows──▶ open ──drain: attempts end, rows become durable──▶ committed, closed
 """
 
 import asyncio
@@ -29,14 +29,14 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 1.0
 HOLD_CHECKS = 4
-"""Checks per hold_seconds: an event is held for about a quarter longer at most."""
+"""How many checks there are per `hold_seconds`: so an event is held for at most a quarter longer."""
 SHORTEST_PAUSE_SECONDS = 0.01
 """The shortest pause between two checkpoints, whatever hold_seconds is."""
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
 NOTHING_BEGUN: Final[Mapping[int, int | None]] = {}
 STREAMING_SECONDS = 1.0
-"""How long after its last batch the stream still counts as bringing events."""
+"""For how long after a batch the stream counts as busy (`is_streaming`)."""
 PRESSURE_CHECK_SECONDS = 0.25
 """How often the paused partitions are checked."""
 
@@ -63,7 +63,7 @@ class Dispatcher:
 
     Attributes:
         flow: pauses the stream of a partition; set before the first one is opened.
-        peers: the dispatchers of all source topics, which share the memory.
+        peers: the dispatchers of all source topics. They share the memory.
         streamed_at: when the stream last delivered a batch, in seconds of `steady_now`.
     """
 
@@ -121,9 +121,9 @@ class Dispatcher:
             self._relieve()
 
     def pass_over(self, number: int, batch_end: int | None, end: int) -> bool:
-        """Advance to *end*, because the log has no event from *batch_end* up to there. Whether it has done so.
+        """Advance to *end*, because the log has no event from *batch_end* up to *end*. Returns whether it has advanced.
 
-        *batch_end* is the end of the last batch or gap. Does nothing while that batch has not been dispatched yet.
+        *batch_end* is the end of the last batch or gap. If that batch has not been dispatched yet, nothing is done.
         """
         found = self._open.get(number)
         if found is None or batch_end is None or not found.partition.dispatched == batch_end < end:
@@ -184,8 +184,8 @@ class Dispatcher:
         entry = self._open.get(number)
         if entry is None:
             return None
-        # With `routing: key`, the last revision committed with `match` is kept: if the definition returns to `match`,
-        # no subscription begins a second time.
+        # With `routing: key`, commits repeat the last revision that was committed with `match`, so that no subscription
+        # begins a second time if the definition returns to `match`.
         return (entry.partition.begun_to or None) if self.matching is None else self._begun_to(entry)
 
     def ahead_of(self, number: int, offset: int) -> int:
@@ -194,7 +194,7 @@ class Dispatcher:
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
     def committed(self, offsets: Mapping[int, int], begun_to: Mapping[int, int | None] = NOTHING_BEGUN) -> int:
-        """Note that these offsets and revisions were committed. Returns by how many offsets they have advanced."""
+        """Note that these offsets and revisions were committed. Returns the number of offsets that were passed."""
         advanced = 0
         for number, offset in offsets.items():
             entry = self._open.get(number)
@@ -218,7 +218,9 @@ class Dispatcher:
         self._fenced.clear()
         await self.registry.ready()
         if any(log.begun_to > self.registry.read_to for log in (logs or {}).values()):
-            # The former owner had read more of the registry. The subscriptions that have begun must be known here too.
+            # The former owner may have read more of the subscriptions' topic. This worker must know all subscriptions
+            # that
+            # have begun.
             await self.registry.caught_up()
         tasks = []
         for number, position in positions.items():
@@ -276,14 +278,15 @@ class Dispatcher:
     async def _load(self, rows: RowStore) -> Mapping[bytes, Row]:
         found, read_to = await rows.open(), self.registry.read_to
         if any(isinstance(row, UnreadableRow) or row.revision >= read_to for row in found.values()):
-            # The former owner had read more of the registry. Without that, a row may seem to have no subscription.
+            # The former owner may have read more of the subscriptions' topic. Without that, a row may seem to have no
+            # subscription.
             await self.registry.caught_up()
         return found
 
     # --------------------------------------------------------------- closing
 
     async def drain(self, numbers: Iterable[int], seconds: float) -> dict[int, int]:
-        """Bring partitions to rest: they take no more events. Returns the offsets to commit."""
+        """Drain partitions (`Partition.drain`). Returns the offsets to commit."""
         numbers = list(numbers)
         opening = [task for number, task in self._opening.items() if number in numbers]
         for task in opening:
@@ -294,7 +297,7 @@ class Dispatcher:
         return dict(zip(entries, offsets, strict=True))
 
     def close(self, numbers: Iterable[int]) -> Awaitable[None]:
-        """Close partitions: forget their lanes, keep their rows. They count as closed as soon as this is called."""
+        """Close partitions. `is_open` is False from the call on. Rows remain in Kafka."""
         numbers = list(numbers)
         self.assigned -= set(numbers)
         return self._close([entry for number in numbers if (entry := self._open.pop(number, None)) is not None])
@@ -359,13 +362,13 @@ class Dispatcher:
                 entry.partition.end_holding(steady_now())
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """Handle a change that the registry has read; `matching` knows it already."""
+        """Handle a change of a subscription. `matching` has been updated with it before."""
         is_new = self.matching is not None and self._is_new(subscription_id, subscription)
         for entry in list(self._open.values()):
             entry.partition.reconciler.update(subscription_id, subscription, is_new=is_new)
 
     def _is_new(self, subscription_id: str, subscription: Subscription | None) -> bool:
-        """Whether the subscription was created, not edited: its id was unknown, or belonged to a deleted one."""
+        """Whether this is a creation rather than an edit: the id was unknown, or belonged to a deleted subscription."""
         if subscription is None:
             self._created.pop(subscription_id, None)
             return False

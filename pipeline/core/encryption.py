@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pipeline.core.derived_keys import derive_key
 
 NONCE_BYTES: Final = 12
-"""Random: one key is good for 2**32 values."""
+"""Nonces are random, so a key may encrypt at most 2**32 values."""
 
 _PURPOSE: Final = "encryption for a context, v1"
 

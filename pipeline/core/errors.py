@@ -4,11 +4,11 @@ A failed delivery is not an exception but an `Outcome` (outcome.py). Exceptions 
 
     WebhooksError
     ├── ConfigurationError        a definition, subscription or setting can't be used: field, value, what is allowed
-    │   └── ConflictError         a change does not fit what it would change
-    │       └── StaleError        that was changed meanwhile
+    │   └── ConflictError         a change does not fit the state of the subscription
+    │       └── StaleError        the subscription has changed since the change was prepared
     ├── UnknownSubscriptionError  no subscription has this id
     ├── LibraryError              a patch of a library has no effect
-    ├── BusyError                 this process is overloaded: try again later
+    ├── BusyError                 a limit of this process is reached: try again later
     ├── BrokerError               a broker can't be reached, or a topic is not as required
     │   └── UnconfirmedError      a change may have been made, or not
     ├── FencedError               another worker owns the partition now: write nothing more for it
@@ -66,7 +66,7 @@ class FencedError(WebhooksError):
 
 
 class LeaseEndedError(WebhooksError):
-    """Nothing was sent, because no heartbeat was confirmed lately and others may own the partitions (core/lease.py)."""
+    """Nothing was sent, because the lease has ended: another worker may own the partition (core/lease.py)."""
 
 
 class NotDeadLetteredError(WebhooksError):

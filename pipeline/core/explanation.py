@@ -10,7 +10,7 @@ from pipeline.core.shown import shown
 MOST_SHOWN: Final = 5
 """The largest number of texts in a sentence."""
 LONGEST_FOUND: Final = 1000
-"""How many bytes of a found text are kept: many subscriptions may show the same one."""
+"""How many bytes of a text in the event are kept."""
 
 _VERBS: Final[dict[Dialect, str]] = {"exact": "be", "prefix": "begin with", "suffix": "end with"}
 
@@ -24,7 +24,7 @@ class Mismatch:
         dialect: how the texts are compared.
         wanted: the texts in the filter.
         found: the texts in the event; long ones are cut.
-        is_excluded: whether the comparison does match, but under a `not`.
+        is_excluded: whether the comparison matches, but is part of a `not`.
     """
 
     place: str
@@ -41,9 +41,10 @@ class Mismatch:
 
 
 def explain(wanted: Expression, parsed: ParsedEvent) -> list[Mismatch]:
-    """The comparisons that make a filter reject an event; none if it wants the event.
+    """The comparisons that make a filter reject an event; none if the event matches.
 
-    For an `all`, these are the comparisons that fail; for an `any` all of them, because each would have been enough.
+    For an `all`, these are the comparisons that fail. For an `any`, these are all comparisons, because any of them
+    would have been enough.
     """
     return [] if wanted.matches(parsed) else list(dict.fromkeys(_mismatches(wanted, parsed, expected=True)))
 

@@ -1,9 +1,9 @@
-"""Which events a subscription wants: the filter dialects of the CloudEvents Subscriptions API, compiled. Pure.
+"""Filters that select the events of a subscription, in the dialects of the CloudEvents Subscriptions API. Pure.
 
 A filter is compiled once per revision (subscriptions/filters.py) and evaluated once per event. It compares attributes
 of a CloudEvent, the headers and the key of the record, and values of the body, which JSON pointers select. Only the
-parts of an event that the filter compares are parsed, the body at most once. A missing part matches nothing. No filter
-raises.
+parts of an event that the filter compares are parsed, the body at most once. A missing part matches nothing. Filters
+never raise.
 
 Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka binding 1.0.2; RFC 6901 "JSON Pointer".
 """
@@ -37,7 +37,7 @@ Json = dict[str, "Json"] | list["Json"] | str | bool | None
 
 
 class ParsedEvent:
-    """One event as filters see it. All filters may share one: the body is parsed once, when needed."""
+    """The parts of one event that filters compare. Filters share it, so that the body is parsed at most once."""
 
     __slots__ = ("_body", "_content_type", "_headers", "_is_parsed", "_is_structured", "event")
 
@@ -125,7 +125,7 @@ def _refuse(name: str) -> str:
 def _unambiguous(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        # The receiver may use the other value.
+        # The receiver may use the other one of the two values.
         raise ValueError("duplicate key in an object (RFC 7493 section 2.3)")
     return members
 
@@ -228,7 +228,7 @@ class Expression(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Compare:
-    """Compares the selected texts with given ones: equal to, beginning or ending with one of them."""
+    """Matches if a selected text equals, begins with, or ends with one of the given texts."""
 
     dialect: Dialect
     selector: Selector

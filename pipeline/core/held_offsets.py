@@ -10,7 +10,7 @@ class HeldOffsets:
     durable. Until then, the window also holds the events that the stream brings for the lane meanwhile.
 
     Attributes:
-        awaits_row: whether a row has to be durable before the window lets go.
+        awaits_row: whether a row has to be durable before the window releases the offsets.
     """
 
     __slots__ = ("_home", "_offsets", "_window", "awaits_row")
@@ -39,18 +39,18 @@ class HeldOffsets:
         return next(iter(self._offsets), None)
 
     def add(self, offset: int) -> None:
-        """Let the window hold *offset*."""
+        """Add *offset* to the window."""
         self._window.add(offset)
         self._offsets[offset] = None
 
     def settle(self, offset: int) -> None:
-        """Settle the event at *offset*: the window lets go of it, if it holds it."""
+        """Settle the event at *offset*, and remove it from the window if it is there."""
         if offset in self._offsets:
             del self._offsets[offset]
             self._home.settle(offset)
         else:
-            # It was read from the log. Later events of the lane may be noted as settled. If this one were not, the next
-            # owner would send it again after them.
+            # The event was read from the log. Later events of the lane may be noted as settled. If this event were not
+            # noted, the next owner would send it again after them.
             self._window.mark_settled(offset)
 
     def let_go(self, offset: int) -> None:

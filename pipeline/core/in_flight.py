@@ -1,4 +1,4 @@
-"""An event in flight, its attempts so far, and what is kept of them while the event is not in memory."""
+"""An event in flight, its attempts so far, and the part of them that is kept while the event is not in memory."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -12,7 +12,7 @@ OVERTAKEN = -1
 
 
 class Tries(NamedTuple):
-    """The attempts to deliver one event. Immutable: restoring the former value undoes an attempt that was not made.
+    """The attempts to deliver one event. Immutable: the old value is restored if an attempt was not made.
 
     Attributes:
         made: the number of attempts, including one under way.
@@ -20,7 +20,7 @@ class Tries(NamedTuple):
         last_at: when the last one began.
         error: why the last one did not deliver the event; None before the first failure.
         renew_token: whether the next attempt has to fetch a fresh access token.
-        token_renewed: whether an attempt has been told to fetch one.
+        token_renewed: whether a fresh access token was already requested for this event.
     """
 
     made: int = 0
@@ -52,8 +52,8 @@ class InFlight:
     Attributes:
         epoch: the lane's epoch when the event left the queue; the result of an earlier epoch does not count.
         not_before: when the next attempt is due, Unix seconds; 0 for at once.
-        claimed: at-most-once: the cursor is being moved, or has moved, past it.
-        wanted_by: the revision whose filter is known to want the event: filters may have to parse a whole body.
+        claimed: with at-most-once, whether the cursor has moved, or is being moved, past the event.
+        wanted_by: the revision whose filter is known to match the event. It avoids evaluating the filter again.
     """
 
     event: Event

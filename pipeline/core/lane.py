@@ -1,4 +1,4 @@
-"""A lane: one subscription in one partition. lane_state.py has its states, lane_view.py its read-only part.
+"""A lane: one subscription in one partition. lane_state.py has its states, lane_view.py what other modules may read.
 
 LaneEvents (lane_events.py) tracks where the lane's events are. The lane decides what happens to them, based on its
 state, its subscription, and commands. Runners (runner.py) take events and report the results.
@@ -51,7 +51,8 @@ class Lane(LaneView):
                 self._services.observer.dropped(
                     "lane-full", subscription=self.name, topic=event.topic, partition=event.partition, offset=offset
                 )
-                # It stays in the log without being counted. If the lane leaves the stream, it may be read there.
+                # The event is not counted as waiting. It stays in the log, where a lane that leaves the stream may read
+                # it.
                 events.unread.forget(offset + 1)
                 return
         else:
@@ -65,7 +66,7 @@ class Lane(LaneView):
     def pass_over(self, offset: int) -> None:
         """Skip an event of the stream that the former owner has settled."""
         self.events.progress.settle(offset)
-        # It stays in the log without being counted. If the lane leaves the stream before it, it is read there.
+        # The event is not counted as waiting. If the lane falls behind with an earlier event, it reads this one again.
         self.events.unread.forget(offset + 1)
 
     def feed(self, events: Sequence[Event], end: int) -> None:
@@ -202,12 +203,12 @@ class Lane(LaneView):
             observer.dropped("given-up", subscription=self.name, topic=topic, partition=partition, offset=flight.offset)
         else:
             self.claims.hand_back(flight)
-        # Before the event leaves flight: it may be claimed itself, and a row that is written here must not pass it.
+        # This comes before `remove`: the event may be claimed itself, and a row that is written here must not pass it.
         self.claims.hand_back_ahead()
         self.events.remove(flight)
         cause = Cause(kind, message, flight.offset, self._services.clock.now(), flight.tries.summary())
         former = self.cause if self.is_probing and kind in PROBED_KINDS else None
-        if former is not None:  # it is still the same FAILURE
+        if former is not None:  # a failed probe does not begin a new FAILURE
             cause = replace(cause, at=former.at, probes=former.probes)
         self._halt(LaneState.FAILED, cause, None if flight.claimed else flight)
         if self.subscription is not None:
@@ -215,7 +216,7 @@ class Lane(LaneView):
             tell(self.subscription, topic, partition, self.cause or cause)
 
     def stop(self, status: Status, cause: Cause | None = None) -> None:
-        """Stop delivering. Requests under way may still arrive."""
+        """Stop delivering. Requests under way are not cancelled."""
         if self.state is not HALTED[status]:
             self._halt(HALTED[status], cause, None)
 
@@ -242,7 +243,7 @@ class Lane(LaneView):
         row.add_done_callback(self._row_landed)
 
     def _row_landed(self, row: "asyncio.Future[None]") -> None:
-        # Only the last row counts: an older one may have been deleted since.
+        # Only the newest row counts: an older one may have been deleted in the meantime.
         if row is not self._awaited or row.cancelled() or row.exception() is not None:
             return  # fenced or closed: the next owner begins at the committed offset
         if self.events.held.awaits_row:
@@ -253,7 +254,7 @@ class Lane(LaneView):
 
     @property
     def _probes(self) -> RetryPolicy | None:
-        """The schedule of probes; None without probes, or while publisher or consumer do not want deliveries."""
+        """The schedule of probes; None without probes, or while publisher or consumer have stopped deliveries."""
         subscription = self.subscription
         if subscription is None or status_of(subscription, self._services.clock.now()) is not Status.STARTED:
             return None
@@ -269,7 +270,7 @@ class Lane(LaneView):
         services, subscription, cause, now = self._services, self.subscription, self.cause, self._services.clock.now()
         if subscription is None or cause is None or cause.probes is None or self._home.is_draining:
             return
-        # Old requests may still be under way, deliveries may not be wanted, or the host may have enough probes.
+        # Deliveries may be stopped, old requests may still be under way, or the host may have enough probes already.
         is_in_turn = self._probes is not None and not self._runners
         if not (is_in_turn and services.probes.enter(self, shown_host(subscription.url))):
             self._await_probe(taken_up(cause, self._probes, now, services.chance()))
@@ -282,7 +283,7 @@ class Lane(LaneView):
         self._read_on()
 
     def recover(self) -> None:
-        """End the FAILURE, because the receiver takes events again. Does nothing unless the lane is being probed."""
+        """End the FAILURE, because the receiver accepts events again. Does nothing unless the lane is being probed."""
         if not self.is_probing:
             return
         self._enter(LaneState.BEHIND, by="probe")
@@ -330,7 +331,7 @@ class Lane(LaneView):
         self._start_over()
 
     def _start_over(self) -> None:
-        # One row has both: a worker that finds the command recorded must also find FAILURE cleared.
+        # One row records the command and the end of the FAILURE: the next owner must not find the first alone.
         self._enter(LaneState.BEHIND)
         self.waits.end()
         self._write_row()

@@ -2,11 +2,11 @@
 
 In order of offsets:
 
-    in flight (being sent, or waiting for another try)  ≤  queue  ≤  beyond: the log from `unread.read_from` on, or,
-                                                                     of a lane that is live, what the stream brings next
+    in flight (being sent, or waiting for another try)  ≤  queue  ≤  beyond: the next events of the stream (live), or
+                                                                     the log from `unread.read_from` on (all others)
 
-`next`, the cursor, is the first of them. An event that came from the stream is also held by the partition's window,
-until it is settled or the row that covers it is durable.
+The cursor (`next`) is the first of these offsets. The partition's window also holds each event that came from the
+stream, until the event is settled or the row that covers it is durable.
 """
 
 from collections.abc import Iterable
@@ -24,8 +24,8 @@ from pipeline.core.unread import Unread
 class LaneEvents:
     """The events of one lane.
 
-    `Lane` and `Claims` change them. `LaneRows` records rows in `progress`, and `Reconciler` may reset the count of
-    `unread`. Everything else only reads.
+    Only `Lane` and `Claims` change them, with two exceptions: `LaneRows` records rows in `progress`, and `Reconciler`
+    may reset the count of `unread`.
 
     Args:
         home: the lane's partition.
@@ -39,7 +39,7 @@ class LaneEvents:
         held: the offsets that the window holds.
         progress: what is settled.
         shelved: the tries of the next event, if it is not in memory.
-        epoch: increased when a command moves the cursor; results of events in flight from before no longer count.
+        epoch: increased when a command moves the cursor. Results of events that were in flight before no longer count.
     """
 
     __slots__ = (
@@ -63,8 +63,8 @@ class LaneEvents:
         self.held = HeldOffsets(home)
         self.progress = Progress(start)
         self.shelved: Shelved | None = None
-        # With `routing: match`: the revision that new events are matched with, and the one that all queued events were
-        # matched with; None if the queued events have to be checked again.
+        # With `routing: match`: the revision with which new events are matched, and the revision with which all queued
+        # events were matched (None if these have to be matched again).
         self._matching: Subscription | None = None
         self._matched_by: Subscription | None = None
         self.epoch = 0
@@ -81,7 +81,7 @@ class LaneEvents:
     def next(self, beyond: int) -> int:
         """The first offset that is not settled; events that are not in memory begin at *beyond*.
 
-        At-most-once: an event that is claimed counts as settled.
+        With at-most-once, a claimed event counts as settled.
         """
         after_flights = max(self._after_flights(beyond), self.progress.claimed_to)
         return max(self.progress.floor, min([after_flights, *self.unclaimed()]))
@@ -103,13 +103,13 @@ class LaneEvents:
 
     def pass_by(self, event: Event) -> None:
         """Leave an event of the stream to the log, for a lane that is not live."""
-        # The durable cursor keeps it, so the window need not hold it; but a row under way has to become durable first.
+        # If the row is durable, the cursor keeps the event. Until then the window has to hold it.
         if self.held.awaits_row:
             self.held.add(event.offset)
         self.unread.came(event)
 
     def match_by(self, subscription: Subscription | None) -> None:
-        """With `routing: match`: match new events with this revision, and check queued ones again."""
+        """With `routing: match`: match new events with this revision, and match the queued events again."""
         self._matching, self._matched_by = subscription, None
 
     def queue_up(self, event: Event) -> None:
@@ -121,7 +121,7 @@ class LaneEvents:
     def feed(self, events: Iterable[Event], end: int) -> None:
         """Queue the events of a stretch of the log that begins at or before `unread.read_from`, and ends at *end*."""
         for event in events:
-            # Auto: one of several events in flight returned to the log and is read again; the others are in flight.
+            # With several events in flight, one may return to the log and be read again. The others are skipped here.
             if event.offset < self.unread.read_from or event.offset in self.in_flight:
                 continue
             if self.queue.is_full or self.queue.is_rationed:
@@ -180,29 +180,29 @@ class LaneEvents:
         self.queue.clear()
 
     def return_to_log(self, flight: InFlight) -> None:
-        """Return an event to the log, to be read again. Its tries are remembered."""
+        """Return an event to the log, to be read again. Its tries are kept."""
         self.remove(flight)
         self.keep(flight)
         if self.shelved is None or flight.offset < self.shelved.offset:
             self.shelved = flight.shelved()
 
     def remove(self, flight: InFlight) -> None:
-        """Remove an event from those in flight, because it is kept or was given up."""
+        """Remove an event from those in flight, because the cursor keeps it or it was given up."""
         del self.in_flight[flight.offset]
 
     def keep(self, flight: InFlight) -> None:
-        """Have an event that was in flight read again, before all others."""
+        """Read an event that was in flight again, before all others."""
         passes_others = bool(self.in_flight) or self.progress.settled_to > flight.offset
         self.unread.returned(flight.event, passes_others=passes_others)
 
     def recall_tries(self, cause: Cause) -> None:
-        """Restore the tries of the event at fault from the cause of a FAILURE, unless they are known from the row."""
+        """Restore the tries of the event at fault from the cause of a FAILURE, unless the row contained them."""
         if cause.attempts is not None and cause.offset == self.unread.read_from and self.shelved is None:
             tries = Tries(cause.attempts.count, cause.attempts.since)
             self.shelved = Shelved(self.unread.read_from, tries, 0.0)
 
     def forget_tries(self) -> None:
-        """Forget the tries of the next event, which starts over."""
+        """Forget the tries of the next event: its next attempt counts as the first."""
         self.shelved = None
 
     # --------------------------------------------------------------- commands: the queue is empty
@@ -210,7 +210,7 @@ class LaneEvents:
     def move(self, offset: int) -> None:
         """Continue from *offset*, before or after the cursor; events in flight no longer count.
 
-        Except for claimed events before *offset*: the cursor has passed them, and they may not have been sent yet.
+        Claimed events before *offset* stay in flight: the cursor has passed them, and they may not have been sent yet.
         """
         passed = [flight for flight in self.in_flight.values() if flight.claimed and flight.offset < offset]
         self._forget_flights()

@@ -37,7 +37,7 @@ class LaneQueue:
         return len(self._events)
 
     def __iter__(self) -> Iterator[Event]:
-        """From the first one on."""
+        """The events in the order of offsets."""
         return iter(self._events)
 
     @property
@@ -70,24 +70,24 @@ class LaneQueue:
 
     @property
     def is_full(self) -> bool:
-        """Whether it may take no more events."""
+        """Whether the queue has reached one of its bounds."""
         return len(self._events) >= self._limits.events or self.bytes >= self._limits.bytes
 
     @property
     def is_rationed(self) -> bool:
-        """Whether it may hold only one event, because the worker's memory is full.
+        """Whether the queue may hold only one event, because the worker's memory is full.
 
-        So events queued for receivers that hang can't stop the other lanes.
+        With one event each, all lanes can continue, even if the queues of receivers that hang fill the memory.
         """
         return bool(self._events) and self._memory.is_full
 
     @property
     def is_over_its_bound(self) -> bool:
-        """Whether it holds more than it may."""
+        """Whether the queue has exceeded one of its bounds."""
         return len(self._events) > self._limits.events or self.bytes > self._limits.bytes
 
     @property
     def has_room(self) -> bool:
-        """Whether at least half of it is free, and it is not rationed."""
+        """Whether at least half of the queue is free, and it is not rationed."""
         is_half_free = 2 * len(self._events) <= self._limits.events and 2 * self.bytes <= self._limits.bytes
         return is_half_free and not self.is_rationed

@@ -1,7 +1,8 @@
 """The cursor rows of one partition's lanes: what a row contains, when it is written, and when it is deleted.
 
-A lane writes its row at once if something has to be durable before it continues (`write`). Otherwise it marks the row
-as out of date (`mark_stale`), and the next checkpoint writes it, or deletes it if the committed offset says as much.
+A lane writes its row at once if the row has to be durable before the lane continues (`write`). Otherwise it marks the
+row as out of date (`mark_stale`). The next checkpoint then writes the row, or deletes it if the committed offset is
+enough.
 """
 
 import asyncio
@@ -24,12 +25,12 @@ from pipeline.core.waiting import oldest_ms, waiting_in
 CHECKPOINT_EVENTS: Final = 500
 """A lane that is behind writes its row at once after this many offsets, without waiting for the checkpoint."""
 COUNTED_ROWS: Final = 50
-"""How many rows per second are written only to update the number of waiting events, which is only displayed."""
+"""How many rows per second are written only to update the displayed number of waiting events."""
 COUNT_SECONDS: Final = 1.0
 IDLE_STRIDE: Final = 10_000
 """The row of an idle lane follows the stream in steps of this many offsets."""
 LAST_ROWS_SECONDS: Final = 10.0
-"""How long giving a partition back waits for the last rows. Without them events may be repeated, none is lost."""
+"""How long a drain waits for the last rows. If they are not durable, events may be repeated, but none is lost."""
 
 
 def row_of(lane: Lane) -> Cursor:
@@ -86,8 +87,8 @@ class LaneRows:
     """Writes the rows of one partition's lanes.
 
     Attributes:
-        counted_to: the durable rows of all lanes that are behind or halted count waiting events at least up to this
-            offset.
+        counted_to: the offset up to which the counts of waiting events are complete in the durable rows of all lanes
+            that are behind or halted.
 
     Args:
         rows: the store of the rows.
@@ -153,7 +154,7 @@ class LaneRows:
             self._on_fenced()
 
     def refresh(self, committed: int | None, begun_to: int = 0) -> None:
-        """Write the rows that are out of date, and delete those that say no more than the last commit.
+        """Write the rows that are out of date, and delete those that the last commit makes unnecessary.
 
         Args:
             committed: the committed offset; None if no row may be deleted.
@@ -164,7 +165,7 @@ class LaneRows:
             self._refresh_one(lane, committed, begun_to)
 
     def count(self, dispatched: int, now: float) -> None:
-        """Once a second, write some of the rows that do not count all waiting events, oldest first."""
+        """Once a second, write some of the rows whose counts of waiting events are out of date, oldest first."""
         if now < self._counted_at + COUNT_SECONDS:
             return
         self._counted_at = now
@@ -200,8 +201,9 @@ class LaneRows:
     def _is_superfluous(self, lane: Lane, row: Cursor, committed: int | None, begun_to: int) -> bool:
         subscription = lane.subscription
         if subscription is not None:
-            # The row has to outlive the command that it records, or the command would be carried out again. The row of
-            # a lane that began behind has to stay until a commit says that the lane has begun.
+            # A row that records a command is kept as long as the subscription's record contains the command. Otherwise
+            # the command would be carried out again. The row of a lane that began behind is kept until a commit records
+            # that the lane has begun.
             has_begun = subscription.starts is None or subscription.created < begun_to
             if subscription.resume_from is not None or not has_begun:
                 return False
@@ -211,8 +213,8 @@ class LaneRows:
         current = row_of(lane)
         has_followed = lane.events.progress.settled_to <= row.next
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
-            # Only `dispatched` has moved, which all lanes share. With the old row, a restart only reads that stretch
-            # for nothing.
+            # Only `dispatched` has moved, which is the same for all lanes. With the old row, a restart would read a
+            # stretch without events of this lane, which does no harm.
             current = replace(current, next=row.next)
         return current != row or (lane.state is not LaneState.LIVE and current.standing != row.standing)
 
@@ -226,10 +228,11 @@ class LaneRows:
         progress, awaits_row = lane.events.progress, lane.events.held.awaits_row
         if progress.row is not None:
             return awaits_row or bool(progress.handed_back) or row_of(lane) != progress.row
+        # The next owner would send events again that were settled beyond the committable offset.
         is_sent_again = progress.settled_to > committable
-        # With QoS none: the commit may pass its queued events while other rows are written.
+        # With QoS none, the commit may pass queued events while other rows are written.
         is_passed = not lane.is_in_window
-        # An attempt that was cut off counts too.
+        # A cancelled attempt counts too.
         return awaits_row or is_sent_again or is_passed or is_trying(lane, tries=1)
 
 

@@ -1,14 +1,14 @@
 """The states of a lane, and the transitions between them.
 
-    live ──queue over its bound, or an event held too long──▶ behind     the cursor row first, then the window lets go
-    live, behind ──failure, command, edit──▶ halted                      the same, with the cause
+    live ──queue over its bound, or an event held too long──▶ behind     the window releases when the row is durable
+    live, behind ──failure, command, edit──▶ halted                      the same; the row has the cause
     halted ──resume, skip, replay, edit──▶ behind                        FAILURE ends; skip and replay move the cursor
-    halted ──failure, command, edit──▶ halted                            with another status
+    halted ──failure, command, edit──▶ halted                            the status changes
     failed ──a probe is due──▶ probing                                   the first event is read and sent once
-    probing ──the receiver answers, or what ends halted──▶ behind        FAILURE ends (probing.py)
-    probing ──no answer, command, edit──▶ halted                         failed: until the next probe
+    probing ──accepted, resume, skip, replay, edit──▶ behind             FAILURE ends (probing.py)
+    probing ──no answer, command, edit──▶ halted                         failed: waits for the next probe
     behind ──skip, replay, an event returns to the log──▶ behind         the cursor moves; the event is read again
-    behind ──read up to where the stream is──▶ live                      decided in one step, without an await
+    behind ──read up to `dispatched`──▶ live                             decided in one step, without an await
     any ──the subscription is deleted──▶ live                            with no events left
 
 halted: failed, stopped (by the consumer), paused (by the publisher), closed.

@@ -1,4 +1,4 @@
-"""The read-only part of a lane. lane.py has everything that changes it."""
+"""The part of a lane that other modules may read. lane.py changes it."""
 
 import asyncio
 
@@ -14,17 +14,17 @@ from pipeline.core.waits import Waits
 
 
 class LaneView:
-    """One subscription in one partition. Others may read its attributes; only `Lane` writes them.
+    """One subscription in one partition. Other classes may read its attributes; only `Lane` writes them.
 
     Args:
-        key: the id of the subscription in UTF-8; any other bytes for events that name no subscription.
+        key: the id of the subscription in UTF-8, or the key of events that belong to no subscription.
         home: the lane's partition.
         rows: writes the lane's cursor row.
         services: shared by all lanes of the worker.
         start: all events of the lane before this offset are settled.
 
     Attributes:
-        is_suspect: whether its last attempt timed out. Then the next one waits for a slot behind other lanes.
+        is_suspect: whether the last attempt timed out. Other lanes then get free slots before this one.
     """
 
     def __init__(self, key: bytes, home: Home, rows: RowWriter, services: LaneServices, start: int) -> None:
@@ -57,12 +57,12 @@ class LaneView:
 
     @property
     def next(self) -> int:
-        """The cursor: the first offset that is not settled. At-most-once: a claimed event counts as settled."""
+        """The cursor: the first offset that is not settled. With at-most-once, a claimed event counts as settled."""
         return self.events.next(self._beyond)
 
     @property
     def first_waiting(self) -> int:
-        """The cursor, or the first event before it that was claimed together with another and waits for its turn."""
+        """The first event to be delivered: the cursor, or an event before it that was claimed and still waits."""
         return min([self.next, *self.claims.ahead()])
 
     @property
@@ -77,19 +77,19 @@ class LaneView:
 
     @property
     def read_from(self) -> int:
-        """Where the log is read next; meaningless while live."""
+        """The offset at which the lane continues to read the log; meaningless while it is live."""
         return self.events.unread.read_from
 
     @property
     def is_idle(self) -> bool:
-        """Whether it is live, without events in memory or in the window, and without runners."""
+        """Whether the lane is live, without events in memory or in the window, and without runners."""
         return self.state is LaneState.LIVE and not self._runners and self.events.is_empty
 
     @property
     def is_in_window(self) -> bool:
-        """Whether it is live, and the window holds all its unsettled events.
+        """Whether the lane is live and the window holds all its unsettled events.
 
-        Its row then adds nothing to what the committed offset will say.
+        The committed offset is then enough, and the lane needs no row.
         """
         if self.state is not LaneState.LIVE:
             return False
@@ -98,7 +98,7 @@ class LaneView:
 
     @property
     def is_probing(self) -> bool:
-        """Whether it is in FAILURE, and its first event is being sent to see whether the receiver takes it."""
+        """Whether the lane is in FAILURE, and its first event is being sent as a probe."""
         return self.state is LaneState.PROBING
 
     @property
@@ -113,7 +113,7 @@ class LaneView:
 
     @property
     def wants_to_read(self) -> bool:
-        """Whether to read events from the log for it: it is behind, due and has room, or it needs one for a probe."""
+        """Whether the log has to be read: the lane is behind, due and has room, or it needs an event for a probe."""
         return (
             (self.state is LaneState.BEHIND or (self.is_probing and not (self.events.queue or self.events.in_flight)))
             and not self.waits.is_timed
@@ -125,7 +125,7 @@ class LaneView:
     def trusts_notes(self) -> bool:
         """Whether events that the former owner noted as settled are skipped.
 
-        Not if the lane has a row or a command to carry out, which may want them delivered again.
+        They are not skipped if the lane has a row or a command to carry out: a replay may deliver them again.
         """
         progress, subscription = self.events.progress, self.subscription
         awaits_command = subscription is not None and progress.revision < subscription.revision

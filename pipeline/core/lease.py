@@ -1,12 +1,12 @@
 """Until when this worker may assume that it owns its partitions.
 
-    heartbeat sent ──▶ confirmed: the coordinator keeps the member for at least a session timeout, counted from
-                       receiving the request, which was not before it was sent
+    heartbeat sent ──▶ received ──▶ confirmed
+                          └─ from here on, the coordinator keeps the member for at least a session timeout
 
-So nothing may be sent if the last confirmed heartbeat was *sent* longer ago than that, less a second: others may own
-the partitions, and a worker that was stopped or cut off would be the last to know. A confirmed heartbeat renews the
-lease (kafka/internals.py). Heartbeats and attempts share the worker's event loop. If the loop was blocked, the lease
-expires before anything is sent, because it depends only on the clock.
+The worker only knows when it *sent* the heartbeat, which is earlier. So the lease ends a session timeout after that,
+less a second. Without a lease nothing may be sent: another worker may own the partitions, and a worker that was stopped
+or cut off would not notice. A confirmed heartbeat renews the lease (kafka/internals.py). The lease depends only on the
+clock, so it also expires while the worker's event loop is blocked.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from pipeline.core.clock import machine_now
 from pipeline.core.errors import LeaseEndedError
 
 MARGIN_SECONDS: Final = 1.0
-"""How long before the session the lease ends: allows for the duration of a request, and for clocks that drift."""
+"""The lease ends this long before the session: a request takes time, and clocks drift."""
 
 
 class Lease:
     """A worker's lease on all of its partitions; not held before the first heartbeat.
 
     Args:
-        seconds: how long it lasts after the sending of a confirmed heartbeat.
+        seconds: how long the lease lasts, counted from when a confirmed heartbeat was sent.
         now: a clock that continues while this process is stopped.
     """
 
@@ -43,12 +43,12 @@ class Lease:
         return self.now() < self._until
 
     def check(self) -> None:
-        """Raise LeaseEndedError unless it is held."""
+        """Raise LeaseEndedError unless the lease is held."""
         if self.now() >= self._until:
             raise LeaseEndedError("the group has confirmed no heartbeat in time")
 
     def renew(self, sent_at: float) -> None:
-        """Extend it, because a heartbeat sent at *sent_at* was confirmed. May be called from any thread."""
+        """Extend the lease, because a heartbeat sent at *sent_at* was confirmed. May be called from any thread."""
         self._until = max(self._until, sent_at + self._seconds)
         # First the end, then the sleepers; `waking` does it in the opposite order, so no sleeper is missed.
         if self._sleepers and self._loop is not None:
@@ -62,7 +62,7 @@ class Lease:
 
     @contextlib.contextmanager
     def waking(self, sleeper: "asyncio.Future[None]") -> Iterator[None]:
-        """While entered, a renewal wakes *sleeper*; if the lease is held already, it wakes at once."""
+        """A context in which a renewal wakes *sleeper*. If the lease is held already, *sleeper* wakes at once."""
         self._loop = sleeper.get_loop()
         self._sleepers.add(sleeper)
         if self.is_held and not sleeper.done():

@@ -1,14 +1,14 @@
-"""Whether an offset of the source topic still means what it meant when it was stored. Pure.
+"""Whether a stored offset of the source topic is still valid. Pure.
 
-A log changes while it is read: retention deletes its beginning, an unclean election its end, and a recreated topic is
-another one under the same name. Then the committed offset and the cursor rows point nowhere, or at other events:
+A log may change: retention deletes its beginning, an unclean leader election truncates its end, or the topic is deleted
+and created again. The committed offset and the cursor rows then point to no event, or to a different one:
 
-    the topic was recreated       continue at the beginning of the new log: nothing of it was delivered
-    the offset is beyond the end  continue at the end: what was before the offset has been delivered
+    the topic was recreated       continue at the beginning of the new log, which was not delivered yet
+    the offset is beyond the end  continue at the end: everything before the offset was delivered
     retention has passed it       continue at the beginning of the log: earlier events can't be delivered any more
 
-If the broker has no topic ids (before Kafka 2.8, and the embedded one), the first case is not recognised: an offset
-beyond the end then counts as the second.
+If the broker has no topic ids (before Kafka 2.8, and the embedded one), a recreated topic can't be recognised. Then an
+offset beyond the end always counts as the second case.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ BreakKind = Literal["recreated", "truncated", "retention"]
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """An offset that has lost its meaning.
+    """A stored offset that is no longer valid.
 
     Attributes:
         offset: the stored offset.
@@ -50,8 +50,8 @@ class LogBounds:
         begin: the first offset that still exists.
         end: the offset that the next record gets.
         topic_id: the id of the topic; None if the broker has no topic ids.
-        former_id: the topic id in the last commit, for rows without one; None if the commit has none.
-        broken: the break of the committed offset, if any. It is reported only once the partition was opened.
+        former_id: the topic id in the last commit, for rows that contain no id; None if the commit contains none.
+        broken: the break of the committed offset, if any. It is reported when the partition has been opened.
         ahead: the events settled beyond the committed offset, as bits (ahead.py).
         begun_to: subscriptions created before this revision had begun at the committed offset (beginnings.py).
     """
@@ -66,7 +66,7 @@ class LogBounds:
 
     @classmethod
     def unseen(cls, topic_id: str | None) -> Self:
-        """The bounds of a partition without a leader: they include every offset, and the first fetch tells more."""
+        """The bounds of a partition without a leader: they include every offset, until the first fetch."""
         return cls(0, LARGEST_OFFSET, topic_id)
 
 

@@ -1,14 +1,14 @@
-"""Finds the subscriptions that want an event, without evaluating every filter. Pure.
+"""Finds the subscriptions that an event matches, without evaluating every filter. Pure.
 
 A tree of the comparisons in the filters, from headers and key of the record down to its body:
 
     topic "orders" ─┬─ type is "order.paid" ── /customer/id is "7"                 a, b
-                    ├─ header.region begins with "eu-" ── type is "order.paid"   c, whose filter decides
+                    ├─ header.region begins with "eu-" ── type is "order.paid"   c, if its whole filter matches
                     └─ type is "order.sent"                                      d
 
-An event descends wherever a comparison matches, with one look-up in a hash table for each compared part of the event.
-So the cost grows with those parts and with the subscriptions that the event reaches, not with all subscriptions. The
-body is parsed only if the comparisons above lead to one in it.
+At each node, one look-up in a hash table for each compared part of the event finds the branches that match. So the cost
+depends on the number of these parts and of the subscriptions that are reached, not on the number of all subscriptions.
+The body is parsed only if a matching branch compares it.
 
 A filter is first split into alternatives. Each one is a path: exact comparisons and prefixes that must all match. Other
 conditions (a suffix, a `not`) are not part of the path: the whole filter is evaluated at its end.
@@ -58,7 +58,7 @@ class SubscriptionIndex:
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
         """Take the newest revision of a subscription; None if it was deleted.
 
-        A broken subscription wants every event, because its lanes keep events until it is repaired.
+        Every event matches a broken subscription, because its lanes keep events until it is repaired.
         """
         key = subscription_id.encode()
         if subscription is None:
@@ -73,7 +73,7 @@ class SubscriptionIndex:
             self._add(key, topics, wanted)
 
     def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
-        """The keys of the subscriptions that want *event*, sorted.
+        """The keys of the subscriptions that *event* matches, sorted.
 
         Args:
             event: the event; its body is parsed at most once.
@@ -134,7 +134,7 @@ class _Node:
 
     Attributes:
         above: the parent node, and the comparison that leads from it to this one; None for a root.
-        certain: the keys of the subscriptions that want every event that gets here.
+        certain: the keys of the subscriptions that match every event that gets here.
         asked: the filters that have to be evaluated for an event that gets here, by key.
         branches: the nodes below, by selector, length of the prefix (None for an exact comparison) and text. A text
             shorter than a prefix finds nothing.

@@ -9,7 +9,7 @@ from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 
 
 class Event(Protocol):
-    """A record of the source topic. aiokafka's ConsumerRecord is one, so records are not copied."""
+    """A record of the source topic. aiokafka's ConsumerRecord implements this protocol, so records are not copied."""
 
     @property
     def topic(self) -> str:
@@ -38,7 +38,7 @@ class Event(Protocol):
 
     @property
     def value(self) -> bytes | None:
-        """The body; None is sent as an empty one."""
+        """The body; None is sent as an empty body."""
         ...
 
     @property
@@ -80,7 +80,8 @@ class Cause:
         message: a sentence, without secrets.
         offset: the offset of the event at fault; None if no event is.
         at: when it failed, Unix seconds.
-        attempts: of that event, including probes; None if no event is at fault, and in rows of earlier versions.
+        attempts: the attempts for that event, including probes; None if no event is at fault, and in rows of earlier
+            versions.
         probes: the automatic recovery (probing.py); None if there is none.
     """
 
@@ -97,11 +98,11 @@ class Standing:
     """The state of a lane when its row was written, so that every worker can show it. Deliveries do not depend on it.
 
     Attributes:
-        is_live: whether it kept pace with the stream.
+        is_live: whether the lane kept pace with the stream.
         waiting_at_most: how many of its events were waiting, or an upper bound.
-        waiting_is_exact: whether that is the exact number.
+        waiting_is_exact: whether `waiting_at_most` is the exact number.
         dispatched: the offset up to which the stream was dispatched; later events are not counted.
-        last_success_at: the time of its last delivery, Unix seconds; None if its worker knows of none.
+        last_success_at: the time of its last delivery, Unix seconds; None if unknown.
     """
 
     is_live: bool
@@ -115,11 +116,11 @@ class Standing:
 class Cursor:
     """A row of `<app>.cursors`: a subscription's position in one partition (docs/design.md, Lanes and cursors).
 
-    A change of `error` or `event_ms` alone is no reason to write the row, and while the lane is live, neither is a
-    change of `standing`.
+    Rows that differ only in `error` or `event_ms` are considered equal. While the lane is live, so are rows that differ
+    only in `standing`.
 
     Attributes:
-        next: the next offset to deliver: everything before it is settled, nothing at or after it is lost.
+        next: the next offset to deliver. All events before it are settled.
         attempt: how many times the event at `next` has been tried.
         first_attempt_at: when it was first tried, Unix seconds.
         not_before: when the next attempt is due, Unix seconds.

@@ -9,7 +9,7 @@ from pipeline.core.policy import Decision
 from pipeline.core.subscription import Subscription
 
 Settlement = Literal["delivered", "dead-lettered", "dropped", "skipped", "filtered", "unmatched"]
-"""How an event was settled; unmatched: with `routing: match`, no subscription wanted it."""
+"""How an event was settled. "unmatched": with `routing: match`, it matched no subscription."""
 
 RecoveredBy = Literal["probe", "command"]
 """What ended a FAILURE."""
@@ -31,7 +31,7 @@ DropRule = Literal[
 
 
 class Observer(Protocol):
-    """Is told of attempts, settlements and losses. Called for every event, so it must neither wait nor raise."""
+    """Gets reports of attempts, settlements and losses. Called for every event, so it must neither wait nor raise."""
 
     def attempt_started(self) -> None:
         """A request is about to be sent."""
@@ -45,7 +45,7 @@ class Observer(Protocol):
         """The attempt number *attempt* (from 1) ended as *outcome* after *seconds*."""
 
     def decided(self, event: Event, decision: Decision) -> None:
-        """What follows from the attempt that `attempted` was just called for. Not called after a delivery."""
+        """The decision after an attempt, called right after `attempted`. Not called after a delivery."""
 
     def withheld(self) -> None:
         """An attempt has to wait until the group confirms a heartbeat."""
@@ -54,7 +54,7 @@ class Observer(Protocol):
         """An attempt has to wait for the rate limit or for a slot."""
 
     def settled(self, how: Settlement, count: int = 1) -> None:
-        """*count* events are done."""
+        """*count* events were settled."""
 
     def dropped(
         self,
@@ -69,14 +69,15 @@ class Observer(Protocol):
     ) -> None:
         """*count* events were given up by *rule*; *offset* is that of the last one.
 
-        With *since*, they lie between *since* and *offset*, perhaps among settled events and those of others.
+        With *since*, the events lie between *since* and *offset*. That range may also contain settled events and events
+        of other subscriptions.
         """
 
     def log_broken(self, topic: str, partition: int, found: Break, *, subscription: str | None = None) -> None:
         """An offset of the group, or of a subscription's row, in a partition of *topic* has become invalid."""
 
     def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
-        """The broker has confirmed a dead letter of *event*, which was for the subscription with this id."""
+        """The broker has confirmed a dead letter of *event*, written for the subscription with this id."""
 
     def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """A subscription went into FAILURE in a partition of *topic*."""
@@ -96,7 +97,7 @@ class Observer(Protocol):
         """The group's offset of a partition of *topic* was committed."""
 
     def not_opened(self, topic: str, partition: int, error: str) -> None:
-        """A partition of this worker can't be opened yet; it is tried again."""
+        """A partition of this worker can't be opened yet; the worker tries again."""
 
     def rebalanced(self) -> None:
         """The partitions of this worker were reassigned."""

@@ -1,4 +1,4 @@
-"""Continues the work of a partition's former owner: its rows, and commands and subscriptions that it did not know."""
+"""Opens a partition: restores lanes from the rows of its former owner, and applies what that owner had not read yet."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def moved(row: Cursor, offset: int) -> Cursor:
-    """The row of a lane that continues at another event, without the tries of the former one."""
+    """*row* with another offset, and without the tries of the event at the old one."""
     return Cursor(offset, row.status, row.cause, revision=row.revision)
 
 
@@ -30,7 +30,7 @@ class Opening:
     def restore(
         self, rows: Mapping[bytes, Row], subscriptions: Iterable[Subscription], log: LogBounds | None = None
     ) -> None:
-        """Restore the lanes from the rows, and apply the subscriptions and commands that the former owner missed.
+        """Restore the lanes from the rows, and apply the subscriptions and commands that the former owner had not read.
 
         If the *log* is known, invalid offsets in rows are replaced by valid ones.
         """
@@ -102,7 +102,7 @@ class Opening:
             self._worker.observer.log_broken(self._worker.topic, partition.number, found, subscription=lane.name)
         partition.lanes[key] = lane
         self._reconciler.configure(lane, subscription)
-        # Whether earlier commands were carried out is unknown, so a new one is needed in any case.
+        # It is unknown whether earlier commands were carried out, so none of them is carried out here.
         lane.record_revision(subscription.revision)
         unknown = "position" if row.next is None else "status"
         message = (

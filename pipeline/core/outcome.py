@@ -1,4 +1,4 @@
-"""What happened in one attempt. These are facts only; core/policy.py decides what follows from them.
+"""What happened in one attempt. core/policy.py decides what follows from it.
 
 `Callback` (http/webhook.py) returns one of these for every attempt that the lease allows.
 """
@@ -50,7 +50,7 @@ class Failed:
     Attributes:
         error: a sentence without secrets, e.g. "connection refused by 127.0.0.1:9".
         may_have_arrived: False only if the request provably was not sent; then at-most-once may try again.
-        timed_out: whether the receiver was silent for too long. Its lane then waits behind others for a slot.
+        timed_out: whether the receiver was silent for too long. Its lane is then a suspect (concurrency.py).
     """
 
     error: str
@@ -104,7 +104,7 @@ def may_have_arrived(outcome: Outcome) -> bool:
 
 
 def status_of(outcome: Outcome) -> int | None:
-    """The HTTP status that the receiver answered with; None if it did not answer."""
+    """The HTTP status of the receiver's answer; None without an answer."""
     return outcome.status if isinstance(outcome, Delivered | Rejected | ServerError) else None
 
 

@@ -1,7 +1,7 @@
 """One partition that this worker owns: its window, its lanes, its rows (docs/design.md, Lanes and cursors).
 
 `Dispatcher` opens, feeds and closes it. Everything here runs on the worker's event loop, so nothing else runs between
-two awaits. That makes the switch between stream and log exact.
+two awaits. Therefore no event is missed or repeated when a lane switches between stream and log.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ from pipeline.core.window import SharedWindow, Window
 logger = logging.getLogger(__name__)
 
 PRESSURE_EVENTS = 4_000
-"""With more unsettled offsets than this, a partition takes no more events until half are settled.
+"""With more unsettled offsets than this, a partition takes no more events until half of them are settled.
 
-Otherwise a large backlog would flood every lane, and each lane would leave the stream and read the log a second time.
+Otherwise a large backlog would overflow every queue, and each lane would leave the stream and read the log again.
 """
 PRESSURE_DELIVERIES = 1_000
 """The same limit with `routing: match`, in deliveries. It is lower, because the rest of a batch is kept in memory."""
 PATIENCE_SECONDS = 1.0
-"""While a partition is paused, a lane falls behind if it holds an event this long and lags far behind the others."""
+"""While a partition is paused, a lane that lags far behind the others falls behind after holding an event this long."""
 LAGGING_FACTOR = 3
-"""A lane no longer keeps pace if it lags more than this many times as far as the quicker lanes (lower quartile)."""
+"""A lane lags far behind if its lag is more than this many times that of the quicker lanes (the lower quartile)."""
 FAIR_STRETCHES = 8
-"""One stretch of the log in this many is read for the lane that has waited longest. The others are read for the lane
-that is furthest behind, and serve all lanes that they cover. During a long replay, they would not reach the others."""
+"""One stretch of the log in this many is read for the lane that has waited longest, all others for the lane that is
+furthest behind. Without the former, a long replay of one lane would block the lanes that are further ahead."""
 
 
 class Partition:
@@ -52,7 +52,7 @@ class Partition:
 
     Attributes:
         opened_at: where the stream began.
-        begun_to: the committed revision, before which subscriptions have begun (beginnings.py).
+        begun_to: the committed revision; subscriptions created before it have begun (beginnings.py).
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Partition:
                 lane.offer(event)
 
     def _offer_by_match(self, events: Sequence[Event], matching: Matching) -> Sequence[Event]:
-        """Offer events until too many deliveries are unsettled: one event may be many. Returns the offered events."""
+        """Offer events until too many deliveries are unsettled (one event may be many). Returns the offered events."""
         lanes, noted_to, unmatched = self.lanes, self.window.noted_to, 0
         for place, event in enumerate(events):
             if self.window.load > PRESSURE_DELIVERIES:
@@ -172,7 +172,7 @@ class Partition:
             self._worker.resume(self.number)
 
     def _go_on(self) -> None:
-        """Offer the events that were kept back, as far as possible."""
+        """Offer the events that were kept back, as many as the limit allows."""
         events, self._kept_back = self._kept_back, ()
         if events and not self.is_draining:
             self._worker.dispatch(self.number, events)
@@ -228,7 +228,7 @@ class Partition:
         it covers.
         """
         for lane in list(self._behind):
-            # A lane that has caught up asks again when its row is durable.
+            # A lane that has caught up calls `wants_events` again when its row is durable.
             if not lane.wants_to_read or lane.read_from >= self.dispatched:
                 del self._behind[lane]
         if not self._behind:
@@ -242,8 +242,8 @@ class Partition:
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
         """Give each lane its events of a stretch of the log, from the wanted offset up to *end*.
 
-        Never goes beyond the dispatched offsets. A lane that began to want events since the stretch was requested gets
-        nothing, because its events may have been left out.
+        Events that were not dispatched yet are left to the stream. A lane that called `wants_events` after the stretch
+        was requested gets nothing, because its events may have been left out.
         """
         self._stretches += 1
         start, end = wanted.start, min(end, self.dispatched)
@@ -264,7 +264,7 @@ class Partition:
             self.progressed_at = self._worker.clock.now()
 
     def log_begins_at(self, offset: int) -> None:
-        """Skip to *offset*, because retention has deleted everything before it. Counts what the lanes have lost."""
+        """Skip to *offset*, because retention has deleted everything before it. The lanes' lost events are counted."""
         for lane in self._behind:
             if lane.read_from < offset:
                 self._worker.observer.dropped(
@@ -280,12 +280,13 @@ class Partition:
     # --------------------------------------------------------------- the checkpoint
 
     def checkpoint(self) -> None:
-        """About once a second, end holds, apply `startingAt` and `endingAt`, and write rows that are out of date."""
+        """About once a second: make slow lanes fall behind, apply `startingAt` and `endingAt`, write outdated rows."""
         if self.is_draining:
             return
         self.end_holding(steady_now())
         self.reconciler.keep_time(self._worker.clock.now())
-        # A row has to outlive the former owner's note, which ignores replays.
+        # Until the former owner's note is passed, rows must not be deleted: without its row, a lane would skip replayed
+        # events that the note contains.
         is_past_note = self.committed is not None and self.committed >= self.window.noted_to
         self.rows.refresh(self.committed if is_past_note else None, self.begun_to)
         self.rows.count(self.dispatched, steady_now())
@@ -302,7 +303,7 @@ class Partition:
             lagging = max(too_old, min(self.window.dispatched_before(now - patience), self._pace()))
         for lane in list(self.lanes.values()):
             first = lane.events.held.first
-            # If a lane waits for a slot, the worker lags, not the lane.
+            # A lane that waits for a slot is not slow itself: the worker is.
             if first is not None and (first < too_old or (first < lagging and not lane.waits.for_slots)):
                 lane.go_behind()
 
@@ -318,7 +319,7 @@ class Partition:
         return dispatched - LAGGING_FACTOR * lags[len(lags) // 4] if lags else dispatched
 
     def sweep(self) -> None:
-        """Forget lanes without work and without state, so that memory depends only on the subscriptions in use."""
+        """Remove lanes without work and without a row, so that memory depends only on the subscriptions in use."""
         committed = self.committed
         if committed is None:
             return
@@ -334,7 +335,7 @@ class Partition:
     # --------------------------------------------------------------- the end
 
     async def drain(self, seconds: float) -> int:
-        """Prepare to give the partition back: begin nothing, let attempts end, make the rows durable.
+        """Prepare to give the partition back: begin no attempt, let attempts under way end, make the rows durable.
 
         Args:
             seconds: how long attempts in flight may take. After that they are cancelled: their events stay unsettled,
@@ -364,7 +365,7 @@ class Partition:
                     self._count_given_up(lane, flight.offset)
 
     def _count_handed_back(self) -> None:
-        """Count events whose claim was handed back without a durable row that says so: they are lost too."""
+        """Count events whose claim was handed back, but whose row is not durable: the next owner skips them."""
         for lane in self.lanes.values():
             for offset in lane.events.progress.handed_back:
                 flight = lane.events.in_flight.get(offset)
@@ -381,7 +382,7 @@ class Partition:
         if not self.is_draining:
             self.is_draining = True
             for lane in self.lanes.values():
-                lane.claims.hand_back_ahead()  # no row will say so, so it is counted below
+                lane.claims.hand_back_ahead()  # no row will record it, so these events are counted below
             self._count_cut_off()
             self._count_handed_back()
         for lane in self.lanes.values():

@@ -1,10 +1,10 @@
 """Checks whether patches of libraries take effect.
 
-If a library has no public way to do what is needed here, one of its attributes is replaced, or a private method is
-overridden. If another version of the library renames it or no longer uses it, no error is raised, but header names stop
-partitions again, or no lease is renewed.
+Where a library has no public way to do what the pipeline needs, a module replaces one of its attributes, or overrides a
+private method. If another version of the library renames that attribute or method, or no longer uses it, no error is
+raised. But the patch has no effect: for example, no lease is renewed.
 
-So each module with such patches has PATCHES, and a worker checks them all before it starts (worker.py).
+So each module with such patches lists them in PATCHES, and a worker checks all of them before it starts (worker.py).
 tests/meta/test_canary.py pins the names and signatures that are used.
 """
 
@@ -63,7 +63,8 @@ def check_patches(patches: Iterable[Patch]) -> None:
     """Return if all patches take effect.
 
     Raises:
-        LibraryError: some don't; names each with its library, the library's version and the consequence.
+        LibraryError: a patch has no effect. The text names each such patch, its library with the version, and the
+            consequence.
     """
     problems = [problem for problem in map(_problem, patches) if problem is not None]
     if problems:

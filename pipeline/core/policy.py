@@ -25,7 +25,7 @@ RETRY_AFTER_FACTOR = 10
 
 _LAST_STATUS = 599
 _SERVER_ERROR = 500
-"""A status beyond the last one is treated as this one."""
+"""The status that stands for every status above 599."""
 
 Reason = Literal["rejected", "server-error", "exception", "undecodable", "unknown-subscription", "expired"]
 """`dlq.reason` of a dead letter; "expired": `retry.maxElapsedSeconds` left no time for another attempt."""
@@ -85,7 +85,7 @@ class Rules:
 
 
 UNKNOWN_RULES: Final = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
-"""For a key without a subscription: its events are given up in order and never sent."""
+"""The rules for a key without a subscription. Its events are given up in order and never sent."""
 
 
 def decide(
@@ -184,8 +184,9 @@ def _give_up(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
 def delay(retry: RetryPolicy, attempt: int, outcome: Outcome | None, chance: float = 1.0) -> float:
     """Seconds before the attempt after *attempt* (from 1).
 
-    LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter turns it
-    into a span, and *chance* picks a point in the span. `Retry-After` may ask for more, up to `longest_wait`, not less.
+    LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter turns
+    this delay into a span, and *chance* picks a point in the span. `Retry-After` can lengthen the delay, up to
+    `longest_wait`, but not shorten it.
     """
     # A float power overflows beyond 2**1023. The maximum is reached long before 2**63 seconds.
     growth = attempt if retry.strategy is RetryStrategy.LINEAR else 2.0 ** min(attempt - 1, 63)
@@ -199,7 +200,7 @@ def delay(retry: RetryPolicy, attempt: int, outcome: Outcome | None, chance: flo
 
 
 def _span(retry: RetryPolicy, wait: float) -> tuple[float, float]:
-    """The shortest and the longest wait that jitter makes of *wait*."""
+    """The shortest and the longest delay that jitter allows for *wait*."""
     match retry.jitter:
         case Jitter.AROUND:
             return 0.5 * wait, min(1.5 * wait, retry.max_delay_seconds)

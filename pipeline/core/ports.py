@@ -26,7 +26,7 @@ class LaneLimits:
         hold_seconds: how long an event may hold back the partition's committed offset. If an event has to wait at
             least this long, a lane that sends one event at a time falls behind, and reads the event again when it is
             due.
-        claim_events: at-most-once: how many events one row claims, and a crash may lose per lane.
+        claim_events: with at-most-once, how many events one row claims. A crash may lose that many per lane.
     """
 
     events: int
@@ -45,7 +45,7 @@ class LaneServices(Protocol):
 
     @property
     def observer(self) -> Observer:
-        """Is told of settlements and losses."""
+        """Gets reports of settlements and losses."""
         ...
 
     @property
@@ -69,7 +69,7 @@ class LaneServices(Protocol):
 
     @property
     def matching(self) -> "Matching | None":
-        """Finds the subscriptions that want an event; None with `routing: key`."""
+        """Finds the subscriptions that an event matches; None with `routing: key`."""
         ...
 
 
@@ -83,8 +83,8 @@ class RowWriter(Protocol):
     def mark_stale(self, key: bytes) -> None:
         """Remember that the lane's row is out of date.
 
-        The next checkpoint writes or deletes it if necessary. If the cursor has moved far since the last row, it is
-        written at once.
+        The next checkpoint writes or deletes it if necessary. If the cursor has moved far since the last row, the row
+        is written at once.
         """
         ...
 
@@ -152,7 +152,8 @@ class Wanted:
 
     Attributes:
         start: the offset to read from.
-        keys: the keys of the wanted events, b"" for events without a key; others may be left out. None: all events.
+        keys: the keys of the wanted events, b"" for events without a key; None for all events. Events with other keys
+            may be left out.
     """
 
     start: int
@@ -177,7 +178,7 @@ class Behind(Protocol):
         ...
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        """Take the wanted events from the wanted offset up to *end*; others may be among them."""
+        """Take the wanted events from the wanted offset up to *end*. *events* may contain others."""
         ...
 
     def log_begins_at(self, offset: int) -> None:
@@ -202,23 +203,23 @@ class Registry(Protocol):
         ...
 
     async def ready(self) -> None:
-        """Return when the topic has been read to the end it had at start."""
+        """Return when the topic has been read up to the end that it had when this worker started."""
         ...
 
     async def caught_up(self) -> None:
-        """Return when the topic has been read to the end that it has now."""
+        """Return when the topic has been read up to the end that it had at the time of the call."""
         ...
 
 
 class Matching(Protocol):
-    """Finds the subscriptions that want an event, with `routing: match` (matching.py)."""
+    """Finds the subscriptions that an event matches, with `routing: match` (matching.py)."""
 
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
         """Take a new revision of a subscription; None if it was deleted."""
         ...
 
     def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
-        """The ids, in UTF-8, of the subscriptions that want *event*; with *among*, of those alone."""
+        """The ids, in UTF-8, of the subscriptions that *event* matches; with *among*, only of these."""
         ...
 
 
@@ -238,7 +239,7 @@ class Reader(Protocol):
         ...
 
     async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:
-        """The number of events from *start* up to *end* with this key, or that this filter wants."""
+        """The number of events from *start* up to *end* that have this key or match this filter."""
         ...
 
 
@@ -293,11 +294,11 @@ class PartitionServices(LaneServices, Protocol):
 
 
 class RowStore(Rows, Protocol):
-    """The rows of one partition: opened first, closed last.
+    """The rows of one partition. The store is opened before the partition, and closed after it.
 
     Attributes:
         topic_id: the id of the source topic, stored in each row.
-        committed_id: the topic id in the group's last commit; None if it has none.
+        committed_id: the topic id in the group's last commit; None if the commit contains none.
     """
 
     topic_id: str | None
@@ -307,8 +308,8 @@ class RowStore(Rows, Protocol):
         """Fence the former owner, then load the rows.
 
         Raises:
-            FencedError: a newer owner has fenced this one.
-            BrokerError: a broker does not answer, or refuses.
+            FencedError: a newer owner has fenced this worker.
+            BrokerError: a broker does not answer, or refuses the request.
         """
         ...
 

@@ -1,11 +1,11 @@
-"""Recovery from FAILURE without a person: a subscription is probed at growing intervals, for some days. Pure.
+"""Automatic recovery from FAILURE: a subscription is probed at growing intervals, for some days. Pure.
 
-    failed ──a probe is due──▶ probing ──the receiver answers, or no event waits──▶ behind     it continues
+    failed ──a probe is due──▶ probing ──the receiver answers, or no event waits──▶ behind     deliveries continue
       ▲                         │
-      └──── no, or not now ─────┘     a probe is the first event, sent once
+      └──────── no answer ──────┘     a probe sends the first event once
 
-A probe risks no more than a `resume`: it is an attempt by the rules of its level, and counts as one. A FAILURE is
-probed only if its receiver can end it by itself. The cause in the cursor row has the number of probes and the time of
+A probe is an attempt by the rules of its level, and counts as one. So it risks no more than a `resume`. A FAILURE is
+probed only if the receiver may end it by itself. The cause in the cursor row has the number of probes and the time of
 the next one.
 """
 
@@ -20,7 +20,7 @@ from pipeline.core.subscription import RetryPolicy
 
 PROBED_KINDS: Final = frozenset({"server-error", "exception"})
 PROBES_PER_HOST: Final = 2
-"""The most probes of one host that a worker has under way: thousands of subscriptions may use the same host."""
+"""The most probes of one host that a worker makes at a time: thousands of subscriptions may use the same host."""
 
 
 def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: float, *, made: int | None = None) -> Cause:
@@ -43,7 +43,7 @@ def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: floa
 
 
 def taken_up(cause: Cause, policy: RetryPolicy | None, now: float, chance: float) -> Cause:
-    """The cause in a row, with its next probe. An overdue probe gets a random time within the first interval."""
+    """The cause, with the time of its next probe. An overdue probe gets a random time within the first interval."""
     if policy is None or cause.kind not in PROBED_KINDS or cause.probes is None:
         return scheduled(cause, policy, now, chance)
     made, next_at = cause.probes.made, cause.probes.next_at
@@ -53,7 +53,7 @@ def taken_up(cause: Cause, policy: RetryPolicy | None, now: float, chance: float
 
 
 class ProbeGate:
-    """Limits the probes of a worker that are under way, by host."""
+    """Limits the probes that a worker makes of each host at a time."""
 
     def __init__(self) -> None:
         self._hosts: dict[object, str] = {}

@@ -1,4 +1,4 @@
-"""The progress of a lane: what is settled, what its row says, and which claims were handed back. Pure."""
+"""The progress of a lane: its settled events, its last row, and the claims that were handed back. Pure."""
 
 from pipeline.core.model import Cursor
 
@@ -7,13 +7,14 @@ class Progress:
     """The bookkeeping of one lane's cursor. The parts of a lane write to it, and `LaneRows` records rows in it.
 
     Attributes:
-        floor: the cursor is never before it. Within a revision it steps back only when a claim is handed back.
+        floor: the cursor is never before this offset. Only commands, and claims that are handed back, move it back.
         row: the last row that was handed to the store; None if there is none.
         revision: the last revision of the subscription whose command was carried out here.
         settled_to: the offset after the last settled one.
         handed_back: offsets whose claim was handed back, until a row at or before them is durable.
         last_success_at: the time of the last delivery, Unix seconds; None if none is known.
-        claimed_to: the events before it that are not sent yet were claimed with an earlier one; 0 if there are none.
+        claimed_to: events before this offset that are not sent yet were claimed with an earlier event; 0 if there are
+            none.
     """
 
     __slots__ = ("claimed_to", "floor", "handed_back", "last_success_at", "revision", "row", "settled_to")
@@ -33,7 +34,7 @@ class Progress:
         self.last_success_at = None if row.standing is None else row.standing.last_success_at
 
     def row_sent(self, row: Cursor) -> None:
-        """Note that the row was handed to the store: from now on the cursor is never before it."""
+        """Note that the row was handed to the store. The cursor must not be before it from now on."""
         self.row = row
         self.floor = row.next
 
@@ -42,7 +43,7 @@ class Progress:
         self.row = None
 
     def row_landed(self, row: Cursor) -> None:
-        """Note that the row is durable: the events that it does not pass are not lost."""
+        """Note that the row is durable. It completes the hand-back of claims at and after its cursor."""
         self.handed_back = {offset for offset in self.handed_back if offset < row.next}
 
     def abandon(self, position: int) -> None:
@@ -51,7 +52,7 @@ class Progress:
         self.revision = -1
 
     def go_on_from(self, offset: int) -> None:
-        """Move the cursor by a command, whatever was claimed."""
+        """Move the cursor by a command, and forget all claims."""
         self.handed_back.clear()
         self.claimed_to = 0
         self.floor = offset
@@ -63,11 +64,11 @@ class Progress:
         self.handed_back.discard(offset)
 
     def withdraw(self, offset: int) -> None:
-        """Step back to *offset*: its claim, and those of the events claimed with it, are not durable."""
+        """Move back to *offset*: its claim, and those of the events claimed with it, are not durable."""
         self.claimed_to = 0
         self.floor = offset
 
     def hand_back(self, offsets: list[int]) -> None:
-        """Step back to *offsets*, whose claims may be durable: until a new row is, the next owner would skip them."""
+        """Move back to *offsets*, whose claims may be durable. Until a new row is, a next owner would skip them."""
         self.withdraw(min(offsets))
         self.handed_back.update(offsets)

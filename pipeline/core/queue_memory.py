@@ -5,11 +5,11 @@ from typing import Final
 from pipeline.core.model import Event
 
 EVENT_OVERHEAD_BYTES: Final = 512
-"""What an event costs in memory beyond its body, roughly: record, key, headers."""
+"""The approximate memory of an event in addition to its body: record, key, headers."""
 
 
 def size_of(event: Event) -> int:
-    """What an event costs in memory, roughly."""
+    """The approximate memory of an event."""
     value = event.value
     return EVENT_OVERHEAD_BYTES if value is None else EVENT_OVERHEAD_BYTES + len(value)
 
@@ -46,5 +46,5 @@ class QueueMemory:
 
     @property
     def is_half_free(self) -> bool:
-        """Whether at least half of it is free."""
+        """Whether the queues take at most half of the bound."""
         return 2 * self.used <= self._bound

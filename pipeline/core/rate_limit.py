@@ -1,13 +1,13 @@
 """Limits how fast a callback is called: by its rate, and by a slow start after the receiver was busy. Pure.
 
-    rate       a token bucket: what the subscription or the receiver's handshake allows
-    slow start after 429 or 503, a gap between two calls: doubled while it stays busy, reduced by other answers
-    hold       until the time that a `Retry-After` asked for, for all events of the subscription
+    rate       a token bucket, with the rate of the subscription or of the receiver's handshake
+    slow start after 429 or 503, a gap between two calls: each further 429 or 503 doubles it, other answers reduce it
+    hold       no call of the subscription before the time that a `Retry-After` asked for
 
-A new revision, and so a resume, ends slow start and hold: whoever writes it knows more than the last answer says.
+A new revision, and so a resume, ends slow start and hold: its author may know more than the last answer showed.
 
-`Delivery` asks before each attempt and reports its outcome. Nothing here waits or locks; times are seconds of a
-monotonic clock. Each worker has its own state, and starts without any.
+`Delivery` calls `turn` before each attempt and `saw` after it. Nothing here waits or locks; times are seconds of a
+monotonic clock. Each worker has its own state, which does not survive a restart.
 """
 
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from pipeline.core.policy import longest_wait
 from pipeline.core.subscription import BUSY_STATUSES, Rate, Subscription
 
 FIRST_GAP_SECONDS: Final = 0.5
-"""The first gap between two calls; never more than the policy's longest delay."""
+"""The first gap between two calls, unless the policy's longest delay is shorter."""
 
 GAP_FACTOR: Final = 0.75
-"""Each other answer multiplies the gap by this: about fifteen answers end a gap of half a second."""
+"""Each answer other than 429 and 503 multiplies the gap by this: about fifteen answers end a gap of half a second."""
 
 NO_GAP_SECONDS: Final = 0.01
-"""A gap below this is over."""
+"""A gap shorter than this ends the slow start."""
 
 MAX_PACES: Final = 50_000
-"""The most subscriptions that are tracked; beyond it, the oldest one without a rate from a handshake is forgotten."""
+"""The most subscriptions that are tracked. A new one replaces the oldest one without a rate from a handshake."""
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVICE_UNAVAILABLE: Final = 503
@@ -40,9 +40,9 @@ class SlowStart:
     """The slow start of a receiver that was busy.
 
     Attributes:
-        revision: of the subscription; a newer one ends the slow start.
+        revision: the revision of the subscription; a newer one ends the slow start.
         per_second: the most calls per second; None if there is only a `Retry-After`.
-        until: no call before this time, in seconds of the caller's clock; `Delivery` gives Unix seconds.
+        until: no call before this time, in seconds of the caller's clock (`Delivery.slow_start`: Unix seconds).
     """
 
     revision: int
@@ -76,7 +76,7 @@ class _Pace:
     slowed_at: int = -1
 
     def is_idle(self, now: float) -> bool:
-        """Whether it limits nothing now."""
+        """Whether this state limits nothing at the moment."""
         return self.rate is None and self.allowed is None and not self.gap and self.held_until <= now
 
     def limit(self) -> tuple[float, int] | None:
@@ -147,7 +147,7 @@ class RateLimits:
         if pace.slowed_at != subscription.revision:
             pace.begin_anew()
         if subscription.handshake is None:
-            # The receiver is no longer asked.
+            # There is no handshake any more.
             pace.allowed = None
         wait = pace.wait(now, self._share())
         # Rounding must not cause a wait that is shorter than a clock can measure.
@@ -161,7 +161,7 @@ class RateLimits:
         if isinstance(outcome, Rejected | ServerError) and outcome.status in {_TOO_MANY_REQUESTS, _SERVICE_UNAVAILABLE}:
             self._slow_down(subscription, outcome.retry_after_seconds, now)
         elif isinstance(outcome, Delivered) or (isinstance(outcome, Rejected) and outcome.status not in BUSY_STATUSES):
-            # A receiver that rejects an event has looked at it, so it is not busy any more.
+            # A receiver that rejects an event has processed it, so it is no longer busy.
             pace = self._paces.get(subscription.id)
             if pace is not None and pace.gap:
                 self._recover(subscription.id, pace, now)
@@ -193,7 +193,7 @@ class RateLimits:
 
     def _add(self, subscription_id: str, pace: _Pace) -> _Pace:
         if len(self._paces) >= MAX_PACES:
-            # A receiver says only once which rate it allows, so that must not be forgotten.
+            # A receiver states its rate only in the handshake, so the rate must not be forgotten.
             oldest = next((each for each, known in self._paces.items() if known.allowed is None), None)
             if oldest is not None:
                 del self._paces[oldest]

@@ -1,7 +1,7 @@
 """Applies revisions of subscriptions, and the commands in them, to one partition (docs/design.md, Commands).
 
 A command is part of a revision. The owner of a partition applies each revision once, and records it in the cursor row.
-`Partition` owns one `Reconciler`; the dispatcher calls it for every change in the registry.
+Each `Partition` has one `Reconciler`. The dispatcher calls it for every change of a subscription.
 """
 
 import logging
@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 
 
 def is_next_event(lane: Lane, offset: int, dispatched: int) -> bool | None:
-    """Whether the lane's next event is at *offset*; None if that can only be found out by reading the log.
+    """Whether the lane's next event is at *offset*; None if the log has to be read to find out.
 
-    If a lane has left its events to the log, its cursor may be at an event of another subscription.
+    The cursor of a lane that is not live may be at an event of another subscription.
     """
     here = lane.first_waiting
     if lane.state is LaneState.LIVE or not here <= offset < dispatched:
@@ -74,7 +74,7 @@ class Reconciler:
         return Lane(key, self._partition, self._partition.rows, self._worker, start)
 
     def new_lane(self, key: bytes, start: int) -> Lane:
-        """Add a lane for a key that has none yet, and an event at *start*. Its subscription may begin later."""
+        """Add the lane of a key whose first event is at *start*. Its subscription may begin after that event."""
         lane = self._partition.lanes[key] = self.make_lane(key, start)
         subscription = None if lane.name is None else self._worker.registry.get(lane.name)
         self.configure(lane, subscription)
@@ -99,7 +99,7 @@ class Reconciler:
             lane.configure(None, UNKNOWN_RULES)
             return
         if worker.matching is not None:
-            # So that none of its rows is taken for one of a former subscription with this id (`is_of_former`).
+            # So that its rows are not mistaken for those of a deleted subscription with this id (`is_of_former`).
             lane.record_revision(max(lane.events.progress.revision, subscription.created - 1))
         rules = Rules(subscription.qos, subscription.retry, subscription.interrupt, worker.has_dead_letters)
         lane.configure(subscription, rules)
@@ -109,12 +109,15 @@ class Reconciler:
             self._scheduled.pop(lane, None)
 
     def update(self, subscription_id: str, subscription: Subscription | None, *, is_new: bool = False) -> None:
-        """Apply a new revision; None if it was deleted. With `routing: match`: *is_new* if it was not known before."""
+        """Apply a new revision; None if the subscription was deleted.
+
+        *is_new* is only set with `routing: match`: the subscription was not known before.
+        """
         key = subscription_id.encode()
         lane = self._partition.lanes.get(key)
-        # If a commit says that it has begun, it is not new: an edit was written after its deletion.
+        # A subscription that has begun, according to the commit, is not new: an edit was written after its deletion.
         if is_new and subscription is not None and subscription.created >= self._partition.begun_to:
-            if lane is not None:  # for a former subscription with this id, or for earlier events
+            if lane is not None:  # of a deleted subscription with this id, or of earlier events
                 self._forget(lane, self._partition.beginnings.first_offset(subscription, self._partition.dispatched))
             self.begin(subscription)
             return
@@ -132,8 +135,8 @@ class Reconciler:
         """Begin a subscription without a row: behind, if the stream or a note has passed its first offset."""
         partition, key = self._partition, subscription.id.encode()
         first = partition.beginnings.first_offset(subscription, partition.dispatched)
-        # The former owner's note was made without this subscription, so it does not apply. A lane with a row ignores
-        # notes.
+        # The former owner wrote its note without this subscription, so the note must not apply to it. The lane writes a
+        # row, because lanes with a row ignore notes.
         passed = partition.dispatched if subscription.starts is None else partition.window.noted_to
         is_behind = first < max(partition.dispatched, passed)
         lane = partition.lanes.get(key)
@@ -151,7 +154,7 @@ class Reconciler:
         self.reconcile(lane, subscription)
 
     def _first_offset(self, subscription: Subscription) -> int:
-        """Where a lane begins whose subscription has no row and is not new."""
+        """Where a lane without a row begins if its subscription is not new."""
         dispatched = self._partition.dispatched
         if self._worker.matching is None:
             return dispatched
@@ -174,7 +177,10 @@ class Reconciler:
         return place.partition == self._partition.number and place.topic in {None, self._worker.topic}
 
     def _forget(self, lane: Lane, again_from: int | None = None) -> None:
-        """Give up the lane's events, except that a new subscription with this id reads those from *again_from* on."""
+        """Give up the lane's events, except for those from *again_from* on, which a new subscription with this id gets.
+
+        The latter are not counted as dropped.
+        """
         events = lane.events
         in_memory = [*events.in_flight, *(event.offset for event in events.queue)]
         read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)
@@ -200,13 +206,14 @@ class Reconciler:
             self._partition.rows.delete(lane)
 
     def reconcile(self, lane: Lane, subscription: Subscription) -> None:
-        """Apply a revision once: only if the row has not recorded it yet."""
+        """Apply a revision, unless the row has recorded it already."""
         if subscription.revision <= lane.events.progress.revision:
             self._apply_desired_status(lane, subscription, self._worker.clock.now())
             return
         match subscription.resume_from:
             case ReplayTimestamp(timestamp_ms, discards):
-                # The revision is recorded when the offset is known: after a crash before that, the command is repeated.
+                # The revision is recorded when the offset has been looked up. After a crash before that, the next owner
+                # carries out the command.
                 here = self._partition.dispatched
                 self._partition.spawn(
                     partial(self._replay_from, lane, subscription, timestamp_ms, here, discards), lane
@@ -276,7 +283,7 @@ class Reconciler:
         return lane.key if matching is None else lambda event: bool(matching.keys(event, (lane.key,)))
 
     async def _skip_unread(self, lane: Lane, subscription: Subscription, offset: int) -> None:
-        """Skip the event if it is the first one in the log for the lane; it may come after events of others."""
+        """Skip the event if it is the lane's first one in the log. Events of other subscriptions may precede it."""
         reader, number, start = self._worker.reader, self._partition.number, lane.first_waiting
         wanted = self._wanted_by(lane)
         is_first = await reader.count(number, wanted, offset, offset + 1) == 1
@@ -310,7 +317,7 @@ class Reconciler:
             offset,
         )
         if offset < max([lane.events.progress.settled_to, *(offset + 1 for offset in lane.events.in_flight)]):
-            lane.move(here)  # with several requests at a time, some later events were sent already: send them again
+            lane.move(here)  # with several requests at a time, some events after *offset* were sent: send them again
 
     async def _replay_from(
         self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int, discards: bool
@@ -329,7 +336,7 @@ class Reconciler:
             self._resume(lane, subscription)
 
     async def _discard_to(self, lane: Lane, subscription: Subscription, offset: int) -> None:
-        """Continue from *offset*, or the end of the log, and skip waiting events before it, as the command says."""
+        """Continue from *offset*, or from the end of the log if that is earlier. Discard waiting events before it."""
         reader, number = self._worker.reader, self._partition.number
         end = await reader.end_of(number)
         if self._is_overtaken(lane, subscription):
@@ -362,7 +369,7 @@ class Reconciler:
                 )
 
     def _is_overtaken(self, lane: Lane, subscription: Subscription) -> bool:
-        """Whether a command must not be carried out any more: it was carried out already, or a newer one exists."""
+        """Whether a command must not be carried out any more: it was carried out, or a newer revision exists."""
         is_done = lane.events.progress.revision >= subscription.revision  # the revision was read twice
         return is_done or lane.subscription is not subscription or self._partition.is_draining
 

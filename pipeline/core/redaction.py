@@ -1,4 +1,4 @@
-"""Masks secrets in values that may contain them: URLs, and text from others. Pure."""
+"""Masks secrets in URLs and in text from outside the pipeline. Pure."""
 
 import re
 from typing import Final
@@ -8,7 +8,7 @@ MASK: Final = "***"
 """Replaces a credential in a text."""
 
 MASKED_FIELD: Final = "********"
-"""Shown instead of a secret field; writing it back keeps the secret."""
+"""Shown instead of the value of a secret field. A document with this mask keeps the stored secret."""
 
 _NAMES: Final = (
     "(?:password|passwd|passphrase|client_?secret|client_?assertion|access_?token|refresh_?token|id_?token|"
@@ -57,7 +57,7 @@ _JWT_PART: Final = re.compile(r"[A-Za-z0-9_-]*")
 _JWT_REST: Final = re.compile(r"\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?")
 
 _OVERLAP: Final = 1024
-"""How many characters beyond the cut are masked too, so that no part of a cut credential is shown."""
+"""How many characters after the cut are read too, so that a credential that is cut is still recognised."""
 _CUT_USERINFO: Final = re.compile(r"://[^/\s?#\"'<>]*\Z")
 
 
@@ -75,13 +75,13 @@ def mask(text: str) -> str:
 
 
 def has_hint(text: str) -> bool:
-    """Whether an ASCII *text* may contain a credential. In other texts, letters may be equivalent to ASCII ones."""
+    """Whether an ASCII *text* may contain a credential. Other texts may contain letters that fold to ASCII letters."""
     lowered = text.lower()
     return any(hint in lowered for hint in _HINTS)
 
 
 def mask_cut(text: str, most: int) -> str:
-    """The first *most* characters of `mask(text)`, and the length of *text*. Looks at few characters beyond these."""
+    """The first *most* characters of `mask(text)`, and the length of *text*. Reads only a few more characters."""
     if len(text) <= most:
         return mask(text)
     looked_at, hidden = text[: most + _OVERLAP], 0
@@ -95,7 +95,7 @@ def mask_cut(text: str, most: int) -> str:
 def _without_tokens(text: str) -> str:
     """Mask JSON Web Tokens anywhere in a text.
 
-    Without a pattern, because that would read `-eyJ-eyJ...` to its end from each `eyJ`.
+    A regular expression would read `-eyJ-eyJ...` to its end from each `eyJ`, in quadratic time.
     """
     pieces, copied, position = [], 0, 0
     while (start := text.find(_JWT_START, position)) >= 0:

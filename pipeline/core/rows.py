@@ -9,8 +9,8 @@ from pipeline.core.model import Cursor
 class UnreadableRow:
     """A row that can't be used.
 
-    Its lane goes into FAILURE at the row's cursor, or else at the committed offset, and waits for a person: continuing
-    by itself could skip events that were not delivered, or repeat others.
+    Its lane goes into FAILURE at the row's cursor, or at the committed offset if the cursor can't be read either. It
+    waits for an operator, because continuing by itself could skip or repeat events.
 
     Attributes:
         reason: what is wrong with the row, a short sentence.

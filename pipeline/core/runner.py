@@ -3,8 +3,8 @@
     take -> wanted? -> turn -> slot -> still wanted, lane still delivering? -> lease -> (at-most-once: claim) -> attempt
          -> settled | waits, and again | dead letter | the lane stops
 
-After each wait, it asks the lane whether to continue with the event: a pause, an edit, a command or the end of the
-partition may have come in between.
+After each wait, the runner asks the lane whether to continue with the event: a pause, an edit, a command or the end of
+the partition may have come in between.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from pipeline.core.subscription import Qos, Subscription
 
 
 class Runner:
-    """One of a lane's runners. At most as many run at a time as the subscription's concurrency allows."""
+    """One of the runners of a lane. A lane has at most as many as the subscription's concurrency."""
 
     __slots__ = ("_delivery", "_lane")
 
@@ -39,7 +39,7 @@ class Runner:
                 except FencedError:
                     raise
                 except Exception as error:
-                    # A bug. The partition logs it; the event must not stay in flight.
+                    # This is a bug, which the partition logs. The event must not stay in flight.
                     if lane.events.in_flight.get(flight.offset) is flight:
                         lane.fail(flight, "exception", f"internal error: {type(error).__name__}", has_arrived=True)
                     raise
@@ -65,7 +65,7 @@ class Runner:
                 return
 
     async def _becomes_known(self, flight: InFlight) -> bool:
-        """Wait for the registry. Whether it knows the subscription then, and the event is still to be sent."""
+        """Wait for the registry. Returns whether the subscription exists and the event is still to be sent."""
         lane = self._lane
         await self._delivery.registry.caught_up()
         if not lane.may_go_on(flight):
@@ -89,7 +89,7 @@ class Runner:
         return None
 
     async def _has_turn(self, flight: InFlight) -> bool:
-        """Wait for the rate. Whether an attempt is to be made: the subscription and the lane still want the event."""
+        """Wait for the rate. Returns whether the event is still to be sent, by the filter and the state of the lane."""
         lane = self._lane
         while (subscription := lane.subscription) is not None:
             if not self._is_wanted(subscription, flight):
@@ -105,7 +105,7 @@ class Runner:
         return True
 
     def _is_wanted(self, subscription: Subscription, flight: InFlight) -> bool:
-        """Whether the subscription wants the event, decided once per revision. Settles the event if not."""
+        """Whether the event matches the filter, evaluated once per revision. If not, the event is settled."""
         if subscription.filter is None or flight.wanted_by is subscription:
             return True
         if subscription.filter(flight.event) or self._delivery.is_addressed(flight.event):
@@ -118,7 +118,7 @@ class Runner:
         """Make one attempt; None if it is not to be made any more.
 
         Raises:
-            LeaseEndedError: it was not made.
+            LeaseEndedError: no attempt was made.
         """
         limits, subscription = self._delivery.concurrency_limits, self._lane.subscription
         if limits is None or subscription is None or subscription.qos.is_ordered:  # one event at a time in each lane
@@ -136,13 +136,13 @@ class Runner:
             delivery.observer.throttled("slots")
             await lane.waits.until_slot(slots, suspect=suspect)
         try:
-            # Read only now: during the waits, the lane may have been stopped or edited.
+            # Read after the waits, during which the lane may have been stopped or edited.
             subscription = lane.subscription
             if subscription is None or not lane.may_go_on(flight) or not self._is_wanted(subscription, flight):
                 return None
             delivery.lease.check()
             if subscription.qos is Qos.AT_MOST_ONCE:
-                # Only with a slot: a claim is a promise to send, which must not wait behind other lanes.
+                # Claim only with a slot: a crash between claim and request loses the event, so that time must be short.
                 await lane.claims.claim(flight)
                 if not lane.is_current(flight):
                     return None
@@ -156,7 +156,7 @@ class Runner:
     # --------------------------------------------------------------- waits
 
     async def _sleep(self, flight: InFlight, seconds: float) -> bool:
-        """Wait for *seconds*, a long time outside of memory. Whether this runner continues with the event."""
+        """Wait for *seconds*. Returns whether this runner continues: for a long wait, the event returns to the log."""
         lane = self._lane
         if lane.is_delivering:
             if lane.shelve(flight, seconds):
@@ -165,7 +165,7 @@ class Runner:
         return lane.may_go_on(flight)
 
     async def _regain_lease(self, flight: InFlight) -> bool:
-        """Keep the event, which was not sent, until the lease is held. Whether this runner continues with it."""
+        """Keep the event, which was not sent, until the lease is held. Returns whether this runner continues."""
         lane, lease = self._lane, self._delivery.lease
         lane.claims.hand_back(flight)
         while flight.epoch == lane.events.epoch and lane.is_delivering and not lease.is_held:
@@ -173,7 +173,7 @@ class Runner:
         return lane.may_go_on(flight)
 
     async def _awaits_lease(self, flight: InFlight) -> bool:
-        """Keep the event, which is to be dead-lettered, until the lease is held. False if the lane ends before."""
+        """Keep the event, which is to be dead-lettered, until the lease is held. False if the lane is drained first."""
         lane, lease = self._lane, self._delivery.lease
         while flight.epoch == lane.events.epoch and not lane.is_draining and not lease.is_held:
             await lane.waits.until_held(lease)
@@ -182,7 +182,7 @@ class Runner:
     # --------------------------------------------------------------- decisions
 
     async def _act_on(self, flight: InFlight, outcome: Outcome) -> bool:
-        """Act on an outcome that isn't a delivery. Whether to make another attempt now."""
+        """Act on an outcome other than a delivery. Returns whether to make another attempt now."""
         lane = self._lane
         decision = self._delivery.decide(lane.rules, flight, outcome, is_probe=lane.is_probing)
         if not isinstance(decision, Retry | Stop):
@@ -217,7 +217,7 @@ class Runner:
     async def _dead_letter(self, flight: InFlight, reason: Reason, outcome: Outcome | None) -> None:
         lane, delivery = self._lane, self._delivery
         if not delivery.lease.is_held and not await self._awaits_lease(flight):
-            return  # the next owner of the partition comes to the same decision and writes the dead letter
+            return  # the event stays unsettled for the next owner of the partition
         subscription, tries = lane.subscription, flight.tries
         refusal = await delivery.dead_letter(
             DeadLetterRecord(
@@ -236,7 +236,7 @@ class Runner:
         if refusal is None:
             self._settle(flight, "dead-lettered")
         elif subscription is None:
-            # There is no subscription that could be resumed, so the event is dropped as without a dead-letter topic.
+            # There is no subscription to put into FAILURE. So the event is dropped, as without a dead-letter topic.
             self._drop_unknown(flight)
         else:
             lane.fail(flight, "dead-letter", refusal, has_arrived=True)

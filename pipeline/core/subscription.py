@@ -147,7 +147,7 @@ class DesiredStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """`resumeFrom`: skip one event, if it is the next one of its partition; without a topic, of the only source."""
+    """`resumeFrom`: skip one event, if it is the next one of its partition. No topic means the only source topic."""
 
     partition: int
     offset: int
@@ -158,7 +158,7 @@ class Skip:
 class ReplayOffset:
     """`resumeFrom`: continue from an offset of one partition. Skips waiting events only if it *discards* them.
 
-    Without a topic, it concerns the only source topic.
+    Without a topic, the only source topic is meant.
     """
 
     partition: int
@@ -207,8 +207,8 @@ class TokenAuth:
 
 
 ClientAuthMethod = Literal["client_secret_post", "client_secret_basic"]
-"""How a client sends its secret to the token endpoint: in the form or by HTTP Basic (RFC 6749 section 2.3.1; the names
-are those of RFC 7591 section 2)."""
+"""How a client sends its secret to the token endpoint: in the form or by HTTP Basic (RFC 6749 section 2.3.1, with the
+names of RFC 7591 section 2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,8 +289,8 @@ class Start:
     """Where a subscription begins in one source topic.
 
     Attributes:
-        offsets: by partition, the first offset that is for the subscription. In a partition that did not exist when
-            the subscription was created, it begins at 0.
+        offsets: by partition, the first offset that is for the subscription. In partitions that were added later, the
+            subscription begins at 0.
         topic_id: the id of the topic with these offsets; None if the broker had no topic ids. In a recreated topic,
             the subscription begins at 0.
     """
@@ -309,11 +309,12 @@ class Subscription:
         revision: the offset of its record in `<app>.subscriptions`.
         concurrency: requests in flight at a time; 1 for the ordered levels.
         created: the revision of its first record. A subscription that is deleted and created again is a new one.
-        starts: where it begins, by source topic. None: it was written for `routing: key` and begins where the group is.
-        topics: the source topics that it wants; None: all of them.
+        starts: where it begins, by source topic. None: it was written for `routing: key` and begins at the committed
+            offset.
+        topics: the source topics whose events it gets; None for all of them.
         metadata: the owner's notes about it, without influence on deliveries.
-        probes: when a FAILURE is probed (probing.py); None: it waits for a person.
-        problem: why it can't be used, a sentence: its record is broken. Its lanes are then in FAILURE.
+        probes: when a FAILURE is probed (probing.py); None if it waits for an operator.
+        problem: why its record can't be used, a sentence. Its lanes are then in FAILURE.
     """
 
     id: str
@@ -345,7 +346,7 @@ class Subscription:
     problem: str | None = None
 
     def start_in(self, topic: str, partition: int, topic_id: str | None) -> int | None:
-        """The first offset of a partition that is for the subscription; None: it begins where the group is.
+        """The first offset of a partition that is for the subscription; None if it begins at the committed offset.
 
         Args:
             topic: a source topic.

@@ -3,9 +3,9 @@
     log    40 . . 43 . 45 | 46 . 48 . . 51          40, 43... are the lane's, the others belong to other subscriptions
               ^ read_from  ^ counted_from    ^ dispatched
 
-From `counted_from` on, each of the lane's events was counted when the stream brought it. Earlier events were left by
-another worker, or lie before a replay, and how many of these offsets belong to the lane is unknown. So the number is
-exact as soon as the lane has been read up to `counted_from`; until then there is only an upper bound.
+From `counted_from` on, each of the lane's events was counted when the stream brought it. Before that, it is unknown how
+many offsets belong to the lane: these events were left by another worker, or a replay has moved the cursor to them. So
+the number is exact as soon as the lane has read the log up to `counted_from`. Until then it is an upper bound.
 """
 
 from collections.abc import Iterable
@@ -17,10 +17,10 @@ class Unread:
     """The unread events of one lane.
 
     Attributes:
-        read_from: where the log is read next.
+        read_from: the offset at which the lane continues to read the log.
         counted_from: from this offset on, each event was counted when the stream brought it.
         count: the number of events from `counted_from` on.
-        first_ms: the time stamp of the first unread event, or of one before it; None if neither is known.
+        first_ms: the time stamp of the first unread event, or of an earlier event; None if neither is known.
     """
 
     __slots__ = ("_first", "count", "counted_from", "first_ms", "read_from")
@@ -34,7 +34,7 @@ class Unread:
         return f"<Unread read_from={self.read_from} {'' if self.is_exact else 'at most '}{self.at_most}>"
 
     def forget(self, counted_from: int, first_ms: int | None = None) -> None:
-        """Start over: earlier events are unknown, and the stream has brought none from *counted_from* on."""
+        """Start to count at *counted_from*, from which the stream has brought no event yet."""
         self.counted_from = counted_from
         self.count = 0
         self.first_ms = first_ms
@@ -51,7 +51,7 @@ class Unread:
         return self.counted_from <= self.read_from
 
     def came(self, event: Event) -> None:
-        """Count an event that the stream has brought and that the lane leaves to the log."""
+        """Count an event of the stream that the lane leaves to the log."""
         if event.offset >= self.read_from:
             if not self.at_most:
                 self._begin_with(event)
@@ -65,7 +65,7 @@ class Unread:
         self.count += sum(event.offset >= self.counted_from for event in left)
 
     def returned(self, event: Event, *, passes_others: bool) -> None:
-        """Count an event that leaves memory. Reading continues at it if that is before `read_from`.
+        """Count an event that leaves memory. If it is before `read_from`, reading continues at this event.
 
         Args:
             event: the event.
@@ -85,7 +85,7 @@ class Unread:
         self.first_ms, self._first = event.timestamp, None
 
     def skipped(self, offset: int, dispatched: int) -> None:
-        """Note that the lane skips *offset*. Only for the first event is it known whether that is one of the lane's."""
+        """Note that the lane skips *offset*. It is known to be an event of the lane only if it is the first one."""
         if self._first != offset:
             self.forget(dispatched)
         else:

@@ -1,4 +1,4 @@
-"""A lane's waits: for a retry, the rate, the lease, a slot. One call ends all except those for slots."""
+"""The waits of a lane: for a retry, the rate, the lease or a slot. `end` ends all of them except those for slots."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pipeline.core.lease import Lease
 
 
 class Waits:
-    """The runners of one lane that wait in memory, and the timer of an event that waits in the log.
+    """The waiting runners of one lane, and the timer of an event that waits in the log.
 
     Attributes:
         for_slots: how many runners wait for a slot of the worker.
@@ -44,7 +44,7 @@ class Waits:
             self._sleepers.discard(sleeper)
 
     async def until_slot(self, slots: Slots, *, suspect: bool) -> None:
-        """Return with a slot, which has to be released."""
+        """Wait for a slot. The caller has to release it."""
         self.for_slots += 1
         try:
             await slots.acquire(suspect=suspect)
@@ -52,7 +52,7 @@ class Waits:
             self.for_slots -= 1
 
     def wake(self) -> None:
-        """End the waits of runners, because something has changed."""
+        """End the waits of runners, except those for slots. The runners check the new situation."""
         for sleeper in self._sleepers:
             _wake(sleeper)
 

@@ -1,12 +1,12 @@
-"""The `webhook-id` of an event, and the subscription that the pipeline wrote it for. Pure.
+"""The `webhook-id` of an event, and the only subscription of an addressed event. Pure.
 
 The id is `<topic>-<partition>-<offset>`. A redrive writes an event to another offset, and keeps its first id in the
 record header `dlq.webhook-id`. With `routing: match`, an event that was written for one subscription names it in
 `dlq.for`, because a redrive must not repeat the event to other subscriptions.
 
-Any producer can write these headers, so they count only with a seal, `dlq.seal`, which can only be made with one of
-SECRET_KEYS. The seal covers the headers, the key and the value: copied to an event for another subscription or with
-another body, it is not valid.
+Any producer can write these headers. So they count only with a valid seal in the header `dlq.seal`, which can be made
+only with one of SECRET_KEYS. The seal covers the headers, the key and the value. Copied to another event, it is not
+valid.
 """
 
 import base64
@@ -27,9 +27,9 @@ ADDRESSEE: Final = f"{DEAD_LETTER_PREFIX}for"
 """The record header with the id of the only subscription that an event is for, with `routing: match`."""
 
 SEAL: Final = f"{DEAD_LETTER_PREFIX}seal"
-"""The record header that proves who wrote the others: a version and an HMAC-SHA256 in base64.
+"""The record header that proves that the pipeline wrote the other two: a version and an HMAC-SHA256 in base64.
 
-`v1,` covers `FIRST_ID`; dead letters have it. `v2,` covers `ADDRESSEE` too, and `FIRST_ID` may be missing.
+Version `v1,`, in dead letters, covers `FIRST_ID`. Version `v2,` also covers `ADDRESSEE`; `FIRST_ID` may be missing.
 """
 
 _V1: Final = b"v1,"
@@ -38,12 +38,12 @@ _PURPOSE: Final = "seal of a webhook-id, v1"
 
 
 def own_id(event: Event) -> str:
-    """`<topic>-<partition>-<offset>`: where *event* is, whatever its headers say."""
+    """`<topic>-<partition>-<offset>` of *event*, without regard to its headers."""
     return f"{event.topic}-{event.partition}-{event.offset}"
 
 
 def addressee_of(event: Event) -> bytes | None:
-    """The subscription that *event* names as its only one, sealed or not; None if it names none."""
+    """The id of the only subscription that *event* names, even without a valid seal; None if it names none."""
     for name, value in event.headers:
         if name == ADDRESSEE:
             return value
@@ -55,7 +55,7 @@ class WebhookIds:
     """Determines the id of events, and seals the events that the pipeline writes to the source topic.
 
     Attributes:
-        keys: the first one seals, all of them verify. Without keys, no first id and no addressee counts.
+        keys: the first key seals, all keys verify. Without keys, first ids and addressees are ignored.
     """
 
     keys: tuple[bytes, ...] = field(default=(), repr=False)
@@ -86,11 +86,11 @@ class WebhookIds:
         return is_covered and self._is_proved(event, _first(event, FIRST_ID) or b"", addressee)
 
     def seal(self, event: Event, webhook_id: str) -> bytes | None:
-        """The value of `SEAL` for *webhook_id* in a record with key and value of *event*; None without keys."""
+        """The value of `SEAL` for *webhook_id* in a record with the key and value of *event*; None without keys."""
         return _seal(self.keys[0], event, webhook_id.encode("ascii")) if self.keys else None
 
     def address(self, event: Event, addressee: str) -> list[tuple[str, bytes]]:
-        """The headers that address a record with key and value of *event* to one subscription; keeps the first id.
+        """The headers that address a record with the key and value of *event* to one subscription; keeps the first id.
 
         Raises:
             IndexError: there are no keys.

@@ -1,14 +1,14 @@
-"""What may be committed of one partition. Pure: no clock, no I/O.
+"""The unsettled offsets of one partition, which determine the offset to commit. Pure: no clock, no I/O.
 
     log      40 41 42 43 44 45 46 47        47 is `dispatched`: the offset after the last one given to the lanes
     window      41    43    45              dispatched and not settled
-                 ^ committable: the first unsettled offset; `dispatched` when there is none
+                 ^ committable: the first unsettled offset; `dispatched` if there is none
 
 Only unsettled offsets are kept. Events that a cursor row covers never enter, so a lane with a million waiting events
 costs nothing here. Lanes add offsets (held_offsets.py); `Partition` does the rest.
 
-An offset leaves the window when it is settled, or when a durable cursor row keeps its event. Offsets settled before an
-earlier one are noted with the commit (ahead.py), so that the next owner does not send their events again.
+An offset leaves the window when it is settled, or when a durable cursor row keeps its event. Offsets that are settled
+out of order are noted in the commit (ahead.py), so that the next owner does not send their events again.
 """
 
 from collections import deque
@@ -21,12 +21,12 @@ class Window:
 
     Args:
         start: the offset at which the partition was opened.
-        ahead: the former owner's note of the offsets settled from there on.
+        ahead: the offsets from *start* on that were settled according to the former owner's note, as bits.
 
     Attributes:
         dispatched: the offset after the last one that was dispatched.
-        noted_to: the former owner's note ends before this offset.
-        has_news: whether an offset was settled that the last note does not contain.
+        noted_to: the offset at which the former owner's note ends.
+        has_news: whether an offset has been settled since the last note.
     """
 
     __slots__ = ("_ahead", "_batches", "_far", "_origin", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
@@ -41,10 +41,10 @@ class Window:
         # The settled offsets from `_origin` on: bit n stands for the offset `_origin + n`.
         self._origin = start
         self._ahead = ahead
-        # Settled offsets that are still too far ahead for a note. They must be noted later: if only later events of a
-        # lane were noted, the next owner would send an earlier one after them.
+        # Settled offsets that are too far ahead for a note now. They have to be noted later: if only later events of a
+        # lane were noted, the next owner would send an earlier event after them.
         self._far: set[int] = set()
-        # (end of batch, when it came): the age of any offset, without a time stamp per event.
+        # The end of each batch, and when it came: shows the age of any offset without a time stamp per event.
         self._batches: deque[tuple[int, float]] = deque()
 
     def __len__(self) -> int:
@@ -119,14 +119,14 @@ class Window:
                     self._ahead |= 1 << offset - head
 
     def ahead_of(self, offset: int) -> int:
-        """The settled offsets from *offset* on, as bits; *offset* was committable a moment ago."""
+        """The settled offsets from *offset* on, as bits. *offset* is a recent value of `committable`."""
         self._follow_head()
         self.has_news = False
         passed = self._origin - offset
         return self._ahead << passed | (1 << passed) - 1
 
     def is_noted(self, offset: int) -> bool:
-        """Whether the former owner has settled an offset that is before `noted_to` and not dispatched yet."""
+        """Whether the former owner has settled *offset*, which must be before `noted_to` and not dispatched yet."""
         return bool(self._ahead >> (offset - self._origin) & 1)
 
     def oldest_since(self) -> float | None:
@@ -149,8 +149,8 @@ class Window:
 class SharedWindow(Window):
     """A window in which several lanes may hold the same offset, for `routing: match`.
 
-    An offset leaves when the last of its lanes lets go, and is then noted as settled. A lane that let go without
-    settling it has a durable row, and lanes with a row ignore notes.
+    When the last of its lanes releases an offset, it leaves the window and is noted as settled. A lane that released it
+    without settling it has a durable row, and lanes with a row ignore notes.
     """
 
     __slots__ = ("_holders", "_load")
@@ -166,7 +166,7 @@ class SharedWindow(Window):
         return self._load
 
     def add(self, offset: int) -> None:
-        """Let one more lane hold the offset."""
+        """Add the offset for one more lane."""
         held = self._holders.get(offset, 0)
         self._holders[offset] = held + 1
         self._load += 1

@@ -1,4 +1,4 @@
-"""An admin client of a cluster, the partitions of its topics, and the ones without a leader."""
+"""An admin client of a cluster, the partitions of its topics, and the partitions without a leader."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -26,7 +26,7 @@ class Partitions:
 
     Attributes:
         count: how many there are.
-        leaderless: those without a leader, because all their replicas are down. They can be neither read nor written.
+        leaderless: the partitions without a leader, because all their replicas are down. They can't be read or written.
     """
 
     count: int
@@ -34,7 +34,7 @@ class Partitions:
 
     @property
     def led(self) -> list[int]:
-        """Those with a leader, which can be read and written."""
+        """The partitions with a leader, which can be read and written."""
         return [number for number in range(self.count) if number not in self.leaderless]
 
     def troubles(self, topic: str) -> list[str]:
@@ -76,7 +76,7 @@ async def _start(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> Non
 
 
 async def find_partitions(admin: AIOKafkaAdminClient, names: Iterable[str] | None = None) -> dict[str, Partitions]:
-    """The partitions of topics; those that don't exist, or that this user may not see, are left out.
+    """The partitions of topics. Topics that don't exist, or that this user may not see, are left out.
 
     Args:
         admin: connected.
@@ -99,7 +99,7 @@ async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | No
 
 
 async def topic_setting(connection: KafkaConnection, topic: str, name: str) -> str | None:
-    """The value of a topic's setting; None if there is none, or this user may not read it.
+    """The value of a topic's setting; None if it has no value, or if this user may not read it.
 
     Raises:
         BrokerError: the cluster can't be reached.

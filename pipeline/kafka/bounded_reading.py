@@ -15,7 +15,8 @@ from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import IsolationLevel
 
 FETCH_WAIT_MS: Final = 50
-"""The wanted records are in the log already. A prefetch at its end must not hold up the fetch of another partition."""
+"""How long a broker may hold an empty fetch. Only a prefetch at the end of the log is empty, and the fetch of another
+partition must not wait for it."""
 
 
 @asynccontextmanager
@@ -27,7 +28,7 @@ async def reading(
     isolation_level: IsolationLevel = "read_committed",
     **options: Any,
 ) -> AsyncIterator[AIOKafkaConsumer]:
-    """A started consumer; the block may take *seconds*.
+    """A context with a started consumer. Its block may take *seconds*.
 
     Args:
         connection: of the topic's cluster.

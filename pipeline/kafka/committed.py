@@ -35,7 +35,7 @@ class Committed:
     Attributes:
         offset: None if there is none.
         topic_id: of the topic, None if it is not known.
-        settled: the note of what is settled beyond the offset, None if there is none.
+        settled: the note of the events that are settled beyond the offset; None if there is none.
         begun_to: subscriptions created before this revision had begun; 0 if it is not noted. A commit without any note
             was made by hand to move the group. Then all subscriptions have begun, so that none begins a second time.
     """
@@ -47,7 +47,7 @@ class Committed:
 
     @classmethod
     def read(cls, offset: int, metadata: str | None) -> Self:
-        """From an answer of the group's coordinator, where -1 means none."""
+        """From an answer of the group's coordinator, in which the offset -1 means no commit."""
         topic_id = settled = begun_to = None
         for field in (metadata or "").split(";"):
             if field.startswith(TOPIC_ID):

@@ -28,7 +28,7 @@ class KafkaConnection:
     Attributes:
         bootstrap_servers: `host:port` of one or more brokers.
         mechanism: the SASL mechanism; None without SASL.
-        tls: trusted certificates and the client's own, for SSL and SASL_SSL; None: the system's certificates.
+        tls: trusted certificates and the client's own, for SSL and SASL_SSL; None for the system's certificates.
         embedded: librdkafka's in-memory cluster. It has no transactions, no topic creation and no topic configuration,
             and its control records carry a wrong CRC (readers set `check_crcs=False`).
     """
@@ -48,7 +48,7 @@ class KafkaConnection:
 
     @cached_property  # reading the system's certificates takes 20 ms; a worker makes dozens of clients
     def ssl_context(self) -> ssl.SSLContext | None:
-        """The TLS context, made once; None without TLS. Making it reads files, so use it first at start-up.
+        """The TLS context, made once; None without TLS. Read it at start-up first, because making it reads files.
 
         Raises:
             ConfigurationError: OpenSSL refuses the client's certificate or key.
@@ -98,13 +98,13 @@ class KafkaConnection:
 class PromptSSLObject(ssl.SSLObject):
     """Sends `close_notify` without waiting for the peer's (RFC 8446 section 6.1).
 
-    A Kafka client closes connections while answers are on their way, and a broker does not answer the notice. asyncio
-    and uvloop wait for that answer, usually for half a second. uvloop waits for 30 seconds (`ssl_shutdown_timeout`) if
-    it misses the end of the connection, and so does aiokafka's `stop()`.
+    asyncio and uvloop wait for the peer's notice, which a broker does not send. They usually wait for half a second.
+    uvloop waits for 30 seconds (`ssl_shutdown_timeout`) if it misses the end of the connection, and aiokafka's `stop()`
+    waits as long.
     """
 
     def unwrap(self) -> None:
-        """End TLS: the notice is in the outgoing buffer when this returns."""
+        """End TLS. The notice is in the outgoing buffer when this method returns."""
         try:
             super().unwrap()
         except ssl.SSLWantReadError:

@@ -1,4 +1,4 @@
-"""Reads the cursor rows of all partitions for commands. It fences nothing and writes nothing."""
+"""Reads the cursor rows of all partitions for commands. It fences no worker and writes nothing."""
 
 import logging
 from collections import defaultdict
@@ -28,7 +28,7 @@ class Row:
     Attributes:
         topic: the source topic.
         cursor: the row; None if it can't be read.
-        end: the end of the source topic's partition; None while that has no leader.
+        end: the end of the source topic's partition; None while the partition has no leader.
     """
 
     key: bytes
@@ -54,7 +54,7 @@ class Rows:
 async def read_rows(
     connection: KafkaConnection, topic: str, sources: Sequence[str], keys: Iterable[bytes] | None = None
 ) -> Rows:
-    """The committed rows of *topic*, of the subscriptions with these *keys* or all.
+    """The committed rows of *topic*: those of the subscriptions with these *keys*, or all.
 
     Args:
         connection: of the cluster.
@@ -87,7 +87,7 @@ async def read_rows(
 
 
 async def read_topic_ids(connection: KafkaConnection, topic: str, keys: RowKeys) -> dict[int, str]:
-    """By partition, the id of the source topic that was last delivered from it; partitions without one are left out.
+    """By partition, the stored id of the source topic that was last delivered. Partitions without one are left out.
 
     Raises:
         BrokerError: as for `read_rows`.

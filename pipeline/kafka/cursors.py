@@ -2,10 +2,10 @@
 
 Opening starts a producer with `transactional_id = <app>.cursors.<partition>`. From then on Kafka refuses all writes of
 the partition's former owner and aborts its open transaction. Only then are the rows read, so the former owner can't
-change them any more. Rows are written by group commit: begin, send all, commit, resolve the waiters.
+change them any more. All rows that wait to be written go into one transaction (a group commit).
 
     put ─▶ pending {key: row} ─▶ one transaction ─▶ confirmed
-              the newest row of a key wins; all its waiters are resolved
+              only the newest row of a key is written; `put` is done for all of them
 """
 
 import asyncio
@@ -52,7 +52,7 @@ ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000
 KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
 """The longest time without a transaction. Kafka forgets a transactional id that was unused for seven days
-(`transactional.id.expiration.ms`), and a partition without trouble needs no rows."""
+(`transactional.id.expiration.ms`), and a partition whose lanes are all live may need no rows for longer."""
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class KafkaRows:
     Args:
         connection: of the source's cluster.
         topic: `<app>.cursors`.
-        partition: of the source, and of this topic.
+        partition: the partition number of the source topics and of `<app>.cursors`.
         on_written: called after each group commit with the number of rows.
         keep_alive_seconds: see `KEEP_ALIVE_SECONDS`.
 
@@ -104,7 +104,8 @@ class KafkaRows:
         """Fence the former owner, then load the rows; see `ports.RowStore.open`."""
         embedded = self._connection.embedded
         producer = AIOKafkaProducer(
-            # The mock cluster neither fences nor hides uncommitted records, so rows are written without transactions.
+            # The embedded broker neither fences nor hides uncommitted records, so rows are written without
+            # transactions.
             transactional_id=None if embedded else f"{self._tp.topic}.{self._tp.partition}",
             acks="all",
             request_timeout_ms=REQUEST_TIMEOUT_MS,
@@ -281,7 +282,7 @@ class KafkaRows:
 
 
 async def _end(writer: "asyncio.Task[None]") -> None:
-    """Cancel the transaction, then the wait for the broker to abort it: a new owner's producer aborts it anyway."""
+    """Cancel the transaction, then also the wait for its abort: a new owner's producer aborts it anyway."""
     while not writer.done():
         writer.cancel()
         await asyncio.wait([writer], timeout=ABORT_SECONDS)

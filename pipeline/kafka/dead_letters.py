@@ -1,4 +1,4 @@
-"""Writes undeliverable events to the dead-letter topic. A letter counts only when the broker has confirmed it.
+"""Writes undeliverable events to the dead-letter topic. An event is settled when the broker has confirmed its letter.
 
 Called by `Delivery` (core/delivery.py). The format of the record: docs/design.md, Dead letters.
 """
@@ -42,8 +42,8 @@ def headers_of(letter: DeadLetterRecord, ids: WebhookIds) -> list[tuple[str, byt
     """The record's own headers, unchanged, and the `dlq.*` headers, which replace those of an earlier dead letter.
 
     Args:
-        letter: to be written.
-        ids: finds the webhook-id of the event and seals it for a redrive.
+        letter: the dead letter to be written.
+        ids: determines the webhook-id of the event, and seals it for a redrive.
     """
     event = letter.event
     webhook_id = ids.of(event)
@@ -85,7 +85,7 @@ class KafkaDeadLetterWriter:
         connection: of the cluster.
         topic: the dead-letter topic.
         on_failure: called with the error of each failed write, which is then tried again.
-        ids: finds the webhook-id of an event and seals it for a redrive.
+        ids: determines the webhook-id of an event, and seals it for a redrive.
     """
 
     def __init__(
@@ -125,13 +125,14 @@ class KafkaDeadLetterWriter:
             await producer.send_and_wait(self.topic, value, event.key, headers=headers)
         except KafkaError as error:
             if not error.retriable:
-                # The producer has counted the refused letter in its sequence numbers. Everything that it sends to this
-                # partition from now on would be refused as out of order.
+                # The refused letter has a sequence number. So the broker would refuse all later records of
+                # this producer in
+                # this partition as out of order.
                 await self._replace(producer)
             raise
 
     async def _replace(self, producer: AIOKafkaProducer) -> None:
-        """Have the next letter start a new producer. Sends under way in this one may finish."""
+        """Replace the producer: the next letter starts a new one. Sends under way in the old one may finish."""
         if self._producer is not producer:
             return
         self._producer = None

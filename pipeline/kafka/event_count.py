@@ -74,7 +74,7 @@ class EventCounter:
     async def count_each(
         self, tp: SourcePartition, ranges: Mapping[bytes, tuple[int, int]], matching: Matching | None
     ) -> dict[bytes, int]:
-        """By subscription, the number of its events in its range. The log is read only once.
+        """The number of each subscription's events in its own range. The log is read only once.
 
         Args:
             tp: of a source topic.

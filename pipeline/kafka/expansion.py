@@ -4,16 +4,16 @@
                  ─▶ the group's leader sees the new partitions of all topics ─▶ one rebalance (runtime/assignor.py)
                  ─▶ the new partitions are opened
 
-No restart is needed: everything that belongs to a partition is made when the partition is opened. A worker may die at
-any step without harm, because of two rules:
+No restart is needed, because everything that belongs to a partition is created when the partition is opened. A worker
+may be killed at any step without harm, because of two rules:
 
-- A partition of the source is assigned only when all topics of the group have it (runtime/assignor.py), and the
-  changelogs grow last. So the new owner finds the partition's topic for cursor rows ready.
+- A new partition of the source is assigned only when the changelogs have it too (runtime/assignor.py), and these are
+  expanded last. So `<app>.cursors` already has the partition for the new owner's rows.
 - The group's initial offsets are committed before the first member joins (runtime/initial_offsets.py). So a partition
   without a committed offset is new, and is delivered from its beginning whatever `autoOffsetReset` says.
 
-All workers do this at the same time, and the broker refuses all but the first. A worker that starts does it too
-(runtime/topics.py).
+All workers do this at the same time, and the broker refuses all requests except for the first. A worker also does it
+when it starts (runtime/topics.py).
 """
 
 import logging
@@ -36,10 +36,10 @@ LOOK_SECONDS: Final = 10.0
 
 
 class TopicClients(Protocol):
-    """This worker's Kafka clients, which have to learn of changes to the source topics (runtime/consumer.py)."""
+    """This worker's Kafka clients, whose metadata must follow changes of the source topics (runtime/consumer.py)."""
 
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
-        """Refresh the clients' metadata unless they know as many partitions of each source topic already."""
+        """Refresh the clients' metadata, unless it has this many partitions of each source topic already."""
         ...
 
     def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
@@ -54,8 +54,8 @@ class PartitionExpansion:
         connection: of the source's cluster.
         sources: the source topics.
         own: topics with as many partitions as the largest source topic, in the order in which they have to grow.
-        clients: told when they have grown.
-        clock: for the pause between two looks.
+        clients: get the new numbers of partitions.
+        clock: for the pause between two checks.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class PartitionExpansion:
         self._reported: Sequence[str] = ()
 
     async def watch(self) -> None:
-        """Look repeatedly until cancelled. Failures are retried."""
+        """Check repeatedly until cancelled. Failures are retried."""
         while True:
             try:
                 async with administration(self._connection) as admin:
@@ -92,7 +92,7 @@ class PartitionExpansion:
         if not counts:
             return  # deleted, and not recreated yet
         for name in counts:
-            # A topic that was deleted and recreated may be so long by now that no fetch is out of range.
+            # A recreated topic may have so many events that no fetch is out of range, so the id has to be compared.
             self._clients.learn_topic_id(name, await find_topic_id(client_of(admin), name))
         most = max(counts.values())
         small = [name for name in self._own if name in found and found[name].count < most]
@@ -106,7 +106,7 @@ class PartitionExpansion:
             return
         known, self._known = self._known, counts
         if not known:
-            return  # the first look: the clients are about to join and learn the numbers by themselves
+            return  # the first check: the clients are about to join, and read the numbers themselves
         for name, count in counts.items():
             if known.get(name, count) < count:
                 logger.info(
@@ -138,12 +138,13 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
     """
     before = await partition_counts(admin, wanted) if wanted else {}
     for name, count in wanted.items():
-        # Wait only for the new ones: the old ones may be without a leader for long.
+        # Wait only for the new partitions. Old ones may have no leader for a long time.
         new = range(before.get(name, 0), count)
         try:
             await admin.create_partitions({name: NewPartitions(count)}, validate_only=validate_only)
         except InvalidPartitionsError as error:
-            # Usually another worker was faster, and not every broker knows yet. Otherwise the number stays too low.
+            # Usually another worker was faster, and this broker lacks the change. If no partition appears, the error
+            # counts.
             try:
                 await until_led(admin, {name: new})
             except BrokerError:

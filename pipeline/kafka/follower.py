@@ -1,7 +1,7 @@
 """Follows a topic with any number of partitions, for display. Problems are reported as a sentence, never raised.
 
-A plain aiokafka consumer without a group. Unlike a `Tail`, it also reads partitions that are added or get a leader
-later, does not wait for those without a leader, and may begin at a time instead of the beginning.
+It uses a plain aiokafka consumer without a group. Unlike a `Tail`, it does not wait for partitions without a leader, it
+also reads partitions that are added later, and it may begin at a time instead of the beginning.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class Follower:
 
     @property
     def has_tried(self) -> bool:
-        """Whether it is current, or `problem` says why not."""
+        """Whether the first reading has succeeded or failed: the follower is current, or `problem` says why not."""
         return self.is_current or self._has_trouble
 
     @property

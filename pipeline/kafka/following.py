@@ -18,12 +18,12 @@ EMBEDDED_WAIT_MS: Final = 50
 """How long a broker may hold a fetch. Kafka answers as soon as there is a record; the embedded broker always waits."""
 REQUEST_TIMEOUT_MS: Final = 10_000
 LOOK_SECONDS: Final = 10.0
-"""How often a reader checks whether the broker still answers: a consumer hides that it is gone."""
+"""How often a reader checks whether the broker still answers, which a consumer does not report."""
 FIRST_PAUSE_SECONDS: Final = 0.25
 
 
 def lone_consumer(connection: KafkaConnection, **options: Any) -> AIOKafkaConsumer:
-    """A consumer without a group, which reads what is committed."""
+    """A consumer without a group, with the isolation level `read_committed`."""
     return AIOKafkaConsumer(
         group_id=None,
         enable_auto_commit=False,
@@ -61,13 +61,13 @@ async def keep_following(
     *,
     longest_pause_seconds: float,
 ) -> None:
-    """Follow a topic indefinitely, whatever happens.
+    """Follow a topic indefinitely. After any error, try again.
 
     Args:
         topic: its name, for the log.
         follow: follows it until something fails.
         note_trouble: called with the reason of each failure.
-        clock: for the pauses, which grow until following has succeeded for a while.
+        clock: for the pauses between attempts. They grow until an attempt has succeeded for a while.
         longest_pause_seconds: the longest pause.
     """
     pause = FIRST_PAUSE_SECONDS

@@ -11,7 +11,7 @@ from pipeline.kafka.admin import administration
 from pipeline.kafka.connection import KafkaConnection
 
 AT_REST: Final = {"Stable", "Empty", "Dead"}
-"""In any other state, the group is about to reassign its partitions."""
+"""The states of a group that is not rebalancing."""
 
 
 async def assigned_partitions(connection: KafkaConnection, group: str) -> Mapping[tuple[str, int], str] | None:

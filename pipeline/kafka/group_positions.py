@@ -1,4 +1,4 @@
-"""Reads and moves the positions of consumer groups in the source topics: one system continues where another stopped."""
+"""Reads and moves the positions of consumer groups, so that one system continues where another has stopped."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topic_ids import find_topic_id
 
 _DEAD: Final = "Dead"
-"""The state of a group that does not exist, or whose members the coordinator tells only to newer clients."""
+"""The state of a group that does not exist, or whose members the coordinator shows only to newer clients."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class GroupPositions:
     Attributes:
         offsets: by topic and partition, the first offset that the group has not processed. Partitions without a commit
             are left out.
-        topic_ids: by topic, the id that it had before the offsets were read; None if the broker has no topic ids.
+        topic_ids: the id of each topic before the offsets were read; None if the broker has no topic ids.
         members: how many consumers the group has; None if they can't be seen.
         metadata: of each commit, by topic and partition.
     """

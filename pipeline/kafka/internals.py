@@ -1,16 +1,16 @@
 """Every patch and every private name of aiokafka that the pipeline uses, except for the record parser (records.py).
 
-aiokafka has no public way to do these things. Each one says what happens without it. Those that would fail silently are
-in PATCHES, which a worker checks before it starts; tests/meta/test_canary.py pins the names.
+aiokafka has no public way to do these things. The docstring of each one says what happens without it. Those that would
+fail silently are in PATCHES, which a worker checks before it starts. tests/meta/test_canary.py pins the names.
 
-    AdminClient                     an admin request succeeds while a broker is down, and on a new cluster
-    started                         a client that is stopped while it starts leaves no connection behind
-    disconnect                      a client closes in time even if its broker does not answer
-    keep_lease                      a confirmed heartbeat renews the lease
-    pace_fetches                    the next fetch is sent a moment later
-    BeginSoon                       a transaction begins soon after the last one has ended
-    retrieve_errors                 a producer that is fenced or refused leaves no errors in the log
-    client_of, coordinator_of, ...  state that aiokafka's objects hide
+    AdminClient                     makes admin requests succeed while a broker is down, and on a new cluster
+    started                         closes the connections of a client whose start is cancelled
+    disconnect                      closes a client in time, even if its broker does not answer
+    keep_lease                      renews the lease with each confirmed heartbeat
+    pace_fetches                    waits for a moment before each fetch
+    BeginSoon                       begins a transaction soon after the previous one has ended
+    retrieve_errors                 keeps the errors of a fenced or refused producer out of the log
+    client_of, coordinator_of, ...  return state that aiokafka's objects hide
 """
 
 import asyncio
@@ -63,8 +63,8 @@ _NO_COORDINATOR_YET: Final = (GroupCoordinatorNotAvailableError, GroupLoadInProg
 class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
     """aiokafka's client asks one broker at random and gives up if that one is down. This client asks the others too.
 
-    Without it, a worker could not start while one of several brokers is down. Nor could it be the first to use a new
-    cluster: Kafka creates the topic of groups when it is first asked for a coordinator, and has none until then.
+    Without it, a worker could not start while one of several brokers is down. It could not use a new cluster either:
+    Kafka creates its topic for groups at the first request for a coordinator, and can't answer that request yet.
     """
 
     async def list_consumer_group_offsets(self, *arguments: Any, **options: Any) -> Any:
@@ -84,7 +84,7 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
     async def _send_request(self, request: Any, node_id: int | None = None) -> Any:
         if node_id is not None:
             return await super()._send_request(request, node_id)
-        # From the client's metadata, so a broker that is down may be among them.
+        # These brokers come from the client's metadata, so some of them may be down.
         brokers = [broker.nodeId for broker in self._client.cluster.brokers()]
         random.shuffle(brokers)
         for number in brokers[:-1]:
@@ -118,11 +118,11 @@ async def start_or_disconnect(client: Any) -> None:
 
 
 async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
-    """Stop an aiokafka producer or consumer. Records that are not confirmed after so many seconds stay unconfirmed.
+    """Stop an aiokafka producer or consumer. Records that are not confirmed within *seconds* stay unconfirmed.
 
-    aiokafka's producer waits in `stop()` until everything under way is confirmed. Without a broker it waits
-    indefinitely, and a worker that was told to stop would wait with it. The consumer's `stop()` may raise the
-    CancelledError of a fetch, which the caller would take for its own.
+    aiokafka's producer waits in `stop()` until all its records are confirmed. Without a broker it waits indefinitely,
+    and a worker would not stop either. The consumer's `stop()` may raise the CancelledError of a fetch, which the
+    caller would mistake for its own.
     """
     stopping = asyncio.ensure_future(client.stop())
     try:
@@ -153,7 +153,7 @@ async def _end_sender(producer: Any) -> None:
 
 
 def keep_lease_of(consumer: AIOKafkaConsumer, lease: Lease) -> None:
-    """Renew *lease* whenever the coordinator of the consumer's group confirms; without a group, do nothing."""
+    """Renew *lease* with each confirmation of the consumer's group coordinator; without a group, do nothing."""
     coordinator = coordinator_of(consumer)
     if isinstance(coordinator, GroupCoordinator):
         keep_lease(coordinator, lease)
@@ -162,7 +162,7 @@ def keep_lease_of(consumer: AIOKafkaConsumer, lease: Lease) -> None:
 def keep_lease(coordinator: Any, lease: Lease) -> None:
     """Renew *lease* with each confirmed heartbeat or sync, as of the moment at which the request was sent.
 
-    aiokafka has no hook for it. Without it the lease (core/lease.py) ends, and nothing is sent any more.
+    aiokafka has no hook for that. Without this function the lease (core/lease.py) ends, and nothing is sent any more.
     """
     send = coordinator._send_req  # noqa: SLF001 - sends every request to the group
 
@@ -185,8 +185,8 @@ def keep_lease(coordinator: Any, lease: Lease) -> None:
 def pace_fetches(consumer: AIOKafkaConsumer, pause_seconds: Callable[[], float]) -> None:
     """Send each fetch only after *pause_seconds*. Call this when the consumer has started.
 
-    aiokafka sends the next fetch as soon as the records are taken, and has no option to wait. At a low steady rate,
-    brokers would answer with a few events at a time, and the fetches would be most of the cost.
+    aiokafka sends the next fetch as soon as the consumer has returned the records, and has no option to wait. At a low
+    steady rate, each fetch would return only a few events, and fetches would be most of the cost.
     """
     fetcher = consumer._fetcher  # noqa: SLF001 - see above
     send = fetcher._proc_fetch_request  # noqa: SLF001 - see above
@@ -206,10 +206,10 @@ def pace_fetches(consumer: AIOKafkaConsumer, pause_seconds: Callable[[], float])
 
 
 class BeginSoon(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]  # aiokafka has no types
-    """Begins a transaction. While the coordinator is still ending the last one, tries again soon, then less often.
+    """Begins a transaction. While the coordinator is still ending the previous one, tries again: soon, then less often.
 
-    Ending one usually takes a few milliseconds, and longer while a broker is away. aiokafka always waits for 20 ms,
-    which is most of the time of an at-most-once claim, and has no option for it.
+    Ending a transaction usually takes a few milliseconds, and longer while a broker is down. aiokafka always waits for
+    20 ms, without an option to change that. This is most of the time of an at-most-once claim.
     """
 
     def handle_response(self, resp: Any) -> float | None:
@@ -227,8 +227,8 @@ sender.AddPartitionsToTxnHandler = BeginSoon
 def retrieve_errors(producer: Any) -> None:
     """Retrieve the errors in aiokafka's own futures, because asyncio would log each one as never retrieved.
 
-    These futures wait for the end of a transaction and for the sending of a batch; callers get the same errors from the
-    futures of their records. Call this before a transaction is aborted, which replaces the first future.
+    There is one future for the end of a transaction, and one for each batch that is sent. Callers get the same errors
+    from the futures of their records. Call this before a transaction is aborted, which replaces the first future.
     """
     transactions, batches = producer._txn_manager, producer._message_accumulator._batches  # noqa: SLF001 - see above
     waiters = [batch._drain_waiter for queue in batches.values() for batch in queue]  # noqa: SLF001 - as above
@@ -240,9 +240,9 @@ def retrieve_errors(producer: Any) -> None:
 
 
 def is_broken(producer: AIOKafkaProducer) -> bool:
-    """Whether a producer that is in no transaction can't begin another one, because of an earlier error.
+    """Whether an earlier error keeps a producer from beginning another transaction. It must not be in a transaction.
 
-    aiokafka has no public way to tell. Without this check the rows of a partition would be tried again and again.
+    aiokafka has no public way to find out. Without this check, a partition's rows would be written again and again.
     """
     transactions = producer._txn_manager  # noqa: SLF001 - see above
     return transactions is not None and transactions.state is not TransactionState.READY
@@ -252,7 +252,7 @@ def is_broken(producer: AIOKafkaProducer) -> bool:
 
 
 def client_of(owner: Any) -> AIOKafkaClient:
-    """The network client of a producer, a consumer or an admin client; the latter two hide it."""
+    """The network client of a producer, a consumer or an admin client."""
     return owner.client if hasattr(owner, "client") else owner._client  # noqa: SLF001 - see above
 
 

@@ -1,7 +1,7 @@
 """The state of an application in Kafka, as it is stored: subscriptions, cursor rows, the group's commits.
 
-The parts are read one after the other, while workers may run. Commits are read first. If a lane falls behind after
-that, its row is read, so no event is before the commit and without a row.
+The parts are read one after the other, while workers may run. The commits are read before the rows. So if a lane falls
+behind in between, its row is read, and no event before a commit lacks a row.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ from pipeline.kafka.newest_values import read_newest_records
 from pipeline.kafka.topics import Source, cursors_topic, partitions_of, subscriptions_topic
 
 TOGETHER: Final = 1000
-"""How many records are handed to the producer before their confirmations are awaited."""
+"""How many records are passed to the producer before their confirmations are awaited."""
 
 
 class Kept(NamedTuple):
     """The newest record of a key.
 
     Attributes:
-        offset: of the record; of a subscription, its revision.
+        offset: the offset of the record. For a subscription, this is its revision.
     """
 
     key: bytes
@@ -102,7 +102,7 @@ async def write_records(
     """Append records (key, value, partition) in this order; returns their offsets.
 
     Raises:
-        BrokerError: one could not be written; those before it may have been.
+        BrokerError: a record could not be written. Those before it may have been written.
     """
     producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **connection.client_options())
     try:

@@ -25,7 +25,7 @@ POLL_MS: Final = 500
 BATCH: Final = 200
 """Letters per read, and so per commit of a redrive."""
 SILENCE_SECONDS: Final = 30.0
-"""A consumer hides that its broker is gone. So it counts as gone if an existing letter does not arrive in this time."""
+"""If an existing letter does not arrive in this time, the broker counts as gone: a consumer does not report that."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
@@ -38,8 +38,8 @@ class Found:
         place: `<topic>-<partition>-<offset>` in the dead-letter topic.
         subscription: the record key; with `routing: match`, `dlq.subscription`. None if that is not a subscription id.
         source: the topic it came from.
-        at: time of the last attempt, or else of the record, in RFC 3339 and UTC (Z); None for a time beyond the
-            calendar.
+        at: the time of the last attempt, or of the record if that is unknown, in RFC 3339 and UTC (Z); None for a time
+            beyond the calendar.
     """
 
     place: str

@@ -25,7 +25,7 @@ class LogPositions:
         topic_id: the id of the topic; None if the broker has no topic ids.
         begins: the first offsets that still exist.
         ends: the offsets of the next events.
-        since: by Unix milliseconds, the first offsets at or after that time; the end if there is none.
+        since: by time in Unix milliseconds, the first offsets at or after that time, or the end if there is none.
     """
 
     topic_id: str | None
@@ -35,10 +35,10 @@ class LogPositions:
 
 
 async def log_positions(connection: KafkaConnection, topic: str, times_ms: Collection[int] = ()) -> LogPositions:
-    """Ask the brokers, because a worker may not know partitions that were just added.
+    """Ask the brokers for positions, because a worker's metadata may lack partitions that were just added.
 
-    An end is after all replicated events, even those of open transactions: an event that was written before this call
-    is before the end, whenever its transaction is committed.
+    An end is after all replicated events, even those of open transactions. So an event that was written before this
+    call is before the end, no matter when its transaction is committed.
 
     Raises:
         BrokerError: the cluster can't be reached, or does not have the topic, or a partition has no leader and can't be
@@ -51,11 +51,11 @@ async def log_positions(connection: KafkaConnection, topic: str, times_ms: Colle
             if found.leaderless:
                 raise BrokerError(found.troubles(topic)[0])
             tps = [TopicPartition(topic, number) for number in range(found.count)]
-            # Ask for the ends first: an event that is written later, at or after one of the times, is after the end.
+            # Ask for the ends first. An event that is written after that is not before the end.
             ends = await consumer.end_offsets(tps)
             begins = await consumer.beginning_offsets(tps)
             since = {time: await _since(consumer, tps, time, ends) for time in times_ms}
-            # Otherwise the topic was recreated meanwhile, and the offsets may belong to either one.
+            # If the id has changed, the topic was recreated in between, and the offsets may belong to either topic.
             if await _id_of(consumer, connection, topic) == topic_id:
                 return LogPositions(topic_id, [begins[tp] for tp in tps], [ends[tp] for tp in tps], since)
 

@@ -1,8 +1,8 @@
 """Reads the log again for lanes that are behind, with one plain consumer per source topic.
 
-Each read begins at the cursor of a lane that has room, usually the one furthest behind, and every lane that the stretch
-covers gets its events (docs/design.md, The log reader). So one read serves all lanes that fell behind together. With
-`routing: key`, events that no lane waits for are skipped before they become objects.
+Each read begins at the reading position of a lane that has room, usually of the lane that is furthest behind. Every
+lane that the stretch covers gets its events (docs/design.md, The log reader). So one read serves all lanes that fell
+behind together. With `routing: key`, records that no lane waits for are skipped before they become objects.
 """
 
 import asyncio
@@ -26,11 +26,12 @@ logger = logging.getLogger(__name__)
 STRETCH_EVENTS: Final = 250
 """Events per read: enough to be fast, few enough to keep the event loop free for deliveries (about 0.4 ms)."""
 BREATH_SECONDS: Final = 0.001
-"""The pause after each read while the stream delivers events: each step of their delivery needs the event loop."""
+"""The pause after each read while the stream is busy, so that deliveries from the stream get the event loop."""
 FETCH_BYTES: Final = 256 * 1024
-"""The size of a response, which is parsed without yielding. A larger event is still fetched."""
+"""The largest response, because a response is parsed without yielding. A larger event is fetched nevertheless."""
 FETCH_WAIT_MS: Final = 50
-"""The events wanted are in the log already. A prefetch at the end of the log must not hold up the next request."""
+"""How long a broker may hold an empty fetch. Only a prefetch at the end of the log is empty, and the next request must
+not wait for it."""
 POLL_MS: Final = 200
 """The longest duration of a poll that finds only events of other subscriptions."""
 RETRY_PAUSE_SECONDS: Final = 1.0
@@ -122,7 +123,8 @@ class LogReader:
             self._wanted.clear()
             for partition in list(self._wanting):
                 await self._read_guarded(partition)
-                # A consumer with fetched records returns them without suspending, which would starve all other tasks.
+                # A consumer returns records that are fetched already without suspending. That would starve all other
+                # tasks.
                 await asyncio.sleep(BREATH_SECONDS if partition.is_streaming else 0)
             if self._wanting:
                 self._wanted.set()
@@ -158,7 +160,8 @@ class LogReader:
         except OffsetOutOfRangeError:
             await self._find_beginning(consumer, tp, partition, wanted.start)
             return
-        # The position may be beyond the last event: skipped events, transaction markers and compacted records follow.
+            # The position may be after the last event: past skipped events, transaction markers and compacted
+            # records.
         partition.feed(wanted, await consumer.position(tp), found.get(tp, ()))
 
     async def _find_beginning(
@@ -179,13 +182,14 @@ class LogReader:
             wanted = partition.wanted()
             if wanted is not None:
                 starts.setdefault(TopicPartition(self._topic, partition.number), wanted.start)
-        # Each one needs a position: without a group there is no committed offset, and aiokafka would wait indefinitely.
+        # Each partition needs a position. Without a group there is no committed offset, and aiokafka would wait for one
+        # indefinitely.
         consumer.assign(set(starts))
         for each, offset in starts.items():
             consumer.seek(each, offset)
 
     def _rest(self, tp: TopicPartition) -> None:
-        """Pause its fetches, which would ask the brokers for the end of the log again and again."""
+        """Pause the fetches of a partition that wants no events. They would poll the end of its log again and again."""
         if self._consumer is not None and tp in self._consumer.assignment():
             self._consumer.pause(tp)
 

@@ -1,4 +1,4 @@
-"""Reads a compacted topic once, up to its present end, for the newest value of each key."""
+"""Reads a compacted topic once, up to its present end, and returns the newest value of each key."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,7 +38,7 @@ async def read_newest(
 async def read_newest_records(
     connection: KafkaConnection, topic: str, partitions: Partitions, keys: frozenset[bytes] | None
 ) -> AsyncIterator[tuple[AIOKafkaConsumer, dict[tuple[bytes, int], "ConsumerRecord[bytes, bytes]"]]]:
-    """As `read_newest`, with the whole record of each key; records without a key are left out."""
+    """As `read_newest`, but with the whole record of each key. Records without a key are left out."""
     sieve = Sieve()
     sieve.keys = keys
     options: dict[str, Any] = {"key_deserializer": sieve, "check_crcs": not connection.embedded}

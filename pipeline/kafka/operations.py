@@ -1,4 +1,4 @@
-"""The operations that a broker allows a client on topics and on the cluster (KIP-430).
+"""Asks which operations a broker allows a client on topics and on the cluster (KIP-430).
 
 aiokafka supports Metadata up to version 5; version 8 (Kafka 2.3) added the authorized operations.
 """
@@ -22,11 +22,11 @@ OPERATIONS: Final = {
 }
 """The number of each operation (Kafka's `AclOperation`), which is also its bit in an answer."""
 UNKNOWN: Final = -(2**31)
-"""The answer of a broker that does not tell."""
+"""The value of a broker that does not return the operations."""
 
 
 def operations(bits: int) -> frozenset[int]:
-    """The numbers of the operations in an answer; all of them if the broker does not tell."""
+    """The numbers of the operations in an answer; all of them if the broker does not return operations."""
     return frozenset(number for number in OPERATIONS.values() if bits == UNKNOWN or bits >> number & 1)
 
 

@@ -1,8 +1,8 @@
 r"""aiokafka's consumer, patched to read every record that a broker accepts.
 
-To Kafka the name of a record header is bytes. Java clients write UTF-8, other clients write any bytes, and brokers do
-not check. Java's consumer replaces what it can't decode. aiokafka raises instead, at every fetch that contains the
-record, so the partition would stand still until the log deletes it.
+In Kafka the name of a record header is bytes. Java clients write UTF-8, other clients may write any bytes, and brokers
+do not check them. Java's consumer replaces bytes that it can't decode. aiokafka raises an error instead, at every fetch
+that contains the record. So the partition would stop until the record is deleted.
 
 Here a batch that aiokafka's parser rejects is parsed again, by a slower parser that escapes such names, as in `x-\xff`.
 An escaped name is not a valid HTTP field name, so the header is not sent (http/headers.py), but it can be logged and
@@ -31,7 +31,7 @@ _MAGIC_OFFSET = 16
 _FIRST_MAGIC_WITH_HEADERS = 2
 """Batches of an older format have no headers."""
 PASSED_OVER_AT_ONCE = 64
-"""The last of this many skipped records of a batch is handed out anyway."""
+"""After this many skipped records of a batch, one is handed out anyway."""
 
 
 class Sieve:
@@ -41,7 +41,7 @@ class Sieve:
     be changed between two calls of the consumer. Skipped records count as read.
 
     Attributes:
-        keys: of the records to hand out, b"" for records without a key; None for all records.
+        keys: the keys of the records to hand out, b"" for records without a key; None for all records.
     """
 
     __slots__ = ("keys",)
@@ -57,8 +57,8 @@ class Sieve:
 class SiftedBatch:
     """Wraps a batch and hands out the records that its sieve lets through.
 
-    The last record always gets through, because a consumer's position moves only with a record that is handed out. So
-    does one in `PASSED_OVER_AT_ONCE`: the only limit on how long one call of a consumer runs is the number of records
+    The last record is always handed out, because a consumer's position moves only with a record that is handed out. So
+    is one in `PASSED_OVER_AT_ONCE`: the duration of a call of the consumer is limited only by the number of records
     that it may hand out.
     """
 
@@ -213,10 +213,10 @@ _set_error: Final = fetcher.Fetcher._set_error  # noqa: SLF001 - replaced below
 
 
 def keep_first_error(self: Any, tp: TopicPartition, error: Exception) -> None:
-    """Note an error of a partition, unless the consumer has not been told of an earlier one yet.
+    """Note an error of a partition, unless there is an earlier one that the consumer has not raised yet.
 
-    In aiokafka, a second error fails an assertion and ends the fetcher. Then nothing is fetched from any partition any
-    more, but the worker stays in its group.
+    In aiokafka, a second error fails an assertion and ends the fetcher. Then no partition is fetched any more, although
+    the worker remains in its group.
     """
     if not isinstance(self._records.get(tp), fetcher.FetchError):
         _set_error(self, tp, error)

@@ -1,9 +1,9 @@
 """Writes dead letters back to the source topic, each at most once, no matter how often a redrive runs.
 
-Consumer groups of the dead-letter cluster record the progress. A letter counts when the source's brokers have confirmed
-it. A group's committed offset in a partition is the first letter that its runs have not handled:
+Consumer groups of the dead-letter cluster record the progress. A letter is redriven when the source's brokers have
+confirmed the event. A group's committed offset in a partition is the first letter that its runs have not handled:
 
-    <app>.redrive               runs over all letters, except those that would only come back
+    <app>.redrive               runs over all letters, except those that would be dead-lettered again
     <app>.redrive.<id>          runs for one subscription
     <app>.redrive-skipped       runs over the letters that the first kind skips
 
@@ -32,7 +32,7 @@ from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_fac
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 
 HOPELESS: Final = {"unknown-subscription", "undecodable"}
-"""Reasons that a redrive alone can't remedy: the subscription has to be created first."""
+"""Reasons for a dead letter that a redrive does not remove: the subscription has to be created first."""
 
 NO_IDS: Final = WebhookIds()
 
@@ -44,8 +44,8 @@ class Scope:
     """The letters that a run handles.
 
     Attributes:
-        subscription: only those of this subscription, whatever their reason; None: those of all.
-        skipped: only those that a run over all letters skips.
+        subscription: only the letters of this subscription, with any reason; None for those of all subscriptions.
+        skipped: only the letters that a run over all letters skips.
     """
 
     subscription: str | None = None
@@ -70,7 +70,7 @@ class Redriven:
         place: `<topic>-<partition>-<offset>` in its source topic; None if it was not written.
         why_not: why it was skipped, a sentence; None if it was written (or would be, in a dry run).
         is_duplicate: whether it was skipped because this run has written another letter of the same event and
-            subscription. A crash can cause an event to be dead-lettered twice.
+            subscription. After a crash, an event may be dead-lettered twice.
     """
 
     letter: Found
@@ -132,8 +132,8 @@ def headers_to(addressee: str, letter: Event, ids: WebhookIds) -> list[tuple[str
 
     Args:
         addressee: the subscription that the dead letter names.
-        letter: the dead letter. A first webhook-id that its seal does not prove is left out.
-        ids: with keys; seals both.
+        letter: the dead letter. Its first webhook-id is left out unless its seal is valid.
+        ids: seals the webhook-id and the addressee; must have keys.
     """
     own = [(name, value) for name, value in letter.headers if not name.startswith(DEAD_LETTER_PREFIX)]
     return [*own, *ids.address(letter, addressee)]
@@ -167,7 +167,7 @@ class Marks:
             group = scope.group(self._app)
             offsets = await self._admin.list_consumer_group_offsets(group, partitions=self._partitions)
             if len(offsets) < len(self._partitions):
-                # aiokafka ignores the error of a group. Without this check, everything would be redriven again.
+                # aiokafka ignores the error of a group. Without this check, all letters would be redriven again.
                 raise BrokerError(f"group {group}: its offsets can't be read")
             self._known[scope] = {each.partition: max(0, found.offset) for each, found in offsets.items()}
         return self._known[scope]
@@ -204,7 +204,7 @@ class Redrive:
     seen: set[tuple[str, str | None]] = field(default_factory=set)
 
     async def run(self) -> AsyncIterator[Redriven]:
-        """Go through the letters from the end of the last run of this scope; yield each when it is confirmed."""
+        """Go through the letters from the end of the last run of this scope. Yield each result when it is confirmed."""
         left = self.limit
         starts = await self.marks.of(self.scope)
         for number in self.reader.ends:
@@ -223,7 +223,7 @@ class Redrive:
     async def _choose(
         self, batch: Sequence[Event], left: int | None
     ) -> tuple[Sequence[Event], list[tuple[Event, Redriven]]]:
-        """The part of *batch* that the limit allows, and the letters in it to redrive or to report as skipped."""
+        """The part of *batch* that the limit allows, and the results for its letters: to be redriven, or skipped."""
         results: list[tuple[Event, Redriven]] = []
         for index, letter in enumerate(batch):
             if left == 0:

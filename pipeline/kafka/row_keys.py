@@ -3,7 +3,7 @@ r"""The keys of the rows in `<app>.cursors`. One partition has the rows for that
     one source topic   the key is the id of the subscription
     several            \xff<topic>/<id of the subscription>
 
-A definition may gain and lose topics, so both forms are read, and a row keeps its key until it is written again. A row
+A definition may gain and lose topics. So both forms are read, and a row keeps its key until it is written again. A row
 with a plain key belongs to the topic whose id it contains.
 """
 

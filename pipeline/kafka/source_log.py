@@ -1,4 +1,4 @@
-"""Asks the brokers for the source topic's id, and where each partition begins and ends."""
+"""Asks the brokers for the source topic's id, and for the first and last offset of each partition."""
 
 import asyncio
 import logging
@@ -33,7 +33,8 @@ class SourceLog:
     async def look(self, numbers: Collection[int]) -> dict[int, LogBounds]:
         """The bounds of these partitions' logs. Retries until the brokers answer.
 
-        The bounds of a partition without a leader are unknown. It gets `LogBounds.unseen`, so the others need not wait.
+        The bounds of a partition without a leader are unknown. It gets `LogBounds.unseen`, so that the other partitions
+        need not wait.
         """
         while True:
             try:
@@ -47,7 +48,7 @@ class SourceLog:
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def look_once(self, numbers: Collection[int]) -> dict[int, LogBounds] | None:
-        """The same with a single try; None if the topic does not exist.
+        """As `look`, but with a single try; None if the topic does not exist.
 
         Raises:
             KafkaError, OSError: the brokers can't be asked.
@@ -69,7 +70,7 @@ class SourceLog:
             led = [number for number in numbers if topic.led is None or number in topic.led]
             tps = [TopicPartition(self._topic, number) for number in led]
             begins = await consumer.beginning_offsets(tps) if tps else {}
-            # Read uncommitted, so the end of all records. The end of the readable ones may be before a known offset.
+            # The end of all records (read uncommitted). The end of the readable records may be before a known offset.
             ends = await consumer.end_offsets(tps) if tps else {}
             if (await describe_topic(client_of(consumer), self._topic)).id == topic.id:
                 unseen = dict.fromkeys(numbers, LogBounds.unseen(topic.id))

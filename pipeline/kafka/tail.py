@@ -1,6 +1,6 @@
-"""Follows a topic with one partition from its beginning, and knows when it has read everything.
+"""Follows a topic with one partition from its beginning. Callers can wait until it has read the whole topic.
 
-A plain aiokafka consumer without a group: every worker reads the whole topic. It retries all broker errors.
+It uses a plain aiokafka consumer without a group, so every worker reads the whole topic. It retries all broker errors.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ class Tail:
 
     Args:
         connection: of the cluster.
-        topic: has one partition.
+        topic: a topic with one partition.
         on_record: called for every record, in log order; must not raise.
         clock: waits between attempts.
     """
@@ -70,7 +70,7 @@ class Tail:
 
     @property
     def is_current(self) -> bool:
-        """Whether the topic has been read to the end it had at start, and the broker still answers."""
+        """Whether the topic has been read up to the end that it had at the start, and the broker still answers."""
         return self._has_passed(None) and self._error is None
 
     @property
@@ -186,7 +186,7 @@ class Tail:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        # There are two: a broker answers a connection's requests in order, so a look-up would wait behind a fetch.
+        # A broker answers the requests of a connection in order. With one consumer, a look-up would wait for a fetch.
         reader, scout = lone_consumer(self._connection), lone_consumer(self._connection)
         try:
             await started(reader)
@@ -211,13 +211,13 @@ class Tail:
             for record in found.get(self._tp, ()):
                 self._position = record.offset + 1
                 self._on_record(record)
-            # Moves past compacted records and transaction markers too.
+                # The position also moves past compacted records and transaction markers.
             self._position = await reader.position(self._tp)
             self._wake_waiters()
             if found:
                 await asyncio.sleep(0)
             elif self._clock.now() - probed_at >= LOOK_SECONDS:
-                # A consumer hides that its broker is gone; a look-up does not.
+                # Only a look-up shows that the broker is gone; a consumer does not report that.
                 probed_at = self._clock.now()
                 await self._probe()
 

@@ -1,4 +1,4 @@
-"""Looks up the id of a topic, which tells a recreated topic from the old one of the same name (KIP-516).
+"""Looks up the id of a topic, which distinguishes a recreated topic from the deleted one (KIP-516).
 
 aiokafka 0.14 supports Metadata up to version 5, which has only names. Version 10, since Kafka 2.8, has the ids
 (https://kafka.apache.org/protocol#The_Messages_Metadata).
@@ -19,7 +19,7 @@ from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16,
 logger = logging.getLogger(__name__)
 
 NO_ID: Final = bytes(16)
-"""In place of the id of a topic that has none or whose id is unknown."""
+"""Stands for a missing or unknown topic id."""
 
 
 class Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka has no types
@@ -101,7 +101,7 @@ class TopicIdsRequestV10(RequestStruct):  # type: ignore[misc]  # aiokafka has n
 
 
 class TopicIdsRequest(Request[TopicIdsRequestV10]):  # type: ignore[misc]  # aiokafka has no types
-    """Asks about one topic without creating it."""
+    """A metadata request about one topic, which does not create it."""
 
     API_KEY = 3
 

@@ -1,7 +1,7 @@
 """The cursor rows of one source topic's partition, in a store that all source topics share (row_keys.py).
 
-Fencing is by number, not by topic: a worker that owns a number owns the partition with that number in every topic. So
-there is one producer for each number. Its transactional id does not depend on the topics of the definition.
+A worker that owns a partition number owns the partition with that number in every source topic. So there is one
+producer for each number, and its transactional id does not depend on the topics of the definition.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ class _Shared:
 
 
 class RowStores:
-    """The stores of a worker, one for each number that it owns.
+    """The stores of a worker, one for each partition number that it owns.
 
     Args:
         topics: the source topics.
@@ -47,7 +47,7 @@ class RowStores:
         """The store of a number, and its rows. The first call for a number fences the former owner.
 
         Raises:
-            FencedError: a newer owner has fenced this one.
+            FencedError: a newer owner has fenced this worker.
             BrokerError: see `ports.RowStore.open`.
         """
         async with self._turns[number]:

@@ -20,11 +20,11 @@ class Source:
     """The topics that hold the events.
 
     Attributes:
-        topic: the only one, or the first.
-        others: all others.
+        topic: the only source topic, or the first of several.
+        others: the other source topics.
         auto_offset_reset: where the group begins on its first start.
-        isolation_level: `read_committed`: records of a transaction are read once it is committed, and never if it is
-            aborted. `read_uncommitted`: they are read at once.
+        isolation_level: with `read_committed`, records of a transaction are read when it has been committed, and never
+            if it is aborted. With `read_uncommitted`, they are read at once.
     """
 
     connection: KafkaConnection
@@ -35,7 +35,7 @@ class Source:
 
     @property
     def topics(self) -> tuple[str, ...]:
-        """All of them."""
+        """All source topics."""
         return self.topic, *self.others
 
 
@@ -58,7 +58,7 @@ def cursors_topic(app: str) -> str:
 
 
 def workers_topic(app: str) -> str:
-    """The name of the topic in which the workers of an application say what they do."""
+    """The name of the topic in which the workers of an application announce their state."""
     return f"{app}.workers"
 
 
@@ -68,7 +68,7 @@ def attempts_topic(app: str) -> str:
 
 
 def audit_topic(app: str) -> str:
-    """The name of the topic that records who changed what in an application."""
+    """The name of the topic that records the changes in an application, with their authors."""
     return f"{app}.audit"
 
 

@@ -1,4 +1,4 @@
-"""Finds out why a cluster can't be reached, by connecting once more: aiokafka only logs the reason."""
+"""Finds out why a cluster can't be reached, by connecting once more. aiokafka only logs the reason."""
 
 import asyncio
 import os
@@ -24,14 +24,14 @@ REQUEST_TIMEOUT_SECONDS: Final = 10.0
 async def why_unreachable(
     connection: KafkaConnection, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
 ) -> str | None:
-    """The reasons why the bootstrap servers can't be reached, one for each if there are several.
+    """Why the bootstrap servers can't be reached; if there are several, with a reason for each.
 
     Args:
         connection: to the cluster.
         timeout_seconds: how long a broker has for each answer.
 
     Returns:
-        A sentence without passwords; None if all of them answer now.
+        A sentence without passwords; None if all servers answer now.
     """
     servers = connection.bootstrap_servers
     found = await asyncio.gather(*(_reason(connection, server, timeout_seconds) for server in servers))
@@ -48,7 +48,7 @@ async def _reason(connection: KafkaConnection, server: str, timeout_seconds: flo
     try:
         found = await create_conn(host.strip("[]"), int(port), request_timeout_ms=timeout_seconds * 1000, **options)
         try:
-            # A broker refuses a client that skipped the login only at its first request.
+            # If the client has skipped the login, a broker refuses it only at the first request.
             await found.send(MetadataRequest([]))
         finally:
             found.close()
@@ -62,7 +62,7 @@ def describe(error: Exception, connection: KafkaConnection) -> str:  # noqa: PLR
 
     Args:
         error: as `aiokafka.conn.create_conn` raises it: a KafkaError or an OSError (such as TLS errors and timeouts).
-        connection: the attempted one.
+        connection: the connection that was attempted.
     """
     match error:
         case SaslAuthenticationFailed():

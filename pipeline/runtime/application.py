@@ -1,7 +1,7 @@
 """The Faust application, with the consumer of this pipeline (consumer.py) in place of Faust's.
 
-Two private names are only read, so their absence would raise an error: App._consumer, and Producer._producer, which is
-told of new partitions.
+Two private names are only read, so their absence would raise an error: App._consumer, and Producer._producer, whose
+metadata is refreshed when partitions are added.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from pipeline.runtime.consumer_thread import Parts
 
 
 class FlowControl(FlowControlEvent):
-    """Faust's valve between consumer and streams.
+    """Faust's flow control between consumer and streams.
 
-    Faust opens it at the end of a recovery, which empties the queues. If it was open already, the queues may hold
-    records that were fetched since.
+    When a recovery ends, Faust resumes the flow, which empties the queues. If the flow was not suspended, the queues
+    may hold records that were fetched in the meantime, and these must not be lost.
     """
 
     def resume(self) -> None:
-        """Open it, unless it is open."""
+        """Resume the flow, unless it is active already."""
         if not self.is_active():
             super().resume()
 
@@ -63,7 +63,7 @@ class DeliveryApp(faust.App):
 
     @cached_property
     def flow_control(self) -> FlowControl:
-        """Faust's flow control, without its loss of records."""
+        """Faust's flow control, changed so that it loses no records."""
         return FlowControl(loop=self.loop)
 
     def _new_transport(self) -> DeliveryTransport:
@@ -86,7 +86,7 @@ class DeliveryApp(faust.App):
         """See `expansion.TopicClients`."""
         if self._consumer is None or not self.parts.log_checks[topic].is_another(topic_id):
             return
-        # Without a partition there is nothing to open again: this worker would rejoin at every check.
+        # A worker without partitions would not adopt the new id by rejoining, and so would rejoin at every check.
         if self.parts.sources[topic].assigned:
             self.delivery_consumer.rejoin()
 
@@ -101,7 +101,7 @@ class DeliveryApp(faust.App):
             self.delivery_consumer.rejoin()
 
     def partition_counts(self) -> dict[str, int]:
-        """The number of partitions of each source topic, as far as known."""
+        """The number of partitions of each source topic whose number is known."""
         try:
             found = {topic: self.consumer.topic_partitions(topic) for topic in self.parts.sources.topics}
         except Exception:  # noqa: BLE001 - the driver raises various errors before the group is joined
@@ -132,7 +132,7 @@ class DeliveryApp(faust.App):
         producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust has no public access to it
         if producer is not None:
             found = map(producer.client.cluster.partitions_for_topic, self.tables.changelog_topics)
-            # A topic that is still unknown is looked up at the first write.
+            # A topic that the producer does not know yet is looked up at the first write.
             if any(known and len(known) < count for known in found):
                 await producer.client.force_metadata_update()
 
@@ -145,7 +145,7 @@ class DeliveryApp(faust.App):
                 await self.delivery_consumer.give_back(self.parts.sources.partitions())
         finally:
             await self.parts.log_checks.close()
-            # Even after an error, because otherwise Faust would wait indefinitely.
+            # Also after an error: otherwise Faust would wait indefinitely.
             await super().on_stop()
 
 

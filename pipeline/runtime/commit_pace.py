@@ -7,7 +7,7 @@ of a core, and 3 % at most.
 from typing import Final
 
 EVENTS: Final = 50
-"""How many events a commit should cover: a crash repeats this many, and the events in flight."""
+"""How many events a commit should cover. A crash repeats about this many, and the events in flight."""
 LONGEST_SECONDS: Final = 0.1
 SHORTEST_SECONDS: Final = 0.01
 RETRY_SECONDS: Final = 1.0

@@ -2,19 +2,19 @@
 
 For the source topics, Faust's tracking of acknowledgements is not used: the windows decide what may be committed.
 
-    getmany                one message for all records of the source topics that a fetch returns
-    _drain_messages        the loop from fetch to stream, without tasks
-    _keep_committing       commits the windows' first unsettled offsets; Faust commits its other topics
-    on_partitions_revoked  drain, rows, commit, close; then Faust's part
+    getmany                makes one message of all records of the source topics that a fetch returns
+    _drain_messages        passes messages from fetch to stream, without a task for each
+    _keep_committing       commits the offsets of the source topics; Faust commits its other topics
+    on_partitions_revoked  drains partitions, writes rows, commits, closes; then runs Faust's part
 
-Faust creates its consumer itself, with private methods that are overridden: transport (application.py), thread and
-rebalance listener (consumer_thread.py). If one of them were not called, Faust would silently use its own class; PATCHES
-(application.py) says what would happen then. These private names are only read, so their absence would be an error:
+Faust creates its transport, consumer, thread and rebalance listener itself, in private methods that are overridden
+(application.py, consumer_thread.py). If a method were not called, Faust would silently use its own class; PATCHES
+(application.py) lists the consequences. These private names are only read, so their absence would raise an error:
 
     _wait_next_records, _to_message            used by `getmany`
-    _read_offset                               drops records of changelogs that were read already
-    _thread                                    Faust's own part
-    _active_partitions, _buffered_partitions   pausing one partition while the others continue
+    _read_offset                               used to drop records of changelogs that were read already
+    _thread                                    the consumer thread
+    _active_partitions, _buffered_partitions   used to pause one partition while the others continue
 """
 
 import asyncio
@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 FETCH_SECONDS = 1.0
 """How long an empty fetch waits, as in Faust."""
 PAUSED_POLL_SECONDS = 0.02
-"""How long a fetch waits while some partition is paused, which is also the longest delay after it is resumed."""
+"""How long a fetch waits while a partition is paused. After it is resumed, its events are delayed by at most this."""
 LAST_COMMIT_SECONDS = 10.0
-"""How long giving partitions back waits for the last commit. Without that commit, events are repeated; none is lost."""
+"""How long a drain waits for the last commit. If that commit fails, events are repeated, but none is lost."""
 
 
 class DeliveryConsumer(driver.Consumer):
@@ -104,7 +104,7 @@ class DeliveryConsumer(driver.Consumer):
         batches = {tp: records[tp] for tp in records if tp in sources and records[tp] and self._is_wanted(tp, active)}
         if batches:
             yield self._message_of(batches)
-            # Only now, because Faust may cancel the yield. Dispatching a batch twice does no harm.
+            # After the yield, because Faust may cancel it. A batch that is dispatched twice does no harm.
             for tp in batches:
                 self._delivery_thread.reached_stream(tp)
         others = {tp: batch for tp, batch in records.items() if tp not in sources}
@@ -133,12 +133,12 @@ class DeliveryConsumer(driver.Consumer):
         if self._paused_sources:
             await self._some_flow()
         if not self.flow_active:
-            # Faust waits in the fetch too, but here the wait has to come before the generation is read.
+            # Faust's fetch would wait too, but the wait has to end before the generation is read.
             await self.wait(cast("Any", self.can_resume_flow))
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(PAUSED_POLL_SECONDS if self._paused_sources else timeout)
         records = found or {}
-        # Taken even if this fetch is discarded: in the next generation, partitions begin at other offsets.
+        # Taken even if this fetch is discarded: they are not valid in the next generation, which begins elsewhere.
         out_of_range = self._delivery_thread.take_out_of_range()
         if self.should_stop:
             return generation, {}, active
@@ -151,7 +151,7 @@ class DeliveryConsumer(driver.Consumer):
         return generation, records, active
 
     def _pass_over_gaps(self, records: Mapping[TP, Sequence[Any]]) -> None:
-        """Advance partitions past markers and aborted or compacted records, which would otherwise show as lag."""
+        """Advance partitions past transaction markers, aborted and compacted records, which would count as lag."""
         for dispatcher in self._sources:
             for number, position in self._delivery_thread.positions(dispatcher.topic).items():
                 tp = TP(dispatcher.topic, number)
@@ -165,7 +165,7 @@ class DeliveryConsumer(driver.Consumer):
             if generation != self.app.consumer_generation_id:
                 return
             if goes_on_at is None:
-                self.rejoin()  # after that, all offsets are compared with the log again
+                self.rejoin()  # the new assignment compares all offsets with the log again
             else:
                 self._next_offsets[tp] = goes_on_at
                 await self.seek_wait({tp: goes_on_at})
@@ -231,10 +231,11 @@ class DeliveryConsumer(driver.Consumer):
     async def commit_settled(self, settled: Mapping[TopicPartition, int]) -> int | None:
         """Commit offsets of partitions that are still open; returns their advance, None if not confirmed."""
         if not settled:
-            return 0  # don't wait for a commit under way: at a stop without a broker it never ends
+            return 0  # without waiting for a commit under way, which never ends without a broker
         async with self._commit_lock:
             assigned = self.assignment()
-            # A partition that was given back during this wait has been committed; its notes can't be made any more.
+            # A partition that was given back during this wait has been committed already. A late commit of it would
+            # lack its note, and overwrite that commit.
             owned = {
                 tp: offset
                 for tp, offset in settled.items()
@@ -259,8 +260,8 @@ class DeliveryConsumer(driver.Consumer):
         finally:
             opening.cancel()
         if opening.cancelled():
-            # The partitions have already been given back. If this returned, Faust would resume the stream for the old
-            # assignment. It cancels this wait at the next assignment, or when it stops.
+            # The partitions have already been given back. If this method returned, Faust would resume the stream for
+            # the old assignment. Faust cancels this wait at the next assignment, or when it stops.
             await asyncio.Event().wait()
         opening.result()
 
@@ -269,14 +270,14 @@ class DeliveryConsumer(driver.Consumer):
         if not assigned:
             await self._sources.open({})
             return
-        # The committed offset, not the consumer's position, which may be past fetched and skipped events.
+        # The consumer's position may already be past events that were fetched and discarded.
         committed = await self._delivery_thread.committed(sorted(assigned))
         positions, logs = await self._parts.log_checks.begin(committed)
         await self.seek_wait({TP(*tp): position for tp, position in positions.items()})
         await self.app.expect_rows(max(tp.partition for tp in assigned) + 1)
         self._next_offsets = {TP(*tp): position for tp, position in positions.items()}
         await self._sources.open(positions, logs)
-        # Even if no offset has moved, so that the group has a commit for each of its partitions.
+        # Commit even if no offset has changed, so that the group has a commit for each of its partitions.
         await self.commit_settled(self._sources.offsets_to_commit())
         logger.info("assigned partitions %s", _shown(assigned))
 
@@ -307,12 +308,12 @@ class DeliveryConsumer(driver.Consumer):
             logger.warning("the last commit of partitions %s was not confirmed: %r", _shown(offsets), error)
         await self._sources.close(tps)
         if self._committing is not None:
-            # aiokafka would retry it as a member of the next generation, over what another owner has committed since.
+            # aiokafka would retry the commit in the next generation, and overwrite commits of another owner.
             self._committing.cancel()
 
 
 class _TopicFlow:
-    """The valve of one source topic; see `ports.Flow`."""
+    """Pauses and resumes partitions of one source topic; see `ports.Flow`."""
 
     def __init__(self, consumer: DeliveryConsumer, topic: str) -> None:
         self._consumer = consumer

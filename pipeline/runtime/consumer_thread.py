@@ -1,8 +1,8 @@
 """Faust's consumer thread and its rebalance listener, adapted; `consumer.py` has the rest of the integration.
 
-The "thread" is a task of the worker's own event loop: a fetch then costs no hop to another loop and back, and what
-the worker cancels is cancelled. Heartbeats are sent by the same loop, so a loop that is blocked for longer than the
-session timeout costs the worker its partitions; the lease (core/lease.py) ends before that.
+The "thread" is a task of the worker's own event loop. So a fetch costs no switch between two loops, and cancelling
+works as usual. The same loop sends the heartbeats: if it is blocked for longer than the session timeout, the worker
+loses its partitions. The lease (core/lease.py) ends before that.
 """
 
 import asyncio
@@ -45,12 +45,12 @@ from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 logger = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 100
-"""How long a broker may hold an empty fetch. A partition with unprocessed records is not part of the fetch and has to
-wait for its end, so with a longer time a busy partition among idle ones would starve."""
+"""How long a broker may hold an empty fetch. Partitions with unprocessed records are not part of the fetch and have to
+wait for its end. With a longer time, a busy partition among idle ones would starve."""
 SMALL_FETCH_EVENTS = 64
 GATHER_SECONDS = 0.002
-"""How long after a small fetch the next one is sent. At a low steady rate, most of the cost is one fetch for every few
-events. Fetched events never wait for it, and events that arrive meanwhile come with the next fetch at once."""
+"""How long after a small fetch the next one is sent. Without this pause, at a low steady rate, most of the cost would
+be fetches of a few events. Fetched events do not wait, and the next fetch returns what has arrived in the meantime."""
 LEAVE_SECONDS = 5.0
 """How long a stop waits to leave the group. A worker that has not left counts as dead after the session timeout."""
 
@@ -61,7 +61,7 @@ class Parts:
 
     Attributes:
         sources: the partitions that are assigned to this worker.
-        log_checks: compare committed offsets with the logs.
+        log_checks: compares committed offsets with the logs.
         lease: renewed by heartbeats.
         isolation_level: of the source topics.
         drain_seconds: how long requests under way have to end before a partition is given back.
@@ -87,7 +87,7 @@ class _Task:
         self._serving.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     def stop(self) -> None:
-        """Do nothing: the service has already waited for its end."""
+        """Do nothing: the service has stopped itself already."""
 
 
 class DeliveryConsumerThread(RetryingConsumerThread):
@@ -112,16 +112,16 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         return await maybe_async(fun(*args, **kwargs))
 
     async def on_thread_started(self) -> None:
-        """Do not start the queue."""
+        """Do not start the queue of `call_thread`, which is not used."""
 
     async def _keepalive2(self) -> None:
-        """Do nothing: mode would log an error after each pause of three seconds. The lease watches this loop."""
+        """Do nothing. mode would log an error whenever the loop is blocked for three seconds; the lease covers that."""
 
     async def _gather_remaining_tasks(self) -> None:
         """Do nothing: unlike a thread's loop, this loop has the tasks of other services."""
 
     async def on_start(self) -> None:
-        """Start, and renew the lease with every heartbeat. The first one follows the subscription to topics."""
+        """Start, and renew the lease with every heartbeat. The first heartbeat follows the subscription to topics."""
         await super().on_start()
         if self._consumer is not None:
             keep_lease_of(self._consumer, self._parts.lease)
@@ -152,7 +152,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
     async def _commit_with_notes(
         self, commit: Callable[[Mapping[TP, OffsetAndMetadata]], Awaitable[None]], offsets: Mapping[TP, Any]
     ) -> None:
-        """Commit the values of `commit_with_metadata`, without the notes if the broker refuses them."""
+        """Commit the values of `commit_with_metadata`. If the broker refuses the notes, commit without them."""
         given = {tp: each.offset for tp, each in offsets.items()}
         with_metadata = {
             tp: each if isinstance(each, OffsetAndMetadata) else OffsetAndMetadata(each, "")
@@ -188,7 +188,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         timeout: float | None = None,  # noqa: ASYNC109 - Faust's own signature
         max_records: int | None = None,
     ) -> Any:
-        """Fetch like Faust, but again from every batch that was not claimed."""
+        """Fetch like Faust, but first seek back to every batch that did not reach the stream."""
         self._seek_to_unread(consumer)
         records = await self._fetch_in_range(consumer, active_partitions, timeout, max_records)
         self._unread = {tp: batch[0].offset for tp, batch in records.items() if batch}
@@ -202,8 +202,8 @@ class DeliveryConsumerThread(RetryingConsumerThread):
     def _seek_to_unread(self, consumer: Any) -> None:
         """Seek back to the batches of the last fetch that did not reach the stream.
 
-        The position is past them. Faust abandons a fetch or its result when it restarts its fetcher, or when the
-        partitions are reassigned meanwhile.
+        The consumer's position is past these batches. Faust discards a fetch or its result when it restarts its
+        fetcher, or when partitions are reassigned during the fetch.
         """
         unread, self._unread = self._unread, {}
         for tp, offset in unread.items():
@@ -229,17 +229,17 @@ class DeliveryConsumerThread(RetryingConsumerThread):
             if others:  # changelogs
                 await consumer.seek_to_beginning(*others)
         except NoOffsetForPartitionError as error:
-            # A source partition gets its position when it is opened. Until it has one, aiokafka fetches nothing at all.
+            # A source partition gets its position when it is opened. Until then aiokafka would fetch from no partition.
             await consumer.seek_to_beginning(*error.args)
         return {}
 
     def take_out_of_range(self) -> dict[TP, int]:
-        """By source partition, the offset of a fetch that was out of range since the last call."""
+        """By source partition, the offset of each fetch that was out of range since the last call."""
         found, self._out_of_range = self._out_of_range, {}
         return found
 
     def highwater(self, tp: TP) -> int:
-        """The end of the readable log; with an open transaction it is before the end of the log."""
+        """The end of the readable log, which is before the end of the log while a transaction is open."""
         stable = self._ensure_consumer().last_stable_offset(tp)
         if self._parts.isolation_level == "read_uncommitted" or stable is None or stable < 0:
             return super().highwater(tp)
@@ -248,7 +248,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
     def topic_partitions(self, topic: str) -> int | None:
         """The number of partitions of a topic, None if it is not known.
 
-        Faust asks a snapshot of aiokafka's coordinator, which not every member of the group keeps.
+        Faust reads a snapshot in aiokafka's coordinator, which only some members of the group have.
         """
         found = None if self._consumer is None else self._consumer.partitions_for_topic(topic)
         return len(found) if found else None
@@ -275,7 +275,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         coordinator = None if self._consumer is None else coordinator_of(self._consumer)
         if coordinator is None:
             return True
-        # It keeps looking for its broker, except after an error of the group itself.
+        # aiokafka keeps looking for the coordinator, except after an error of the group itself.
         return coordinator.coordinator_id is None and not (has_ended(coordinator) or has_error(coordinator))
 
     def rejoin(self) -> None:
@@ -284,7 +284,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
             coordinator_of(self._consumer).request_rejoin()
 
     async def on_thread_stop(self) -> None:
-        """Leave the group. Without a broker, aiokafka looks for one indefinitely or fails, and Faust waits a minute."""
+        """Leave the group within `LEAVE_SECONDS`. Without a broker, aiokafka may never return; Faust waits a minute."""
         leaving = asyncio.ensure_future(super().on_thread_stop())
         # In a separate task, because the driver may raise a CancelledError although nothing was cancelled.
         await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
@@ -295,7 +295,8 @@ class DeliveryConsumerThread(RetryingConsumerThread):
 class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):
     """Faust's listener, which counts every assignment as a new generation.
 
-    Kafka's generation stays the same if a member rejoins without a change. Records fetched before would look current.
+    Kafka's generation stays the same if a member rejoins without a change. Records that were fetched before would then
+    look current.
     """
 
     async def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Starts the parts of a worker that are not Faust's before partitions are assigned; stops them when they are closed."""
+"""Starts the parts of a worker that Faust does not start, before partitions are assigned, and stops them at the end."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,14 +32,14 @@ TOKEN_SWEEP_SECONDS: Final = 600.0
 
 
 class Engine(Service):
-    """The parts of a worker that are not Faust's, as one service: the first to start, the last to stop.
+    """The parts of a worker that Faust does not start, as one service: the first to start, the last to stop.
 
     Args:
         transport: the HTTP client.
-        permitted: asks receivers for permission.
+        permitted: asks receivers for permission (http/handshake.py).
         registry: the subscriptions.
         store: changes subscriptions; connects with the first change through the API.
-        audit: records such changes.
+        audit: records changes of subscriptions.
         on_change: called for every change of a subscription.
         log_readers: read the source topics again for lanes that are behind.
         tokens: access tokens.
@@ -48,7 +48,7 @@ class Engine(Service):
         spans: exports traces; None if they are off.
         outlets: send notifications.
         retention_watch: finds events that are about to be deleted.
-        sources: their checkpoints run here.
+        sources: the dispatchers of the source topics, whose checkpoints run here.
         expansion: watches the source topics for new partitions; None if topics can't grow.
         membership: rejoins the group after a fencing.
         unmatched: watches for events without a subscription.
@@ -106,7 +106,7 @@ class Engine(Service):
         self._run_rights_watch = watch_rights
 
     async def on_start(self) -> None:
-        """Start everything that the first partition needs. It is closed in reverse order."""
+        """Start everything that the first partition needs. `on_stop` stops it in reverse order."""
         closing = self._closing
         if self._attempt_log is not None:
             await self._attempt_log.start()

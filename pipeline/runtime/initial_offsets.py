@@ -2,13 +2,13 @@
 
 A consumer without a committed offset for a partition uses `auto.offset.reset`. It can't tell a first start from a new
 partition of the topic: with `latest` it would skip the first events of every new partition (the gap that KIP-842
-describes). Therefore a client outside the group commits the end of every existing partition once, at the first start.
-Kafka accepts such a commit only while the group has no members: a second client is refused, and no offset moves while a
-worker delivers. From then on, a partition without an offset is new, and workers read it from its beginning.
+describes). Therefore, at the first start, the first worker commits the end of every existing partition before it joins
+the group. Kafka accepts such a commit only while the group has no members, so no offset moves while a worker delivers.
+From then on, a partition without an offset is new, and workers read it from its beginning.
 
-Kafka deletes the offsets of a topic with it, so a topic that was deleted and created again looks like one that was
-never read. The id that the owners of partitions store beside their rows (kafka/cursors.py) tells them apart: nothing of
-the new topic was delivered, and it is read from its beginning.
+When a topic is deleted, Kafka deletes its offsets too. So a topic that was deleted and created again looks like one
+that was never read. But the owners of partitions store the topic's id beside their rows (kafka/cursors.py). If the
+stored id differs, the topic is new, and it is read from its beginning.
 """
 
 import logging
@@ -54,7 +54,8 @@ async def fix_beginning(source: Source, group: str, partitions: int, topic: str 
     """Commit the ends of a source topic if `autoOffsetReset` is latest and the group has no offset in it yet.
 
     Returns:
-        By partition without an offset, the noted id of the topic that it was last delivered from, if there is one.
+        For each partition without an offset, the stored id of the topic from which it was last delivered, if there is
+        one.
 
     Args:
         source: the topics.
@@ -84,13 +85,13 @@ async def fix_beginning(source: Source, group: str, partitions: int, topic: str 
                 keys.topic,
                 group,
             )
-            # Without a note, so that with `routing: match` no subscription begins a second time.
+            # No metadata: then all subscriptions count as begun, and with `routing: match` none begins a second time.
             await _commit_ends(source, group, tps, "")
     return noted
 
 
 async def _refuse_without_leaders(source: Source, group: str, topic: str) -> None:
-    """Check that all partitions have leaders: without a known end, a partition would be read from its beginning.
+    """Check that all partitions have leaders. A partition whose end is unknown would be read from its beginning.
 
     Raises:
         BrokerError: a partition has no leader.
@@ -128,7 +129,7 @@ async def _commit_ends(source: Source, group: str, tps: list[TopicPartition], no
         group_id=group,
         enable_auto_commit=False,
         auto_offset_reset="none",
-        # No record of an open transaction has been delivered yet; they count as new events.
+        # Records of open transactions have not been delivered yet, so they count as new events.
         isolation_level=source.isolation_level,
         **source.connection.client_options(),
     )
@@ -138,7 +139,7 @@ async def _commit_ends(source: Source, group: str, tps: list[TopicPartition], no
         ends = await consumer.end_offsets(tps)
         await consumer.commit({tp: OffsetAndMetadata(end, note) for tp, end in ends.items()})
     except CommitFailedError:
-        # The group has members, whose worker has committed before it joined. But it may not read this topic.
+        # The group has members, and the first of them has committed the ends. But it may not read this topic.
         await _refuse_without_offsets(source, group, tps)
         return
     except (KafkaError, OSError) as error:
@@ -149,10 +150,10 @@ async def _commit_ends(source: Source, group: str, tps: list[TopicPartition], no
 
 
 async def _refuse_without_offsets(source: Source, group: str, tps: list[TopicPartition]) -> None:
-    """Check that a topic among several has offsets: it would be read from its beginning without them.
+    """Check that a topic among several has offsets. Without them it would be read from its beginning.
 
     Raises:
-        BrokerError: it has none.
+        BrokerError: the topic has no offsets.
     """
     async with administration(source.connection) as admin:
         found = await admin.list_consumer_group_offsets(group, partitions=tps)

@@ -1,7 +1,7 @@
 """Compares committed offsets with the log: at each assignment, when a fetch is out of range, before the last commit.
 
-A committed offset does not identify its topic, so the topic's id is stored in the metadata of the commit, and also in
-each cursor row (kafka/cursors.py). core/log_bounds.py decides what to do about a difference.
+A committed offset does not identify its topic. So the topic's id is stored in the metadata of the commit, and also in
+each cursor row (kafka/cursors.py). core/log_bounds.py decides what to do if the stored and the present id differ.
 
 The same metadata contains a note of the events settled beyond the offset (core/ahead.py, kafka/committed.py).
 """
@@ -47,8 +47,9 @@ class LogCheck:
     Args:
         topic: the source topic.
         source: asks the brokers.
-        observer: told of the breaks that are found.
-        former: the ids of the topics that partitions without an offset were last delivered from (initial_offsets.py).
+        observer: gets a report of each break.
+        former: for partitions without an offset, the id of the topic from which they were last delivered
+            (initial_offsets.py).
     """
 
     def __init__(
@@ -66,9 +67,9 @@ class LogCheck:
         """The metadata to commit with an *offset* of a partition.
 
         Args:
-            number: of the partition.
+            number: the partition.
             offset: the offset to commit.
-            ahead: the settled events after it (core/ahead.py). They are not noted without the topic's id, because the
+            ahead: the settled events after it (core/ahead.py). Without the topic's id they are left out, because the
                 note could then be applied to another topic of that name.
             begun_to: subscriptions created before this revision have begun (core/beginnings.py); None: not noted.
         """
@@ -83,13 +84,15 @@ class LogCheck:
     async def begin(self, committed: Mapping[int, Committed]) -> tuple[dict[int, int], dict[int, LogBounds]]:
         """The offset at which to continue in each assigned partition, and the current logs."""
         logs = await self._source.look(list(committed))
-        # Kafka deletes a topic's offsets with it. Then only a worker that read that topic, or its stored id, can tell.
+        # When a topic is deleted, Kafka deletes its offsets too. That a topic was recreated then only shows in the ids
+        # known to this worker, and in the stored ids.
         self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
         self._logs, starts = {}, {}
         for number, log in logs.items():
             commit, former = committed[number], self._former.pop(number, None)
             found = None if commit.offset is None else find_break(commit.offset, commit.topic_id, log)
-            # After a fetch that was out of range, other events may be at the noted offsets, if the log has grown since.
+            # After a fetch that was out of range, the log may have been truncated and have grown again. Then there are
+            # other events at the offsets of the note.
             is_same = found is None and number not in self._suspect
             ahead = _settled_ahead(f"partition {number} of {self._topic}", commit, log) if is_same else 0
             self._logs[number] = replace(
@@ -103,14 +106,14 @@ class LogCheck:
         return starts, self._logs
 
     def _begin_without_offset(self, number: int, log: LogBounds, former: str | None) -> int:
-        """The beginning of a partition without a committed offset: it is new (initial_offsets.py), or its topic is."""
+        """The beginning of the log. A partition without a committed offset is new, or its topic is."""
         if self._is_another or (former is not None and log.topic_id not in {None, former}):
-            # Reported now, because at the next assignment this topic is the known one.
+            # Reported here, because at the next assignment the new topic is the known one.
             self._observer.log_broken(self._topic, number, Break("recreated", 0, log.begin))
         return log.begin
 
     async def find_offset(self, number: int, offset: int) -> int | None:
-        """Where to continue after a fetch from *offset* was out of range; None if it has to be opened again."""
+        """Where to continue after a fetch from *offset* was out of range; None: the partition has to be reopened."""
         self._suspect.add(number)
         logs = await self._source.look([number])
         found = find_break(offset, self.topic_id(number), logs[number])
@@ -123,19 +126,19 @@ class LogCheck:
         return found.goes_on_at
 
     def is_another(self, topic_id: str | None) -> bool:
-        """Whether the topic has another id than when its partitions were opened."""
+        """Whether *topic_id* differs from the id that the topic had when its partitions were opened."""
         known = {log.topic_id for log in self._logs.values()} - {None}
         return topic_id is not None and bool(known) and topic_id not in known
 
     def is_trusted(self, number: int) -> bool:
-        """Whether offsets of a partition may be committed: no fetch was out of range, so its log is the same."""
+        """Whether offsets of a partition may be committed. They may not after a fetch that was out of range."""
         return number not in self._suspect
 
     async def committable(self, offsets: Mapping[int, int]) -> dict[int, int]:
         """The offsets that are still in the log.
 
-        If the brokers don't answer in time, all but the suspect ones. Without a commit, a clean stop would repeat
-        events, and the id in the commit lets the next owner see whether the topic was recreated.
+        If the brokers don't answer in time, these are all offsets of trusted partitions. Without a commit, a clean stop
+        would repeat events. The id in the commit lets the next owner find out whether the topic was recreated.
         """
         if not offsets:
             return {}
@@ -164,7 +167,7 @@ class LogCheck:
 
 
 def _settled_ahead(partition: str, commit: Committed, log: LogBounds) -> int:
-    """The events that the former owner settled beyond its last commit; 0 if its note does not fit this log."""
+    """The events in the former owner's note, as bits; 0 if there is no note, or if it does not fit this log."""
     if commit.offset is None or commit.settled is None:
         return 0
     ahead, problem = 0, None

@@ -1,12 +1,12 @@
 """Rejoins the group when Kafka has fenced partitions that are still assigned to this worker.
 
-A row store is fenced by a new owner, or by accident: its producer can't begin another transaction because, for example,
-one exceeded its timeout, or a coordinator was unavailable. Kafka's answer is the same in both cases, and restarting the
-producer would fence a new owner in turn. Only the group knows the owner: a worker that rejoins gives its partitions
-back, is assigned its partitions again, and opens them with new producers.
+A row store is fenced by a new owner of the partition, or by accident: its producer can't begin another transaction, for
+example because a transaction exceeded its timeout or a coordinator was unavailable. Kafka's error is the same in both
+cases, and starting a new producer could fence the new owner. Only the group determines the owner. So the worker rejoins
+the group: it gives its partitions back, and opens those that it is assigned, with new producers.
 
     fenced ─▶ lost (core/dispatcher.py) ─▶ rejoin the group ─▶ assigned to this worker: opened, with a new producer
-                                                            └▶ assigned to another worker, which did the fencing
+                                                            └▶ assigned to another worker, which fenced this one
 """
 
 import logging
@@ -19,12 +19,12 @@ from pipeline.core.sources import TopicPartition
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS: Final = 1.0
-"""Between two checks; partitions lost in between are handled together."""
+"""The time between two checks. Partitions that are lost in that time are handled together."""
 JOIN_PAUSE_SECONDS: Final = 30.0
-"""The least time between two joins. A join stops deliveries in all partitions of the worker, or of all workers if it
-leads the group. If writing rows keeps failing, the group has to be able to deliver in between."""
+"""The shortest time between two joins. A join stops deliveries in all partitions of the worker, or of all workers if
+this one leads the group. If writing rows keeps failing, the group has to be able to deliver between two joins."""
 HOPELESS_SECONDS: Final = 120.0
-"""Longer than giving partitions back may take, which is the first step of a join."""
+"""After this time without effect, rejoining counts as hopeless. A drain, the first step of a join, takes less."""
 
 
 class GroupMember(Protocol):

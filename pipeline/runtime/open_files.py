@@ -1,4 +1,4 @@
-"""The limit of open files: raises it as far as allowed, and reports if it is too low for a worker."""
+"""Raises the limit of open files as far as allowed, and reports a limit that is too low for a worker."""
 
 import logging
 import resource
@@ -7,7 +7,7 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 PER_PARTITION: Final = 2
-"""Per partition: the connections of its cursor producer to the transaction coordinator and to the leader."""
+"""Open files per partition: its cursor producer connects to the transaction coordinator and to the leader."""
 
 BASE: Final = 200
 """Other files: the pages, Kafka clients, certificates, the log."""
@@ -28,7 +28,7 @@ def raise_limit() -> int:
 
 
 def shortage(limit: int, *, partitions: int, max_in_flight: int) -> str | None:
-    """A sentence if *limit* is too low for a worker that owns all partitions; None if it is not.
+    """A sentence if *limit* is too low for a worker that owns all partitions; None if it is high enough.
 
     Args:
         limit: the limit of open files.

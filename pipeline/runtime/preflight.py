@@ -1,4 +1,4 @@
-"""Checks whether a worker could work: definition, brokers and topics. Each fact and each problem is a sentence.
+"""Checks definition, brokers, topics and rights before a worker starts. Each fact and each problem is a sentence.
 
 `webhooks check` prints them; a worker runs the check before it starts (worker.py).
 """
@@ -32,8 +32,8 @@ class Findings:
         problems: the reasons why a worker can't start; each sentence begins with its topic.
         missing: the missing rights; a worker waits for the required ones.
         warnings: warnings for the operator that do not prevent a start.
-        awaited: partitions without a leader that a worker waits for before it starts: Faust reads the tokens of all
-            partitions before any event, and gets stuck if one of them has no leader at the start.
+        awaited: partitions without a leader that a worker waits for before it starts. Faust reads the tokens of all
+            partitions before any event, and would get stuck if one of these partitions had no leader at the start.
         counts: the number of partitions of each source topic that exists.
         is_complete: whether all topics of the pipeline exist.
     """
@@ -71,13 +71,13 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     before = await _topics(source.connection)
     look = ensure_topics if create else check_topics
     problems = await look(definition, app, [tokens_topic(app)])
-    # Without the source a worker does not start, and an application that does not exist yet leaves no topics behind.
+    # If there are problems, a worker does not start, and nothing is created for it.
     besides = [] if problems else await ensure_side_topics(definition, app, create=create)
     after = await _topics(source.connection)
     of_dead_letters = {} if dlq is None else await _topics(dlq.connection)
     counts = {topic: after[topic].count for topic in source.topics if topic in after}
     rights = await missing_rights(definition, app, range(max(counts.values(), default=1)))
-    # If this user may not see or create a topic, the missing right explains more than its consequences.
+    # A missing right to see or create a topic is reported instead of its consequences.
     unseen = {right.subject for right in rights.needed}
     unnoticed = {right.subject for right in rights.useful if right.operation in {"READ", "WRITE", "CREATE"}}
     facts = [*_of_source(definition, app, before, after, rights), *_of_dead_letters(dlq, of_dead_letters)]

@@ -1,11 +1,11 @@
-"""Faust's consumer thread, made to survive a missing right or another refusal by the group.
+"""Faust's consumer thread, changed to survive a missing right or another refusal by the group.
 
-If the group's coordinator refuses a request (a join without the right to it, for example), aiokafka stores the error
-until its consumer is asked for records, and does not work for the group until then. Faust bypasses the consumer and
-asks the fetcher, so the worker would hang silently and indefinitely. Faust crashes on errors that it does not know.
+If the group's coordinator refuses a request (for example a join without the right to join), aiokafka stores the error
+and stops its work for the group until its consumer is asked for records. Faust asks the fetcher instead of the
+consumer, so the worker would hang silently and indefinitely. Faust also crashes on errors that it does not know.
 
-This thread takes the error from aiokafka, logs it and rejoins the group, once a second until it succeeds. A fetch or
-commit that was not allowed is retried by the next one. rights.py finds out which right is missing.
+This thread reads the error from aiokafka, logs it and rejoins the group, once a second until that succeeds. After a
+fetch or commit that was not allowed, the next one tries again. rights.py finds out which right is missing.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ async def rejoin_after_errors(coordinator: GroupCoordinator, lines: LineLimit) -
             reason = SESSION_REFUSED if isinstance(error, InvalidSessionTimeoutError) else str(error)
             if lines.passes(reason) is not None:
                 logger.warning("the group %s rejects this worker: %s", coordinator.group_id, reason)
-            # The heartbeat has ended too, and starts again only after a join.
+            # The heartbeats have stopped too, and begin again only after a join.
             coordinator.request_rejoin()
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -71,7 +71,7 @@ class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
             self._rejoining = asyncio.create_task(rejoin_after_errors(coordinator, self._refusals))
 
     async def on_thread_stop(self) -> None:
-        """Stop taking errors first, so that a group that is being left is not rejoined."""
+        """Stop, but stop taking errors first. Otherwise this thread would rejoin the group that it is leaving."""
         if self._rejoining is not None:
             self._rejoining.cancel()
         await super().on_thread_stop()

@@ -7,7 +7,7 @@
     transactional ids   the end of a transaction of a producer that does not exist
     idempotent writing  a request for a producer id that stays unused
 
-A broker checks the right to each of these before it looks at the rest of the request.
+A broker checks the right before it looks at the rest of each of these requests.
 """
 
 import logging
@@ -57,7 +57,7 @@ class Right:
     Attributes:
         operation: its name in Kafka's protocol guide, e.g. `READ`.
         name: the name of the resource; for transactional ids, their common prefix.
-        purpose: what it is needed for, as the end of a sentence.
+        purpose: what the right is needed for, as the end of a sentence.
     """
 
     connection: KafkaConnection
@@ -192,7 +192,8 @@ async def _missing_of_topics(admin: AdminClient, wanted: Sequence[Right]) -> lis
     for right in wanted:
         error, allowed = found[right.name]
         if right.operation == "CREATE":
-            # The broker does not say whether a topic exists that this user may not see, so that right comes first.
+            # A broker does not reveal whether a topic exists that this user may not see. So the right to see it comes
+            # first.
             is_missing = (
                 error is UnknownTopicOrPartitionError and not may_create and OPERATIONS["CREATE"] not in allowed
             )
@@ -224,7 +225,7 @@ async def _missing_of_dead_letters(admin: AdminClient, connection: KafkaConnecti
     missing = await _missing_of_topics(admin, [Right(connection, "topic", topic, "WRITE", "to write dead letters")])
     if missing:
         return missing
-    # Since Kafka 3.0, the right to write to any topic includes idempotent writes.
+        # Since Kafka 3.0, a right to write to any topic includes the right to idempotent writes.
     answer = await admin.ask(InitProducerIdRequest(None, TRANSACTION_TIMEOUT_MS))
     right = Right(connection, "cluster", "", "IDEMPOTENT_WRITE", "to write dead letters once")
     return [right] if _is(answer, ClusterAuthorizationFailedError) else []

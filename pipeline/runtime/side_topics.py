@@ -1,11 +1,11 @@
-"""The topics that only show what happens. Deliveries do not need them, so a missing one only causes a warning.
+"""The topics that deliveries do not need: they record what happens. If one is missing, there is only a warning.
 
     <app>.workers     the state of each worker, every two seconds; for an hour
     <app>.attempts    the results of attempts and events; for three days
     <app>.events      the notifications of operators; for seven days
     <app>.audit       who changed what, through the API or by a command; for thirty days
 
-A missing topic is created if this user may do so. Otherwise a sentence says what will be missing.
+A missing topic is created if this user may do so. Otherwise a sentence says what does not work without it.
 """
 
 from collections.abc import Mapping
@@ -27,11 +27,11 @@ MOST_LOG_PARTITIONS: Final = 12
 
 @dataclass(frozen=True, slots=True)
 class SideTopic:
-    """A topic that only shows what happens.
+    """A topic that deliveries do not need.
 
     Attributes:
-        partitions: how many partitions it is created with; it may have another number.
-        purpose: what is missing without it, as the end of a sentence.
+        partitions: how many partitions it is created with; an existing topic may have another number.
+        purpose: what does not work without it, as the end of a sentence.
         config: the configuration that it is created with.
     """
 
@@ -50,8 +50,9 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
             "pages can't show what each worker delivers",
             {
                 # A worker writes its whole state every two seconds, so records older than an hour are of no use.
-                # Compaction alone would keep the last record of every worker that was ever killed. It also leaves the
-                # active segment as it is, so small segments keep the reading at a start short.
+                # Compaction alone would keep the last record of every worker that was ever killed.
+                # Compaction does not
+                # reach the active segment, so small segments keep the time short that a worker needs to read the topic.
                 "cleanup.policy": "compact,delete",
                 "retention.ms": "3600000",
                 "segment.ms": "600000",

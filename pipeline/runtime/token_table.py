@@ -1,11 +1,11 @@
-"""The Faust table of access tokens, which move with their partition and survive a restart.
+"""The Faust table of access tokens. They move with their partition and survive a restart.
 
     app = faust.App(...)
     tokens = StoredTokens(add_token_table(app), box)
 
-Faust writes a table row while it processes a stream event, and takes the partition from that event. But any task may
-fetch a token, and the key of a row contains its partition. So this table writes to its changelog itself, and waits for
-the broker.
+Faust writes a table row only while it processes a stream event, and uses the partition of that event. But any task may
+fetch a token, and the key of its row contains the partition. So this table writes to its changelog itself, and waits
+for the broker.
 """
 
 from collections.abc import Sequence
@@ -42,8 +42,8 @@ class TokenTable(faust.Table[bytes, bytes]):
         else:
             self.data[key] = value
         try:
-            # Sent directly, not through Faust's buffer (`send_changelog`), where a row that can't be sent stops the
-            # worker; here it is an error of this row only.
+            # Sent directly, because in Faust's buffer (`send_changelog`), a row that can't be sent would stop
+            # the worker.
             sent = await self.changelog_topic.send(
                 key=key,
                 value=value,
@@ -57,13 +57,13 @@ class TokenTable(faust.Table[bytes, bytes]):
             raise BrokerError(f"a row of {self.changelog_topic_name} was not written: {error!r}") from error
 
     def partition_for_key(self, key: bytes) -> int:
-        """The partition in the key, regardless of the caller's stream event."""
+        """The partition in the key. The current stream event does not matter."""
         return partition_of(key)
 
     async def on_recovery_completed(self, active_tps: set[TP], standby_tps: set[TP]) -> None:
         """Forget the rows of partitions that another worker now owns.
 
-        The store does this for the rows that it read from the changelog, but not for those written by this worker.
+        Faust's store forgets only the rows that it has read from the changelog, not those that this worker has written.
         """
         owned = {tp.partition for tp in active_tps | standby_tps}
         for key in self.row_keys():

@@ -73,7 +73,7 @@ async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[s
 
 
 async def check_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
-    """Like `ensure_topics`, but creates nothing: a missing topic is a problem only if it could not be created."""
+    """Like `ensure_topics`, but creates nothing: a missing topic is a problem only if this user may not create it."""
     return await _examine(definition, app, changelogs, create=False)
 
 
@@ -101,7 +101,7 @@ async def _examine(definition: Definition, app: str, changelogs: Sequence[str], 
 def _own_topics(app: str, definition: Definition, found: Mapping[str, int], changelogs: Sequence[str]) -> list[_Needed]:
     largest = max(definition.source.topics, key=lambda topic: found[topic])
     partitions, why = found[largest], f"as many as {largest}"
-    # A larger topic may have been a source before. With `key` and a single source, another number is a mistake.
+    # A former source may have had more partitions. With `key` and a single source, another number is a mistake.
     may_have_more = definition.stated_routing is Routing.MATCH or bool(definition.source.others)
     return [
         _Needed(subscriptions_topic(app), 1, "one, so that its offsets are revisions"),
@@ -167,7 +167,7 @@ async def _policies(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[st
     for answer in await admin.describe_configs(resources):
         for code, message, _type, name, entries in answer.resources:
             if code:
-                # A missing right to look does not prove a problem; rights.py reports it.
+                # Without the right to read the policy, it may still be correct. rights.py reports the right.
                 logger.info("topic %s: its %s can't be read: %s", name, POLICY, message or for_code(code).message)
             for key, value, *_ in entries:
                 if key == POLICY:
@@ -189,10 +189,10 @@ async def _examine_dead_letters(connection: KafkaConnection, topic: str) -> list
 
 
 async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str]:
-    """Ask the leader of some partition to append nothing.
+    """Find out whether dead letters can be written, by an empty write to one partition.
 
-    A broker checks the right to write before it examines the records. INVALID_RECORD therefore means that the right
-    exists, and nothing was written. Only a real record can reveal other problems (its size, missing replicas).
+    A broker checks the right to write before it examines the records. So INVALID_RECORD means that the right exists and
+    that nothing was written. Only a real record can show other problems (its size, missing replicas).
     """
     client = AIOKafkaClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **connection.client_options())
     try:

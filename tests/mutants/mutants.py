@@ -461,8 +461,8 @@ MUTANTS: Final = (
     Mutant(
         "the group is told once, whether it has heard or not",
         "pipeline/kafka/expansion.py",
-        was="        if not known:\n            return  # the first look",
-        becomes="        if known == counts or not known:\n            return  # the first look",
+        was="        if not known:\n            return  # the first check",
+        becomes="        if known == counts or not known:\n            return  # the first check",
         tests=(f"{EXPANSION}test_the_group_is_told_when_all_of_its_topics_have_grown",),
     ),
     # ----------------------------------------------------------- kafka/dead_letters.py
