@@ -1,4 +1,4 @@
-"""What can happen in a simulation. Each action is a value, so that a failing schedule reads as what it was."""
+"""The actions of a simulation. Each action is a value, so that a failing schedule can be printed and run again."""
 
 import functools
 from collections.abc import Sequence
@@ -38,28 +38,28 @@ OUTCOMES: dict[str, Outcome] = {
 
 @dataclass(frozen=True, slots=True)
 class Produce:
-    """Events for these subscriptions, one letter each; '.' is a gap in the log."""
+    """Append events for these subscriptions to the log, one letter each; '.' is a gap in the log."""
 
     keys: str
 
 
 @dataclass(frozen=True, slots=True)
 class Arrive:
-    """Events as of `Produce`, and the stream hands out all that there is, in one batch."""
+    """Append events as `Produce` does, and dispatch all events that were not dispatched yet, in one batch."""
 
     keys: str
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """The stream hands out a batch of at most so many events; starts a worker if there is none."""
+    """Dispatch a batch of at most *events* events. If there is no worker, start one first."""
 
     events: int
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The request with this number among those that wait is answered, or all of them."""
+    """Answer one of the waiting requests, by its number in their order, or all of them."""
 
     number: int | Literal["all"]
     outcome: str
@@ -67,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The first so many rows that wait are confirmed, or stored without the worker hearing of it."""
+    """Make the first *count* waiting rows durable ("landed"). "stored": the worker gets no confirmation."""
 
     how: Literal["landed", "stored"]
     count: int
@@ -75,21 +75,21 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """The commit tick; its request may be lost, or its answer."""
+    """Commit. The request may be lost ("lost"), or the answer ("unheard")."""
 
     how: Literal["done", "lost", "unheard"]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """One round of the dispatcher's checkpoint; with *sweep*, idle lanes are forgotten."""
+    """Run one checkpoint of the dispatcher; with *sweep*, remove idle lanes too."""
 
     sweep: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """The backlog reads so many records, and hands them to the lanes at once if *feeds*."""
+    """The log reader reads *records* records; with *feeds*, it passes them to the lanes at once."""
 
     records: int
     feeds: bool = True
@@ -97,53 +97,55 @@ class Fetch:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """What was read longest ago is handed to the lanes."""
+    """Pass the records that were read first, and were not passed yet, to the lanes."""
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The first dead letter that waits is confirmed or refused."""
+    """Confirm or refuse the first waiting dead letter."""
 
     is_taken: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """Time passes."""
+    """Let time pass."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """The worker is killed; the first so many rows that wait had reached the broker."""
+    """Kill the worker. The first *rows_stored* waiting rows had reached the broker."""
 
     rows_stored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """The worker begins a clean stop."""
+    """Begin a clean stop of the worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakeOver:
-    """The worker's lease ends, and another one gets the partition while this one still believes to own it."""
+    """The worker's lease ends. Another worker gets the partition, and the old one is not informed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lapse:
-    """The group has confirmed no heartbeat of the worker for a session timeout, and gives its partition to nobody."""
+    """The group confirms no heartbeat of the worker for a session timeout, but does not assign its partition to
+    another.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Confirm:
-    """It confirms one."""
+    """The group confirms a heartbeat of the worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Somebody changes a subscription; workers hear of it at once unless *late*."""
+    """Change a subscription. Workers read the change at once, unless it is *late*."""
 
     subscription: str
     wish: Literal["pause", "stop", "resume", "skip", "delete", "create"]
@@ -152,9 +154,9 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Somebody replays from the offset that lies *back* before the end of the log (or after it, below zero).
+    """Replay from the offset *back* offsets before the end of the log; if *back* is negative, after the end.
 
-    Forward only if it *discards* what waits.
+    The replay moves forward only if it *discards* waiting events.
     """
 
     subscription: str
@@ -166,7 +168,7 @@ class Replay:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Somebody changes the QoS."""
+    """Change the QoS of a subscription."""
 
     subscription: str
     qos: Qos
@@ -175,12 +177,12 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class Hear:
-    """Workers read what has been said about subscriptions."""
+    """Let workers read all late changes of subscriptions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retain:
-    """Retention deletes so many of the oldest records."""
+    """Retention deletes the oldest *records* records."""
 
     records: int
 
@@ -212,26 +214,27 @@ Action = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An action, and how many turns of the event loop follow it: few, and the next one comes between two awaits."""
+    """An action, and how many event loop turns follow it. With few turns, the next action comes between two awaits."""
 
     action: Action
     turns: int = 20
 
 
 SUBSCRIPTIONS = "labn"
-"""Four subscriptions: l at-Least-once, a At-most-once, b auto ("Both"), n None; u is nobody's."""
+"""Four subscriptions: l at-Least-once, a At-most-once, b auto ("Both"), n None. The key u belongs to no subscription.
+"""
 
 CASTS = ("l", "a", "b", "n", "la", "lb", "ln", "ab", "an", "lu", "lab", "labnu")
-"""Who takes part in a schedule: few, mostly, so that much happens to each."""
+"""The keys of the events in a schedule: mostly few, so that much happens to each subscription."""
 
 MATCHING_CASTS = ("l*.", "la*.", "lb*.", "ab*.", "ln*.", "labAL*.", "lbBNu.*", "labnLABN*u.")
-"""The same where events belong to several: a capital is for all but one, an asterisk for all."""
+"""The same with `routing: match`: a capital is an event for all subscriptions except one, an asterisk for all."""
 
 Kind = Literal["stops", "crashes", "commands"]
-"""What may happen besides work: clean stops; also crashes and takeovers; also commands."""
+"""What may happen in addition to deliveries: clean stops; these and crashes and takeovers; all these and commands."""
 
 ALWAYS = 4
-"""The first so many sources have a part in every schedule."""
+"""This many of the first sources take part in every schedule."""
 
 _LATE = (False, False, False, True)
 _TURNS = (20, 20, 20, 0, 1, 2, 3, 5)
@@ -241,24 +244,24 @@ _TROUBLE = tuple(sorted(OUTCOMES))
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """A field that takes up to eight letters of this alphabet."""
+    """A field whose values have up to eight letters of this alphabet."""
 
     alphabet: str
 
 
 class Source:
-    """A kind of action, and for each of its fields the values that it may take."""
+    """A kind of action, and the possible values of each of its fields."""
 
     def __init__(self, kind: type[Action], *fields: Sequence[Any] | Keys) -> None:
         self.kind = kind
         self._fields = fields
 
     def strategy(self) -> st.SearchStrategy[Action]:
-        """Drawn by Hypothesis, which can shrink it."""
+        """The actions as a strategy of Hypothesis, which can shrink a failing schedule."""
         return st.builds(self.kind, *map(_strategy, self._fields))
 
     def chosen(self, random: Random) -> Action:
-        """Drawn by *random*: fifty times as fast, and the same whatever else is loaded."""
+        """An action drawn by *random*: fifty times as fast as Hypothesis, and always the same for a seed."""
         return self.kind(*(_chosen(random, field) for field in self._fields))
 
 
@@ -321,28 +324,28 @@ def _sources(kind: Kind, cast: str) -> list[Source]:
 
 @functools.cache
 def _strategies(kind: Kind, cast: str) -> list[st.SearchStrategy[Action]]:
-    """Made once: to make them takes longer than to draw from them."""
+    """The strategies of a kind and a cast. Cached, because making them takes longer than drawing from them."""
     return [source.strategy() for source in _sources(kind, cast)]
 
 
 @st.composite
 def _of_cast(draw: st.DrawFn, kind: Kind, cast: str) -> list[Step]:
     strategies = _strategies(kind, cast)
-    # Each schedule does without about half of what there is, and goes the deeper into what the rest leads to.
+    # Each schedule uses only about half of the actions, which makes long chains of the others more likely.
     is_in = draw(st.lists(st.booleans(), min_size=len(strategies), max_size=len(strategies)))
     actions = [actions for index, actions in enumerate(strategies) if index < ALWAYS or is_in[index]]
     steps = st.builds(Step, st.one_of(actions), st.sampled_from(_TURNS))
-    # A drawn list has five elements on average, whatever it may have; six of them shrink as well as one.
+    # Hypothesis draws lists of five elements on average, whatever the maximum is. Six lists shrink as well as one.
     return [step for _ in range(6) for step in draw(st.lists(steps, max_size=20))]
 
 
 def schedules(kind: Kind, casts: Sequence[str] = CASTS) -> st.SearchStrategy[list[Step]]:
-    """Schedules of thirty steps or so."""
+    """Schedules of about thirty steps."""
     return st.one_of([_of_cast(kind, cast) for cast in casts])
 
 
 def random_schedule(random: Random, kind: Kind, casts: Sequence[str], only: tuple[type, ...]) -> list[Step]:
-    """A schedule of fifty steps at most; of *only* these kinds of actions, if there are any."""
+    """A schedule of at most fifty steps; if *only* is not empty, of only these kinds of actions."""
     sources = _sources(kind, random.choice(casts))
     if only:
         sources = [source for source in sources if source.kind in only]

@@ -1,4 +1,4 @@
-"""Schedules that are known to be tricky: too long a chain of coincidences for chance to find them soon."""
+"""Schedules that are known to be difficult: random schedules would take too long to find them."""
 
 from dataclasses import dataclass, field
 
@@ -57,7 +57,7 @@ RESUMED_WITH_OTHERS_IN_FLIGHT = Schedule(
     Setting(has_dead_letters=False),
 )
 ROW_DELETED_UNDER_A_HELD_PREFIX = Schedule(
-    "the row of at-most-once is needed although its lane has nothing to do, for the window is held by another lane",
+    "an idle lane of at-most-once still needs its row, because another lane holds back the committed offset",
     (
         Arrive("l"),
         Commit("done"),
@@ -72,11 +72,11 @@ ROW_DELETED_UNDER_A_HELD_PREFIX = Schedule(
     ),
 )
 WANTED_WHILE_READ = Schedule(
-    "a lane comes to want events while the log is read for another",
+    "a lane begins to read the log while a stretch is read for another lane",
     (Arrive("lblblblblblblblb"), Rows("landed", 1), Fetch(16, feeds=False), ALL_ROWS, Feed()),
 )
 LOG_AHEAD_OF_STREAM = Schedule(
-    "the log has more than the stream has handed out when a lane catches up",
+    "the log has events that were not dispatched yet when a lane catches up",
     (
         Arrive("llllll"),
         ALL_ROWS,
@@ -95,23 +95,23 @@ LOG_AHEAD_OF_STREAM = Schedule(
     ),
 )
 CREATED_UNHEARD = Schedule(
-    "a subscription is made, and the worker gets its first event before it has heard of it",
+    "a subscription is created, and its first event arrives before the worker has read its record",
     (Command("l", "create", late=True), Arrive("l")),
     Setting(is_empty=True),
 )
 SKIP_DURING_A_CLAIM = Schedule("a skip comes while an event is being claimed", (Arrive("aa"), Command("a", "skip")))
 NOTED = (Arrive("lbbb"), Answer(1, "ok"), Answer(1, "ok"), Answer(1, "ok"), Commit("done"))
-"""The first event is in flight, and the others are noted as settled with the commit."""
+"""The first event is in flight, and the note of the commit contains the others."""
 REPLAYED_OVER_A_NOTE = Schedule(
-    "a replay goes back over what is noted as settled, and its owner dies when the row is durable",
+    "a replay goes back over events of a note, and its owner is killed when the row is durable",
     (*NOTED, Replay("b", back=2), ALL_ROWS, Crash(), Stream(8), Stream(8)),
 )
 REPLAY_BY_TIME_OVER_A_NOTE = Schedule(
-    "a replay by time from what is noted as settled is heard of by the next owner alone",
+    "only the next owner reads a replay by time that goes back over events of a note",
     (*NOTED, Replay("b", back=2, by_time=True, late=True), Crash(), Stream(8), Stream(8)),
 )
 CRASH_AFTER_A_REPLAY_OVER_A_NOTE = Schedule(
-    "a replay of what is noted as settled is carried out before the stream has come there, and its owner dies as well",
+    "a replay of events of a note is carried out before the stream has reached them, and its owner is killed too",
     (
         *NOTED,
         Crash(),
@@ -130,27 +130,27 @@ CRASH_AFTER_A_REPLAY_OVER_A_NOTE = Schedule(
     ),
 )
 REPLAYED_TO_BEHIND_A_CLAIM = Schedule(
-    "a replay goes on from right behind an event that is claimed and not sent yet",
+    "a replay continues right after an event that is claimed and not sent yet",
     (Command("a", "create"), Arrive("a.l."), Replay("a", back=3)),
     Setting(is_empty=True, rate=Rate(0.5, 1)),
 )
 SKIPPED_IN_ONE_TOPIC = Schedule(
-    "an event of one topic is skipped, and that of another topic at the same offset waits too",
+    "an event of one topic is skipped while an event of another topic waits at the same offset",
     (Command("l", "pause"), Arrive("l"), Command("l", "skip"), Pass(2.0)),
     Setting(matches=True, has_neighbour=True),
 )
 DISCARDED_IN_EACH_TOPIC = Schedule(
-    "a replay by time discards what waits, in another topic too",
+    "a replay by time discards waiting events, in another topic too",
     (Arrive("**"), Replay("l", back=1, by_time=True, discards=True)),
     Setting(matches=True, has_neighbour=True, rate=Rate(1.0, 3)),
 )
 REPLAYED_TO_BEHIND_CLAIMS = Schedule(
-    "a replay goes on from right behind several events that one row has claimed",
+    "a replay continues right after several events that one row has claimed",
     (Arrive("aaa"), ALL_ROWS, Replay("a", back=0)),
     Setting(claim_events=3),
 )
 BEGUN_BEHIND_A_COMMIT = Schedule(
-    "a subscription begins behind, catches up with the committed offset, and its owner dies before the next commit",
+    "a subscription begins behind, catches up, and its owner is killed before the next commit",
     (
         Command("a", "create", late=True),
         Arrive("**"),
@@ -177,10 +177,10 @@ _FAILS: tuple[Action, ...] = (
     Answer("all", "server-error"),
     ALL_ROWS,
 )
-"""The tries of each event in flight, without success."""
+"""All attempts of each event in flight fail."""
 _PROBE: tuple[Action, ...] = (Pass(40.5), Pass(40.5), Fetch(8), ALL_ROWS)
 PROBED_WITH_OTHERS_WAITING = Schedule(
-    "a subscription with several in flight at a time fails, more of its events wait, and it is probed",
+    "a subscription with several events in flight fails while others wait, and it is probed",
     (Arrive("bbb"), *_FAILS, *_PROBE, Fetch(8), NEXT_OK),
     Setting(has_dead_letters=False, probes=True),
 )
@@ -190,7 +190,7 @@ PROBED_TOGETHER = Schedule(
     Setting(has_dead_letters=False, probes=True),
 )
 PROBED_IN_VAIN = Schedule(
-    "more probes fail than there may be at a time",
+    "more probes fail than may be under way at a time",
     (Arrive("ll"), *_FAILS, *[*_PROBE, Answer(0, "refused")] * 3),
     Setting(has_dead_letters=False, probes=True),
 )
@@ -209,7 +209,7 @@ KNOWN = (
     LOG_AHEAD_OF_STREAM,
     WANTED_WHILE_READ,
     Schedule(
-        "a claim is cut off by a stop, and its row lands after all",
+        "a stop cancels a claim, and its row becomes durable nevertheless",
         (Arrive("a"), Stop(), Pass(8.2), ALL_ROWS),
     ),
     SKIP_DURING_A_CLAIM,
@@ -217,39 +217,39 @@ KNOWN = (
     DISCARDED_IN_EACH_TOPIC,
     CREATED_UNHEARD,
     Schedule(
-        "a subscription is deleted while its lane is behind, and events of its key go on coming",
+        "a subscription is deleted while its lane is behind, and events of its key continue to arrive",
         (*(Arrive("l") for _ in range(5)), Command("l", "delete"), *(Arrive("l") for _ in range(4))),
         Setting(has_dead_letters=False),
     ),
     Schedule(
-        "a lane without guarantee drops an event, and leaves the stream in the same batch",
+        "a lane of QoS none drops an event and leaves the stream in the same batch",
         (*(Arrive("a") for _ in range(3)), Arrive("n"), Arrive("n"), Arrive("nnn"), Arrive("abbbn")),
         Setting(has_dead_letters=False),
     ),
     Schedule(
-        "a replay by time is under way when idle lanes are forgotten",
+        "a replay by time is under way when idle lanes are removed",
         (Arrive("l"), NEXT_OK, Commit("done"), Replay("l", back=1, by_time=True), Checkpoint(sweep=True), Pass(0.6)),
     ),
     Schedule(
-        "a replay by time comes before the stream has handed out anything of what it speaks of",
+        "a replay by time comes before any event from that time on was dispatched",
         (Arrive("b"), TakeOver(), Replay("b", back=1, by_time=True)),
         Setting(has_dead_letters=False),
     ),
     Schedule(
-        "rows of a failure let the commit pass what qos none has in its queue, during a stop",
+        "during a stop, the row of a FAILURE lets the commit pass the queued events of QoS none",
         (Arrive("abbln"), ALL_ROWS, Stop(), NEXT_OK, NEXT_OK, Answer(1, "ok"), Answer(0, "bad-request"), ALL_ROWS),
         Setting(has_dead_letters=False),
     ),
     Schedule(
-        "a subscription is deleted and made again while a row is on its way",
+        "a subscription is deleted and created again while a row is being written",
         (Arrive("llllll"), Command("l", "delete"), Command("l", "create"), Arrive("l"), ALL_ROWS, Commit("done")),
     ),
     Schedule(
-        "a pause is found on opening, and the cursor is ahead of the committed offset",
+        "an opened partition has a pause to apply, and the cursor is after the committed offset",
         (Arrive("a"), ALL_ROWS, Crash(), Command("a", "pause")),
     ),
     Schedule(
-        "an edit to at-most-once comes while one event is in flight and a later one waits for another try",
+        "an edit to at-most-once comes while one event is in flight and a later one waits for a retry",
         (Arrive("bb"), Answer(1, "busy"), Edit("b", Qos.AT_MOST_ONCE)),
     ),
 )

@@ -1,7 +1,6 @@
-"""The book of a simulation: what was asked for, what the receivers saw, what is done; and the rules it is checked by.
+"""The ledger of a simulation: what was requested, what receivers got, what is settled; and the rules that must hold.
 
-An event may be lost to nobody's fault but a person's: the book knows which events a command has excused, and from
-which.
+An event may be lost only because of a command. The ledger records which events a command allows to be lost.
 """
 
 from collections import Counter, defaultdict
@@ -25,7 +24,7 @@ class ViolationError(AssertionError):
 
 @dataclass(slots=True)
 class Sent:
-    """One request as the receiver may have seen it; without an outcome it may have arrived."""
+    """One request as the receiver may have seen it. Without an outcome, it may or may not have arrived."""
 
     qos: Qos
     revision: int
@@ -42,10 +41,10 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Events that a replay wants sent again: from *place* to *end*, by *revision* or a later one.
+    """Events that a replay requires to be sent again: from *place* to *end*, at *revision* or a later one.
 
     Attributes:
-        is_noted: a durable row has said that the replay was carried out; it may be gone by now.
+        is_noted: whether a durable row has recorded that the replay was carried out. That row may be deleted by now.
     """
 
     revision: int
@@ -67,30 +66,32 @@ def _names_of(key: bytes | None, matches: bool) -> Sequence[str]:
 
 @dataclass(slots=True)
 class Ledger:
-    """What durable things there are, and what has happened.
+    """The durable state, and what has happened.
 
     Attributes:
-        matches: an event belongs to all subscriptions that its key names (`names_of`).
-        begun_to: what the last commit has noted of the subscriptions that had begun.
+        matches: whether an event is for all subscriptions that its key names (`names_of`).
+        begun_to: the revision in the last commit, before which subscriptions have begun.
         known: the subscriptions that are published now.
-        asked_from: the lowest offset from which a replay wants events of a subscription, before its start perhaps.
+        asked_from: by subscription, the lowest offset of a replay, which may be before the subscription's start.
         claim_events: how many events of a lane at-most-once may claim at a time, and a crash may lose.
-        committed: the committed offset of the partition; *ahead*: what its note says is settled from there on, as bits.
+        committed: the committed offset of the partition; *ahead*: the settled offsets from there on in its note, as
+            bits.
         sent: the requests of each event, in order.
         settled: events that are delivered, confirmed as dead letters, or given up by a rule and counted.
-        excused: events below this offset may be lost: commands, deletions, edits of the QoS.
-        excused_events: events that somebody skipped.
-        discarded: events below this offset were discarded in every topic, for a time is of no topic.
-        unordered: events below this offset may be sent again or out of order, for the same reasons.
-        replayed: the revision of the last replay of each subscription; from it on requests count for at-most-once.
+        excused: events below this offset may be lost, because of a command, a deletion or an edit of the QoS.
+        excused_events: events that were skipped by a command.
+        discarded: events below this offset were discarded in every topic, by a replay from a time.
+        unordered: events below this offset may be sent again or out of order, for the same reasons as *excused*.
+        replayed: the revision of the last replay of each subscription. For at-most-once, only requests at this or a
+            later revision count as repetitions.
         highest: the highest offset that was sent.
-        incidents: how often a worker ended other than by a clean stop.
-        observed: the QoS of each subscription as the owner knows it; None for one that was deleted.
-        given_up: events that a former owner has given up, which settles nothing.
-        existing: subscriptions that exist by what has been published.
-        owned: events whose subscription existed when the stream handed them out.
-        replays: what the last replay of each subscription, as the owner has heard of it, still asks for.
-        frozen: everything is done; nothing may be sent any more.
+        incidents: how often a worker ended in any way other than a clean stop.
+        observed: the QoS of each subscription as the owner has read it; None for a deleted subscription.
+        given_up: events that a former owner has given up, which does not settle them.
+        existing: subscriptions that exist according to the published records.
+        owned: events whose subscription existed when they were dispatched.
+        replays: what is still required by the last replay of each subscription that the owner has read.
+        frozen: whether everything is done, so that nothing may be sent any more.
     """
 
     log: SourceLog
@@ -121,14 +122,14 @@ class Ledger:
     frozen: bool = False
 
     def names_of(self, record: Event) -> Sequence[str]:
-        """The subscriptions that a record is for by its key, whether they exist or not.
+        """The subscriptions that a record is for according to its key, whether they exist or not.
 
-        With `matches`: a letter is for one, a capital for all but one, an asterisk for all.
+        With `matches`: a letter is for one subscription, a capital for all except one, an asterisk for all.
         """
         return _names_of(record.key, self.matches)
 
     def places(self) -> Iterator[Place]:
-        """Each event of each subscription that may owe it."""
+        """Each event, once for each subscription to which it may have to be sent."""
         begins = {name: self._begins_at(name) for name in self.known}
         for record in self.log.records:
             for name in self.names_of(record):
@@ -156,7 +157,8 @@ class Ledger:
             case ReplayTimestamp(timestamp_ms, discards):
                 found = self.log.offset_at(timestamp_ms)
                 place = self.log.end if found is None else found
-                # The revision is known before the place is: requests in between are not those after the replay.
+                # The worker reads the revision before it knows the offset. Requests in between belong to the time
+                # before the replay.
                 self._moved(name, revision + 1, place, discards=discards)
                 if discards:
                     self.discarded[name] = max(self.discarded[name], place)
@@ -166,7 +168,7 @@ class Ledger:
                 pass
 
     def _made(self, name: str) -> None:
-        """A subscription begins, of which no former one with its id tells anything."""
+        """A subscription begins. Nothing that concerns a deleted one with the same id applies to it."""
         for place in [place for place in self.sent if place[0] == name]:
             del self.sent[place]
         self.settled = {place for place in self.settled if place[0] != name}
@@ -185,7 +187,7 @@ class Ledger:
         self.replayed[name] = revision
 
     def observe(self, name: str, subscription: Subscription | None) -> None:
-        """The owner hears of a revision: if the QoS is another, what there is by now may be lost or repeated."""
+        """The owner reads a revision. If it changes the QoS, existing events may be lost or repeated."""
         level = None if subscription is None else subscription.qos
         if self.matches and (subscription is None or subscription.created != self._created(name)):
             return  # of a former one, or of none
@@ -201,7 +203,7 @@ class Ledger:
             self.replays.pop(name, None)
             return
         if demand is not None and subscription.revision > demand.revision and not demand.is_noted:
-            # Nobody has noted the replay yet, and the newer revision does not ask for one.
+            # The replay was not carried out yet, and the newer revision does not contain it.
             del self.replays[name]
         match subscription.resume_from:
             case ReplayOffset(_, offset):
@@ -221,16 +223,16 @@ class Ledger:
     # ----------------------------------------------------------- what the core does
 
     def send(self, subscription: Subscription, offset: int, *, is_owner: bool) -> Sent:
-        """A request leaves. Raises: ViolationError."""
+        """Record a request that is sent. Raises: ViolationError."""
         name = subscription.id
         place = (name, offset)
         if self.matches and offset < min(subscription.start_in(TOPIC, 0, None) or 0, self.asked_from[name]):
-            raise ViolationError(f"{place} is sent, and was there before its subscription")
+            raise ViolationError(f"{place} is sent although it is before the start of its subscription")
         if self.matches and subscription.created != self._created(name):
             return Sent(subscription.qos, subscription.revision)  # by a worker that has not heard of the deletion
         before = self.sent[place]
         if self.frozen:
-            raise ViolationError(f"{place} is sent again although everything was done")
+            raise ViolationError(f"{place} is sent again although everything was settled")
         self._check_order(subscription, offset)
         if subscription.qos is Qos.AT_MOST_ONCE:
             self._check_at_most_once(subscription, offset, before, is_owner=is_owner)
@@ -242,9 +244,10 @@ class Ledger:
         return sent
 
     def _check_order(self, subscription: Subscription, offset: int) -> None:
-        """First sends follow the order of offsets, for the levels with one in flight."""
+        """At the ordered levels, the first requests of events must follow the order of offsets."""
         name = subscription.id
-        # A former owner may have given it up, for it did not know the subscription, and gone on to the next one.
+        # A former owner may have given the event up, because it did not know the subscription, and have sent later
+        # ones.
         is_first = not self.sent[name, offset] and (name, offset) not in self.settled | self.given_up
         if not subscription.qos.is_ordered or not is_first or self.replayed[name] >= 0:
             return
@@ -266,7 +269,7 @@ class Ledger:
         name = subscription.id
         excused = offset < self.unordered[name] or self.replayed[name] >= 0
         if not self.incidents and not excused and (name, offset) in self.settled:
-            raise ViolationError(f"{name}: {offset} is sent again although it is done and every stop was clean")
+            raise ViolationError(f"{name}: {offset} is sent again although it is settled and every stop was clean")
 
     def _created(self, name: str) -> int | None:
         subscription = self.known.get(name)
@@ -280,7 +283,9 @@ class Ledger:
     # ----------------------------------------------------------- what is durable
 
     def row_written(self, key: bytes, row: Cursor | None) -> None:
-        """Told before a row becomes durable: within a revision none goes back (I5), but for events unclaimed."""
+        """Check a row before it becomes durable: its cursor does not go back within a revision, except for handed-back
+        claims.
+        """
         old = self.rows.rows.get(key)
         name = key.decode()
         demand = self.replays.get(name)
@@ -297,22 +302,22 @@ class Ledger:
             raise ViolationError(f"the row of {name} goes back from {old.next} to {row.next}")
 
     def commit(self, offset: int, note: str, begun_to: int) -> None:
-        """An offset becomes durable, with its notes. Raises: ViolationError."""
+        """Record a commit, with its note. Raises: ViolationError."""
         if offset < self.committed:
             raise ViolationError(f"the committed offset goes back to {offset} from {self.committed}")
         self.committed, self.ahead, self.begun_to = offset, unpack(note, offset), begun_to
         if self.matches:
-            return  # of some lanes of a noted event a row may know better: `check_nothing_is_lost` tells
+            return  # `check_nothing_is_lost` also takes the rows of the lanes into account
         for record in self.log.read(offset, self.ahead.bit_length()):
             place = ((record.key or b"").decode(), record.offset)
             if self._is_noted(record.offset) and place not in self.settled and not self.is_excused(place):
-                raise ViolationError(f"{place} is noted as settled with the offset {offset}, and is not")
+                raise ViolationError(f"{place} is in the note of offset {offset}, but is not settled")
 
     def _is_noted(self, offset: int) -> bool:
         return offset >= self.committed and bool(self.ahead >> (offset - self.committed) & 1)
 
     def would_be_sent_again(self, name: str, offset: int) -> bool:
-        """Whether a worker that took over now would send the event."""
+        """Whether a worker that takes over now would send the event."""
         row = self.rows.rows.get(name.encode())
         subscription = self.known.get(name)
         if row is not None and not (self.matches and subscription is not None and is_of_former(row, subscription)):
@@ -322,7 +327,7 @@ class Ledger:
         return offset >= self.committed and not self._is_noted(offset)
 
     def check_nothing_is_lost(self) -> None:
-        """I1 and I3: what isn't done would be found again if every worker died now."""
+        """Check I1 and I3: if every worker was killed now, the next owner would find every unsettled event."""
         names = {*self.observed, *self.known}
         owed = {name for name in names if self._owed_level(name) in {Qos.AT_LEAST_ONCE, Qos.AUTO}}
         for place in self.places():
@@ -332,7 +337,9 @@ class Ledger:
             if self.is_excused(place) or self.would_be_sent_again(*place):
                 continue
             row = self.rows.rows.get(name.encode())
-            raise ViolationError(f"{place} is not done, and lost after a crash: committed {self.committed}, row {row}")
+            raise ViolationError(
+                f"{place} is not settled, and a crash would lose it: committed {self.committed}, row {row}"
+            )
 
     def _owed_level(self, name: str) -> Qos | None:
         if name in self.observed or not self.matches or name not in self.known:
@@ -342,7 +349,7 @@ class Ledger:
     # ----------------------------------------------------------- the end
 
     def check_the_table(self, known: dict[str, Subscription]) -> None:
-        """After everything has come to rest: the QoS table, event by event."""
+        """Check the table of guarantees for every event, when everything is at rest."""
         missing: Counter[str] = Counter()
         for place in self.places():
             name = place[0]
@@ -350,7 +357,7 @@ class Ledger:
                 continue
             subscription = known.get(name)
             if subscription is None:
-                raise ViolationError(f"{place} belongs to nobody and was neither dead-lettered nor counted")
+                raise ViolationError(f"{place} belongs to no subscription, but was neither dead-lettered nor counted")
             if subscription.qos in {Qos.AT_LEAST_ONCE, Qos.AUTO}:
                 raise ViolationError(f"{place} was never delivered")
             if not any(sent.may_have_arrived for sent in self.sent[place]):
@@ -363,7 +370,7 @@ class Ledger:
                 raise ViolationError(f"{name}: {count} events were lost although every stop was clean")
 
     def _check_replays(self, known: dict[str, Subscription]) -> None:
-        """What a replay asks for has been sent again."""
+        """Check that the events of each replay were sent again."""
         for name, offset in list(self.places()):
             demand = self.replays.get(name)
             if demand is None or not demand.place <= offset < demand.end or self.is_excused((name, offset)):
@@ -381,6 +388,6 @@ class Ledger:
             self.owned.add((name, offset))
 
     def given_up_as_unknown(self, place: Place) -> None:
-        """Raises: ViolationError, if the subscription was there when the event came, and still is."""
+        """Record an event given up as unknown. Raises: ViolationError, if its subscription existed and still exists."""
         if place in self.owned and place[0] in self.existing and not self.is_excused(place):
             raise ViolationError(f"{place} was given up as unknown although its subscription existed")

@@ -1,4 +1,4 @@
-"""The core with one fault planted: a line of a function is replaced, as a slip of an edit would."""
+"""The core with one planted fault: part of a method is replaced, as a mistake in an edit would do."""
 
 import inspect
 import sys
@@ -71,9 +71,9 @@ class Mutant:
     Attributes:
         name: what the faulty core does.
         owner: the class; *function*: its method or property.
-        was: the text that is replaced, once; *becomes*: by what.
-        kind, casts, only, setting: of the schedules that show it soon.
-        known: a schedule that shows it, where chance would take too long.
+        was: the text that is replaced, once; *becomes*: by what. kind, casts, only, setting: parameters of random
+        schedules that soon show the fault. known: a schedule that shows the fault, if random schedules would take too
+        long.
     """
 
     name: str
@@ -88,7 +88,7 @@ class Mutant:
     known: Schedule | None = None
 
     def planted(self) -> Any:
-        """The faulty method or property. Raises: LookupError if the text is not there, for the core has changed."""
+        """The faulty method or property. Raises: LookupError, the core has changed and no longer contains the text."""
         attribute = inspect.getattr_static(self.owner, self.function)
         is_property = isinstance(attribute, property)
         source = textwrap.dedent(inspect.getsource(attribute.fget if is_property else attribute))
@@ -107,7 +107,7 @@ PROBED = Setting(has_dead_letters=False, probes=True)
 
 MUTANTS = (
     Mutant(
-        "the window lets go before the row has landed",
+        "the window releases offsets before the row is durable",
         Lane,
         "_write_row",
         was="row.add_done_callback(self._row_landed)",
@@ -130,7 +130,7 @@ MUTANTS = (
         becomes="self.read_from + 1 >=",
     ),
     Mutant(
-        "a lane that goes live passes over an offset",
+        "a lane that goes live skips an offset",
         LaneEvents,
         "end_reading",
         was="self.next(self.unread.read_from)",
@@ -139,7 +139,7 @@ MUTANTS = (
         only=(Arrive, Answer, Rows, Fetch, Checkpoint),
     ),
     Mutant(
-        "the backlog hands over what the stream will bring",
+        "the log reader hands over events that were not dispatched yet",
         Partition,
         "feed",
         was="start, end = wanted.start, min(end, self.dispatched)",
@@ -147,7 +147,7 @@ MUTANTS = (
         known=LOG_AHEAD_OF_STREAM,
     ),
     Mutant(
-        "a lane that comes to want events while the log is read is fed with what was left out",
+        "a lane that begins to read during a read gets a stretch without its events",
         Partition,
         "feed",
         was=" and lane.key in keys",
@@ -155,7 +155,7 @@ MUTANTS = (
         known=WANTED_WHILE_READ,
     ),
     Mutant(
-        "a completion from before a replay settles",
+        "the result of a request from before a replay settles the event",
         LaneEvents,
         "_forget_flights",
         was="self.epoch += 1",
@@ -165,7 +165,7 @@ MUTANTS = (
         only=(Arrive, Answer, Rows, Replay),
     ),
     Mutant(
-        "a row goes back",
+        "the cursor of a row goes back",
         LaneEvents,
         "next",
         was="max(self.progress.floor, min(",
@@ -174,7 +174,7 @@ MUTANTS = (
         only=(Arrive, Answer, Rows, Checkpoint, Crash),
     ),
     Mutant(
-        "a dead letter counts before it is confirmed",
+        "an event is settled before its dead letter is confirmed",
         Delivery,
         "dead_letter",
         was="await self.dead_letters.put(letter)",
@@ -215,7 +215,7 @@ MUTANTS = (
         becomes="self._unsettled[0] + 1",
     ),
     Mutant(
-        "an unknown subscription is judged at once",
+        "an event of an unknown subscription is given up at once",
         MemoryRegistry,
         "caught_up",
         was="self.position < len(self.changes)",
@@ -250,7 +250,7 @@ MUTANTS = (
         casts=("l",),
     ),
     Mutant(
-        "a pause is overlooked after a wait",
+        "a pause is ignored after a wait",
         Lane,
         "may_go_on",
         was="if self.state.is_halted:",
@@ -260,7 +260,7 @@ MUTANTS = (
         only=(Arrive, Answer, Command, Pass),
     ),
     Mutant(
-        "a claim that a stop cuts off is kept",
+        "a claim that a stop cancels is not handed back",
         Claims,
         "_claim_from",
         was="self.hand_back(flight)",
@@ -270,7 +270,7 @@ MUTANTS = (
         only=(Arrive, Rows, Pass, Stop),
     ),
     Mutant(
-        "what was claimed ahead is not handed back by a clean stop",
+        "a clean stop does not hand back claims of queued events",
         Partition,
         "drain",
         was="lane.claims.hand_back_ahead()",
@@ -281,7 +281,7 @@ MUTANTS = (
         setting=Setting(claim_events=3),
     ),
     Mutant(
-        "what was claimed ahead is kept when the lane leaves the stream",
+        "a lane that leaves the stream keeps claims of queued events",
         Lane,
         "_leave_stream",
         was="self.claims.hand_back_ahead()",
@@ -291,7 +291,7 @@ MUTANTS = (
         setting=Setting(claim_events=3),
     ),
     Mutant(
-        "more is claimed than a crash may lose",
+        "a row claims more events than a crash may lose",
         Claims,
         "_claim_from",
         was="self._count - 1",
@@ -319,7 +319,7 @@ MUTANTS = (
         setting=Setting(has_dead_letters=True),
     ),
     Mutant(
-        "an event that was claimed, and waits for the lease, is not handed back by a clean stop",
+        "a clean stop does not hand back the claim of an event that waits for the lease",
         Claims,
         "hand_back",
         was="self._step_back([flight.offset, *self.ahead()])",
@@ -329,7 +329,7 @@ MUTANTS = (
         only=(Arrive, Rows, Stop, Lapse),
     ),
     Mutant(
-        "a skip takes an event with it that is being claimed",
+        "a skip also skips an event that is being claimed",
         LaneEvents,
         "skip",
         was="max(self.unread.read_from, offset + 1)",
@@ -337,7 +337,7 @@ MUTANTS = (
         known=SKIP_DURING_A_CLAIM,
     ),
     Mutant(
-        "a replay to right behind an event that is claimed forgets it",
+        "a replay to right after a claimed event forgets that event",
         LaneEvents,
         "move",
         was="if flight.claimed and flight.offset < offset",
@@ -345,7 +345,7 @@ MUTANTS = (
         known=REPLAYED_TO_BEHIND_A_CLAIM,
     ),
     Mutant(
-        "a replay to right behind events that one row claimed passes those that wait",
+        "a replay to right after events of one claim skips those that wait",
         Reconciler,
         "_replay",
         was="here, where = lane.first_waiting, self._partition.name",
@@ -371,7 +371,7 @@ MUTANTS = (
         only=(Arrive, Answer, Commit, Rows),
     ),
     Mutant(
-        "a note holds although its subscription was replayed",
+        "a note applies although its subscription was replayed",
         Lane,
         "trusts_notes",
         was="progress.row is None and not awaits_command",
@@ -380,7 +380,7 @@ MUTANTS = (
         known=REPLAYED_OVER_A_NOTE,
     ),
     Mutant(
-        "a note holds although a replay is still to be carried out",
+        "a note applies before a replay is carried out",
         Lane,
         "trusts_notes",
         was="progress.row is None and not awaits_command",
@@ -399,7 +399,7 @@ MUTANTS = (
     ),
     # ----------------------------------------------------------- events that belong to several
     Mutant(
-        "an offset leaves when the first of its lanes lets go",
+        "an offset leaves the window when the first of its lanes releases it",
         SharedWindow,
         "let_go",
         was="if held > 1:",
@@ -417,7 +417,7 @@ MUTANTS = (
         setting=MATCHING,
     ),
     Mutant(
-        "a subscription that nobody had heard of begins at the committed offset",
+        "a subscription that no former owner had read begins at the committed offset",
         Opening,
         "restore",
         was="subscription.created >= begun_to",
@@ -427,7 +427,7 @@ MUTANTS = (
         setting=MATCHING_NONE_YET,
     ),
     Mutant(
-        "a subscription begins with the stream",
+        "a subscription begins live although the stream has passed its start",
         Reconciler,
         "begin",
         was="is_behind = first < max(partition.dispatched, passed)",
@@ -437,7 +437,7 @@ MUTANTS = (
         setting=MATCHING_NONE_YET,
     ),
     Mutant(
-        "a subscription that had begun does so again",
+        "a subscription that had begun begins again",
         Opening,
         "restore",
         was="subscription.created >= begun_to",
@@ -466,7 +466,7 @@ MUTANTS = (
         setting=MATCHING_NONE_YET,
     ),
     Mutant(
-        "the row of a subscription that began behind goes before a commit says that it has begun",
+        "the row of a subscription that began behind is deleted before a commit records the beginning",
         LaneRows,
         "_is_superfluous",
         was="or not has_begun",
@@ -474,7 +474,7 @@ MUTANTS = (
         known=BEGUN_BEHIND_A_COMMIT,
     ),
     Mutant(
-        "the row of a former subscription speaks for the one with its id",
+        "the row of a deleted subscription applies to a new one with the same id",
         Opening,
         "_restore_lane",
         was="is_of_former(row, subscription)",
@@ -508,7 +508,7 @@ MUTANTS = (
         known=PROBED_WITH_OTHERS_WAITING,
     ),
     Mutant(
-        "a probe that has ended goes on keeping others of its host waiting",
+        "a probe that has ended still counts for its host",
         Lane,
         "_enter",
         was="self._services.probes.leave(self)",
@@ -516,7 +516,7 @@ MUTANTS = (
         known=PROBED_IN_VAIN,
     ),
     Mutant(
-        "a host is probed by all at once",
+        "all subscriptions of a host are probed at once",
         ProbeGate,
         "enter",
         was="self._taken[host] >= PROBES_PER_HOST",
@@ -524,7 +524,7 @@ MUTANTS = (
         known=PROBED_TOGETHER,
     ),
     Mutant(
-        "a lane that a probe has shown to be well stays in FAILURE",
+        "a lane stays in FAILURE after a successful probe",
         Lane,
         "recover",
         was='self._enter(LaneState.BEHIND, by="probe")',
@@ -540,7 +540,7 @@ MUTANTS = (
         known=SKIPPED_IN_ONE_TOPIC,
     ),
     Mutant(
-        "what relieves the memory forgets the events of the other topic",
+        "freeing memory forgets events of the other topic",
         Dispatcher,
         "_relieve",
         was="lane.go_behind()",

@@ -1,7 +1,7 @@
 """A second source topic in a simulation: it has the same events, and every request about one of them succeeds.
 
-It shares subscriptions, slots and memory with the topic of the ledger, and crashes with it. Nothing that fails there,
-and no command about it, may cost or repeat an event here.
+It shares subscriptions, slots and memory with the topic of the ledger, and its worker. No failure in that topic, and no
+command about it, may lose or repeat an event of the second topic.
 """
 
 from collections import Counter
@@ -36,7 +36,7 @@ class _Mirror(SourceLog):
 
 @dataclass(slots=True)
 class Neighbour:
-    """What of the topic is durable, and what its receivers saw.
+    """The durable state of the second topic, and what its receivers got.
 
     Attributes:
         sent: how often each event was sent.
@@ -52,7 +52,7 @@ class Neighbour:
     highest: Counter[str] = field(default_factory=Counter)
 
     def send(self, subscription: Subscription, event: Event, ledger: Ledger) -> None:
-        """A request leaves. Raises: ViolationError."""
+        """Record a request that is sent. Raises: ViolationError."""
         place = name, offset = subscription.id, event.offset
         is_first = not self.sent[place] and ledger.replayed[name] < 0 and ledger.levels[name] == {Qos.AT_LEAST_ONCE}
         if is_first and offset < self.highest[name]:
@@ -61,7 +61,7 @@ class Neighbour:
         self.highest[name] = max(self.highest[name], offset)
 
     def check(self, ledger: Ledger, specs: dict[str, Subscription], *, picks: bool) -> None:
-        """After everything has come to rest: nothing is missing, and nothing was repeated without a reason."""
+        """Check that no event is missing, and that none was repeated without a reason, when everything is at rest."""
         for record in self.log.records:
             for name in ledger.names_of(record):
                 if not self._is_owed(name, record.offset, ledger, specs) or (picks and record.offset % 3 == 0):
@@ -73,7 +73,7 @@ class Neighbour:
                     raise ViolationError(f"{name}: {record.offset} of {OTHER} is repeated though every stop was clean")
 
     def _is_owed(self, name: str, offset: int, ledger: Ledger, specs: dict[str, Subscription]) -> bool:
-        """To a subscription that was there from the beginning and always promised to repeat rather than to lose."""
+        """Whether the event must be delivered: its subscription always existed, with a level that repeats events."""
         spec = specs.get(name)
         is_first = spec is not None and spec.created < len(Qos) and name not in ledger.deleted
         is_kept = offset >= max(self.log.begin, ledger.discarded[name])
@@ -86,7 +86,7 @@ class Beside:
     Args:
         first: the dispatcher of the ledger's topic; everything is shared with it.
         registry: the subscriptions.
-        neighbour: what lasts.
+        neighbour: the durable state.
     """
 
     def __init__(self, first: Dispatcher, registry: Registry, neighbour: Neighbour) -> None:
@@ -125,7 +125,7 @@ class Beside:
         await self.dispatcher.open({0: self.position}, {0: log})
 
     def stream(self, count: int) -> None:
-        """The stream hands out the next batch."""
+        """Dispatch the next batch."""
         if self.partition is None:
             return
         batch = self.log.read(self.position, count)

@@ -30,7 +30,7 @@ PROBES: Final = RetryPolicy(initial_delay_seconds=15.0, max_delay_seconds=60.0, 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Picky:
-    """A filter that does not want every third event, and notes in the ledger that nobody owes it to anybody."""
+    """A filter that rejects every third event, and records in the ledger that this event need not be delivered."""
 
     ledger: Ledger
 
@@ -43,7 +43,7 @@ class _Picky:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Named:
-    """The filter of a subscription that wants the events whose keys name it; with *picks* not every third one."""
+    """A filter that matches events whose keys name the subscription; with *picks*, it rejects every third event."""
 
     ledger: Ledger
     name: str
@@ -59,12 +59,12 @@ class _Named:
 
 
 class People:
-    """What has been published, and how it comes about.
+    """Publishes revisions of subscriptions.
 
     Args:
-        ledger: is told of every command.
-        setting: of the simulation.
-        next_of: where a subscription stands, as people see it.
+        ledger: records every command.
+        setting: the setting of the simulation.
+        next_of: returns the next event of a subscription, as users see it.
     """
 
     def __init__(self, ledger: Ledger, setting: Setting, next_of: Callable[[str], int]) -> None:
@@ -120,7 +120,7 @@ class People:
         self._ledger.existing.discard(name)
 
     def act(self, action: Command | Replay | Edit) -> None:
-        """Publish what the action says, if it can be said of the subscription now."""
+        """Publish the command of the action, if the subscription allows it now."""
         name = action.subscription
         spec = self.specs.get(name)
         if spec is None:
@@ -158,7 +158,7 @@ class People:
                 )
 
     def resume(self, name: str) -> None:
-        """The subscription is told to deliver."""
+        """Publish a revision with which the subscription delivers."""
         self._publish(replace(self.specs[name], desired_status=DesiredStatus.DELIVER, resume_from=None))
 
     def _place_of(self, replay: Replay) -> ReplayOffset | ReplayTimestamp:

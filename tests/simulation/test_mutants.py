@@ -1,7 +1,8 @@
-"""The simulation finds faults: each of these is planted in the core, and has to be found within the budget.
+"""The simulation finds faults: each mutant is planted in the core, and has to be found within the budget.
 
-The budget counts schedules. A limit of seconds would decide by the machine's load, and its alarm, raised inside a task,
-looks like a violation or is lost. A schedule without end ends by its count of turns (tests/support/virtual_time.py).
+The budget is a number of schedules. A time limit would depend on the machine's load, and its exception, raised inside a
+task, would look like a violation or be lost. An endless schedule is ended by its number of turns
+(tests/support/virtual_time.py).
 """
 
 import logging
@@ -18,7 +19,7 @@ from tests.simulation.world import World
 from tests.support.virtual_time import run
 
 BUDGET = 1_000
-"""Schedules. They are the same in each run, so that a fault that is found once is always found."""
+"""The number of schedules. They are the same in each run, so a fault that is found once is always found."""
 
 pytestmark = pytest.mark.timeout(0)
 

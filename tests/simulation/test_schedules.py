@@ -1,6 +1,6 @@
-"""Random schedules over the real core: whatever happens in whatever order, the QoS table holds.
+"""Random schedules over the real core: the table of guarantees holds for any order of actions.
 
-`SIMULATION_EXAMPLES` sets how many schedules each test tries; by default more in CI, where there is time.
+`SIMULATION_EXAMPLES` sets how many schedules each test tries; by default it tries more of them in CI.
 """
 
 import logging
@@ -20,7 +20,7 @@ from tests.support.virtual_time import run
 
 EXAMPLES = int(os.environ.get("SIMULATION_EXAMPLES", "300" if os.environ.get("CI") else "100"))
 
-# A schedule without end ends by its count of turns, on any machine.
+# An endless schedule is ended by its number of turns, on any machine.
 pytestmark = pytest.mark.timeout(0)
 
 many = settings(
@@ -69,7 +69,7 @@ any_two = st.builds(
 
 @pytest.fixture(scope="module", autouse=True)
 def _quiet() -> Iterator[None]:
-    """The core's warnings about what the schedules do to it."""
+    """Silence the warnings that the core logs about the actions of schedules."""
     logger = logging.getLogger("pipeline")
     level = logger.level
     logger.setLevel(logging.CRITICAL + 1)

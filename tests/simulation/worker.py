@@ -1,4 +1,4 @@
-"""A worker of the simulation: the real core over fakes. What it knows dies with it."""
+"""A worker of the simulation: the real core over fakes. A crash loses all of its state."""
 
 import asyncio
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ DRAIN_SECONDS = 8.0
 
 
 class _Receiver(ScriptedSend):
-    """Notes every request in the ledger at the moment it leaves: from then on it may have arrived."""
+    """Records every request in the ledger at the moment when it is sent. From then on it may have arrived."""
 
     def __init__(self, worker: "Worker") -> None:
         super().__init__()
@@ -60,7 +60,8 @@ class _Receiver(ScriptedSend):
             worker.send_beside(subscription, event)
             await asyncio.sleep(0)
             return Delivered(200)
-        # As the last thing before the bytes of a request (callback.py): a token or a connection may have taken long.
+        # Like http/webhook.py, right before the bytes of a request: getting a token or a connection may have taken
+        # long.
         worker.lease.check()
         worker.check_sending(subscription, event)
         try:
@@ -74,7 +75,7 @@ class _Receiver(ScriptedSend):
 
 
 class _Letters(RecordingDeadLetters):
-    """Events whose dead letter is confirmed are settled, whoever wrote it."""
+    """Settles events whose dead letter is confirmed, no matter which worker wrote it."""
 
     def __init__(self, worker: "Worker") -> None:
         super().__init__()
@@ -94,9 +95,9 @@ class _Letters(RecordingDeadLetters):
 
 
 class _Books(Telemetry):
-    """Events that a rule of the owner gives up are settled: they are counted.
+    """Settles events that the owner gives up by a rule, because these are counted.
 
-    At-most-once gives up what may have arrived, retention what the ledger knows to be gone.
+    At-most-once gives up events that may have arrived; retention, events that the ledger has recorded as deleted.
     """
 
     def __init__(self, worker: "Worker") -> None:
@@ -132,15 +133,15 @@ class _Books(Telemetry):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is drawn once per simulation.
+    """The settings of one simulation.
 
     Attributes:
-        rate: of every subscription.
-        picks: every third event is one that its subscription does not want.
-        claim_events: at-most-once: how many events one row may claim.
-        matches: an event belongs to every subscription that wants it.
-        probes: a subscription in FAILURE is probed.
-        has_neighbour: there is a second source topic.
+        rate: the rate of every subscription.
+        picks: whether filters reject every third event.
+        claim_events: with at-most-once, how many events one row may claim.
+        matches: whether the routing is `match`.
+        probes: whether a subscription in FAILURE is probed.
+        has_neighbour: whether there is a second source topic.
     """
 
     has_dead_letters: bool = True
@@ -212,7 +213,7 @@ class Worker:
         return self.rows
 
     def check_sending(self, subscription: Subscription, event: Event) -> None:
-        """Note what may not begin: by a former owner, of an event in flight already, of a lane that is stopped."""
+        """Record a violation: a request of a former owner, for an event already in flight, or of a stopped lane."""
         name, offset = subscription.id, event.offset
         ledger = self.ledger
         if not self.is_owner:
@@ -221,7 +222,7 @@ class Worker:
         if is_pending and ledger.replayed[name] < 0 and offset >= ledger.unordered[name]:
             self.problems.append(f"{name}: {offset} is sent while it is in flight")
         lane = None if self.partition is None else self.partition.lanes.get(name.encode())
-        # At-most-once keeps the promise of its claim.
+        # At-most-once also sends an event that was claimed before its lane stopped.
         if lane is not None and lane.state.feed == "halted" and subscription.qos is not Qos.AT_MOST_ONCE:
             self.problems.append(f"{name}: {offset} is sent although the lane is {lane.status}")
 
@@ -239,7 +240,7 @@ class Worker:
             self._tasks.append(asyncio.get_running_loop().create_task(self.beside.open()))
 
     def send_beside(self, subscription: Subscription, event: Event) -> None:
-        """A request about an event of the other topic leaves."""
+        """Record a request for an event of the other topic."""
         if self.beside is None or not self.is_owner:
             self.problems.append(f"{subscription.id}: {event.offset} of {OTHER} is sent by a former owner")
             return
@@ -270,7 +271,7 @@ class Worker:
         return self.is_stopping and all(task.done() for task in self._tasks)
 
     async def kill(self) -> None:
-        """Kill -9: nothing that it would still do counts."""
+        """Kill the worker: nothing that its tasks still do has an effect."""
         if self.rows is not None:
             self.rows.is_dead = True
         if self.beside is not None and self.beside.rows is not None:
@@ -305,7 +306,7 @@ class Worker:
                 self.sources.on_subscription(name, subscription)
 
     def stream(self, count: int) -> None:
-        """The stream hands out the next batch."""
+        """Dispatch the next batch."""
         if self.partition is None or self.is_stopping:
             return
         if self.beside is not None:
@@ -331,7 +332,7 @@ class Worker:
                 self.dispatcher.committed(offsets, {0: begun_to})
 
     def get_rows(self, how: Literal["landed", "stored"], count: int) -> None:
-        """The broker does something about the rows that wait."""
+        """Let the broker store waiting rows, with or without a confirmation."""
         if self.beside is not None:
             self.beside.get_rows(how, count)
         if self.rows is None:
@@ -360,7 +361,7 @@ class Worker:
     # ----------------------------------------------------------- what it must be at any time
 
     def check(self) -> None:
-        """Nothing went wrong inside. Raises: ViolationError."""
+        """Check the worker's state. Raises: ViolationError."""
         for problem in self.problems:
             raise ViolationError(problem)
         for lane in self.lanes:
@@ -383,7 +384,7 @@ class Worker:
             raise ViolationError(f"{lane.name}: two requests at a time")
 
     def _check_probe(self, lane: Lane) -> None:
-        """A probe is one event, and none that is due is forgotten."""
+        """Check that a probe is one event, and that a probe that is due is made."""
         if lane.is_probing and len(lane.events.in_flight) + len(lane.events.queue) > 1:
             raise ViolationError(f"{lane.name}: a probe of several events: {lane}")
         probes = None if lane.cause is None or lane.is_probing else lane.cause.probes
@@ -392,9 +393,9 @@ class Worker:
             raise ViolationError(f"{lane.name}: nothing will probe it: {lane.cause}")
 
     def _check_waiting(self, lane: Lane) -> None:
-        """What the lane says of the number of its events that wait holds.
+        """Check the number of waiting events that the lane reports.
 
-        It may or may not have heard yet of those that retention has deleted.
+        Events that retention has deleted may still be counted.
         """
         waiting = deleted = 0
         partition = self.partition
@@ -420,7 +421,7 @@ class Worker:
         return wants is not None and wants(record)
 
     def is_at_rest(self) -> bool:
-        """There is nothing left to do, and nothing is held."""
+        """Whether the worker has nothing left to do, and holds nothing."""
         partition = self.partition
         return (
             partition is not None

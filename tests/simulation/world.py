@@ -1,4 +1,4 @@
-"""A simulation: a world that lasts, workers that come and go, and a schedule that is carried out step by step."""
+"""A simulation: the durable state, the workers that start and end, and a schedule that is run step by step."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ from tests.support.fakes import RowTopic, SourceLog
 from tests.support.virtual_time import settle
 
 ROUNDS: Final = 60
-"""How many rounds, and four per record, everything may take to come to rest when nothing fails any more."""
+"""How many rounds (and four more for each record) everything may take to come to rest when nothing fails any more."""
 LONG_SECONDS: Final = 45.0
 """Longer than any wait between tries."""
 
@@ -49,7 +49,7 @@ Note = Callable[[str], None]
 
 
 class World:
-    """What lasts, and who is at work."""
+    """The durable state, and the workers."""
 
     def __init__(self, setting: Setting, note: Note = lambda _line: None) -> None:
         self.setting = setting
@@ -67,7 +67,7 @@ class World:
     # ----------------------------------------------------------- the schedule
 
     async def play(self, steps: Sequence[Step]) -> None:
-        """Carry a schedule out, checking after every step; then let everything come to rest. Raises: ViolationError."""
+        """Run a schedule and check after every step; then let everything come to rest. Raises: ViolationError."""
         asyncio.get_running_loop().set_exception_handler(self._on_fault)
         try:
             self._started()
@@ -240,7 +240,7 @@ class World:
     # ----------------------------------------------------------- the end
 
     async def _come_to_rest(self) -> None:
-        """Nothing fails any more: everything that is owed must now be delivered, and stay so after a restart."""
+        """Check that without further failures all events are delivered, and that a restart does not send them again."""
         for worker in self.former:
             await worker.kill()
         self.former.clear()
@@ -261,9 +261,9 @@ class World:
         await self._rest()
 
     async def _resume_all(self) -> None:
-        """Whoever is stopped by now, or comes out as FAILURE of the rows that a new worker finds, is told to go on.
+        """Resume the subscriptions that are stopped, or whose rows say FAILURE.
 
-        Except for those that are probed: they have to recover by themselves.
+        Subscriptions that are probed are left out: they have to recover by themselves.
         """
         for _ in range(4):
             if self.owner is not None and not self.owner.is_stopping:

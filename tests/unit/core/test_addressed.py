@@ -26,7 +26,7 @@ def never(_event: Event) -> bool:
 
 
 def matching(ids: WebhookIds = IDS, topic_id: str | None = None, **starts: int) -> AddressedMatching:
-    """Three subscriptions: "a" wants nothing, "b" and "c" everything."""
+    """Three subscriptions: no event matches "a", every event matches "b" and "c"."""
     found = AddressedMatching(SubscriptionIndex(), ids, lambda *_: topic_id)
     for name, wanted in (("a", never), ("b", None), ("c", None)):
         start = {TOPIC: Start((starts[name],), "one")} if name in starts else None
@@ -35,7 +35,7 @@ def matching(ids: WebhookIds = IDS, topic_id: str | None = None, **starts: int) 
 
 
 def header(name: str, value: bytes) -> Callable[[Record], Record]:
-    """Replaces a header."""
+    """A function that sets a header of an event, replacing one with the same name."""
     return lambda event: replace(
         event, headers=[(each, value if each == name else before) for each, before in event.headers]
     )
@@ -128,7 +128,7 @@ async def test_a_filter_does_not_hold_back_what_is_addressed() -> None:
     await core.open()
     await core.dispatch([core.address("a"), core.address("a"), *core.produce(1, "order-1")])
     assert sent(core) == [("a", 0), ("b", 2)]
-    await core.revise(replace(resumed(made), filter=never))  # what is queued is asked again
+    await core.revise(replace(resumed(made), filter=never))  # the queued events are matched again
     await core.answer(0)
     assert sent(core) == [("a", 0), ("b", 2), ("a", 1)]
     assert core.telemetry.deliveries["filtered"] == 0

@@ -1,4 +1,4 @@
-"""The note of what is settled beyond a committed offset: it reads as it was written, or not at all."""
+"""The note of the events that are settled beyond a committed offset: it is read as it was written, or refused."""
 
 import base64
 import zlib

@@ -1,4 +1,4 @@
-"""At-most-once with several events claimed by one row: what is not sent is handed back, whatever comes in between."""
+"""At-most-once with several events claimed by one row: claims of events that were not sent are always handed back."""
 
 import asyncio
 from dataclasses import replace

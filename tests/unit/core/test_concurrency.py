@@ -12,7 +12,7 @@ from tests.support.virtual_time import in_virtual_time, run, settle
 
 
 class Queue:
-    """Tasks that wait for a slot and tell when they have it."""
+    """Tasks that wait for a slot, and a record of the order in which they get one."""
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
@@ -128,7 +128,7 @@ async def test_whoever_gives_up_waiting_leaves_no_slot_behind(suspect: bool, is_
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """Somebody who asked for a slot."""
+    """A task that asked for a slot."""
 
     task: "asyncio.Task[None]"
     suspect: bool

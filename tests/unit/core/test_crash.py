@@ -1,4 +1,4 @@
-"""After a crash: what the last commit's note says is settled is not sent again, and nothing else is passed over."""
+"""After a crash, the events in the note of the last commit are not sent again, and no other event is skipped."""
 
 from dataclasses import replace
 
@@ -28,7 +28,7 @@ async def following(core: Core) -> Core:
 
 
 async def sent_of_s(core: Core) -> list[int]:
-    """Answer whatever is sent to the subscription that is not slow: which events these are."""
+    """Answer all requests to the subscription that is not slow, and return their events."""
     sent = []
     while pending := [offset for offset in core.pending if offset]:
         sent += pending
@@ -87,7 +87,7 @@ async def test_the_next_crash_finds_the_note_whatever_was_read_since() -> None:
 async def test_a_clean_stop_leaves_a_row_of_what_was_passed_over() -> None:
     core = await following(await crashed())
     await core.stop()
-    core.ahead = 0  # as where a broker takes no notes
+    core.ahead = 0  # as with a broker that accepts no notes
     last = await following(core)
     assert last.pending == [0, 4]
     await last.end()

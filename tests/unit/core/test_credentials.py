@@ -81,7 +81,7 @@ def test_a_long_name_is_not_kept_in_mind() -> None:
 def test_all_else_stays_byte_by_byte(rest: str) -> None:
     url = f"https://h/{rest}"
     assert change_query_credentials(url, lambda _, value: value) == url
-    # What was changed is found again under the same names, and changed back.
+    # A second call finds the changed values under the same names, and restores them.
     known: dict[str, str] = {}
 
     def remembered(name: str, value: str) -> str:

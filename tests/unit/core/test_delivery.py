@@ -1,4 +1,4 @@
-"""The way of one event: slot, claim, attempt, judgement; and what dead letters and tokens do to it."""
+"""The path of one event: slot, claim, attempt, decision; dead letters and access tokens."""
 
 import asyncio
 from dataclasses import replace

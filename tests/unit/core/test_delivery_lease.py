@@ -1,4 +1,4 @@
-"""A worker whose last confirmed heartbeat is too old sends nothing, claims nothing, and loses nothing by that."""
+"""A worker without a lease sends no event, claims none, and loses none."""
 
 import asyncio
 from dataclasses import replace
@@ -115,7 +115,7 @@ async def test_nothing_is_claimed_without_the_lease() -> None:
 
 
 async def claimed_without_lease() -> Core:
-    """The lease ends while the claim is on its way."""
+    """The lease ends while the row of a claim is being written."""
     core = await Core(AT_MOST_ONCE).open()
     await core.stream(2)
     core.lease.end()

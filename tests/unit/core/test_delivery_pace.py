@@ -1,4 +1,4 @@
-"""What comes before an attempt: the events that a subscription does not want, and its pace."""
+"""What is decided before an attempt: whether the event matches the filter, and whether the rate allows it."""
 
 import asyncio
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from tests.support.virtual_time import in_virtual_time, settle
 
 @dataclass(frozen=True, slots=True)
 class Even:
-    """Wants the even offsets."""
+    """A filter that matches even offsets."""
 
     def __call__(self, event: Event) -> bool:
         return event.offset % 2 == 0
 
 
 async def answers(core: Core, count: int) -> None:
-    """Let so many requests be made and answer each with 200, passing the time that it takes."""
+    """Answer the next *count* requests with 200. Let time pass until each is made."""
     for _ in range(count):
         if not core.pending:
             await asyncio.sleep(5.0)
@@ -77,7 +77,7 @@ async def test_a_filter_edited_before_a_retry_applies_to_it() -> None:
 
 @dataclass(slots=True)
 class Looking:
-    """Wants everything, and notes what it looked at."""
+    """A filter that matches every event, and records the events for which it is evaluated."""
 
     looked_at: list[int]
 

@@ -1,4 +1,4 @@
-"""The dispatcher: opening, committing, giving back, losing; and what the next owner finds."""
+"""The dispatcher: partitions are opened, committed, given back or lost; and the state that the next owner finds."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ BROKEN = Failed("broken off", may_have_arrived=True)
 
 
 async def stopped(core: Core) -> None:
-    """A clean stop during which every row lands."""
+    """Stop a worker cleanly. Every row becomes durable."""
     stopping = asyncio.create_task(core.stop())
     while not stopping.done():
         await settle()
@@ -172,7 +172,7 @@ async def test_an_unapplied_revision_is_applied_on_opening() -> None:
 
 
 class Unreachable(MemoryRows):
-    """A store whose broker is away for a while."""
+    """A store whose broker does not answer for a while."""
 
     def __init__(self, topic: RowTopic, failures: list[Exception]) -> None:
         super().__init__(topic)

@@ -1,4 +1,4 @@
-"""Which comparison keeps an event from a subscription, and how that is said."""
+"""Which comparison makes a filter reject an event, and the sentence about it."""
 
 import json
 from collections.abc import Callable
@@ -78,6 +78,6 @@ COMPARE: dict[str, Callable[[str, str], bool]] = {"exact": str.__eq__, "prefix":
 
 
 def _holds(mismatch: Mismatch) -> bool:
-    """Whether it is one: what stands there does not compare as the filter wants it to."""
+    """Whether *mismatch* is correct: the found texts do not compare as the filter requires."""
     compare = COMPARE[mismatch.dialect]
     return any(compare(each, text) for each in mismatch.found for text in mismatch.wanted) is mismatch.is_excluded

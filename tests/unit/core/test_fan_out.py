@@ -1,4 +1,4 @@
-"""Events that belong to several subscriptions, and where a subscription begins. Schedules are in tests/simulation."""
+"""Events that match several subscriptions, and where a subscription begins. tests/simulation has more schedules."""
 
 import asyncio
 from collections.abc import Callable
@@ -18,7 +18,7 @@ def wants(letter: str) -> Callable[[Event], bool]:
 
 
 def begun(core: Core, name: str, start: int, **changes: object) -> Subscription:
-    """A subscription that begins at *start* and wants the events whose keys contain its name."""
+    """A subscription that begins at *start*. Its filter matches events whose keys contain its name."""
     made = subscription(name, starts={TOPIC: Start((start,))}, created=len(core.registry.changes), filter=wants(name))
     return replace(made, **changes)  # type: ignore[arg-type]  # as `subscription` has it
 
@@ -139,7 +139,7 @@ async def test_a_worker_hears_of_all_that_its_predecessor_knew() -> None:
 
 @in_virtual_time
 async def test_one_that_is_made_again_owes_nothing_to_the_former() -> None:
-    """The record of the deletion may be gone: compaction keeps the newest one."""
+    """The worker may not see the record of the deletion: compaction keeps only the newest record of a key."""
     core = Core(matches=True)
     core.publish(begun(core, "a", 0))
     await core.open()
@@ -181,7 +181,7 @@ async def test_a_row_of_a_former_subscription_is_forgotten() -> None:
 
 @in_virtual_time
 async def test_a_row_that_was_written_for_key_is_kept() -> None:
-    """With `key`, edits carry no creation along: each looks like the first record, which has no start."""
+    """With `key`, an edit contains no revision of the creation, so it looks like the first record without a start."""
     core = Core()
     core.publish(subscription("a", created=0))
     await core.open()
@@ -311,7 +311,7 @@ async def test_nothing_begins_again_after_a_time_with_key() -> None:
 
 @in_virtual_time
 async def test_a_record_that_cannot_be_read_gives_up_no_events() -> None:
-    """It does not say when the subscription was made: that is no sign of another one."""
+    """Such a record does not say when its subscription was created. It must not count as a new subscription."""
     core = Core(matches=True)
     made = core.publish(begun(core, "s", 0))
     await core.open()
@@ -329,7 +329,7 @@ async def test_a_record_that_cannot_be_read_gives_up_no_events() -> None:
 
 @in_virtual_time
 async def test_what_key_keeps_is_for_those_that_were_known() -> None:
-    """Somebody has moved the group: all that are known then have begun, those that are made later have not."""
+    """A group was moved by hand. Subscriptions that exist then have begun; those that are created later have not."""
     core = Core()
     core.publish(begun(core, "a", 0))
     core.begun_to = LARGEST_OFFSET
@@ -342,7 +342,7 @@ async def test_what_key_keeps_is_for_those_that_were_known() -> None:
 
 @in_virtual_time
 async def test_an_edit_that_crossed_a_deletion_begins_nothing_anew() -> None:
-    """The record of the edit says that it was made long ago, and where it began."""
+    """The record of the edit contains the original creation and start."""
     core = Core(matches=True)
     made = core.publish(begun(core, "s", 0))
     await core.open()

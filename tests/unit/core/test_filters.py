@@ -1,4 +1,4 @@
-"""Which events a filter wants, and what a filter may say."""
+"""Which events match a filter, and which filters are valid."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -166,7 +166,7 @@ def test_numbers_compare_as_they_are_written() -> None:
 
 def test_the_body_is_not_touched_where_nobody_asks_for_it() -> None:
     class Untouchable(Record):
-        """Its body can't be read."""
+        """An event whose body must not be read."""
 
         @property
         def value(self) -> bytes | None:
@@ -174,7 +174,7 @@ def test_the_body_is_not_touched_where_nobody_asks_for_it() -> None:
 
         @value.setter
         def value(self, _value: bytes | None) -> None:
-            """Frozen dataclasses set it once."""
+            """Do nothing: frozen dataclasses set this attribute once."""
 
     event = EVENT
     assert wants({"exact": {"/order/state": "paid"}}, event)
@@ -233,7 +233,7 @@ COMPARE: dict[str, Callable[[str, str], bool]] = {"exact": str.__eq__, "prefix":
 
 
 def naive(document: dict[str, Any], found: dict[str, list[str]]) -> bool:
-    """The dialects by the letter of the specification, over the texts of each place."""
+    """A literal implementation of the specification's dialects, over the texts of each part of an event."""
     [(name, value)] = document.items()
     if name == "all":
         return all(naive(part, found) for part in value)

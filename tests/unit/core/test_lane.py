@@ -1,4 +1,4 @@
-"""Lanes in a real partition, over a real window, dispatcher and policy: one test per arrow and per trap."""
+"""Lanes in a real partition with real window, dispatcher and policy: one test per transition and per edge case."""
 
 import asyncio
 from dataclasses import replace
@@ -240,7 +240,7 @@ async def test_a_late_row_does_not_release_newer_events() -> None:
     await core.revise(paused(spec))
     await core.land()
     core.commit()
-    # A second row is on its way while the lane goes on, and is deleted before it has landed.
+    # A second row is being written while the lane continues, and is deleted before it is durable.
     await core.revise(replace(spec, desired_status=DesiredStatus.STOPPED))
     await core.revise(resumed(spec))
     await core.stream(1)

@@ -1,4 +1,4 @@
-"""The lease: when it is held, what renews it, and who is woken by that."""
+"""The lease: when it is held, what renews it, and which waits a renewal ends."""
 
 import asyncio
 import threading

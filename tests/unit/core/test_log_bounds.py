@@ -1,4 +1,4 @@
-"""What becomes of a place when the log is not what it was."""
+"""Where a stored offset continues when the log has changed."""
 
 import pytest
 
@@ -38,7 +38,7 @@ def test_what_was_deleted_before_anybody_read_it_is_lost(found: Break, lost: int
 
 
 async def before(row: Cursor) -> Core:
-    """What a worker has left behind: twenty events that are committed, and a row that names the topic `a`."""
+    """The state that a worker has left: twenty committed events, and a row with the topic id `a`."""
     core = Core(subscription())
     core.produce(20)
     core.committed = 20

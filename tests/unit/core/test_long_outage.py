@@ -1,4 +1,4 @@
-"""A receiver is down for an hour. Afterwards everything is delivered, and nobody has done anything about it."""
+"""A receiver is down for an hour. Afterwards all events are delivered, without any command."""
 
 import asyncio
 
@@ -11,9 +11,9 @@ from tests.support.core import Core, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 
 RECOVERY = RetryPolicy(initial_delay_seconds=60.0, max_delay_seconds=3600.0, max_elapsed_seconds=259_200.0)
-"""What a definition has that says nothing about it."""
+"""The default of a definition."""
 RETRY = RetryPolicy(initial_delay_seconds=1.0, max_delay_seconds=60.0, max_attempts=5)
-"""Its attempts are used up in the first minutes."""
+"""A policy whose attempts are used up in the first minutes."""
 DOWN = (ServerError(503), Failed("connection refused", may_have_arrived=False))
 NAMES = ("a", "b", "c")
 MINUTES = 60
@@ -24,7 +24,7 @@ class Outage:
     """A worker, and a receiver that refuses everything until it is up.
 
     Attributes:
-        taken: what the receiver has taken, in the order of arrival.
+        taken: the events that the receiver has accepted, in the order of arrival.
         refused: how many requests it has refused.
     """
 
@@ -35,7 +35,7 @@ class Outage:
         self.refused = 0
 
     async def go_on(self, seconds: int) -> None:
-        """Let time pass; what is sent is answered at once."""
+        """Let time pass. Requests are answered at once."""
         for _ in range(seconds // STEP_SECONDS):
             await asyncio.sleep(STEP_SECONDS)
             await settle()
@@ -52,7 +52,7 @@ class Outage:
             self.core.commit()
 
     async def restart(self) -> None:
-        """A clean stop, and another worker."""
+        """Stop the worker cleanly, and start another one."""
         former = self.core
         stopping = asyncio.create_task(former.stop())
         await settle()

@@ -1,4 +1,4 @@
-"""Which subscriptions an event goes to: what each filter says alone, found without asking all of them."""
+"""The index finds the same subscriptions for an event as evaluating each filter would."""
 
 import json
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Unasked:
-    """A part of a filter that must not be asked."""
+    """A part of a filter that must not be evaluated."""
 
     def matches(self, _parsed: ParsedEvent) -> bool:
         raise AssertionError("a filter was asked in vain")
@@ -83,7 +83,7 @@ def has_a_key_with_a(event: Event) -> bool:
     return (event.key or b"").startswith(b"a")
 
 
-# Few places, few texts, few names: what is drawn has to meet.
+# There are few names and texts, so that random filters and events often match.
 NAMES = "abcd"
 short: st.SearchStrategy[dict[str, Any]] = st.builds(
     lambda dialect, place, value, more: {dialect: {place: value} | more},
@@ -127,7 +127,7 @@ events = st.builds(
 
 
 def wants(each: Subscription, record: Event) -> bool:
-    """The definition, by the filter alone."""
+    """The expected result, from the subscription's filter alone."""
     if each.problem is not None:
         return True
     return (each.topics is None or record.topic in each.topics) and (each.filter is None or each.filter(record))

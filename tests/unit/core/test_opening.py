@@ -1,4 +1,4 @@
-"""Partitions are opened whole or not at all."""
+"""Partitions are opened completely or not at all."""
 
 import asyncio
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from tests.support.virtual_time import in_virtual_time, settle
 
 
 class BrokenRegistry(MemoryRegistry):
-    """One with a fault of ours."""
+    """A registry with a bug."""
 
     def all(self) -> Sequence[Subscription]:
         raise LookupError("a fault")
@@ -45,7 +45,7 @@ async def test_opening_a_partition_tells_what_became_of_its_offset() -> None:
 @pytest.mark.parametrize("matches", [False, True])
 @in_virtual_time
 async def test_a_row_of_a_subscription_not_heard_of_yet_is_kept(*, matches: bool) -> None:
-    """The former owner's registry was ahead of this worker's."""
+    """The former owner had read more of the subscriptions' topic than this worker."""
     core = await Core(matches=matches).open()
     core.publish(subscription(created=0))
     core.hear()

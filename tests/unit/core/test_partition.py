@@ -1,4 +1,4 @@
-"""Partitions: rows, sweeping and giving back, with the real lanes in them."""
+"""Partitions with real lanes: their rows, the removal of idle lanes, and giving them back."""
 
 import asyncio
 from dataclasses import replace
@@ -46,7 +46,7 @@ async def test_the_queue_at_qos_none_survives_a_stop_that_passes_it() -> None:
     await core.dispatch([*core.produce(1), *core.produce(2, "n")])
     stopping = asyncio.create_task(core.dispatcher.drain([0], 8.0))
     await settle()
-    await core.answer(0, Rejected(400))  # the row of this failure lets the prefix pass the others
+    await core.answer(0, Rejected(400))  # the row of this failure lets the committed offset pass the other events
     await core.answer(1)
     await core.land()
 

@@ -1,7 +1,7 @@
-"""The table of outcomes, cell by cell, and the delays between tries.
+"""The table of outcomes, cell by cell, and the delays between attempts.
 
-`TABLE` is the contract: one row per outcome, one column per question. The test walks over every combination of QoS,
-retries left, dead-letter topic and interrupt flags and works out from the row what has to be decided.
+`TABLE` is the contract: one row per outcome, one column per question. For every combination of QoS, retries left,
+dead-letter topic and interrupt flags, the test derives the expected decision from the row.
 """
 
 from collections.abc import Callable
@@ -33,10 +33,10 @@ class Row(NamedTuple):
     """One row of the table.
 
     Attributes:
-        retried: by auto and at-least-once.
-        unsent: whether it provably did not reach the callback, so that at-most-once retries it as well.
-        cause: of the FAILURE.
-        letter: the reason of the dead letter; None where there is none, for the event is not at fault.
+        retried: whether auto and at-least-once retry it.
+        unsent: whether the request provably did not reach the callback, so that at-most-once retries it too.
+        cause: the cause of the FAILURE.
+        letter: the reason of the dead letter; None if there is none, because the event is not at fault.
         flag: the interrupt flag that stops the subscription in spite of a dead-letter topic.
     """
 
@@ -77,7 +77,7 @@ TABLE = [
 
 
 class Cell(NamedTuple):
-    """All else that the decision hangs on."""
+    """Everything else on which the decision depends."""
 
     qos: Qos
     enabled: bool
@@ -101,7 +101,7 @@ CELLS = [
 
 
 def expected(row: Row, cell: Cell) -> Decision:
-    """What the table says."""
+    """The decision according to the table."""
     if cell.qos is Qos.NONE:
         is_rejected = isinstance(row.outcome, Rejected)
         return DeadLetter("rejected") if is_rejected and cell.has_dead_letters else Drop()
@@ -246,7 +246,7 @@ def test_jitter_draws_from_its_span(policy: RetryPolicy, attempt: int, chance: f
 
 
 def test_default_tries_lie_around_the_delays_they_are_given() -> None:
-    """10, 20 and 30 seconds of the reference, give or take a half, and no wait longer than the longest."""
+    """The delays are 10, 20 and 30 seconds, each between 0.5 and 1.5 times as long, and at most the longest delay."""
     waits = [[delay(RetryPolicy(), attempt, NO_HINT, chance) for attempt in (1, 2, 3)] for chance in (0.0, 0.5, 1.0)]
     assert waits == [[5.0, 10.0, 15.0], [10.0, 20.0, 22.5], [15.0, 30.0, 30.0]]
 

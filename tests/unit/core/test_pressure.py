@@ -1,4 +1,4 @@
-"""A partition that is ahead of its lanes: paused, not flooded; and lanes that don't keep pace let it go on."""
+"""A partition with too many unsettled events is paused, and continues when lanes that are too slow fall behind."""
 
 import asyncio
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ NAMES = [f"sub-{number}" for number in range(8)]
 
 
 class Valve:
-    """Faust's, as the dispatcher sees it."""
+    """The flow control of Faust's consumer, as the dispatcher uses it."""
 
     def __init__(self) -> None:
         self.held: set[int] = set()
@@ -30,7 +30,7 @@ class Valve:
 
 
 async def flooded(count: int, names: Sequence[str] = NAMES) -> tuple[Core, Valve]:
-    """A worker that has just been handed so many events, of all subscriptions in turn, and answers none yet."""
+    """A worker with *count* dispatched events, of all subscriptions in turn. No request is answered yet."""
     core = await Core(*map(subscription, NAMES), limits=ROOMY, slots=100).open()
     core.dispatcher.flow = valve = Valve()
     await core.dispatch([core.log.append(names[number % len(names)].encode()) for number in range(count)])
@@ -38,7 +38,7 @@ async def flooded(count: int, names: Sequence[str] = NAMES) -> tuple[Core, Valve
 
 
 async def answer_all(core: Core, but: str = "") -> None:
-    """Everybody answers whatever comes, except one."""
+    """Answer all requests, except those of one subscription."""
     while pending := [each for each in core.send.pending if each.subscription.id != but]:
         for attempt in pending:
             await core.answer(attempt.offset)
@@ -75,7 +75,7 @@ async def test_lanes_that_keep_pace_stay_live_with_long_queues() -> None:
 
 @in_virtual_time
 async def test_only_the_lane_that_does_not_answer_goes_behind() -> None:
-    # More than half of the window is of a receiver that hangs: whatever the others do, it would stay paused.
+    # More than half of the window's events belong to a receiver that hangs, so it would stay paused otherwise.
     core, valve = await flooded(PRESSURE_EVENTS + 1, [*NAMES, *["sub-0"] * len(NAMES)])
     await answer_all(core, but="sub-0")
     assert valve.held == {0}
@@ -115,7 +115,7 @@ def queued(core: Core) -> int:
 
 
 async def lagging(*, but: str = "") -> Core:
-    """Lanes that are behind with far more than the worker may hold; all of them but one have receivers that hang."""
+    """Lanes that are behind with far more events than the worker may hold. The receivers of all except one hang."""
     core = await Core(*map(subscription, NAMES), limits=ROOMY, slots=100, worker_bytes=WORKER_BYTES).open()
     await core.dispatch([core.log.append(name.encode()) for _ in range(50) for name in NAMES])
     for lane in list(core.partition.lanes.values()):
@@ -168,7 +168,7 @@ async def test_a_long_replay_does_not_starve_other_lanes_of_the_log() -> None:
 
 
 async def flooded_by_match(count: int, lanes: int = 100, slots: int = 1_000) -> tuple[Core, Valve]:
-    """The same, of events that every subscription wants."""
+    """As `flooded`, with events that match every subscription."""
     core = Core(matches=True, limits=ROOMY, slots=slots)
     for number in range(lanes):
         core.publish(subscription(f"sub-{number}", starts={TOPIC: Start((0,))}, created=number))

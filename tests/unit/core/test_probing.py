@@ -1,4 +1,4 @@
-"""A subscription in FAILURE recovers without a person: probes, their times, and what goes before them."""
+"""A subscription in FAILURE recovers by itself: probes, their times, and what takes precedence over them."""
 
 import asyncio
 from collections import Counter
@@ -34,12 +34,12 @@ POLICY = RetryPolicy(
 
 
 def probed(name: str = "s", qos: Qos = Qos.AT_LEAST_ONCE, **changes: object) -> Subscription:
-    """One whose first error is a FAILURE, which is probed."""
+    """A subscription that goes into FAILURE at its first error, and is then probed."""
     return subscription(name, qos, retry=ONCE, probes=POLICY, **changes)
 
 
 async def failed(core: Core, outcome: Outcome = DOWN, name: str = "s") -> Core:
-    """Its first event has failed, and a second one waits."""
+    """Let the first event of a subscription fail while a second one waits."""
     await core.open()
     await core.stream(2, name)
     await core.answer(0, outcome)
@@ -49,7 +49,7 @@ async def failed(core: Core, outcome: Outcome = DOWN, name: str = "s") -> Core:
 
 
 async def probe(core: Core, seconds: float = 60.0) -> None:
-    """Let the time come, and the event be read."""
+    """Let time pass until the probe is due, and the event be read."""
     await asyncio.sleep(seconds)
     await settle()
     await core.read()

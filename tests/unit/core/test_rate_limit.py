@@ -1,4 +1,4 @@
-"""How fast a callback is called: the rate that was agreed, and the slow start after it was busy."""
+"""How fast a callback is called: its rate, and the slow start after it was busy."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def paced(per_second: float, burst: int = 1) -> Subscription:
 
 
 def calls(pace: RateLimits, subscription: Subscription, now: float, until: float) -> list[float]:
-    """When a caller who never tires gets its turns."""
+    """The times at which a caller that always wants to call may do so."""
     made = []
     while now < until:
         wait = pace.turn(subscription, now)

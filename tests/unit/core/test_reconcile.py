@@ -1,4 +1,4 @@
-"""What people wish of a subscription: commands, edits, deletions, times; each carried out once."""
+"""Commands, edits, deletions and times of a subscription are each carried out once."""
 
 import asyncio
 from dataclasses import replace
@@ -512,7 +512,7 @@ async def test_an_edit_to_an_ordered_level_lets_those_in_flight_end() -> None:
 
 @in_virtual_time
 async def test_a_replay_by_time_needs_neither_lane_nor_row() -> None:
-    """Wherever its events are: in the partition of its key, and in the one that was that before the topic grew."""
+    """It applies to all partitions: if the topic was expanded, the events of a key may be in two of them."""
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)

@@ -1,4 +1,4 @@
-"""What may be shown: core/redaction.py."""
+"""core/redaction.py masks secrets, and nothing else."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""What rows tell people of the lanes that wait: how many events, and since when they count."""
+"""The number of waiting events in rows, and the offset up to which they are counted."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.support.virtual_time import in_virtual_time, settle
 
 
 async def a_second(core: Core) -> None:
-    """One round of checkpoints, and its rows become durable."""
+    """Run one round of checkpoints, and make its rows durable."""
     await asyncio.sleep(COUNT_SECONDS)
     core.partition.checkpoint()
     await settle()
@@ -33,7 +33,7 @@ async def test_a_halted_lanes_row_counts_what_has_come_since() -> None:
     )
     assert core.partition.rows.counted_to == 6
 
-    # Events of others make no row of it necessary: what it says counts up to here.
+    # Events of other subscriptions do not make its row out of date: its count is complete up to here.
     written = len(core.row_topic.history)
     await core.dispatch(core.produce(1, "other"))
     await a_second(core)

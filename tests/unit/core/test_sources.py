@@ -1,4 +1,4 @@
-"""Several source topics in one worker: what is theirs alone, and what they share."""
+"""Several source topics in one worker: what belongs to one topic, and what they share."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ class Two(Core):
         return self
 
     async def pay(self, *offsets: int, value: bytes = b"{}") -> None:
-        """The stream brings events of the other topic."""
+        """Dispatch events of the other topic."""
         self.other.dispatch(0, [Record(OTHER, 0, offset, b"s", value) for offset in offsets])
         await settle()
 
@@ -114,7 +114,7 @@ async def test_a_replay_goes_back_in_one_topic() -> None:
 
 @in_virtual_time
 async def test_the_memory_is_that_of_all_topics() -> None:
-    """Where it is full, the largest lanes give way, whichever topic brought the last event."""
+    """If the memory is full, the largest lanes of all topics fall behind."""
     core = await Two(begun(), worker_bytes=16_000).begin()
     await core.pay(0)
     await core.pay(*range(1, 11), value=b"x" * 1000)

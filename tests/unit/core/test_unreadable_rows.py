@@ -1,4 +1,4 @@
-"""A row that can't be read stops its lane, which says so, and no other."""
+"""A row that can't be read stops its own lane, with a cause, and no other lane."""
 
 import pytest
 
@@ -53,7 +53,7 @@ async def test_its_lane_stops_at_the_rows_or_the_committed_offset(place: int | N
     ],
 )
 async def test_the_place_in_the_row_is_held_against_the_log(place: int, log: LogBounds, begins_at: int) -> None:
-    """From a place beyond its end a resumed lane would pass over every event that comes."""
+    """From an offset beyond the end of the log, a resumed lane would skip all new events."""
     core = Core()
     core.publish(subscription("s"))
     core.produce(8)

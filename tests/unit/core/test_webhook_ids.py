@@ -1,4 +1,4 @@
-"""Which id an event has: its own, or after a redrive its first one, if the pipeline has sealed it."""
+"""The id of an event: its own, or after a redrive its first one, if the seal is valid."""
 
 import logging
 from dataclasses import replace
@@ -32,7 +32,7 @@ def redriven(event: Record, ids: WebhookIds = IDS, offset: int = 99) -> Record:
 
 
 def sent_id(event: Record, ids: WebhookIds = IDS) -> str:
-    """The id that stands in the request."""
+    """The id in the request."""
     head = request_head(
         Target("/", "h"), subscription_id="sub-1", headers=(), authorization=None, takes_credentials=True,
         user_agent="u", signer=None, clock=SystemClock(), left_out=list[str]().append, ids=ids,
@@ -52,7 +52,7 @@ class Collected(logging.Handler):
 
 
 def logged_id(event: Record, ids: WebhookIds = IDS) -> object:
-    """The id that stands in the line of an attempt."""
+    """The id in the log line of an attempt."""
     handler = Collected()
     logger = logging.getLogger("pipeline.observability.telemetry")
     logger.addHandler(handler)
@@ -69,7 +69,7 @@ def logged_id(event: Record, ids: WebhookIds = IDS) -> object:
 
 
 def lettered_id(event: Record, ids: WebhookIds = IDS) -> str:
-    """The id that a dead letter of the event has."""
+    """The id in the dead letter of the event."""
     (value,) = [
         value for name, value in headers_of(DeadLetterRecord(event, "rejected"), ids) if name == "dlq.webhook-id"
     ]

@@ -1,4 +1,4 @@
-"""The window: what may be committed, by example and against a model that is too slow to be wrong."""
+"""The window: which offset may be committed, by example and compared with a simple, slow model."""
 
 from random import Random
 
