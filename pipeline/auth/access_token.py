@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.core.subscription import ClientAuth, OAuth2Auth
 
 MARGIN_SECONDS: Final = 60.0
-"""A token is renewed at most this long before it expires."""
+"""The longest time before the expiry at which a token is renewed."""
 
 MARGIN_SHARE: Final = 0.1
 """The same margin as a share of the token's lifetime. The smaller of the two applies."""
@@ -60,7 +60,7 @@ def fingerprint(auth: ClientAuth) -> bytes:
     key, so a changed secret gives another fingerprint.
     """
     if isinstance(auth, OAuth2Auth):
-        # Must not change, because rows of earlier versions are found by it.
+        # The fingerprint must not change, because it is part of the keys of existing rows.
         parts = [auth.endpoint, auth.client_id, auth.client_secret, auth.scopes, auth.client_auth_method]
         return _digest(parts)
     told = [getattr(auth, each.name) for each in fields(auth) if each.name != "key"]

@@ -29,7 +29,7 @@ def client_assertion(auth: JwtProfileAuth, now: float) -> str:
         "aud": auth.audience,
         "iat": issued_at,
         "exp": issued_at + auth.lifetime_seconds,
-        # Strict servers accept each `jti` once. A configured one is for servers that expect a fixed value.
+        # Strict servers accept each `jti` once. A configured `jti` is for servers that expect a fixed value.
         "jti": auth.jwt_id or str(uuid.uuid4()),
     }
     headers: dict[str, object] = {}

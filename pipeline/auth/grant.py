@@ -49,7 +49,7 @@ class Grant:
     _is_rejected: bool = False
 
     def take(self, token: AccessToken, now: float) -> None:
-        """Use *token* from now on."""
+        """Make *token* the current token."""
         if self._is_rejected:
             self._replaced_at = now
         self.token = token
@@ -80,7 +80,7 @@ class Grant:
         return token
 
     def recent_failure(self, now: float, longest_wait_seconds: float) -> NoToken | None:
-        """The last failure, while it also answers new requests.
+        """The last failure, as long as it also applies to new requests for a token.
 
         Args:
             now: Unix seconds.
@@ -101,5 +101,5 @@ class Grant:
 
 
 def _is_recent(moment: float, now: float) -> bool:
-    # If the clock was set back, nothing is recent.
+    # If the clock was set back, no moment counts as recent.
     return 0.0 <= now - moment < COOL_DOWN_SECONDS

@@ -1,8 +1,8 @@
-"""The access tokens of a worker: looked up for every event, fetched once however many lanes need them.
+"""The access tokens of a worker. A token is looked up for every event, and fetched once for all lanes that need it.
 
-A token belongs to a set of credentials, and its rows to the partitions that use it. So it is shared within a worker,
-and moves to another worker with any of its partitions. Failures are outcomes, never exceptions. Called by
-authorization.py. The store is a protocol, implemented by a Faust table (token_store.py, runtime/token_table.py).
+A token belongs to a set of credentials, and has a row in each partition that uses it. So lanes of a worker share it,
+and it moves to another worker with any of its partitions. Failures are outcomes, never exceptions. authorization.py
+uses this module. The store is a protocol, implemented by a Faust table (token_store.py, runtime/token_table.py).
 """
 
 import asyncio
@@ -34,7 +34,7 @@ class TokenStore(Protocol):
     """Keeps tokens over restarts, as rows by partition and fingerprint (`token_store.StoredTokens`)."""
 
     def load(self, partition: int, fingerprint: bytes) -> AccessToken | None:
-        """The token of that row, expired or not; None if there is no readable row."""
+        """The token in the row of this partition and fingerprint, even if expired; None if no row can be read."""
         ...
 
     async def save(self, partition: int, fingerprint: bytes, token: AccessToken) -> None:
@@ -66,7 +66,7 @@ class TokenCache:
     """The tokens of a worker.
 
     Args:
-        fetch: asks the token endpoint; bounds its own time.
+        fetch: asks the token endpoint, within a time limit of its own.
         store: keeps tokens when the worker restarts or a partition moves. If it fails, tokens are fetched again.
     """
 
@@ -97,7 +97,7 @@ class TokenCache:
         return grant.authorization
 
     async def renewed(self, subscription: Subscription, partition: int) -> str | NoToken:
-        """`Authorization` with a valid token, fetched if need be; or why there is none.
+        """`Authorization` with a valid token, which is fetched if necessary; or why there is no token.
 
         Concurrent callers with the same credentials share one fetch, which continues if one of them is cancelled.
 
@@ -236,6 +236,6 @@ class TokenCache:
 
 
 def _report_fault(subscription: str, request: "asyncio.Task[AccessToken | NoToken]") -> None:
-    # An early renewal may have no waiter, so its unexpected exceptions are logged here.
+    # No caller may be waiting for an early renewal, so its unexpected exceptions are logged here.
     if not request.cancelled() and (fault := request.exception()) is not None:
         logger.error("the request for a token of subscription %r failed", subscription, exc_info=fault)

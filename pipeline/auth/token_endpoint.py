@@ -63,7 +63,7 @@ class PostForm(Protocol):
         """POST *body* to *url* with the TLS options, proxy and timeouts of *subscription*, without following redirects.
 
         Returns:
-            The answer, whatever its status; or `Failed`, a sentence without secrets, if there was no complete answer.
+            The answer, with any status; or `Failed`, a sentence without secrets, if there was no complete answer.
         """
         ...
 
@@ -74,7 +74,7 @@ class TokenRequest:
 
     Attributes:
         body: an encoded form.
-        secrets: parts of it that must not be shown, even if the endpoint echoes them.
+        secrets: parts of *body* that must not be shown, even if the endpoint echoes them.
     """
 
     body: str = field(repr=False)
@@ -93,7 +93,7 @@ class ClientCredentials:
         self, subscription: Subscription, auth: ClientAuth
     ) -> AccessToken | TokenRefused | TokenUnavailable:
         """A token for *auth*, the auth of *subscription*, or why there is none."""
-        # Counted from the request, so that the token never ends too late.
+        # The lifetime is counted from the request, so that no token is used after it has expired.
         asked_at = self.clock.now()
         request = token_request(auth, asked_at)
         answer = await self.post_form(subscription, auth.endpoint, request.body, request.headers)
@@ -213,10 +213,10 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
 
 
 def _lifetime_seconds(value: object) -> float | None:
-    """`expires_in`: seconds, as a number or a string. 0 or less is a token that is used once.
+    """The seconds in `expires_in`, which is a number or a string. With 0 or less, the token is used once.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: *value* is something else.
     """
     if value is None:
         return None

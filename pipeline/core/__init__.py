@@ -12,11 +12,11 @@ The path of one event:
 window, ahead                which offset of a partition may be committed; which events after it are settled
 lane, lane_state             a subscription in one partition; its states
 lane_view                    the part of a lane that other modules may read
-probing                      how a lane recovers from FAILURE without a person
+probing                      how a lane recovers from FAILURE by itself
 lane_events                  where a lane's events are; its parts:
 lane_queue, queue_memory       events in memory; the memory of all queues of a worker
 held_offsets, unread           offsets held by the window; events left to the log
-  progress, claims               what is settled; the events that at-most-once has passed but not sent
+progress, claims               what is settled; the events that at-most-once has passed but not sent
 waiting                      how many events of a lane wait, and since when
 in_flight, attempts          an event in flight; its attempts
 runner, delivery, waits      delivers a lane's events; makes one attempt; waits between attempts
@@ -27,11 +27,11 @@ matching                     which subscriptions an event matches
 addressed                    events that were written for one subscription, with `routing: match`
 partition, dispatcher        the lanes of one partition; a worker's partitions of one source topic
 sources                      the dispatchers of all source topics
-opening                      continues the work of a partition's former owner
+opening                      restores lanes from the rows of a partition's former owner
 beginnings                   where subscriptions begin, with `routing: match`
 reconcile                    applies revisions and commands to lanes
 lane_rows, rows              when cursor rows are written; rows that were read
-log_bounds                   whether an offset still means what it meant when it was stored
+log_bounds                   whether a stored offset is still valid
 
 Used by all packages:
 

@@ -31,7 +31,7 @@ CHECKPOINT_SECONDS = 1.0
 HOLD_CHECKS = 4
 """How many checks there are per `hold_seconds`: so an event is held for at most a quarter longer."""
 SHORTEST_PAUSE_SECONDS = 0.01
-"""The shortest pause between two checkpoints, whatever hold_seconds is."""
+"""The shortest pause between two checkpoints, even with a shorter `hold_seconds`."""
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
 NOTHING_BEGUN: Final[Mapping[int, int | None]] = {}
@@ -189,7 +189,7 @@ class Dispatcher:
         return (entry.partition.begun_to or None) if self.matching is None else self._begun_to(entry)
 
     def ahead_of(self, number: int, offset: int) -> int:
-        """The events settled beyond an *offset* to commit, as bits (ahead.py), to be committed with it."""
+        """The events that are settled after an *offset* to commit, as bits (ahead.py) for the note of that commit."""
         entry = self._open.get(number)
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
@@ -210,8 +210,8 @@ class Dispatcher:
     async def open(self, positions: Mapping[int, int], logs: Mapping[int, LogBounds] | None = None) -> None:
         """Open the partitions of an assignment, each at its position, in parallel. Retries until all are open.
 
-        Offsets in rows are compared with the *logs*, if these are known. Partitions that are revoked meanwhile are
-        skipped.
+        Offsets in rows are compared with the *logs*, if these are known. Partitions that are revoked before they are
+        open are skipped.
         """
         self.assigned = frozenset(positions)
         self.assigned_at = self.clock.now()

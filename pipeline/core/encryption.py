@@ -64,7 +64,7 @@ class Cipher:
         return True
 
     def decrypt_fernet(self, token: bytes) -> bytes:
-        """Decrypt a token of an earlier version, whatever its place.
+        """Decrypt a token of an earlier version, which is not bound to a context.
 
         Raises:
             ValueError: none of the keys fits, or *token* is damaged.

@@ -54,7 +54,7 @@ class BusyError(WebhooksError):
 
 
 class BrokerError(WebhooksError):
-    """A broker can't be reached, or a topic is missing or has the wrong shape."""
+    """A broker can't be reached, or a topic is missing or not as required."""
 
 
 class UnconfirmedError(BrokerError):

@@ -222,7 +222,7 @@ class Expression(Protocol):
     """A filter, or a part of one."""
 
     def matches(self, parsed: ParsedEvent) -> bool:
-        """Whether the event is wanted."""
+        """Whether the event matches."""
         ...
 
 
@@ -286,5 +286,5 @@ class EventFilter:
     expression: Expression
 
     def __call__(self, event: Event) -> bool:
-        """Whether the subscription wants *event*."""
+        """Whether *event* matches the filter."""
         return self.expression.matches(ParsedEvent(event))

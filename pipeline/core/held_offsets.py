@@ -7,7 +7,7 @@ class HeldOffsets:
     """The offsets of one lane that the committed offset must not pass. They are added in ascending order.
 
     A lane that leaves the stream writes a row. The committed offset may pass the lane's events only when that row is
-    durable. Until then, the window also holds the events that the stream brings for the lane meanwhile.
+    durable. Until then, the window also holds new events of the lane.
 
     Attributes:
         awaits_row: whether a row has to be durable before the window releases the offsets.

@@ -21,7 +21,7 @@ from pipeline.core.subscription import Qos, RetryPolicy, Subscription, status_of
 
 
 class Lane(LaneView):
-    """One subscription in one partition, and what happens to it. It alone writes the attributes of its view."""
+    """One subscription in one partition, and what happens to it. Only it writes the attributes of `LaneView`."""
 
     def _enter(self, state: LaneState, cause: Cause | None = None, *, by: RecoveredBy = "command") -> None:
         if state not in TRANSITIONS[self.state]:

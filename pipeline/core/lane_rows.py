@@ -139,7 +139,7 @@ class LaneRows:
         self._put(lane.key, None)
 
     def forget(self, lane: Lane) -> None:
-        """Forget a lane that is gone and has no row."""
+        """Forget a lane that was removed and has no row."""
         self._stale.pop(lane, None)
         self._uncounted.pop(lane, None)
 

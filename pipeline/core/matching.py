@@ -37,7 +37,7 @@ FEW: Final = 16
 """The filters of up to this many subscriptions are evaluated one by one, without the tree."""
 
 MOST_PATHS: Final = 100
-"""The most paths of one filter: as many as it may have comparisons. Parts that would make more are not indexed."""
+"""The most paths of one filter, equal to the limit of comparisons. Parts that would make more paths are not indexed."""
 
 _UNINDEXED: Final = 6
 
@@ -122,7 +122,7 @@ class SubscriptionIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A subscription in the index: its topics and its filter, each None for all, and the ends of its paths."""
+    """A subscription in the index: its topics (None: all), its filter (None: all events), the ends of its paths."""
 
     topics: frozenset[str] | None
     wanted: Expression | None
@@ -169,7 +169,7 @@ class _Node:
         ]
 
     def add(self, key: bytes, asked: Expression | None) -> None:
-        """Let a path of a subscription end here; *asked* is None if its filter need not be evaluated."""
+        """Add a subscription whose path ends here. *asked* is its filter; None if that need not be evaluated."""
         if asked is None:
             self.certain[key] = None
             self.asked.pop(key, None)
@@ -178,7 +178,7 @@ class _Node:
             self.asked[key] = asked
 
     def remove(self, key: bytes) -> None:
-        """Remove a subscription, and every node that only it needed."""
+        """Remove a subscription, and the nodes that no other subscription needs."""
         self.asked.pop(key, None)
         self.certain.pop(key, None)
         self._sorted = None
@@ -198,7 +198,7 @@ class _Node:
             del self.branches[step.selector]
 
     def keys(self, parsed: ParsedEvent, among: Collection[bytes] | None) -> tuple[bytes, ...]:
-        """The subscriptions here that want the event, sorted."""
+        """The subscriptions at this node that the event matches, sorted."""
         if among is not None:
             fewer, others = sorted((self.certain, among), key=len)
             asked = self.asking(parsed, [key for key in self.asked if key in among])
@@ -214,7 +214,7 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class _Opaque:
-    """A filter that can't be taken apart."""
+    """A filter that can't be split into comparisons."""
 
     filter: Filter
 
@@ -233,7 +233,7 @@ def _is_indexed(part: Expression) -> TypeGuard[Compare]:
 
 
 def _rank(part: Expression) -> int:
-    """The rank of a part in its path: the body comes last, and before it attributes, which may need the body."""
+    """The rank of a part in its path. The body comes last, right after attributes, which may be in the body."""
     if not _is_indexed(part):
         return _UNINDEXED
     place = 2 if isinstance(part.selector, Pointer) else 1 if isinstance(part.selector, Attribute) else 0
@@ -246,7 +246,7 @@ def _text_and_length(step: Compare) -> tuple[bytes, int | None]:
 
 
 def _paths(wanted: Expression) -> list[Path]:
-    """The alternatives of a filter: it matches if and only if all parts of one of them do."""
+    """The alternatives of a filter. The filter matches if and only if all parts of one alternative match."""
     match wanted:
         case Compare(dialect, selector, texts) if dialect != "suffix" and len(texts) <= MOST_PATHS:
             return [(Compare(dialect, selector, (text,)),) for text in texts]

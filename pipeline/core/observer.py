@@ -94,7 +94,7 @@ class Observer(Protocol):
         """Kafka has refused a row of a partition: another worker owns it, or this worker has to open it again."""
 
     def committed(self, topic: str, partition: int, offset: int) -> None:
-        """The group's offset of a partition of *topic* was committed."""
+        """The group's *offset* in a partition of *topic* was committed."""
 
     def not_opened(self, topic: str, partition: int, error: str) -> None:
         """A partition of this worker can't be opened yet; the worker tries again."""

@@ -60,7 +60,7 @@ class ProbeGate:
         self._taken: Counter[str] = Counter()
 
     def enter(self, who: object, host: str) -> bool:
-        """Whether *who* may probe *host* now. If so, it has to call `leave` afterwards."""
+        """Whether *who* may probe *host* now. If so, the probe is counted, and *who* has to call `leave` afterwards."""
         if self._taken[host] >= PROBES_PER_HOST:
             return False
         self._hosts[who] = host
@@ -68,8 +68,8 @@ class ProbeGate:
         return True
 
     def leave(self, who: object) -> None:
-        """The probe of *who* has ended, if there was one."""
+        """End the probe of *who*, if there is one."""
         host = self._hosts.pop(who, None)
         if host is not None:
             self._taken[host] -= 1
-            self._taken += Counter()  # removes the hosts at 0
+            self._taken += Counter()  # this also removes hosts without probes

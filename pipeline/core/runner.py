@@ -115,7 +115,7 @@ class Runner:
         return False
 
     async def _attempt(self, flight: InFlight) -> Outcome | None:
-        """Make one attempt; None if it is not to be made any more.
+        """Make one attempt. Returns None if the event must not be sent any more.
 
         Raises:
             LeaseEndedError: no attempt was made.

@@ -25,7 +25,8 @@ class Qos(StrEnum):
 class Routing(StrEnum):
     """How an event finds its subscriptions.
 
-    KEY: its key is the id of its only subscription. MATCH: it is for every subscription whose topics and filter match.
+    KEY: the event's key is the id of its only subscription. MATCH: the event is for every subscription whose topics and
+    filter match it.
     """
 
     KEY = "key"
@@ -33,7 +34,7 @@ class Routing(StrEnum):
 
 
 Filter = Callable[[Event], bool]
-"""Whether a subscription wants an event (core/filters.py); pure, and never raises."""
+"""Returns whether an event matches the filter of a subscription (core/filters.py). Pure, and never raises."""
 
 
 class RetryStrategy(StrEnum):
@@ -48,7 +49,7 @@ class Jitter(StrEnum):
 
     AROUND draws evenly from half to one and a half times the delay, like a randomization factor of 0.5 in
     exponential-backoff libraries, but never beyond the longest delay. FULL draws from 0 to the delay ("full jitter"):
-    less load after a large outage, but all attempts may be over soon.
+    less load after a large outage, but all attempts may be used up soon.
     """
 
     AROUND = "AROUND"
@@ -104,10 +105,10 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """How a receiver is asked whether it wants deliveries (http/handshake.py).
+    """How a receiver is asked for permission to deliver (http/handshake.py).
 
     Attributes:
-        origin: who asks, a DNS name.
+        origin: the DNS name in whose name permission is requested.
         rate_per_minute: the requested rate; None requests none.
     """
 

@@ -260,7 +260,7 @@ class Wire(ResponseHandler):
         return True
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Clean up after the connection has ended, for whatever reason."""
+        """Clean up after the connection has ended, for any reason."""
         self._idle.discard(self)
         for timer in (self._deadline_timer, self._farewell):
             if timer is not None:

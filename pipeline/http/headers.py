@@ -27,7 +27,7 @@ FRAMING: Final = frozenset(
         # Hop by hop (RFC 9110 section 7.6.1).
         *("connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"),
         *("proxy-authenticate", "proxy-authorization", "proxy-authentication-info"),
-        # CGI passes it on as HTTP_PROXY, which HTTP clients take for the proxy to use (CVE-2016-5385).
+        # CGI passes this header on as HTTP_PROXY, which HTTP clients use as their proxy (CVE-2016-5385).
         "proxy",
     }
 )

@@ -5,7 +5,7 @@ the partition's former owner and aborts its open transaction. Only then are the 
 change them any more. All rows that wait to be written go into one transaction (a group commit).
 
     put ─▶ pending {key: row} ─▶ one transaction ─▶ confirmed
-              only the newest row of a key is written; `put` is done for all of them
+              only the newest row of a key is written; the futures of all its `put` calls are resolved
 """
 
 import asyncio
@@ -211,7 +211,7 @@ class KafkaRows:
                     await self._write(group)
             finally:
                 for waiter in group.waiters:
-                    waiter.cancel()  # no effect on those that are done
+                    waiter.cancel()  # no effect on futures that are done
 
     async def _write(self, group: _Group) -> None:
         while True:

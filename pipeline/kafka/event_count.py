@@ -59,7 +59,7 @@ class EventCounter:
         return None if found is None else int(found.offset)
 
     async def count(self, tp: SourcePartition, wanted: bytes | Filter, start: int, end: int) -> int:
-        """The number of readable events from *start* up to *end* (exclusive) with a key, or that a filter wants.
+        """The number of readable events from *start* up to *end* (exclusive) that have a key or match a filter.
 
         Raises:
             KafkaError: the brokers can't be asked.
@@ -78,7 +78,7 @@ class EventCounter:
 
         Args:
             tp: of a source topic.
-            ranges: by subscription, the first offset and the one after the last.
+            ranges: by subscription, the first offset and the offset after the last.
             matching: finds the subscriptions that want an event; None with `routing: key`.
 
         Raises:
@@ -113,7 +113,7 @@ class EventCounter:
     async def _batches(
         self, source: SourcePartition, keys: frozenset[bytes] | None, start: int, end: int
     ) -> AsyncIterator[list[Event]]:
-        """The readable events of a range; those with other keys may be left out."""
+        """The readable events of a range. Events with keys other than *keys* may be left out."""
         tp, consumer = TopicPartition(*source), self._consumer
         self._sieve.keys = keys
         consumer.assign([tp])

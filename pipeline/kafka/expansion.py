@@ -10,7 +10,7 @@ may be killed at any step without harm, because of two rules:
 - A new partition of the source is assigned only when the changelogs have it too (runtime/assignor.py), and these are
   expanded last. So `<app>.cursors` already has the partition for the new owner's rows.
 - The group's initial offsets are committed before the first member joins (runtime/initial_offsets.py). So a partition
-  without a committed offset is new, and is delivered from its beginning whatever `autoOffsetReset` says.
+  without a committed offset is new, and is delivered from its beginning with any `autoOffsetReset`.
 
 All workers do this at the same time, and the broker refuses all requests except for the first. A worker also does it
 when it starts (runtime/topics.py).

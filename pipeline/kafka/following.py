@@ -77,7 +77,7 @@ async def keep_following(
             await follow()
         except (KafkaError, BrokerError, OSError) as error:
             note_trouble(reason_of(error))
-        except Exception as error:  # whatever it is, deliveries continue and this is retried
+        except Exception as error:  # after any error, deliveries continue and this is retried
             logger.exception("topic %s can't be followed", topic)
             note_trouble(f"internal error: {type(error).__name__}")
         has_lasted = steady_now() - began > LOOK_SECONDS

@@ -53,7 +53,7 @@ async def group_positions(
 async def _positions(
     admin: AdminClient, group: str, topics: Sequence[str], topic_ids: Mapping[str, str | None]
 ) -> GroupPositions:
-    # Look at the members first, because the last one commits before it leaves.
+    # Read the members first. A member that leaves later commits before it leaves, so its offsets are read.
     state, members = await _members(admin, group)
     committed = await admin.list_consumer_group_offsets(group)
     offsets: dict[str, dict[int, int]] = {}

@@ -132,7 +132,7 @@ async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
             logger.warning("closing a Kafka client without waiting for its unresponsive broker")
         elif not stopping.cancelled() and stopping.exception() is not None:
             logger.warning("closing a Kafka client failed: %r", stopping.exception())
-        # The last steps of `stop`, which it skips when it is cancelled or fails.
+        # These are the last steps of `client.stop()`, which are skipped if it is cancelled or fails.
         if hasattr(client, "_sender"):
             await _end_sender(client)
             retrieve_errors(client)

@@ -18,15 +18,15 @@ MARK: Final = b"\xff"
 KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
 """Its value is always null, so compaction removes it."""
 SOURCE_KEY: Final = b"\xffsource-topic"
-"""The key of a note, whose value is the id of the topic that was last delivered from the partition. Kafka deletes the
-group's offsets together with a topic: without the note, a recreated topic would look like one that was never read."""
+"""The key of the id of the topic that was last delivered from the partition. Kafka deletes a topic's offsets with the
+topic. Without this id, a recreated topic would look like one that was never read."""
 
 
 def split_key(key: bytes, topics: Sequence[str]) -> tuple[str, bytes] | None:
-    """Source topic and subscription of a row, according to its key; None for a note, or a row of another topic.
+    """Source topic and subscription of a row, according to its key; None for a topic id, or a row of another topic.
 
     Args:
-        key: of the row. A plain key counts as one of the first topic. Only the topic id in the row could tell more.
+        key: the key of the row. A plain key counts as one of the first topic; only the row itself names its topic.
         topics: the source topics.
     """
     if not key.startswith(MARK):
@@ -72,7 +72,7 @@ class RowKeys:
         return self._prefix + key if self.is_alone else key
 
     def last_topic_id(self, topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> str | None:
-        """The id of the topic that was delivered last, as the partition says; None if it doesn't.
+        """The id of the topic that was delivered last, from the ids in the partition; None if it is not known.
 
         Args:
             topic_ids: the topic ids in a partition, by key.

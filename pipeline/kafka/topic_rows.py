@@ -107,7 +107,7 @@ class TopicRows:
         if self.topic_id is not None and store.topic_ids.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
             written = store.put_topic_id(self._keys.of(SOURCE_KEY), self.topic_id)
             other = self._keys.other_of(SOURCE_KEY)
-            # With several source topics, the other id tells to which of them the plain rows belong.
+            # With several source topics, the other id determines to which topic the rows with plain keys belong.
             if self._keys.is_alone and store.topic_ids.get(other):
                 store.put_topic_id(other, None)
             # Before any commit: the next owner takes a commit without a topic id here for a sign that rows are lost.

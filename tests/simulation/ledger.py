@@ -229,7 +229,7 @@ class Ledger:
         if self.matches and offset < min(subscription.start_in(TOPIC, 0, None) or 0, self.asked_from[name]):
             raise ViolationError(f"{place} is sent although it is before the start of its subscription")
         if self.matches and subscription.created != self._created(name):
-            return Sent(subscription.qos, subscription.revision)  # by a worker that has not heard of the deletion
+            return Sent(subscription.qos, subscription.revision)  # by a worker that has not read the deletion yet
         before = self.sent[place]
         if self.frozen:
             raise ViolationError(f"{place} is sent again although everything was settled")
