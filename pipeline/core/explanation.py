@@ -50,7 +50,7 @@ def explain(wanted: Expression, parsed: ParsedEvent) -> list[Mismatch]:
 
 
 def _mismatches(part: Expression, parsed: ParsedEvent, *, expected: bool) -> Iterator[Mismatch]:
-    """The comparisons because of which *part* does not have the *expected* result."""
+    """The comparisons that give *part* a result other than the *expected* one."""
     match part:
         case Compare(dialect, selector, texts):
             found = selector.found(parsed)

@@ -58,7 +58,7 @@ class Unread:
             self.count += 1
 
     def left(self, events: Iterable[Event]) -> None:
-        """Count these events, which leave memory and will be read next, from `read_from` on."""
+        """Count *events*, which leave memory. They are the next events to be read, from `read_from` on."""
         left = [event for event in events if event.offset >= self.read_from]
         if left:
             self._begin_with(left[0])

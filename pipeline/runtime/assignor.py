@@ -90,7 +90,7 @@ class LevelAssignor(PartitionAssignor):
 
 
 def _as_all(metadata: ConsumerProtocolMemberMetadata, topics: list[str], count: int) -> ConsumerProtocolMemberMetadata:
-    """A member's metadata as if it read the same numbers of all topics. Numbers from *count* on are removed.
+    """A member's metadata, changed so that the member seems to read all topics. Numbers from *count* on are removed.
 
     A new leader whose metadata is old may have fewer partitions than the last leader. Faust would fail on a partition
     that the leader's metadata does not have.
