@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.schema import WireSubscription
-from pipeline.subscriptions.secrets import change_secrets, mask
+from pipeline.subscriptions.secrets import mask, secrets_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def differences(wanted: WireSubscription, stored: WireSubscription | None) -> li
         for path in {**before, **after}
         if before.get(path) != after.get(path)
     ]
-    secrets, former = _secrets(wanted), {} if stored is None else _secrets(stored)
+    secrets, former = dict(secrets_in(wanted)), {} if stored is None else dict(secrets_in(stored))
     changed = [path for path, value in secrets.items() if former.get(path, value) != value]
     found += (Difference(path, None, None, is_secret=True) for path in changed)
     return sorted(found, key=lambda each: each.path)
@@ -77,14 +77,3 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
             pass  # null means that the field is not set
         case _:
             yield path, json.dumps(value, ensure_ascii=False)
-
-
-def _secrets(subscription: WireSubscription) -> Mapping[str, str]:
-    found: dict[str, str] = {}
-
-    def note(path: str, value: str) -> str:
-        found[path] = value
-        return value
-
-    change_secrets(subscription, note)
-    return found

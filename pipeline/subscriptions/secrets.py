@@ -103,15 +103,13 @@ class SecretBox:
 
         False if a secret is plain, encrypted with a key other than the first, or written by an earlier version.
         """
-        found: list[bool] = []
-
-        def noted(path: str, value: str) -> str:
-            token = _from_base64(value.removeprefix(PREFIX)) if value.startswith(PREFIX) else b""
-            found.append(self._cipher.is_newest(token, _context(subscription, path)))
-            return value
-
-        change_secrets(subscription, noted)
-        return all(found)
+        return all(
+            self._cipher.is_newest(
+                _from_base64(value.removeprefix(PREFIX)) if value.startswith(PREFIX) else b"",
+                _context(subscription, path),
+            )
+            for path, value in secrets_in(subscription)
+        )
 
 
 def _from_base64(text: str) -> bytes:
@@ -146,11 +144,7 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
             than before, which would let a user who may edit a subscription read its secrets.
     """
     moved = () if stored is None else _moved(subscription, stored)
-    known: dict[str, str] = {}
-
-    def remembered(path: str, value: str) -> str:
-        known[path] = value
-        return value
+    known = {} if stored is None else dict(secrets_in(stored))
 
     def unmasked(path: str, value: str) -> str:
         if value != MASKED_FIELD:
@@ -164,8 +158,6 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
                 )
         return known[path]
 
-    if stored is not None:
-        change_secrets(stored, remembered)
     return change_secrets(subscription, unmasked)
 
 
@@ -202,6 +194,18 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
     """Scheme, host and port (RFC 6454 section 4)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def secrets_in(subscription: WireSubscription) -> list[tuple[str, str]]:
+    """The secrets with their paths. Several may have the same path, because a query may repeat a name."""
+    found: list[tuple[str, str]] = []
+
+    def note(path: str, value: str) -> str:
+        found.append((path, value))
+        return value
+
+    change_secrets(subscription, note)
+    return found
 
 
 def change_secrets(model: Part, change: ValueChange, path: str = "") -> Part:
