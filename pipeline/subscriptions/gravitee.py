@@ -1,6 +1,6 @@
 """Converts Gravitee's subscriptions into subscriptions of this pipeline."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from pipeline.config.definition_schema import EXPRESSION, WEBHOOK_TYPES
 from pipeline.config.gravitee.losses import EXPRESSIONS, Loss
+from pipeline.config.gravitee.shapes import containing
 from pipeline.config.schema import unpacked
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
@@ -78,7 +79,9 @@ def take(document: Mapping[str, Any]) -> Taken | LeftOut:
         **_states(status, _upper(document.get("consumerStatus")), notes),
     }
     ignored = tuple(key for key, value in document.items() if key not in _STATES and value is not None)
-    found = tuple(Loss(EXPRESSIONS, path, _EXPRESSION) for path in _expressions(options, OPTIONS))
+    # Errors cover the URL, and a filter is not sent.
+    sent = {key: value for key, value in options.items() if key not in {"callbackUrl", "filter"}}
+    found = tuple(Loss(EXPRESSIONS, path, _EXPRESSION) for path in containing(EXPRESSION, sent, OPTIONS))
     return Taken(parse_subscription(wanted), tuple(notes), ignored, found)
 
 
@@ -158,22 +161,6 @@ def _cleaned(value: object) -> object:
             return [_cleaned(each) for each in value]
         case _:
             return value
-
-
-def _expressions(value: object, path: str) -> Iterator[str]:
-    match value:
-        case Mapping():
-            for name, each in value.items():
-                # The error about the URL covers it.
-                if name not in {"callbackUrl", "filter"}:
-                    yield from _expressions(each, f"{path}.{name}")
-        case list():
-            for index, each in enumerate(value):
-                yield from _expressions(each, f"{path}[{index}]")
-        case str() if EXPRESSION in value:
-            yield path
-        case _:
-            return
 
 
 def _upper(value: object) -> str:

@@ -213,19 +213,20 @@ def _unpack(value: object, name: str = "") -> object:
 
 def _refuse(mark: str, what: str, document: Mapping[str, Any], origin: str) -> None:
     parts = ("listeners", "endpointGroups", "consumerConfiguration")
-    places = [place for name in parts for place in _containing(mark, document.get(name), name)]
+    places = [place for name in parts for place in containing(mark, document.get(name), name)]
     if places:
         raise ConfigurationError([f"{origin}: {place}: contains {what}" for place in places])
 
 
-def _containing(mark: str, value: object, path: str) -> Iterator[str]:
+def containing(mark: str, value: object, path: str) -> Iterator[str]:
+    """The paths of the texts in *value* that contain *mark*; *path* is that of *value*."""
     match value:
         case Mapping():
             for name, each in value.items():
-                yield from _containing(mark, each, f"{path}.{name}")
+                yield from containing(mark, each, f"{path}.{name}")
         case list():
             for index, each in enumerate(value):
-                yield from _containing(mark, each, f"{path}[{index}]")
+                yield from containing(mark, each, f"{path}[{index}]")
         case str() if mark in value:
             yield path
         case _:
