@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Final, Literal, Protocol, get_args
+from typing import Final, Literal, get_args
 
 from pydantic import AliasChoices, Field
 
@@ -157,15 +157,7 @@ def _pem(store: KeyStore, path: str) -> Store:
     )
 
 
-class _Store(Protocol):
-    @property
-    def location(self) -> str | None: ...
-
-    @property
-    def content(self) -> str | None: ...
-
-
-def _store_bytes(store: _Store, path: str) -> bytes:
+def _store_bytes(store: TrustStore | KeyStore, path: str) -> bytes:
     if store.content:
         return from_base64(store.content, f"{path}.content")
     return _read(store.location, f"{path}.location")

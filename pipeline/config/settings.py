@@ -182,9 +182,9 @@ class Settings(BaseSettings):
         """Seals and verifies the ids and addressees that the pipeline writes to the source topic."""
         return WebhookIds.from_secret_keys(key.get_secret_value() for key in self.secret_keys)
 
-    @field_validator("secret_keys", mode="before")
+    @field_validator("secret_keys", "name_servers", mode="before")
     @classmethod
-    def _keys(cls, value: object) -> object:
+    def _separated(cls, value: object) -> object:
         return _parts(value) if isinstance(value, str) else value
 
     @field_validator("allow_private_networks", mode="before")
@@ -195,11 +195,6 @@ class Settings(BaseSettings):
         if not isinstance(value, (list, tuple)):
             return value
         return tuple(_network(part) if isinstance(part, str) else part for part in value)
-
-    @field_validator("name_servers", mode="before")
-    @classmethod
-    def _name_servers(cls, value: object) -> object:
-        return _parts(value) if isinstance(value, str) else value
 
     @field_validator("name_servers")
     @classmethod
