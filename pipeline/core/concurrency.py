@@ -90,10 +90,10 @@ class Slots:
 
 
 class ConcurrencyLimits:
-    """Limits the requests in flight of each subscription over all of its lanes, with `routing: match`.
+    """Limits the requests in flight of each subscription over all lanes, with `routing: match` or several topics.
 
-    Lanes that wait get their turn in order. With `routing: key`, a subscription usually has one lane, which enforces
-    the limit itself.
+    Lanes that wait get their turn in order. With `routing: key` and one topic, a subscription usually has one lane,
+    which enforces the limit itself.
     """
 
     def __init__(self) -> None:
@@ -122,7 +122,7 @@ class ConcurrencyLimits:
             raise
 
     def release(self, subscription_id: str) -> None:
-        """Give a place back, and admit as many waiting lanes as the limit allows now: an edit may have changed it."""
+        """Give a place back, and admit as many waiting lanes as the limit allows, which an edit may have changed."""
         left, limit = self._taken[subscription_id] - 1, self._limits[subscription_id]
         waiting = self._waiting.get(subscription_id, deque())
         while waiting and left < limit:

@@ -137,7 +137,7 @@ class Delivery:
         return decision
 
     async def dead_letter(self, letter: DeadLetterRecord) -> str | None:
-        """Write a dead letter. Returns None once the broker has confirmed it, otherwise why it never will."""
+        """Write a dead letter. Returns None when the broker has confirmed it, or why it will never be accepted."""
         if self.dead_letters is None:
             raise RuntimeError("the policy asked for a dead letter although there is no dead-letter topic")
         try:

@@ -59,7 +59,8 @@ class Dispatcher:
         limits: the limits of each lane.
         memory: counts the bytes in all queues of the worker.
         on_closed: called with each partition that this worker no longer owns.
-        matching: finds the subscriptions that want an event; None with `routing: key`. `Sources` keeps it up to date.
+        matching: finds the subscriptions that an event matches; None with `routing: key`. `Sources` keeps it up to
+            date.
 
     Attributes:
         flow: pauses the stream of a partition; set before the first one is opened.
@@ -270,7 +271,7 @@ class Dispatcher:
                 await rows.close()
                 self.observer.not_opened(self.topic, number, str(error))
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)
-            except Exception:  # whatever went wrong, an owned partition has to be opened
+            except Exception:  # after any error, an owned partition still has to be opened
                 logger.exception("partition %d of %s can't be opened yet", number, self.topic)
                 await rows.close()
                 await self.clock.sleep(OPEN_PAUSE_SECONDS)

@@ -31,7 +31,7 @@ class Sources:
 
     Args:
         dispatchers: one for each source topic; there is at least one.
-        matching: finds the subscriptions that want an event, for all topics; None with `routing: key`. This object
+        matching: finds the subscriptions that an event matches, for all topics; None with `routing: key`. This object
             keeps it up to date.
 
     Attributes:

@@ -3,7 +3,7 @@
 The event loop's `getaddrinfo` runs in one of a few threads. A few names whose servers never answer occupy all of them,
 and then no other connection can be made. c-ares uses sockets and its own time limit. It reads the hosts file,
 `/etc/resolv.conf` and the order in `/etc/nsswitch.conf`, but no other sources of names (mDNS, LDAP). `localhost` and
-names below it are loopback, whatever DNS says (RFC 6761 section 6.3).
+names below it are always loopback addresses, even if DNS has others (RFC 6761 section 6.3).
 
 The resolver does not decide where callbacks may connect to: the guard checks each socket's address (ssrf_guard.py).
 """

@@ -79,7 +79,7 @@ class EventCounter:
         Args:
             tp: of a source topic.
             ranges: by subscription, the first offset and the offset after the last.
-            matching: finds the subscriptions that want an event; None with `routing: key`.
+            matching: finds the subscriptions that an event matches; None with `routing: key`.
 
         Raises:
             KafkaError: the brokers can't be asked.

@@ -114,7 +114,7 @@ class DeliveryApp(faust.App):
         return min(1.0, max(1, len(self.parts.sources.partitions())) / count) if count else 1.0
 
     def share_by_key(self) -> float:
-        """The same with `routing: key`, where topics with as many partitions have a key in the same number."""
+        """With `routing: key`, this worker's share. Topics with as many partitions have a key in the same number."""
         counts = self.partition_counts().values()
         if len(self.parts.sources.partitions()) == sum(counts):
             return 1.0

@@ -335,7 +335,7 @@ def _of_cast(draw: st.DrawFn, kind: Kind, cast: str) -> list[Step]:
     is_in = draw(st.lists(st.booleans(), min_size=len(strategies), max_size=len(strategies)))
     actions = [actions for index, actions in enumerate(strategies) if index < ALWAYS or is_in[index]]
     steps = st.builds(Step, st.one_of(actions), st.sampled_from(_TURNS))
-    # Hypothesis draws lists of five elements on average, whatever the maximum is. Six lists shrink as well as one.
+    # Hypothesis draws lists of five elements on average, with any maximum. Six lists shrink as well as one.
     return [step for _ in range(6) for step in draw(st.lists(steps, max_size=20))]
 
 
