@@ -201,11 +201,11 @@ class LaneRows:
     def _is_superfluous(self, lane: Lane, row: Cursor, committed: int | None, begun_to: int) -> bool:
         subscription = lane.subscription
         if subscription is not None:
-            # A row that records a command is kept as long as the subscription's record contains the command. Otherwise
-            # the command would be carried out again. The row of a lane that began behind is kept until a commit records
-            # that the lane has begun.
+            # A row that records commands is kept as long as the subscription's record contains commands. Otherwise they
+            # would be carried out again. The row of a lane that began behind is kept until a commit records that the
+            # lane has begun.
             has_begun = subscription.starts is None or subscription.created < begun_to
-            if subscription.resume_from is not None or not has_begun:
+            if subscription.commands or not has_begun:
                 return False
         return committed is not None and committed >= row.next
 

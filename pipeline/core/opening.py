@@ -44,7 +44,7 @@ class Opening:
         for subscription in subscriptions:
             if matches and subscription.created >= begun_to and subscription.id.encode() not in lanes:
                 self._reconciler.begin(subscription)
-            elif subscription.resume_from is not None:
+            elif subscription.commands:
                 self._reconciler.update(subscription.id, subscription)
 
     def _restore_lane(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:

@@ -1,11 +1,12 @@
 """Applies revisions of subscriptions, and the commands in them, to one partition (docs/design.md, Commands).
 
-A command is part of a revision. The owner of a partition applies each revision once, and records it in the cursor row.
-Each `Partition` has one `Reconciler`. The dispatcher calls it for every change of a subscription.
+A command is part of a revision, and later ones repeat it. The owner of a partition carries out each command once, in
+order, and records that in the cursor row. A partition has one `Reconciler`, which the dispatcher tells every change.
 """
 
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -16,7 +17,7 @@ from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Cause, Status
 from pipeline.core.policy import UNKNOWN_RULES, Rules
 from pipeline.core.ports import Home, PartitionServices
-from pipeline.core.subscription import Filter, ReplayOffset, ReplayTimestamp, Skip, Subscription, status_of
+from pipeline.core.subscription import Command, Filter, ReplayOffset, ReplayTimestamp, Skip, Subscription, status_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +51,22 @@ class LaneHolder(Home, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A command to be carried out in a lane, and the revision that it was found in, which may be a later one."""
+
+    lane: Lane
+    subscription: Subscription
+    command: Command
+
+
 class Reconciler:
     """Makes the lanes of a partition follow their subscriptions."""
 
     def __init__(self, partition: LaneHolder, worker: PartitionServices) -> None:
         self._partition = partition
         self._worker = worker
-        # Lanes whose subscription has a `startingAt` or an `endingAt`.
-        self._scheduled: dict[Lane, None] = {}
+        self._scheduled: dict[Lane, None] = {}  # lanes whose subscription has a `startingAt` or an `endingAt`
 
     def keep_time(self, now: float) -> None:
         """Begin and end subscriptions at their `startingAt` and `endingAt`."""
@@ -161,16 +170,13 @@ class Reconciler:
         return max(dispatched, self._partition.beginnings.first_offset(subscription, dispatched))
 
     def _is_concerned(self, subscription: Subscription) -> bool:
-        """Whether the command concerns this partition, in which the subscription has neither a lane nor a row."""
-        match subscription.resume_from:
-            case ReplayOffset() as place:
-                return self._is_here(place)
-            case ReplayTimestamp():
-                # Which partitions have events of a key is unknown: producers have their own partitioners, and a topic
-                # that gains partitions does not move its events.
-                return True
-            case Skip() | None:
-                return False
+        """Whether a command concerns this partition, in which the subscription has neither a lane nor a row."""
+        # A time concerns every partition: producers have their own partitioners, and a topic that gains partitions does
+        # not move its events.
+        return any(
+            isinstance(what, ReplayTimestamp) or (isinstance(what, ReplayOffset) and self._is_here(what))
+            for what in (each.resume_from for each in subscription.commands)
+        )
 
     def _is_here(self, place: ReplayOffset | Skip) -> bool:
         """Whether a command names this partition."""
@@ -206,27 +212,50 @@ class Reconciler:
             self._partition.rows.delete(lane)
 
     def reconcile(self, lane: Lane, subscription: Subscription) -> None:
-        """Apply a revision, unless the row has recorded it already."""
-        if subscription.revision <= lane.events.progress.revision:
-            self._apply_desired_status(lane, subscription, self._worker.clock.now())
-            return
-        match subscription.resume_from:
-            case ReplayTimestamp(timestamp_ms, discards):
-                # The revision is recorded when the offset has been looked up. After a crash before that, the next owner
-                # carries out the command.
-                here = self._partition.dispatched
-                self._partition.spawn(
-                    partial(self._replay_from, lane, subscription, timestamp_ms, here, discards), lane
-                )
+        """Apply a revision and its commands, in order, as far as the row has not recorded them yet."""
+        progress, now = lane.events.progress, self._worker.clock.now()
+        for command in subscription.commands:
+            if command.revision > progress.revision and not self._carry_out(_Order(lane, subscription, command)):
+                if status_of(subscription, now) is not Status.STARTED:  # it stops at once, whatever the task waits for
+                    self._apply_desired_status(lane, subscription, now)
+                return
+        if subscription.revision > progress.revision:
+            lane.record_revision(subscription.revision)
+            self._resume(lane, subscription)
+        self._apply_desired_status(lane, subscription, now)
+
+    def _carry_out(self, order: _Order) -> bool:
+        """Carry out a command, if it concerns this partition; False if that takes a task, which then goes on."""
+        lane, command = order.lane, order.command
+        match command.resume_from:
+            case ReplayTimestamp() as replay:
+                # The revision is recorded when the offset is known: after a crash before that, the command is repeated.
+                self._spawn(order, partial(self._replay_from, order, replay, self._partition.dispatched))
+                return False
             case ReplayOffset(_, offset, discards) as place if self._is_here(place):
-                self._replay_to(lane, subscription, offset, discards=discards)
+                if discards and offset > lane.first_waiting:
+                    self._spawn(order, partial(self._discard_to, order, offset))
+                    return False
+                lane.record_revision(command.revision)
+                self._replay(lane, offset)
+                self._resume(lane, order.subscription)
             case Skip(_, offset) as place if self._is_here(place):
-                self._skip_if_next(lane, subscription, offset)
-            case Skip():
-                self._pass_by(lane, subscription)
-            case _:
-                lane.record_revision(subscription.revision)
-                self._resume(lane, subscription)
+                is_next = is_next_event(lane, offset, self._partition.dispatched)
+                if is_next is None:
+                    self._spawn(order, partial(self._skip_unread, order, offset))
+                    return False
+                self._skip(order, offset, is_next=is_next)
+            case Skip() if command.revision == order.subscription.revision:
+                self._pass_by(order)
+        return True
+
+    def _spawn(self, order: _Order, work: Callable[[], Coroutine[object, object, None]]) -> None:
+        async def carry_out() -> None:
+            await work()
+            if order.lane.subscription is order.subscription and not self._partition.is_draining:
+                self.reconcile(order.lane, order.subscription)
+
+        self._partition.spawn(carry_out, order.lane)
 
     def _resume(self, lane: Lane, subscription: Subscription) -> None:
         """Continue, because a new revision asks for that: clear FAILURE, end waits."""
@@ -234,11 +263,11 @@ class Reconciler:
         self._record(lane, subscription)
         self._apply_desired_status(lane, subscription, self._worker.clock.now())
 
-    def _pass_by(self, lane: Lane, subscription: Subscription) -> None:
+    def _pass_by(self, order: _Order) -> None:
         """Record a command that does not concern this lane or can't be carried out. It does not clear FAILURE."""
-        lane.record_revision(subscription.revision)
-        self._record(lane, subscription)
-        self._apply_desired_status(lane, subscription, self._worker.clock.now())
+        order.lane.record_revision(order.command.revision)
+        self._record(order.lane, order.subscription)
+        self._apply_desired_status(order.lane, order.subscription, self._worker.clock.now())
 
     def _record(self, lane: Lane, subscription: Subscription) -> None:
         if lane.events.progress.row is not None:
@@ -249,23 +278,16 @@ class Reconciler:
 
     # --------------------------------------------------------------- skips
 
-    def _skip_if_next(self, lane: Lane, subscription: Subscription, offset: int) -> None:
-        is_next = is_next_event(lane, offset, self._partition.dispatched)
-        if is_next is None:
-            self._partition.spawn(partial(self._skip_unread, lane, subscription, offset), lane)
-        else:
-            self._skip(lane, subscription, offset, is_next=is_next)
-
-    def _skip(self, lane: Lane, subscription: Subscription, offset: int, *, is_next: bool) -> None:
-        number = self._partition.number
+    def _skip(self, order: _Order, offset: int, *, is_next: bool) -> None:
+        lane, number = order.lane, self._partition.number
         if is_next:
             self._worker.observer.settled("skipped")
             self._worker.observer.dropped(
                 "skipped", subscription=lane.name, topic=self._worker.topic, partition=number, offset=offset
             )
-            lane.record_revision(subscription.revision)
+            lane.record_revision(order.command.revision)
             lane.skip(offset)
-            self._resume(lane, subscription)
+            self._resume(lane, order.subscription)
             return
         logger.warning(
             "subscription %s: not skipping %d of %s, which is not its next event or does not exist yet; "
@@ -275,31 +297,23 @@ class Reconciler:
             self._partition.name,
             lane.first_waiting,
         )
-        self._pass_by(lane, subscription)
+        self._pass_by(order)
 
     def _wanted_by(self, lane: Lane) -> bytes | Filter:
         """How to recognise the lane's events: by its key, or by a filter."""
         matching = self._worker.matching
         return lane.key if matching is None else lambda event: bool(matching.keys(event, (lane.key,)))
 
-    async def _skip_unread(self, lane: Lane, subscription: Subscription, offset: int) -> None:
-        """Skip the event if it is the lane's first one in the log. Events of other subscriptions may precede it."""
-        reader, number, start = self._worker.reader, self._partition.number, lane.first_waiting
-        wanted = self._wanted_by(lane)
+    async def _skip_unread(self, order: _Order, offset: int) -> None:
+        """Skip the event if it is the first one in the log for the lane; it may come after events of others."""
+        lane, reader, number = order.lane, self._worker.reader, self._partition.number
+        start, wanted = lane.first_waiting, self._wanted_by(lane)
         is_first = await reader.count(number, wanted, offset, offset + 1) == 1
         is_first = is_first and not await reader.count(number, wanted, start, offset)
-        if not self._is_overtaken(lane, subscription):
-            self._skip(lane, subscription, offset, is_next=is_first and lane.first_waiting <= offset)
+        if not self._is_overtaken(order):
+            self._skip(order, offset, is_next=is_first and lane.first_waiting <= offset)
 
     # --------------------------------------------------------------- replays
-
-    def _replay_to(self, lane: Lane, subscription: Subscription, offset: int, *, discards: bool) -> None:
-        if discards and offset > lane.first_waiting:
-            self._partition.spawn(partial(self._discard_to, lane, subscription, offset), lane)
-            return
-        lane.record_revision(subscription.revision)
-        self._replay(lane, offset)
-        self._resume(lane, subscription)
 
     def _replay(self, lane: Lane, offset: int) -> None:
         """Deliver again from *offset* on. Waiting events before it are never skipped."""
@@ -319,29 +333,27 @@ class Reconciler:
         if offset < max([lane.events.progress.settled_to, *(offset + 1 for offset in lane.events.in_flight)]):
             lane.move(here)  # with several requests at a time, some events after *offset* were sent: send them again
 
-    async def _replay_from(
-        self, lane: Lane, subscription: Subscription, timestamp_ms: int, here: int, discards: bool
-    ) -> None:
+    async def _replay_from(self, order: _Order, replay: ReplayTimestamp, here: int) -> None:
         """Continue from a time. *here* is the position of the stream when the command arrived."""
-        reader, number = self._worker.reader, self._partition.number
-        end = await reader.end_of(number) if discards else here
-        offset = await reader.offset_at(number, timestamp_ms)
-        if discards and (offset is None or offset > lane.first_waiting):
-            await self._discard_to(lane, subscription, end if offset is None else offset)
-        elif not self._is_overtaken(lane, subscription):
-            lane.record_revision(subscription.revision)
+        lane, reader, number = order.lane, self._worker.reader, self._partition.number
+        end = await reader.end_of(number) if replay.discards else here
+        offset = await reader.offset_at(number, replay.timestamp_ms)
+        if replay.discards and (offset is None or offset > lane.first_waiting):
+            await self._discard_to(order, end if offset is None else offset)
+        elif not self._is_overtaken(order):
+            lane.record_revision(order.command.revision)
             # Events that arrived after the command and are settled by now need not be delivered again.
             if offset is not None and (offset < here or lane.first_waiting < here):
                 self._replay(lane, offset)
-            self._resume(lane, subscription)
+            self._resume(lane, order.subscription)
 
-    async def _discard_to(self, lane: Lane, subscription: Subscription, offset: int) -> None:
-        """Continue from *offset*, or from the end of the log if that is earlier. Discard waiting events before it."""
-        reader, number = self._worker.reader, self._partition.number
+    async def _discard_to(self, order: _Order, offset: int) -> None:
+        """Continue from *offset*, or the end of the log, and skip waiting events before it, as the command says."""
+        lane, reader, number = order.lane, self._worker.reader, self._partition.number
         end = await reader.end_of(number)
-        if self._is_overtaken(lane, subscription):
+        if self._is_overtaken(order):
             return
-        lane.record_revision(subscription.revision)
+        lane.record_revision(order.command.revision)
         start, offset = lane.first_waiting, min(offset, end)
         if offset > start:
             logger.warning(
@@ -352,7 +364,7 @@ class Reconciler:
                 self._partition.name,
             )
             lane.move(offset)
-        self._resume(lane, subscription)
+        self._resume(lane, order.subscription)
         if offset > start:
             discarded = offset - start  # an upper bound, if there is no time to count
             try:
@@ -368,22 +380,20 @@ class Reconciler:
                     since=start,
                 )
 
-    def _is_overtaken(self, lane: Lane, subscription: Subscription) -> bool:
-        """Whether a command must not be carried out any more: it was carried out, or a newer revision exists."""
-        is_done = lane.events.progress.revision >= subscription.revision  # the revision was read twice
-        return is_done or lane.subscription is not subscription or self._partition.is_draining
+    def _is_overtaken(self, order: _Order) -> bool:
+        """Whether a task must not carry out its command: it was carried out already, or a newer revision repeats it."""
+        is_done = order.lane.events.progress.revision >= order.command.revision  # the revision was read twice
+        return is_done or order.lane.subscription is not order.subscription or self._partition.is_draining
 
     def _apply_desired_status(self, lane: Lane, subscription: Subscription, now: float) -> None:
-        status = status_of(subscription, now)
+        worker, status = self._worker, status_of(subscription, now)
         if status is Status.STARTED:
             if lane.state.is_halted and lane.status is not Status.FAILURE:
                 lane.resume()
         elif status is Status.FAILURE:
             cause = Cause("configuration", subscription.problem or "", None, now)
             if lane.status is not status:
-                self._worker.observer.subscription_failed(
-                    subscription, self._worker.topic, self._partition.number, cause
-                )
+                worker.observer.subscription_failed(subscription, worker.topic, self._partition.number, cause)
             lane.stop(status, cause)
         elif lane.status is not Status.FAILURE:
             lane.stop(status)

@@ -180,6 +180,14 @@ ResumeFrom = Skip | ReplayOffset | ReplayTimestamp
 
 
 @dataclass(frozen=True, slots=True)
+class Command:
+    """A command, and the revision that gave it."""
+
+    revision: int
+    resume_from: ResumeFrom
+
+
+@dataclass(frozen=True, slots=True)
 class Header:
     """A header that the subscription adds to each call."""
 
@@ -315,6 +323,8 @@ class Subscription:
         topics: the source topics whose events it gets; None for all of them.
         metadata: the owner's notes about it, without influence on deliveries.
         probes: when a FAILURE is probed (probing.py); None if it waits for an operator.
+        resume_from: the command of this revision.
+        earlier: the commands of earlier revisions, oldest first: an owner that has not carried them out yet does so.
         problem: why its record can't be used, a sentence. Its lanes are then in FAILURE.
     """
 
@@ -344,7 +354,14 @@ class Subscription:
     starting_at: float | None = None
     ending_at: float | None = None
     resume_from: ResumeFrom | None = None
+    earlier: tuple[Command, ...] = ()
     problem: str | None = None
+
+    @property
+    def commands(self) -> tuple[Command, ...]:
+        """All commands, oldest first."""
+        own = () if self.resume_from is None else (Command(self.revision, self.resume_from),)
+        return (*self.earlier, *own)
 
     def start_in(self, topic: str, partition: int, topic_id: str | None) -> int | None:
         """The first offset of a partition that is for the subscription; None if it begins at the committed offset.

@@ -9,7 +9,8 @@ writes the merged subscription:
     contains        r0 with change a  r0 with another change b  b1 with change a
 
 No change is lost, because the writer of the last record always reads all records. A record without the header changes
-all fields; earlier versions and restores write such records.
+all fields; earlier versions and restores write such records. Commands are kept in the
+same way, in a header of their own (commands.py).
 """
 
 import asyncio
@@ -22,7 +23,8 @@ from typing import Final
 
 from pipeline.config.definition import Definition
 from pipeline.core.errors import ConfigurationError, UnknownSubscriptionError, WebhooksError
-from pipeline.core.subscription import Routing, Subscription
+from pipeline.core.subscription import Command, Routing, Subscription
+from pipeline.subscriptions.commands import merged
 from pipeline.subscriptions.edits import without_command
 from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.record_reader import parse_record
@@ -120,7 +122,11 @@ class Revisions:
         self._definition = definition
 
     async def write(
-        self, subscription: WireSubscription, known: Subscription | None, fields: frozenset[str] | None = None
+        self,
+        subscription: WireSubscription,
+        known: Subscription | None,
+        fields: frozenset[str] | None = None,
+        commands: Sequence[Command] | None = None,
     ) -> int:
         """Write a subscription with plain secrets over the *known* one; returns the revision.
 
@@ -128,16 +134,19 @@ class Revisions:
             subscription: the new subscription.
             known: the current subscription; None if there is none.
             fields: the fields that the write changes; None: all.
+            commands: the commands of earlier revisions; None: those of *known*.
 
         Raises:
             BrokerError: it was not written.
         """
+        if commands is None:
+            commands = () if known is None else known.commands
         is_for_match = subscription.start is not None or self._definition.stated_routing is not Routing.KEY
         if known is not None and is_for_match:
             subscription = subscription.model_copy(update={"created_revision": known.created})
         document = to_document(self._box.encrypt_secrets(subscription))
         value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        return await self._writer.send(subscription.id, value, fields)
+        return await self._writer.send(subscription.id, value, fields, merged(commands))
 
     async def merged(self, write: Write, known: Subscription | None) -> int:
         """Write over the *known* one, and merge concurrent changes; returns the revision that contains all of them.
@@ -160,9 +169,10 @@ class Revisions:
                 if right is None or newest is None:
                     break  # it is deleted or can't be read
                 missing = frozenset(each for each in FIELDS if getattr(right, each) != getattr(newest, each))
-                if not missing:
+                commands = _commands_of(read)
+                if not missing and commands == read[-1].commands:
                     break
-                revision = await self.write(without_command(right), self._registry.get(name), missing)
+                revision = await self.write(without_command(right), self._registry.get(name), missing, commands)
                 crossing.repairs.add(revision)
         return revision
 
@@ -172,13 +182,22 @@ class Revisions:
             return crossing.outcome(read)
         except WebhooksError:
             if read[-1].revision == crossing.own:
-                name, before = crossing.write.new.id, self._plain(crossing.write.new.id, crossing.before(read).value)
-                if before is None:
-                    await self._writer.send(name, None)
-                else:
-                    await self.write(without_command(before), self._registry.get(name))
+                await self.put_back(crossing.write.new.id, crossing.before(read))
                 await self._registry.caught_up()
             raise
+
+    async def put_back(self, subscription_id: str, record: ReadRecord) -> None:
+        """Write a record again that was overwritten; its command is not given a second time.
+
+        Raises:
+            BrokerError: it was not written.
+        """
+        before = self._plain(subscription_id, record.value)
+        if before is None:
+            await self._writer.send(subscription_id, record.value)
+        else:
+            known = self._registry.get(subscription_id)
+            await self.write(without_command(before), known, commands=record.commands)
 
     async def _has_read_on(self, subscription_id: str, revision: int) -> bool:
         try:
@@ -204,6 +223,14 @@ class Revisions:
         with suppress(ConfigurationError):
             return None if value is None else self._box.decrypt_secrets(parse_record(subscription_id, value))
         return None
+
+
+def _commands_of(read: Sequence[ReadRecord]) -> tuple[Command, ...]:
+    """The commands of a subscription in its records, which include those before a deletion."""
+    found: tuple[Command, ...] = ()
+    for each in read:
+        found = () if each.value is None else merged(found, each.commands)
+    return found
 
 
 def unknown(subscription_id: str) -> UnknownSubscriptionError:

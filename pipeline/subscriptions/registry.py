@@ -7,17 +7,18 @@ subscription with a `problem`, because its events must wait rather than vanish.
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from pipeline.config.definition import Definition
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.keys import decode_key
 from pipeline.core.model import Event
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Command, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.tail import Tail
+from pipeline.subscriptions.commands import read_commands
 from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.record_reader import RecordReader, parse_record
 from pipeline.subscriptions.schema import WireSubscription
@@ -48,11 +49,24 @@ class ReadRecord:
 
     Attributes:
         fields: the fields that the record changes; None: all.
+        commands: the commands of this revision and of earlier ones.
     """
 
     revision: int | None
     value: bytes | None
     fields: frozenset[str] | None = None
+    commands: tuple[Command, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Headers:
+    """What the headers of a record say."""
+
+    fields: frozenset[str] | None = None
+    commands: tuple[Command, ...] = ()
+
+
+_NO_HEADERS: Final = _Headers()
 
 
 class Registry:
@@ -81,7 +95,7 @@ class Registry:
         self._on_change: OnChange = _unheard
         self._entries: dict[str, _Entry] = {}
         self._heard: dict[str, list[ReadRecord]] = {}
-        self._fields: dict[int, frozenset[str]] = {}  # by revision, until the record has been read
+        self._headers: dict[int, _Headers] = {}  # by revision, until the record has been read
         self._is_stopped = False
         self._ids: tuple[str, ...] | None = None  # a cache, cleared when an id is added or removed
 
@@ -218,16 +232,20 @@ class Registry:
         if subscription_id is None:
             logger.warning("topic %s: the key of record %d is not a subscription id", record.topic, record.offset)
             return
-        fields = read_fields(record.headers)
-        if fields is not None and record.value is not None:
-            self._fields[record.offset] = fields
+        if record.headers and record.value is not None:
+            commands = read_commands(record.headers, record.offset)
+            self._headers[record.offset] = _Headers(read_fields(record.headers), commands)
         self._reader.take(subscription_id, record.value, record.offset)
 
     def _keep(self, subscription_id: str, value: bytes | None, subscription: Subscription | None) -> None:
-        fields = None if subscription is None else self._fields.pop(subscription.revision, None)
+        record = ReadRecord(None, None)
+        if subscription is not None:
+            headers = self._headers.pop(subscription.revision, _NO_HEADERS)
+            if headers.commands:
+                subscription = replace(subscription, earlier=headers.commands)
+            record = ReadRecord(subscription.revision, value, headers.fields, subscription.commands)
         if subscription_id in self._heard:
-            revision = None if subscription is None else subscription.revision
-            self._heard[subscription_id].append(ReadRecord(revision, value, fields))
+            self._heard[subscription_id].append(record)
         if value is None or subscription is None:
             if self._entries.pop(subscription_id, None) is not None:
                 self._ids = None

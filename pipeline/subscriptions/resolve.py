@@ -92,7 +92,7 @@ def to_subscription(
         desired_status=_desired_status(subscription),
         starting_at=instant(subscription.starting_at) if subscription.starting_at else None,
         ending_at=instant(subscription.ending_at) if subscription.ending_at else None,
-        resume_from=_resume_from(subscription.resume_from, partial(_topic_of_command, subscription, definition)),
+        resume_from=command_of(subscription.resume_from, partial(_topic_of_command, subscription, definition)),
     )
 
 
@@ -275,7 +275,8 @@ def _topic_of_command(subscription: wire.WireSubscription, definition: Definitio
     return starts[0] if len(starts) == 1 else ""
 
 
-def _resume_from(resume: wire.ResumeFrom | None, topic_of: Callable[[str | None], str | None]) -> ResumeFrom | None:
+def command_of(resume: wire.ResumeFrom | None, topic_of: Callable[[str | None], str | None]) -> ResumeFrom | None:
+    """The command of a `resumeFrom`. *topic_of*: returns the topic of a command that names *topic*, or none."""
     if resume is None:
         return None
     if resume.skip is not None:
@@ -284,5 +285,5 @@ def _resume_from(resume: wire.ResumeFrom | None, topic_of: Callable[[str | None]
         discards = bool(resume.discard_waiting)
         return ReplayOffset(resume.partition, resume.offset, discards, topic_of(resume.topic))
     if resume.timestamp is not None:
-        return ReplayTimestamp(int(instant(resume.timestamp) * 1000), bool(resume.discard_waiting))
+        return ReplayTimestamp(round(instant(resume.timestamp) * 1000), bool(resume.discard_waiting))
     return None

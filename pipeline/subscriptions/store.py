@@ -261,7 +261,7 @@ class SubscriptionStore:
                 await self._registry.caught_up()
         before = list(takewhile(lambda each: each.revision != changed.revision, read))
         if before and changed.what != "deleted" and len(read) == len(before) + 1:
-            await self._writer.send(subscription_id, before[-1].value)
+            await self._revisions.put_back(subscription_id, before[-1])
         if before and changed.what != "deleted":
             raise edits.taken_back(subscription_id)
         return changed

@@ -9,8 +9,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
 from pipeline.core.errors import BrokerError, UnconfirmedError
+from pipeline.core.subscription import Command
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect, start_or_disconnect
+from pipeline.subscriptions.commands import written
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +92,20 @@ class SubscriptionWriter:
         if producer is not None:
             await disconnect(producer)
 
-    async def send(self, subscription_id: str, value: bytes | None, fields: Iterable[str] | None = None) -> int:
-        """Write a subscription, or delete it if *value* is None; returns the revision. *fields*: see `read_fields`.
+    async def send(
+        self,
+        subscription_id: str,
+        value: bytes | None,
+        fields: Iterable[str] | None = None,
+        commands: Iterable[Command] = (),
+    ) -> int:
+        """Write a subscription, or delete it if *value* is None; returns the revision.
+
+        Args:
+            subscription_id: the key of the record.
+            value: of the record.
+            fields: see `read_fields`.
+            commands: those of earlier revisions (commands.py).
 
         Raises:
             BrokerError: it was not written.
@@ -101,9 +115,9 @@ class SubscriptionWriter:
             raise BrokerError(f"topic {self._topic}: the store is not open")
         producer = await self._started()
         try:
-            headers = [] if fields is None else [(FIELDS_HEADER, ",".join(sorted(fields)).encode())]
-            written = await producer.send_and_wait(
-                self._topic, value, key=subscription_id.encode(), partition=0, headers=headers
+            changed = [] if fields is None else [(FIELDS_HEADER, ",".join(sorted(fields)).encode())]
+            sent = await producer.send_and_wait(
+                self._topic, value, key=subscription_id.encode(), partition=0, headers=[*changed, *written(commands)]
             )
         except (KafkaError, BrokerError) as error:  # BrokerError: another write is replacing the producer
             await self._replace(producer)
@@ -111,7 +125,7 @@ class SubscriptionWriter:
             kind = UnconfirmedError if is_open else BrokerError
             why = _size(value) if isinstance(error, MessageSizeTooLargeError) else str(error)
             raise kind(f"topic {self._topic}: subscription {subscription_id} was not written: {why}") from error
-        revision: int = written.offset
+        revision: int = sent.offset
         self._on_written(subscription_id, revision)
         logger.info("subscription %s: revision %d %s", subscription_id, revision, "written" if value else "deletes it")
         return revision

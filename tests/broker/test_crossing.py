@@ -8,9 +8,10 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from pipeline.core.errors import ConflictError, UnknownSubscriptionError
+from pipeline.core.errors import ConflictError, StaleError, UnknownSubscriptionError
 from pipeline.core.redaction import MASKED_FIELD
-from pipeline.subscriptions.edits import PAUSE, RESUME, STOP, Change, Edit
+from pipeline.core.subscription import ReplayOffset
+from pipeline.subscriptions.edits import PAUSE, RESUME, STOP, Change, Condition, Edit, going_on_from
 from tests.broker.test_subscriptions import KEY, Cluster, Worker, cluster, document
 
 __all__ = ["cluster"]
@@ -118,3 +119,41 @@ async def test_what_another_process_has_closed_stays_closed(three: list[Worker])
         assert isinstance(edited, (ConflictError, Change))
         assert (await one.get("s"))["status"] == "CLOSED"
         await one.apply(document(status="ACCEPTED", consumerStatus="STARTED"))
+
+
+async def test_no_command_is_lost_to_another_change(three: list[Worker]) -> None:
+    one, two, third = three
+    await one.store.apply(document())
+    given = 0
+    for number in range(ROUNDS):
+        await asyncio.gather(
+            one.store.edit("s", going_on_from({"partition": 0, "offset": number})),
+            two.store.edit("s", Edit({"metadata": {"round": str(number)}}, always=True)),
+            third.store.edit("s", going_on_from({"skip": {"partition": 1, "offset": number}})),
+        )
+        await one.store.get("s")
+        newest, given = one.registry.get("s"), given + 2
+        assert newest is not None
+        assert len(newest.commands) == given
+
+
+async def test_a_change_that_is_taken_back_repeats_no_command(three: list[Worker]) -> None:
+    one, two, _ = three
+    revision = (await one.store.apply(document())).revision
+    refused = 0
+    for number in range(ROUNDS):
+        await two.store.get("s")
+        changed, _ = await asyncio.gather(
+            one.store.apply(document(metadata={"round": str(number)}), Condition(frozenset({revision}))),
+            two.store.edit("s", going_on_from({"partition": 0, "offset": number})),
+            return_exceptions=True,
+        )
+        refused += isinstance(changed, StaleError)
+        await one.store.get("s")
+        newest = one.registry.get("s")
+        assert newest is not None
+        revision = newest.revision
+        given = [found.resume_from for _, found in one.changes if found is not None and found.resume_from is not None]
+        assert given == [ReplayOffset(0, each) for each in range(number + 1)]
+        assert [each.resume_from for each in newest.commands] == given
+    assert refused, "the two never met"

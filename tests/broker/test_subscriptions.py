@@ -19,6 +19,7 @@ from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscri
 from pipeline.core.redaction import MASKED_FIELD
 from pipeline.core.subscription import (
     BasicAuth,
+    Command,
     DesiredStatus,
     ReplayOffset,
     ReplayTimestamp,
@@ -258,6 +259,9 @@ async def test_skip_and_replay_are_for_their_own_revision_alone(cluster: Cluster
         await registry.caught_up()
         commands = [found.resume_from for _, found in worker.changes if found is not None]
         assert commands == [None, Skip(1, 41), ReplayOffset(2, 7), ReplayTimestamp(1_767_225_600_000), None]
+        newest = registry.get("s")
+        assert newest is not None
+        assert newest.commands == tuple(Command(number, what) for number, what in enumerate(commands) if what)
 
 
 async def test_a_command_in_a_document_is_not_carried_out_twice(cluster: Cluster) -> None:

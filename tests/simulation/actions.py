@@ -145,10 +145,13 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """Change a subscription. Workers read the change at once, unless it is *late*."""
+    """Change a subscription. Workers read the change at once, unless it is *late*.
+
+    "restore" resumes it with a record of a backup, which repeats no commands.
+    """
 
     subscription: str
-    wish: Literal["pause", "stop", "resume", "skip", "delete", "create"]
+    wish: Literal["pause", "stop", "resume", "restore", "skip", "delete", "create"]
     late: bool = False
 
 

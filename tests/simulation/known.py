@@ -119,7 +119,7 @@ CRASH_AFTER_A_REPLAY_OVER_A_NOTE = Schedule(
         Stream(1),
         Replay("b", back=2),
         ALL_ROWS,
-        Command("b", "resume"),
+        Command("b", "restore"),
         NEXT_OK,
         Commit("done"),
         Checkpoint(),

@@ -5,7 +5,7 @@ An event may be lost only because of a command. The ledger records which events 
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 
 from pipeline.core.ahead import unpack
@@ -41,16 +41,11 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Events that a replay requires to be sent again: from *place* to *end*, at *revision* or a later one.
-
-    Attributes:
-        is_noted: whether a durable row has recorded that the replay was carried out. That row may be deleted by now.
-    """
+    """Events that a replay wants sent again: from *place* to *end*, by *revision* or a later one."""
 
     revision: int
     place: int
     end: int
-    is_noted: bool = False
 
 
 @cache
@@ -198,13 +193,9 @@ class Ledger:
         self._observe_replay(name, subscription)
 
     def _observe_replay(self, name: str, subscription: Subscription | None) -> None:
-        demand = self.replays.get(name)
         if subscription is None:
             self.replays.pop(name, None)
             return
-        if demand is not None and subscription.revision > demand.revision and not demand.is_noted:
-            # The replay was not carried out yet, and the newer revision does not contain it.
-            del self.replays[name]
         match subscription.resume_from:
             case ReplayOffset(_, offset):
                 self.replays[name] = Demand(subscription.revision, offset, self.log.end)
@@ -288,9 +279,6 @@ class Ledger:
         """
         old = self.rows.rows.get(key)
         name = key.decode()
-        demand = self.replays.get(name)
-        if demand is not None and row is not None and row.revision >= demand.revision:
-            self.replays[name] = replace(demand, is_noted=True)
         if old is None or row is None or row.revision != old.revision or row.next >= old.next:
             return
         between = [record for record in self.log.read(row.next, old.next - row.next) if name in self.names_of(record)]

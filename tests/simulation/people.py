@@ -105,8 +105,10 @@ class People:
             return _Named(self._ledger, name, picks=self._picks)
         return _Picky(self._ledger) if self._picks else None
 
-    def _publish(self, subscription: Subscription) -> None:
-        subscription = replace(subscription, revision=len(self.changes))
+    def _publish(self, subscription: Subscription, *, repeats: bool = True) -> None:
+        former = self.specs.get(subscription.id)
+        earlier = former.commands if former is not None and repeats else ()
+        subscription = replace(subscription, revision=len(self.changes), earlier=earlier)
         self.changes.append((subscription.id, subscription))
         self.specs[subscription.id] = subscription
         self._ledger.existing.add(subscription.id)
@@ -148,6 +150,8 @@ class People:
                 self._publish(replace(spec, desired_status=DesiredStatus.STOPPED))
             case "resume":
                 self._publish(replace(spec, desired_status=DesiredStatus.DELIVER))
+            case "restore":
+                self._publish(replace(spec, desired_status=DesiredStatus.DELIVER), repeats=False)
             case "skip":
                 self._publish(
                     replace(

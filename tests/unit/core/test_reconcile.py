@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -581,4 +582,82 @@ async def test_a_replay_from_a_future_time_skips_no_arriving_event() -> None:
     await core.answer(1)
 
     assert core.send.offsets() == [0, 1]
+    await core.end()
+
+
+FIRST = ReplayOffset(0, 0)
+SINCE = ReplayTimestamp(0)
+
+
+def edited(spec: Subscription, *given: Subscription, **changes: Any) -> Subscription:
+    """An edit of *spec* that repeats the commands of the revisions *given* before."""
+    return replace(spec, earlier=tuple(each for before in given for each in before.commands), **changes)
+
+
+@pytest.mark.parametrize("wanted", [FIRST, SINCE])
+@in_virtual_time
+async def test_a_replay_while_no_worker_runs_survives_an_edit(wanted: ReplayOffset | ReplayTimestamp) -> None:
+    spec = subscription()
+    first = await Core(spec).open()
+    await first.stream(2)
+    await first.answer(0)
+    await first.answer(1)
+    await first.stop()
+    replay = first.publish(replace(spec, resume_from=wanted))
+    first.publish(edited(spec, replay))
+
+    second = await Core(before=first).open()
+    await asyncio.sleep(1.0)
+    await second.land()
+    await second.read()
+    assert second.pending == [0]
+    await second.answer(0)
+    await second.answer(1)
+    await second.stop()
+
+    third = await Core(before=second).open()
+    await asyncio.sleep(1.0)
+    third.rows.store()
+    await third.read()
+    assert third.send.offsets() == [], "it was carried out once"
+    await third.end()
+
+
+@in_virtual_time
+async def test_a_replay_by_time_survives_edits_while_it_looks() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(2)
+    await core.answer(0)
+    await core.answer(1)
+    replay = core.publish(replace(spec, resume_from=SINCE))
+    core.hear()
+    await core.revise(edited(spec, replay, desired_status=DesiredStatus.PAUSED))
+    assert core.lane().status is Status.PAUSED, "it does not wait for the replay"
+    resumed = await core.revise(edited(spec, replay))
+    await asyncio.sleep(1.0)
+    await core.land()
+    await core.read()
+
+    assert core.pending == [0]
+    assert core.lane().events.progress.revision == resumed.revision
+    await core.end()
+
+
+@in_virtual_time
+async def test_commands_given_at_once_are_carried_out_in_order() -> None:
+    spec = subscription()
+    core = await Core(spec).open()
+    await core.stream(4)
+    await core.answer(0, Rejected(400))
+    await core.land()
+    skip = core.publish(replace(spec, resume_from=Skip(0, 0)))
+    discard = core.publish(edited(spec, skip, resume_from=ReplayOffset(0, 3, discards=True)))
+    await core.revise(edited(spec, skip, discard, resume_from=ReplayOffset(0, 2)))
+    await asyncio.sleep(2.0)
+    await core.land()
+    await core.read()
+
+    assert core.pending == [2]
+    assert (core.telemetry.drops["skipped"], core.telemetry.drops["discarded"]) == (1, 2)
     await core.end()
