@@ -19,7 +19,7 @@ from pipeline.cluster.attempts import SESSION_KEY, Position, Session, decoded, k
 from pipeline.cluster.fate import Case, Fate, History, PartitionProgress, conclude
 from pipeline.cluster.log_scan import LogScan, OutOfTime, opened_scan
 from pipeline.config.definition import Definition
-from pipeline.core.addressed import AddressedMatching
+from pipeline.core.addressed import AddressedMatching, is_addressed
 from pipeline.core.ahead import unpack
 from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscriptionError
 from pipeline.core.keys import decode_key
@@ -139,6 +139,7 @@ class AttemptSearch:
                     is_anothers=owner is not None and owner != name,
                     is_ordered=self._is_ordered(name),
                     now=now,
+                    why_not=why_not(self._registry.get(name or ""), progress.event),
                 )
             )
             for name in sorted(names, key=lambda name: name or "")
@@ -224,6 +225,18 @@ class AttemptSearch:
         except BrokerError as error:
             history.problem = str(error)
         return history
+
+
+def why_not(subscription: Subscription | None, event: Event | None) -> str:
+    """Why an event is not for a subscription, assuming that it is not."""
+    if subscription is not None and event is not None:
+        if is_addressed(event):
+            return "it was written for another subscription, or for an earlier one with this id"
+        if _begins_after(subscription, event):
+            return "the subscription begins after the event"
+        if subscription.topics is not None and event.topic not in subscription.topics:
+            return f"the subscription does not get events of the topic {event.topic}"
+    return "the filter does not match the event"
 
 
 def _begins_after(subscription: Subscription, event: Event) -> bool:

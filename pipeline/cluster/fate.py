@@ -133,7 +133,7 @@ class History:
         return None if self.logs_all else "deliveries at the first attempt are not logged, or were not at that time"
 
     def _was_killed(self, worker: _Worker, now: float) -> bool:
-        has_successor = any(other.since > worker.since and other.last > worker.last for other in self._workers.values())
+        has_successor = any(other.since > worker.last for other in self._workers.values())
         return not worker.is_closed and (has_successor or worker.last < now - SILENCE_SECONDS)
 
 
@@ -178,10 +178,11 @@ class Case:
     """One event and one subscription.
 
     Attributes:
-        is_wanted: whether the filter matches the event; None if unknown.
+        is_wanted: whether the event is for the subscription, by its present filter; None if unknown.
         is_anothers: whether the key of the event names another subscription.
         is_ordered: whether the subscription certainly gets its events in order.
         now: Unix seconds.
+        why_not: why it is not wanted.
     """
 
     webhook_id: str
@@ -192,6 +193,7 @@ class Case:
     is_anothers: bool
     is_ordered: bool
     now: float
+    why_not: str = "the filter does not match the event"
 
 
 def conclude(case: Case) -> Fate:
@@ -227,6 +229,8 @@ def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
     row = progress.keeps(case.subscription, offset, is_ordered=case.is_ordered)
     if row is None:
         return None
+    if case.is_wanted is False:  # the cursor of a lane that has stopped may be at an event of others
+        return "filtered", None, case.why_not
     return "waiting", None, _waits_for(case, row)
 
 
@@ -269,7 +273,7 @@ def _open(case: Case, entries: Sequence[Entry], gap: str | None) -> tuple[FateSt
     if gap is not None:
         return "unknown", None, f"it waits, or has ended since the last commit: {gap}"
     if case.is_wanted is False:
-        return "filtered", None, "the filter does not match the event"
+        return "filtered", None, case.why_not
     last = entries[-1].result if entries else None
     if last is not None:
         what = f"status {last.status}" if last.error is None else last.error
@@ -288,7 +292,7 @@ def _settled(case: Case, gap: str | None) -> tuple[FateStatus, float | None, str
         if found.subscription in {None, case.subscription}:
             return "dropped", found.result.at, found.result.reason
     if case.is_wanted is False:
-        return "filtered", None, "the filter does not match the event"
+        return "filtered", None, case.why_not
     return "unknown", None, "it is done, but the attempt log has no entry about it"
 
 

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from pipeline.cluster.attempt_search import why_not
 from pipeline.cluster.attempts import Result, Results, Session
 from pipeline.cluster.fate import Case, Fate, History, PartitionProgress, conclude
 from pipeline.core.attempts import FailedAttempt, Probes
 from pipeline.core.model import Cause, Cursor, Record, Status
+from pipeline.core.subscription import Start
+from tests.support.core import IDS, subscription
 
 NOW = 10_000.0
 EVENT_AT = 9_000.0
@@ -187,6 +190,16 @@ def test_a_worker_that_ended_well_left_no_gap() -> None:
     assert told(closed, ALIVE, is_wanted=False).status == "filtered"
 
 
+def test_workers_that_run_side_by_side_leave_no_gap() -> None:
+    older, newer = Session("older", NOW - 25, 100.0, "all"), Session("newer", NOW - 1, NOW - 500, "all")
+    assert told(older, newer, progress=OPEN).status == "waiting"
+
+
+def test_a_worker_with_a_successor_was_killed_a_moment_ago() -> None:
+    killed, next_one = Session("killed", NOW - 20, 100.0, "all"), Session("next", NOW - 1, NOW - 15, "all")
+    assert "the worker killed was killed" in (told(killed, next_one, progress=OPEN).why or "")
+
+
 def test_a_worker_killed_before_the_event_left_no_gap_for_it() -> None:
     killed = Session("former", EVENT_AT - 100, 1.0, "all")
     assert told(killed, ALIVE, is_wanted=False).status == "filtered"
@@ -206,3 +219,23 @@ def test_a_fate_has_its_name_in_json_as_in_tables() -> None:
     assert document["fate"] == "delivered"
     assert document["entries"][0]["status"] == 200, "of the answer"
     assert "status" not in document
+
+
+@pytest.mark.parametrize("status", [Status.FAILURE, Status.PAUSED])
+def test_an_event_for_others_does_not_wait_behind_a_failure(status: Status) -> None:
+    row = Cursor(5, status, Cause("exception", "refused", 5, EVENT_AT), revision=1)
+    for progress in (replace(OPEN, rows={"s": row}), replace(SETTLED, rows={"s": replace(row, next=OFFSET)})):
+        assert told(ALIVE, progress=progress).status == "waiting"
+        assert told(ALIVE, progress=progress, is_wanted=False, why_not="no").why == "no"
+        assert told(ALIVE, progress=progress, is_wanted=False, read_to=1.0).status == "filtered"
+
+
+def test_why_an_event_is_not_for_a_subscription_is_told() -> None:
+    event = Record("events", 0, OFFSET, b"k", b"{}")
+    later = subscription(starts={"events": Start((OFFSET + 1,))})
+    assert why_not(later, event) == "the subscription begins after the event"
+    elsewhere = subscription(topics=frozenset({"orders"}))
+    assert why_not(elsewhere, event) == "the subscription does not get events of the topic events"
+    sent = replace(event, headers=IDS.address(event, "another"))
+    assert why_not(later, sent) == "it was written for another subscription, or for an earlier one with this id"
+    assert why_not(subscription(), event) == why_not(None, None) == "the filter does not match the event"
