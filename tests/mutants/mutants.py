@@ -612,6 +612,22 @@ MUTANTS: Final = (
         becomes="pass",
         tests=(f"{CROSSING}test_an_edit_brings_no_deleted_subscription_back",),
     ),
+    # ----------------------------------------------------------- kafka/event_count.py
+    Mutant(
+        "a count of several subscriptions goes beyond the range of each",
+        "pipeline/kafka/event_count.py",
+        was="first <= event.offset < last",
+        becomes="first <= event.offset <= last",
+        tests=("tests/broker/test_event_count.py::test_each_counts_the_events_in_its_own_range",),
+    ),
+    # ----------------------------------------------------------- cluster/fate.py
+    Mutant(
+        "a worker that was killed a moment ago left no gap",
+        "pipeline/cluster/fate.py",
+        was="(has_successor or worker.last",
+        becomes="(worker.last",
+        tests=("tests/unit/cluster/test_fate.py::test_a_worker_with_a_successor_was_killed_a_moment_ago",),
+    ),
     # ----------------------------------------------------------- auth/token_cache.py
     Mutant(
         "a release forgets a request for a token that is under way",
