@@ -9,6 +9,8 @@ from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from pipeline.config.gravitee.shapes import contents
 from pipeline.config.schema import drop_meaningless, read
 from pipeline.core.errors import ConfigurationError
@@ -42,6 +44,8 @@ def parse_stored(document: object) -> WireSubscription:
     """
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"subscription: must be an object, not {kind(document)}")
+    with suppress(ValidationError, RecursionError):
+        return WireSubscription.model_validate(document)  # as the store writes it, which most are
     if "configuration" not in document and _is_definition(document):
         raise ConfigurationError("this is an API definition, not a subscription; WEBHOOKS_API names its file")
     unpacked, _ = drop_meaningless(WireSubscription, document)

@@ -1,0 +1,28 @@
+"""The quick check of URLs accepts nothing that the thorough one refuses."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.subscriptions.fields import PLAIN_URL, checked_in_parts
+
+
+@given(st.from_regex(PLAIN_URL, fullmatch=True))
+def test_a_plain_url_passes_the_thorough_check(url: str) -> None:
+    assert checked_in_parts(url, "auth") == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user@example.com",
+        "https://example.com:0/",
+        "https://example.com:65536/",
+        "https://example.com/{#request}",
+        "https://example.com/a b",
+        "https://example.com/a\n",
+        "https:///path",
+    ],
+)
+def test_what_the_thorough_check_refuses_is_not_plain(url: str) -> None:
+    assert PLAIN_URL.fullmatch(url) is None
