@@ -81,6 +81,8 @@ class Claims:
     def ahead(self) -> list[int]:
         """The events that were claimed together with an earlier event and still wait in the queue."""
         claimed_to = self._events.progress.claimed_to
+        if not claimed_to:
+            return []
         queued = takewhile(claimed_to.__gt__, (event.offset for event in self._events.queue))
         return [*(offset for offset in self._events.unclaimed() if offset < claimed_to), *queued]
 

@@ -1,7 +1,7 @@
 """Calls the callback of a subscription: one attempt for one event, and its outcome."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -35,7 +35,6 @@ class _Prepared:
     subscription: Subscription
     ready: tuple[RequestHead, Destination] | None
     failed: Failed
-    secrets: tuple[bytes, ...] = field(repr=False)
 
 
 class Callback:
@@ -100,7 +99,8 @@ class Callback:
         if isinstance(answer, Failed):
             return answer
         if answer.body and not 200 <= answer.status < 300:  # noqa: PLR2004 - the body of a success is not used
-            secrets = prepared.secrets if authorization is None else secrets_of(subscription, authorization)
+            sent = static_authorization(subscription.auth) if authorization is None else authorization
+            secrets = secrets_of(subscription, sent)
             is_cut = len(answer.body) >= RESPONSE_EXCERPT_BYTES
             answer.body = masked_excerpt(whole_characters(answer.body) if is_cut else answer.body, secrets)
         return judge(answer, self._clock.now(), token_used=authorization is not None)
@@ -140,8 +140,7 @@ class Callback:
             ready = self._head(subscription, destination), destination
         except ConfigurationError as error:
             failed = Failed(str(error), may_have_arrived=False)
-        secrets = secrets_of(subscription, static_authorization(subscription.auth))
-        prepared = _Prepared(subscription, ready, failed, secrets)
+        prepared = _Prepared(subscription, ready, failed)
         self._prepared[subscription.id] = prepared
         return prepared
 
