@@ -10,7 +10,7 @@ A new revision, and so a resume, ends slow start and hold: its author may know m
 monotonic clock. Each worker has its own state, which does not survive a restart.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -33,6 +33,26 @@ MAX_PACES: Final = 50_000
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVICE_UNAVAILABLE: Final = 503
+
+
+def share_by_partitions(owned: int, counts: Collection[int]) -> float:
+    """A worker's share of a rate, in proportion to its partitions: a subscription's events may be in all of them.
+
+    Args:
+        owned: how many partitions the worker owns.
+        counts: how many partitions each source topic has, as far as known.
+    """
+    total = sum(counts)
+    return min(1.0, max(1, owned) / total) if total else 1.0
+
+
+def share_by_sizes(owned: int, counts: Collection[int]) -> float:
+    """A worker's share of a rate if a subscription's events have one key.
+
+    In topics of the same size they are in the same number, and so belong to one worker. So at most as many workers as
+    there are sizes send them, and each gets an equal share. Arguments as for `share_by_partitions`.
+    """
+    return 1.0 if owned >= sum(counts) else 1 / len(set(counts))
 
 
 @dataclass(frozen=True, slots=True)

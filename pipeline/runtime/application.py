@@ -14,6 +14,7 @@ from mode.utils.objects import cached_property
 from mode.utils.queues import FlowControlEvent
 
 from pipeline.core.patches import Patch, looks_up
+from pipeline.core.rate_limit import share_by_partitions, share_by_sizes
 from pipeline.runtime.consumer import DeliveryConsumer
 from pipeline.runtime.consumer_thread import Parts
 
@@ -109,16 +110,12 @@ class DeliveryApp(faust.App):
         return {topic: count for topic, count in found.items() if count is not None}
 
     def share(self) -> float:
-        """With `routing: match`, this worker's share of a subscription's rate: its share of the partitions."""
-        count = sum(self.partition_counts().values())
-        return min(1.0, max(1, len(self.parts.sources.partitions())) / count) if count else 1.0
+        """With `routing: match`, this worker's share of a subscription's rate."""
+        return share_by_partitions(len(self.parts.sources.partitions()), self.partition_counts().values())
 
     def share_by_key(self) -> float:
-        """With `routing: key`, this worker's share. Topics with as many partitions have a key in the same number."""
-        counts = self.partition_counts().values()
-        if len(self.parts.sources.partitions()) == sum(counts):
-            return 1.0
-        return 1 / max(1, len(set(counts)))
+        """With `routing: key`, this worker's share of a subscription's rate."""
+        return share_by_sizes(len(self.parts.sources.partitions()), self.partition_counts().values())
 
     def end_of(self, topic: str, partition: int) -> int | None:
         """The end of a partition's readable log; None if it is not known."""

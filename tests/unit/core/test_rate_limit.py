@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.core import rate_limit as rate_limits
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
-from pipeline.core.rate_limit import RateLimits, SlowStart
+from pipeline.core.rate_limit import RateLimits, SlowStart, share_by_partitions, share_by_sizes
 from pipeline.core.subscription import Handshake, Rate, RetryPolicy, Subscription
 
 PLAIN = Subscription(id="s", revision=0, url="https://receiver.example/hook", retry=RetryPolicy(max_delay_seconds=8.0))
@@ -233,3 +233,21 @@ def test_a_retry_after_alone_is_told_until_it_has_passed() -> None:
     pace.saw(PLAIN, Rejected(429, b"", 5.0), 100.0)
     assert pace.slow_start("s", 104.0) == SlowStart(0, None, 105.0)
     assert pace.slow_start("s", 105.0) is None
+
+
+@pytest.mark.parametrize(
+    ("owned", "counts", "by_partitions", "by_sizes"),
+    [
+        (0, [], 1.0, 1.0),
+        (0, [4], 0.25, 1.0),
+        (4, [4], 1.0, 1.0),
+        (2, [4, 4], 0.25, 1.0),
+        (3, [8, 4], 0.25, 0.5),
+        (12, [8, 4], 1.0, 1.0),
+    ],
+)
+def test_shares_are_by_partitions_or_by_sizes(
+    owned: int, counts: list[int], by_partitions: float, by_sizes: float
+) -> None:
+    assert share_by_partitions(owned, counts) == by_partitions
+    assert share_by_sizes(owned, counts) == by_sizes
