@@ -53,6 +53,18 @@ any_match = st.builds(
 )
 
 
+any_two_by_key = st.builds(
+    Setting,
+    st.booleans(),
+    st.booleans(),
+    st.just(value=False),
+    any_rate,
+    any_picks,
+    any_claims,
+    st.just(value=False),
+    st.booleans(),
+    st.just(value=True),
+)
 any_two = st.builds(
     Setting,
     st.booleans(),
@@ -133,4 +145,22 @@ def test_two_topics_survive_crashes_and_takeovers(setting: Setting, steps: list[
 @many
 @given(any_two, schedules("commands", MATCHING_CASTS))
 def test_two_topics_survive_commands_edits_and_deletions(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_two_by_key, schedules("stops"))
+def test_two_topics_by_key_survive_clean_stops(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_two_by_key, schedules("crashes"))
+def test_two_topics_by_key_survive_crashes_and_takeovers(setting: Setting, steps: list[Step]) -> None:
+    run(World(setting, note).play(steps))
+
+
+@many
+@given(any_two_by_key, schedules("commands"))
+def test_two_topics_by_key_survive_commands_edits_and_deletions(setting: Setting, steps: list[Step]) -> None:
     run(World(setting, note).play(steps))
