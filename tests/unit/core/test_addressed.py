@@ -84,7 +84,7 @@ def test_one_that_was_made_again_gets_nothing_of_the_former() -> None:
     assert matching(a=8).keys(FOR_A) == (NOBODY,)
     assert matching(a=7).keys(FOR_A) == (b"a",)
     assert matching(topic_id="one", a=8).keys(FOR_A) == (NOBODY,)
-    assert matching(topic_id="another", a=8).keys(FOR_A) == (b"a",), "offsets of a former topic say nothing"
+    assert matching(topic_id="another", a=8).keys(FOR_A) == (b"a",), "offsets of a deleted topic are not comparable"
 
 
 @given(st.binary(max_size=8), st.binary(max_size=8), st.text(max_size=4), st.text(max_size=4))
@@ -190,7 +190,7 @@ async def test_a_restart_forgets_nothing_for_an_unknown_one() -> None:
     await core.open()
     await core.dispatch([core.address("gone") for _ in range(6)])
     await core.land()
-    assert core.row_topic.rows[b"gone"].next == 0, "the dead-letter topic does not answer, and its lane is full"
+    assert core.row_topic.rows[b"gone"].next == 0, "the dead-letter topic does not answer, and the lane is full"
     core.commit()
     assert core.committed == 6
     core.rows.is_dead = True

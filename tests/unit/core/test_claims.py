@@ -44,7 +44,7 @@ async def test_what_is_claimed_is_sent_without_another_row() -> None:
     await core.answer(1)
     assert core.pending == [2]
     await core.answer(2)
-    assert core.pending == [], "the fourth has to be claimed"
+    assert core.pending == [], "the fourth event has to be claimed first"
     await core.land()
     assert core.pending == [3]
     assert core.row_topic.rows[b"s"].next == 5

@@ -110,7 +110,7 @@ async def test_whoever_gives_up_waiting_leaves_no_slot_behind(suspect: bool, is_
     last = queue.ask("d")
     await settle()
     if is_granted:
-        slots.release(suspect=suspect)  # c has the slot, and does not know yet
+        slots.release(suspect=suspect)  # c has the slot, but has not run yet
     waiting.cancel()
     await settle()
     if not is_granted:
@@ -163,7 +163,7 @@ async def _play(steps: list[tuple[str, int]]) -> None:
     assert slots.taken == len(held) <= 4
     assert len([each for each in held if each.suspect]) <= 2
     if any(not each.task.done() and not each.suspect for each in asked):
-        assert slots.taken == 4, "nobody who answers waits while there is a slot"
+        assert slots.taken == 4, "no lane whose receiver answers waits while a slot is free"
 
     for each in asked:
         each.task.cancel()
@@ -194,7 +194,7 @@ async def test_a_subscription_has_no_more_in_flight_than_its_share() -> None:
     await settle()
     limits.release("s")
     await settle()
-    assert [task.done() for task in waiting] == [True, True, False], "they go in turn"
+    assert [task.done() for task in waiting] == [True, True, False], "the lanes take turns"
     assert limits.taken("s") == 2
     limits.release("s")
     limits.release("s")
@@ -211,7 +211,7 @@ async def test_a_share_that_came_too_late_is_passed_on() -> None:
     first, second = (asyncio.create_task(limits.acquire("s", 1)) for _ in range(2))
     await settle()
     limits.release("s")
-    first.cancel()  # it has the share, and has not run since
+    first.cancel()  # it has the place, but has not run since
     await settle()
     assert second.done()
     limits.release("s")

@@ -63,7 +63,7 @@ async def test_a_changed_note_is_committed_at_the_same_offset() -> None:
     assert core.dispatcher.offsets_to_commit() == {0: 0}
     core.commit()
     assert core.ahead == 0b10
-    assert core.dispatcher.offsets_to_commit() == {}, "at rest nothing is committed"
+    assert core.dispatcher.offsets_to_commit() == {}, "at rest there is no further commit"
     await core.end()
 
 
@@ -71,7 +71,7 @@ async def test_a_changed_note_is_committed_at_the_same_offset() -> None:
 async def test_the_next_crash_finds_the_note_whatever_was_read_since() -> None:
     second = await Core(before=await crashed()).open()
     second.commit()
-    assert second.ahead == 0b1110, "none of it was read yet"
+    assert second.ahead == 0b1110, "no event was read yet"
     await second.dispatch(second.log.read(0, 2))
     second.commit()
     await second.end()
@@ -168,10 +168,10 @@ async def test_what_was_read_from_the_log_is_noted_as_well() -> None:
     await core.answer(4)
     await core.checkpoint()
     await core.land()
-    assert core.row_topic.rows == {}, "the committed offset says more than the row does"
+    assert core.row_topic.rows == {}, "the committed offset is later than the row"
     core.commit()
     await core.end()
 
     found = await following(core)
-    assert found.pending == [1], "2 and 3 again, but not 4, would leave the receiver with 3 as the last one"
+    assert found.pending == [1], "if 2 and 3 were sent again, but not 4, the last event of the receiver would be 3"
     await found.end()

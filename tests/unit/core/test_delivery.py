@@ -28,7 +28,7 @@ async def test_events_of_a_lane_are_sent_one_at_a_time_and_in_order() -> None:
         await core.answer(offset, Delivered(204))
 
     assert core.telemetry.deliveries["delivered"] == 3
-    assert core.lane().events.progress.row is None, "a lane that keeps up costs no row"
+    assert core.lane().events.progress.row is None, "a live lane needs no row"
     await core.end()
 
 
@@ -61,7 +61,7 @@ async def test_a_lane_without_retries_left_stops_and_keeps_the_event() -> None:
     assert cause is not None
     assert (cause.kind, cause.offset, cause.message) == ("server-error", 0, "the callback answered 500")
     assert core.row_topic.rows[b"s"].next == 0
-    assert core.committable == 2, "the failed lane holds nobody back"
+    assert core.committable == 2, "the failed lane holds up no other lane"
     assert len(core.send.made) == 3
     await core.end()
 
@@ -200,7 +200,7 @@ async def test_at_most_once_never_sends_again_what_may_have_arrived(outcome: Out
 
     assert core.send.offsets() == [0]
     assert core.lane().status is Status.FAILURE
-    assert core.row_topic.rows[b"s"].next == 1, "a resume goes on with the next one"
+    assert core.row_topic.rows[b"s"].next == 1, "a resume continues with the next event"
     assert core.telemetry.drops["given-up"] == 1
     await core.end()
 
@@ -292,6 +292,6 @@ async def test_a_slot_is_given_back_however_an_attempt_ends() -> None:
     await core.stream(1)
     assert core.slots.taken == 1
     await core.answer(0, BROKEN)
-    assert core.slots.taken == 0, "a wait between tries takes none"
+    assert core.slots.taken == 0, "a wait between attempts takes no slot"
     await core.end()
     assert core.slots.taken == 0

@@ -46,7 +46,7 @@ async def test_an_attempt_stopped_by_a_lost_lease_does_not_count() -> None:
     core.send.script = [ServerError(500), LeaseEndedError("just now")]
     await core.stream(1)
     await asyncio.sleep(1.1)
-    # The lease is held again by now, so it is tried once more at once.
+    # The lease is held again, so the attempt is repeated without a wait.
     assert [attempt.number for attempt in core.send.made] == [1, 2, 2]
     assert core.telemetry.in_flight == 1
     await core.end()

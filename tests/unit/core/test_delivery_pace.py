@@ -123,7 +123,7 @@ async def test_a_new_filter_and_a_replay_together_lose_nothing() -> None:
     await core.open()
     replay = core.publish(subscription(filter=Even(), resume_from=ReplayOffset(0, 0)))
     await core.stream(1)
-    assert core.pending == [], "nobody knows yet whose event it is"
+    assert core.pending == [], "the subscription of the event is not known yet"
     core.hear()
     await settle()
     core.rows.store()
@@ -158,7 +158,7 @@ async def test_a_rate_slower_than_the_hold_shelves_but_loses_nothing() -> None:
     await core.answer(0)
     assert core.lane().state.feed == "behind"
     await core.land()
-    assert core.committable == 3, "a lane that waits for its turn holds nobody back"
+    assert core.committable == 3, "a lane that waits for its rate holds up no other lane"
     for offset in (1, 2):
         assert core.pending == []
         await asyncio.sleep(10.1)
@@ -221,7 +221,7 @@ async def test_a_busy_receiver_gets_the_next_events_slowly() -> None:
     await core.answer(1)
     await core.answer(2)
     await core.stream(2)
-    assert core.pending == [], "the gap holds for every event of the subscription"
+    assert core.pending == [], "the gap applies to every event of the subscription"
     await asyncio.sleep(0.6)
     assert len(core.pending) == 1
     await answers(core, 3)

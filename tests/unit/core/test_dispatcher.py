@@ -66,7 +66,7 @@ async def test_gaps_are_passed_over_once_the_batch_before_has_come() -> None:
     core.dispatcher.pass_over(0, 2, 5)
     core.dispatcher.pass_over(1, 0, 5)
     core.dispatcher.pass_over(0, None, 5)
-    assert core.committable == 0, "the batch that ends at 2 is still on its way"
+    assert core.committable == 0, "the batch that ends at 2 was not dispatched yet"
 
     await core.dispatch(batch)
     core.dispatcher.pass_over(0, 2, 2)
@@ -117,7 +117,7 @@ async def test_events_of_a_closed_partition_are_left_to_its_owner() -> None:
         (Cursor(1, Status.FAILURE), "halted", []),
         (Cursor(9, Status.PAUSED), "live", [9]),
     ],
-    ids=["no row", "before the position", "at it", "after it", "failed", "paused by a revision that is gone"],
+    ids=["no row", "before the position", "at it", "after it", "failed", "paused by a revision that no longer exists"],
 )
 @in_virtual_time
 async def test_a_lane_begins_where_its_row_says(row: Cursor | None, state: str | None, then_sent: list[int]) -> None:
@@ -240,7 +240,7 @@ async def test_a_clean_stop_repeats_and_loses_nothing(qos: Qos) -> None:
     await first.checkpoint()
     stopping = asyncio.create_task(stopped(first))
     await settle()
-    await first.answer(3)  # under way when the stop came
+    await first.answer(3)  # this request was under way when the stop began
     await stopping
     assert first.send.offsets() == [0, 1, 2, 3]
 
@@ -269,7 +269,7 @@ async def test_a_stop_cuts_off_endless_attempts_for_the_next_owner() -> None:
 @in_virtual_time
 async def test_a_stop_ends_and_commits_safely_if_no_row_can_land() -> None:
     core = await Core(subscription()).open()
-    await core.stream(6)  # over the bound: behind, and the row never lands
+    await core.stream(6)  # over the bound: the lane is behind, and its row never becomes durable
     offsets = await core.dispatcher.drain([0], 8.0)
 
     assert offsets == {0: 0}
@@ -299,11 +299,11 @@ async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
     former = await Core(spec).open()
     await former.stream(2)
     owner = await Core(before=former).open()
-    await former.land()  # the claim is refused
+    await former.land()  # the row of the claim is refused
     assert not former.dispatcher.is_open(0)
     assert former.send.made == []
     assert former.dispatcher.offsets_to_commit() == {}
-    assert former.dispatcher.fenced() == [0], "the group has not told it yet"
+    assert former.dispatcher.fenced() == [0], "the group has not informed this worker yet"
     await former.dispatcher.close([0])
     assert former.dispatcher.fenced() == []
 
@@ -314,7 +314,7 @@ async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
 
     await former.dispatcher.open({0: 0})
     assert former.dispatcher.is_open(0)
-    assert former.dispatcher.fenced() == [], "it is the owner again"
+    assert former.dispatcher.fenced() == [], "this worker is the owner again"
     await owner.end()
     await former.end()
 
@@ -376,11 +376,11 @@ async def test_an_event_held_too_long_does_not_block_commits() -> None:
     await asyncio.sleep(0.2)
     await core.checkpoint()
     assert core.lane("slow").state.feed == "behind"
-    assert core.committable == 0, "its row is on the way"
+    assert core.committable == 0, "its row is not durable yet"
     await core.land()
 
     assert core.committable == 2
-    assert core.pending == [0], "what is under way goes on"
+    assert core.pending == [0], "requests under way continue"
     await core.answer(0)
     assert core.send.offsets() == [0, 1]
     await core.end()
@@ -431,7 +431,7 @@ async def test_a_clock_that_is_set_back_stops_no_checkpoint() -> None:
         await asyncio.sleep(5.0)
         await core.land()
     row = core.row_topic.rows[b"s"]
-    assert (row.next, row.attempt) == (1, 0), "the row tells of no tries any more: they have come to an end"
+    assert (row.next, row.attempt) == (1, 0), "the row contains no tries, because they have ended"
     keeping.cancel()
     await core.end()
 

@@ -39,7 +39,7 @@ async def test_an_event_is_settled_when_every_subscription_has_it() -> None:
     [at_b] = core.send.pending
     assert core.committable == 0
     await core.answer(0)
-    assert core.committable == 0, "a has stopped, and its row is not durable"
+    assert core.committable == 0, "subscription a has stopped, but its row is not durable"
     await core.land()
     assert core.committable == 1
     assert at_b.subscription.id == "b"
@@ -53,7 +53,7 @@ async def test_a_lane_behind_reads_what_its_filter_wants() -> None:
     core.publish(begun(core, "b", 0))
     await core.open()
     await core.dispatch([*core.produce(3, "ab"), *core.produce(1, "b"), *core.produce(3, "a")])
-    assert core.lane("a").state.feed == "behind", "it holds more than it may"
+    assert core.lane("a").state.feed == "behind", "the lane holds more than its limit"
     await core.land()
     for _ in range(12):
         await core.read()
@@ -128,7 +128,7 @@ async def test_a_worker_hears_of_all_that_its_predecessor_knew() -> None:
     after = Core(before=core, matches=True)
     opening = asyncio.create_task(after.dispatcher.open({0: 0}, {0: replace(LogBounds.unseen(None), begun_to=1)}))
     await settle()
-    assert not opening.done(), "of a subscription that had begun it does not know yet"
+    assert not opening.done(), "the worker has not read a subscription that had begun"
     after.hear()
     await opening
     await after.stream(1, "a")
@@ -220,8 +220,10 @@ def test_offsets_of_another_topic_say_nothing() -> None:
     assert made.start_in(TOPIC, 1, "one") == 7
     assert made.start_in(TOPIC, 1, None) == 7
     assert made.start_in(TOPIC, 1, "another") == 0
-    assert made.start_in(TOPIC, 2, "one") == 0, "the partition was not there"
-    assert made.start_in("other", 0, None) is None, "the topic was no source: it begins where the group begins"
+    assert made.start_in(TOPIC, 2, "one") == 0, "the partition did not exist"
+    assert made.start_in("other", 0, None) is None, (
+        "the topic was no source, so the subscription begins where the group begins"
+    )
     assert replace(made, starts=None).start_in(TOPIC, 0, None) is None
 
 
@@ -240,7 +242,7 @@ async def test_a_filter_is_asked_once_until_it_is_edited() -> None:
     assert asked == [0, 1, 2]
     await core.revise(replace(made, filter=wants("b")))
     await core.answer(1)
-    assert core.send.offsets() == [0, 1], "2 was queued, and is not wanted any more"
+    assert core.send.offsets() == [0, 1], "event 2 was queued, and no longer matches"
     assert core.telemetry.deliveries["filtered"] == 1
     await core.end()
 
@@ -254,7 +256,7 @@ async def test_whoever_moves_the_group_begins_nothing_anew() -> None:
     await core.open()
     await core.stream(1, "a")
     assert core.pending == [3]
-    assert core.dispatcher.begun_to(0) == 1, "the next commit says how it is"
+    assert core.dispatcher.begun_to(0) == 1, "the next commit contains the correct revision"
     await core.end()
 
 

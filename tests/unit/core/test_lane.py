@@ -27,15 +27,15 @@ async def test_going_behind_the_window_holds_until_the_row_has_landed() -> None:
     lane = core.lane()
     assert (lane.state.feed, lane.next, len(lane.events.queue), len(lane.events.held)) == ("behind", 0, 0, 6)
     assert core.dispatcher.memory.used == 0
-    await core.stream(1)  # comes while the row is on its way
+    await core.stream(1)  # arrives while the row is being written
     assert core.committable == 0
     await core.land()
 
     assert core.committable == 7
     assert core.row_topic.rows[b"s"].next == 0
-    await core.stream(1)  # settled at sight
+    await core.stream(1)  # settled when they arrive
     assert core.committable == 8
-    assert core.pending == [0], "what is under way goes on"
+    assert core.pending == [0], "requests under way continue"
     await core.end()
 
 
@@ -174,7 +174,7 @@ async def test_resuming_a_failed_lane_resends_nothing_in_flight() -> None:
 async def test_an_event_whose_new_subscription_is_paused_is_not_sent() -> None:
     core = await Core().open()
     core.publish(paused(subscription()))
-    await core.stream(1)  # the worker has not read of the subscription yet
+    await core.stream(1)  # the worker has not read the subscription yet
     core.hear()
     await settle()
 
@@ -220,7 +220,7 @@ async def test_an_overtaken_events_refused_dead_letter_stops_nothing() -> None:
 async def test_a_row_landing_after_deletion_releases_no_successor() -> None:
     spec = subscription()
     core = await Core(spec).open()
-    await core.stream(6)  # over the bound: the row is on its way
+    await core.stream(6)  # over the bound: the row is being written
     core.delete("s")
     core.hear()
     await core.revise(spec)
@@ -256,7 +256,7 @@ async def test_a_late_row_does_not_release_newer_events() -> None:
 @in_virtual_time
 async def test_a_claim_that_a_stop_cuts_off_is_withdrawn() -> None:
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
-    await core.stream(1)  # its row is on its way, and stays there
+    await core.stream(1)  # its row is never confirmed
     drain = asyncio.create_task(core.dispatcher.drain([0], 8.0))
     await asyncio.sleep(9.0)
     await core.land()
@@ -406,7 +406,7 @@ async def test_after_waiting_for_a_slot_the_newest_revision_is_used() -> None:
     await core.stream(1)
     await core.revise(replace(spec, qos=Qos.AT_MOST_ONCE))
     await core.answer(0)  # gives its slot to the lane of s
-    assert core.send.offsets() == [0], "its claim comes first"
+    assert core.send.offsets() == [0], "its claim has to be durable first"
     await core.land()
 
     assert core.send.made[-1].subscription.qos is Qos.AT_MOST_ONCE

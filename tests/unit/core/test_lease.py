@@ -44,7 +44,7 @@ def lease(moment: Moment) -> Lease:
 
 
 def test_it_is_held_from_first_heartbeat_until_the_last_is_old(lease: Lease, moment: Moment) -> None:
-    assert not lease.is_held, "nobody has said yet that we are a member"
+    assert not lease.is_held, "no heartbeat was confirmed yet"
     lease.renew(100.0)
     moment.now = 113.9
     lease.check()

@@ -62,7 +62,7 @@ async def test_a_row_is_held_against_the_log_and_written_anew(
     left = await before(Cursor(place, Status.FAILURE, attempt=2, revision=0, topic_id="a"))
     core = await Core(before=left).open(log)
     assert core.lane().next == then
-    assert core.lane().status is Status.FAILURE, "whoever failed waits for a person as before"
+    assert core.lane().status is Status.FAILURE, "a failed subscription still waits for an operator"
     assert core.telemetry.drops["retention"] == dropped
     assert {name: count for name, count in core.telemetry.log_breaks.items() if count} == ({kind: 1} if kind else {})
     await core.land()

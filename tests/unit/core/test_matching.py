@@ -64,7 +64,7 @@ class Unasked:
     """A part of a filter that must not be evaluated."""
 
     def matches(self, _parsed: ParsedEvent) -> bool:
-        raise AssertionError("a filter was asked in vain")
+        raise AssertionError("a filter was evaluated although that was not necessary")
 
 
 def nodes(made: SubscriptionIndex) -> list[_Node]:

@@ -65,13 +65,13 @@ async def test_a_lane_that_goes_behind_during_a_read_is_not_fed_by_it() -> None:
     await core.revise(resumed(subscription("a")))
     stretch = core.reader.fetch(core.partition, 100)
     assert stretch is not None
-    assert [event.offset for event in stretch.events] == [0, 2], "nobody else wants any yet"
+    assert [event.offset for event in stretch.events] == [0, 2], "no other lane wants events yet"
 
     await core.revise(resumed(subscription("b")))
     stretch.feed()
     await settle()
     assert core.pending == [0]
-    assert core.lane("b").read_from <= 1, "its events were left out"
+    assert core.lane("b").read_from <= 1, "the stretch does not contain the events of this lane"
 
     await core.read()
     assert core.pending == [0, 1]

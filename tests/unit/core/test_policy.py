@@ -230,7 +230,7 @@ def test_a_server_error_that_is_not_listed_is_not_retried() -> None:
     chosen = ruled(statuses=frozenset({503}))
     assert isinstance(decide(chosen, 1, ServerError(503)), Retry)
     assert decide(chosen, 1, ServerError(500)) == Stop("server-error")
-    assert decide(chosen, 1, ServerError(777)) == Stop("server-error"), "what is beyond 599 goes with 500"
+    assert decide(chosen, 1, ServerError(777)) == Stop("server-error"), "a status above 599 is treated as 500"
     assert isinstance(decide(ruled(statuses=frozenset({500})), 1, ServerError(777)), Retry)
 
 

@@ -81,12 +81,12 @@ async def test_only_the_lane_that_does_not_answer_goes_behind() -> None:
     assert valve.held == {0}
 
     core.dispatcher.relieve_pressed()
-    assert core.lane("sub-0").state.feed == "live", "not before its time"
+    assert core.lane("sub-0").state.feed == "live", "the lane does not fall behind too early"
     await asyncio.sleep(PATIENCE_SECONDS + 0.1)
     core.dispatcher.relieve_pressed()
     assert core.lane("sub-0").state.feed == "behind"
     assert {core.lane(name).state.feed for name in NAMES[1:]} == {"live"}
-    assert valve.held == {0}, "not before its row is durable"
+    assert valve.held == {0}, "the partition is paused until the row is durable"
     await core.land()
     assert len(core.partition.window) == 0
     assert valve.held == set()
@@ -219,7 +219,7 @@ async def test_what_is_kept_back_stays_uncommitted_when_given_back() -> None:
 async def test_a_lane_that_waits_for_a_slot_does_not_lag_behind() -> None:
     core = Core(matches=True, limits=ROOMY, slots=2)
     for number in range(100):
-        wanted = _the_first if number < 40 else None  # those have nothing to do soon
+        wanted = _the_first if number < 40 else None  # these soon have nothing to do
         core.publish(subscription(f"sub-{number}", starts={TOPIC: Start((0,))}, created=number, filter=wanted))
     await core.open()
     core.dispatcher.flow = valve = Valve()

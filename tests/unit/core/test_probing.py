@@ -102,7 +102,7 @@ async def test_probes_come_at_growing_intervals_for_their_time() -> None:
     await asyncio.sleep(100_000)
     await core.read()
     assert core.pending == []
-    assert core.telemetry.subscription_failures["server-error"] == 1, "it is one FAILURE"
+    assert core.telemetry.subscription_failures["server-error"] == 1, "it is still the same FAILURE"
     assert core.telemetry.probes["failed"] == len(waits)
     await core.end()
 
@@ -215,7 +215,7 @@ async def test_a_resume_does_not_wait_for_the_probe() -> None:
     await core.read()
     assert (core.pending, core.lane().status) == ([0], Status.STARTED)
     await core.answer(0, DOWN)
-    assert round(next_in(core) or 0) == 60, "a new FAILURE, from the beginning"
+    assert round(next_in(core) or 0) == 60, "this is a new FAILURE, whose probes begin anew"
     await core.end()
 
 

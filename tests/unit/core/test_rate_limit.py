@@ -49,7 +49,9 @@ def test_workers_share_a_rate() -> None:
 def test_a_burst_may_follow_a_rest() -> None:
     pace, subscription = RateLimits(), paced(1.0, burst=3)
     assert [pace.turn(subscription, 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0]
-    assert [pace.turn(subscription, 60.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0], "a rest saves up no more"
+    assert [pace.turn(subscription, 60.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0], (
+        "an idle time saves up no further calls"
+    )
 
 
 @given(
@@ -91,7 +93,7 @@ def test_the_lower_of_both_rates_counts() -> None:
     pace.allow("s", None)
     assert [pace.turn(asking, 20.0) for _ in range(9)] == [0.0] * 9
     pace.allow("s", 2.0)
-    assert [pace.turn(PLAIN, 30.0) for _ in range(9)] == [0.0] * 9, "an edit took the handshake away"
+    assert [pace.turn(PLAIN, 30.0) for _ in range(9)] == [0.0] * 9, "an edit has removed the handshake"
 
 
 @pytest.mark.parametrize("busy", BUSY, ids=["429", "503"])
@@ -109,7 +111,7 @@ def test_after_a_busy_answer_the_rate_grows_with_each_success(busy: Outcome) -> 
 
     assert gaps[0] == pytest.approx(rate_limits.FIRST_GAP_SECONDS)
     assert gaps == sorted(gaps, reverse=True)
-    assert gaps[-1] == 0.0, "in the end nothing slows it down"
+    assert gaps[-1] == 0.0, "in the end there is no slow start"
     assert not pace._paces
 
 
@@ -189,7 +191,7 @@ def test_a_new_revision_ends_slow_start_and_hold(busy: Outcome) -> None:
     resumed = replace(PLAIN, revision=1)
     assert [pace.turn(resumed, 20.1) for _ in range(3)] == [0.0] * 3
     pace.saw(resumed, busy, 20.2)
-    assert pace.turn(resumed, 20.2) > 0.4, "but it is still seen whether the receiver is busy"
+    assert pace.turn(resumed, 20.2) > 0.4, "but a busy receiver is still recognised"
 
 
 def test_a_clock_set_back_stops_nothing_longer_than_a_gap() -> None:

@@ -83,7 +83,7 @@ async def test_a_skip_of_another_subscriptions_event_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.revise(replace(paused(spec), resume_from=Skip(0, 1)))
-    await asyncio.sleep(1.1)  # the log is asked what is there
+    await asyncio.sleep(1.1)  # the log is read to find out what is there
     await core.land()
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 0
     assert (core.lane().next, waiting_in(core.lane()).at_most) == (1, 2)
@@ -95,7 +95,7 @@ async def test_a_skip_of_the_first_event_ignores_others_before_it() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.revise(replace(paused(spec), resume_from=Skip(0, 2)))
-    await asyncio.sleep(1.1)  # the log is asked what is there
+    await asyncio.sleep(1.1)  # the log is read to find out what is there
     await core.land()
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 1
     await core.revise(resumed(spec))
@@ -110,7 +110,7 @@ async def test_a_skip_of_the_second_event_in_the_log_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.revise(replace(paused(spec), resume_from=Skip(0, 3)))
-    await asyncio.sleep(1.1)  # the log is asked what is there
+    await asyncio.sleep(1.1)  # the log is read to find out what is there
     await core.land()
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 0
     assert core.lane().next == 1
@@ -161,7 +161,7 @@ async def test_a_pause_sends_nothing_more_and_a_resume_goes_on() -> None:
     await core.stream(1)
 
     assert (core.lane().state.feed, core.lane().status, core.lane().next) == ("halted", Status.PAUSED, 1)
-    assert core.committable == 4, "the row covers what the stream brings"
+    assert core.committable == 4, "the row covers the events of the stream"
     assert core.pending == []
     await core.revise(resumed(spec))
     await core.read()
@@ -243,9 +243,9 @@ async def test_a_deletion_counts_the_queue_and_removes_the_row() -> None:
     await core.land()
 
     assert core.row_topic.rows == {}
-    assert core.telemetry.drops["unknown-subscription"] == 1, "the one in flight; the others are not in memory"
+    assert core.telemetry.drops["unknown-subscription"] == 1, "only the event in flight; the others are not in memory"
     assert core.committable == 6
-    await core.answer(0)  # its late answer counts no more
+    await core.answer(0)  # its late answer no longer counts
     assert core.lane().is_idle
     await core.end()
 
@@ -307,7 +307,7 @@ async def test_a_replay_is_carried_out_once_over_crashes() -> None:
         await first.answer(offset)
     first.commit()
     await first.revise(replace(spec, resume_from=ReplayOffset(0, 1)))
-    await first.end()  # killed before the row has landed
+    await first.end()  # killed before the row is durable
 
     second = await Core(before=first).open()
     await second.land()
@@ -325,7 +325,7 @@ async def test_a_replay_is_carried_out_once_over_crashes() -> None:
     await third.checkpoint()
     await third.land()
     await third.checkpoint()
-    assert third.row_topic.rows[b"s"].next == 3, "kept, or the replay would be carried out again"
+    assert third.row_topic.rows[b"s"].next == 3, "the row is kept, or the replay would be carried out again"
     await third.end()
 
 
@@ -344,7 +344,7 @@ async def test_a_replay_never_goes_forward_over_events_that_wait(
     await core.land()
     await core.read()
 
-    assert core.pending == [0], "it goes on where it stood"
+    assert core.pending == [0], "the lane continues at its cursor"
     assert core.telemetry.drops["discarded"] == 0
     assert "stays at 0 of partition 0" in caplog.text
     await core.end()
@@ -373,7 +373,7 @@ async def test_a_discarding_replay_tells_and_counts_what_it_discards(
     await core.stream(1)
     await core.read()
 
-    assert [offset for offset in core.pending if offset not in {2, 3, 4}] == [5], "what comes later is delivered"
+    assert [offset for offset in core.pending if offset not in {2, 3, 4}] == [5], "later events are delivered"
     assert core.telemetry.drops["discarded"] == 2
     assert "discards its events from 0 up to 5 of partition 0" in caplog.text
     assert core.lane().events.progress.revision == core.registry.known["s"].revision
@@ -388,7 +388,7 @@ async def test_a_discard_that_takes_long_to_count_counts_offsets() -> None:
     await core.answer(0, Rejected(400))
     await core.land()
     await core.revise(replace(spec, resume_from=ReplayOffset(0, 3, discards=True)))
-    await asyncio.sleep(0.6)  # the end is known by now, the number is not
+    await asyncio.sleep(0.6)  # now the end is known, but not the number of events
     await core.end()
     assert core.telemetry.drops["discarded"] == 3
 

@@ -53,7 +53,7 @@ def test_what_is_settled_behind_an_unsettled_offset_is_noted() -> None:
     made.settle(41)
     assert made.committable == 47
     assert made.ahead_of(47) == 0
-    assert made.ahead_of(41) == 0b111111, "all of it lies before what may be committed now"
+    assert made.ahead_of(41) == 0b111111, "all these offsets are before the committable offset"
 
 
 def test_a_note_is_of_the_committed_offset_not_of_the_window() -> None:
@@ -73,11 +73,11 @@ def test_what_lies_too_far_ahead_is_noted_later() -> None:
     made.settle(REACH + 1)
     made.settle(REACH + 2)
     assert made.committable == 1
-    assert made.ahead_of(1) == 1 << REACH - 1, "the others are too far ahead"
+    assert made.ahead_of(1) == 1 << REACH - 1, "the other offsets are too far ahead"
     for offset in range(1, 5):
         made.settle(offset)
     made.settle(REACH + 3)
-    assert made.ahead_of(5) == 0b1111 << REACH - 5, "none is left out, wherever the head was when it was settled"
+    assert made.ahead_of(5) == 0b1111 << REACH - 5, "no offset is left out"
 
 
 def test_a_window_keeps_its_first_note_until_it_is_past_it() -> None:
