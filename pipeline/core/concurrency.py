@@ -122,7 +122,7 @@ class ConcurrencyLimits:
             raise
 
     def release(self, subscription_id: str) -> None:
-        """Give a place back, and admit as many waiting lanes as the limit allows, which an edit may have changed."""
+        """Give a place back, and admit waiting lanes up to the limit. An edit may have changed the limit."""
         left, limit = self._taken[subscription_id] - 1, self._limits[subscription_id]
         waiting = self._waiting.get(subscription_id, deque())
         while waiting and left < limit:

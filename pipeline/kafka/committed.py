@@ -1,8 +1,8 @@
-"""The group's commit for a partition: the offset, and notes in the metadata of the commit.
+"""The group's commit for a partition: the offset, and fields in the metadata of the commit.
 
-The notes are the topic's id, the events settled beyond the offset (core/ahead.py), and with `routing: match` the
-revision before which subscriptions had begun (core/beginnings.py). Workers of versions without notes only read
-`topic-id=` at the beginning. If a note precedes it, they don't know the id, and ignore the note:
+The fields are the topic's id, the note of the events settled beyond the offset (core/ahead.py), and with
+`routing: match` the revision before which subscriptions had begun (core/beginnings.py). Workers of versions without
+notes only read a `topic-id=` at the beginning. If a note precedes it, they ignore both:
 
     topic-id=5u7...
     settled=1:40:eAGTAgAAGwAb;topic-id=5u7...
@@ -24,7 +24,7 @@ NONE_HAS_BEGUN: Final = f"{BEGUN_TO}0"
 
 
 def without_settled(metadata: str) -> str:
-    """The metadata of a commit without the note of what is settled beyond the offset."""
+    """The metadata of a commit without the note of settled events."""
     return metadata.partition(";")[2] if metadata.startswith(SETTLED) else metadata
 
 
@@ -36,8 +36,9 @@ class Committed:
         offset: None if there is none.
         topic_id: of the topic, None if it is not known.
         settled: the note of the events that are settled beyond the offset; None if there is none.
-        begun_to: subscriptions created before this revision had begun; 0 if it is not noted. A commit without any note
-            was made by hand to move the group. Then all subscriptions have begun, so that none begins a second time.
+        begun_to: subscriptions created before this revision had begun; 0 if the commit does not contain it. A commit
+            without any of the fields was made by hand to move the group. Then all subscriptions count as begun, so that
+            none begins a second time.
     """
 
     offset: int | None
@@ -63,5 +64,5 @@ class Committed:
 
 
 def _revision(text: str) -> int:
-    """The revision in a note, which anybody with access to the group may have written; 0, which is safe, if invalid."""
+    """The revision in a commit, which anybody with access to the group may have written; 0, which is safe, if wrong."""
     return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0

@@ -64,7 +64,7 @@ class RowKeys:
         self._prefix = MARK + topic.encode() + b"/"
 
     def of(self, key: bytes) -> bytes:
-        """The key with which the row of a subscription, or a note, is written."""
+        """The key with which the row of a subscription, or a topic id, is written."""
         return key if self.is_alone else self._prefix + key
 
     def other_of(self, key: bytes) -> bytes:

@@ -97,10 +97,10 @@ class TopicRows:
         self._elsewhere = found.elsewhere
         if self.topic_id is not None and self.topic_id == self.committed_id and found.last_topic_id is None:
             logger.error(
-                "cursor rows may be lost: the group has committed offsets of partition %d of %s, but no note says "
-                "that a worker owned it; subscriptions that were behind, paused or in FAILURE continue at the "
-                "committed offset, and miss earlier events that waited; stop the workers and restore a backup, or "
-                "replay",
+                "cursor rows may be lost: the group has committed offsets of partition %d of %s, but the topic id that "
+                "an owner stores beside the rows is missing; subscriptions that were behind, paused or in FAILURE "
+                "continue at the committed offset, and miss earlier events that waited; stop the workers and restore "
+                "a backup, or replay",
                 self._number,
                 self._keys.topic,
             )
@@ -110,7 +110,7 @@ class TopicRows:
             # With several source topics, the other id determines to which topic the rows with plain keys belong.
             if self._keys.is_alone and store.topic_ids.get(other):
                 store.put_topic_id(other, None)
-            # Before any commit: the next owner takes a commit without a topic id here for a sign that rows are lost.
+            # Before any commit: if there is a commit, but no topic id here, the next owner reports lost rows.
             await written
         return found.rows
 

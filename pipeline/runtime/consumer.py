@@ -234,8 +234,8 @@ class DeliveryConsumer(driver.Consumer):
             return 0  # without waiting for a commit under way, which never ends without a broker
         async with self._commit_lock:
             assigned = self.assignment()
-            # A partition that was given back during this wait has been committed already. A late commit of it would
-            # lack its note, and overwrite that commit.
+            # A partition that was given back during this wait has been committed already. A late commit would have no
+            # metadata, and overwrite that commit.
             owned = {
                 tp: offset
                 for tp, offset in settled.items()
