@@ -1,4 +1,4 @@
-"""The composition root: the only module that knows all parts.
+"""The composition root: the only module that depends on all parts.
 
 create_app(settings, definition)
     Engine        parts to start and stop: transport, registry, log readers, tokens, dead letters, checkpoints
@@ -95,29 +95,29 @@ from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 logger = logging.getLogger(__name__)
 
 HEARTBEATS: Final = 3
-"""The heartbeats in a session: if one is late, the lease is still held."""
+"""The number of heartbeats in a session timeout, so that a worker keeps its lease if one is late."""
 LONGEST_HEARTBEAT_SECONDS: Final = 3.0
-"""The longest time between two heartbeats, even in a long session: a worker learns of a rebalance with the next one."""
+"""The longest time between two heartbeats, which is how late a worker may learn of a rebalance."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
-"""The events in one batch: few enough for the event loop, and to pause a partition before its lanes are flooded."""
+"""The number of events in one batch: few enough not to block the event loop, and not to fill lanes before a pause."""
 NEVER_SECONDS: Final = 86_400.0
 
 
 def create_app(
     settings: Settings, definition: Definition, former_topics: Mapping[TopicPartition, str] | None = None
 ) -> DeliveryApp:
-    """The application of a worker. It does not connect before it is started.
+    """Make the application of a worker. It connects to nothing until it is started.
 
-    Call it without a running event loop, because Faust reads entry points from the disk.
+    Call this without a running event loop, because Faust reads entry points from the disk.
 
     Args:
-        settings: from the environment.
-        definition: of the API.
+        settings: the settings.
+        definition: the API definition.
         former_topics: see `LogCheck`.
 
     Raises:
-        ConfigurationError: the file of ADMIN_JWKS can't be used, or the routing is not known.
+        ConfigurationError: the file of ADMIN_JWKS can't be used, or no routing is configured.
     """
     connection = definition.source.connection
     clock = SystemClock()
@@ -239,7 +239,7 @@ def create_app(
             watch_rights=partial(rights.watch, partial(_missing_rights, settings, definition, sources), clock),
         )
     )
-    # Faust types its signals for any sender; this one is sent by the application.
+    # Faust types its signals for any sender. The application sends this signal.
     app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
     agents.attach(app)
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access, counted=view.counted)
@@ -265,32 +265,32 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         datadir=settings.data_dir,
         # The drain in runtime/consumer.py has a time limit; Faust's wait for acknowledgements has none.
         stream_wait_empty=False,
-        # The agent empties the buffer at once; windows and lanes are the real limits.
+        # The agent empties the buffer at once. Windows and lanes have the effective limits.
         stream_buffer_maxsize=32_768,
-        # For the topics that Faust tracks; runtime/consumer.py commits the source topics.
+        # Only for the topics that Faust tracks. runtime/consumer.py commits the source topics.
         broker_commit_interval=1.0,
-        # Faust's watchdogs don't know lanes; /health/live replaces them.
+        # Faust's watchdogs ignore lanes. /health/live replaces them.
         broker_commit_livelock_soft_timeout=NEVER_SECONDS,
         stream_processing_timeout=NEVER_SECONDS,
         broker_max_poll_interval=NEVER_SECONDS,
         broker_max_poll_records=FETCH_EVENTS,
         broker_session_timeout=settings.session_seconds,
         consumer_group_instance_id=settings.instance_id,
-        # The group gives the old assignment to a worker that comes back, and Faust fails if the address in it is not
-        # the worker's. So the address must not depend on host and port.
+        # A worker that comes back gets its former assignment, and Faust fails if the assignment contains another
+        # address. So the address must not depend on host and port.
         canonical_url=None if settings.instance_id is None else f"http://{settings.instance_id}/",
         broker_heartbeat_interval=min(settings.session_seconds / HEARTBEATS, LONGEST_HEARTBEAT_SECONDS),
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
         # The definition's autoOffsetReset applies to the first start only (runtime/initial_offsets.py). Later, a
-        # partition without an offset is new, and runtime/log_check.py handles offsets that are not in the log.
+        # partition without a committed offset is new, and runtime/log_check.py handles offsets that are not in the log.
         consumer_auto_offset_reset="none",
         consumer_max_fetch_size=FETCH_BYTES,
         producer_request_timeout=30.0,
         PartitionAssignor=LevelAssignor,
         table_standby_replicas=0,
         topic_disable_leader=True,
-        # runtime/topics.py checks and creates topics, with the right cleanup policies.
+        # runtime/topics.py checks and creates topics with the right cleanup policies.
         topic_allow_declare=False,
         web_bind=settings.web_bind,
         web_port=settings.web_port,
@@ -366,7 +366,7 @@ def _of_topic(topic: str, values: Mapping[TopicPartition, str]) -> dict[int, str
 
 
 async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
-    """Open the partitions: after an assignment, Faust has recovered its tables but not resumed the stream yet."""
+    """Open the partitions after an assignment. Faust has recovered its tables, but not yet resumed the stream."""
     await app.delivery_consumer.open_partitions()
 
 

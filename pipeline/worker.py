@@ -3,7 +3,7 @@
     settings -> check patches -> definition -> check rights, create and check topics, commit initial offsets
     -> create_app -> Faust runs it
 
-`app` is created when it is first looked up in this module, so importing the module has no effect.
+`app` is created on first access, so importing the module has no effect.
 """
 
 import asyncio
@@ -40,25 +40,25 @@ from pipeline.web.waiting import waiting_pages
 logger = logging.getLogger(__name__)
 
 LOOK_PAUSE_SECONDS: Final = 2.0
-"""Between two checks of what the worker waits for before it starts."""
+"""The time between two checks of whether a waiting worker can start."""
 
 PATCHES: Final = (*records.PATCHES, *internals.PATCHES, *connection.PATCHES, *application.PATCHES, *server.PATCHES)
-"""The patches of libraries; a worker starts only if all of them take effect."""
+"""The patches of libraries. A worker starts only if all of them have an effect."""
 
 
 class LogWorker(faust.Worker):
-    """Faust's worker, which only writes to the log: no banner, no spinner, no escape codes."""
+    """Faust's worker without banner, spinner and escape codes: it writes only to the log."""
 
     def __init__(self, *services: Any, **options: Any) -> None:
         super().__init__(*services, **{**options, "quiet": True})
         self.spinner = None
 
     async def start(self) -> None:
-        """Run until the worker stops. An error of its configuration that only appears now is logged in one line."""
+        """Run until the worker stops. An error of the configuration that is found only now is logged in one line."""
         try:
             await super().start()
         except WebhooksError as error:
-            logger.error("%s", error)  # noqa: TRY400 - it is not a bug, so there is no traceback
+            logger.error("%s", error)  # noqa: TRY400 - not a bug, so no traceback
             raise SystemExit(1) from None
 
     async def on_first_start(self) -> None:
@@ -76,7 +76,7 @@ class LogWorker(faust.Worker):
 
 
 def _collect_rarely() -> None:
-    """Keep the garbage collector from scanning long-lived objects again and again.
+    """Prevent the garbage collector from repeatedly scanning long-lived objects.
 
     Deliveries create no reference cycles. With Python's default thresholds, the search for cycles took 3.5 % of the
     time, in pauses of up to 46 ms with 100,000 queued events.
@@ -87,18 +87,18 @@ def _collect_rarely() -> None:
 
 
 def create_worker_app(settings: Settings, *, with_web: bool = False) -> DeliveryApp:
-    """Check that a worker can run, create missing topics of the pipeline, and create the worker's application.
+    """Check that a worker can run, create missing topics of the pipeline, and make the worker's application.
 
-    Call it without a running event loop. It waits while this user lacks a required right, or while a partition that
-    Faust needs to start has no leader.
+    Call this without a running event loop. It waits while this user does not have a required right, or while a
+    partition that Faust needs at the start has no leader.
 
     Args:
-        settings: from the environment.
-        with_web: serve the health pages while it waits.
+        settings: the settings.
+        with_web: serve health checks during the wait.
 
     Raises:
         ConfigurationError: the definition can't be used.
-        BrokerError: a broker can't be reached, or a topic is not as required.
+        BrokerError: a broker can't be reached, or a topic does not have the required properties.
         LibraryError: a patch of a library has no effect.
     """
     check_patches(PATCHES)
@@ -112,7 +112,7 @@ def create_worker_app(settings: Settings, *, with_web: bool = False) -> Delivery
 
 
 def _create_folder(settings: Settings) -> None:
-    """Create the data folder and those above it; Faust creates only the last one."""
+    """Create the data directory with its parents, because Faust creates only the last one."""
     try:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -123,7 +123,7 @@ def _create_folder(settings: Settings) -> None:
 async def _prepare(
     settings: Settings, definition: Definition, limit: int, *, with_web: bool
 ) -> dict[TopicPartition, str]:
-    """Check topics and rights, and commit initial offsets; returns the result of `fix_beginnings`."""
+    """Check topics and rights, and commit initial offsets. Returns the result of `fix_beginnings`."""
     await require_routing(settings, definition)
     findings = await examine(definition, settings.app, create=True)
     if _waits(findings):
@@ -146,7 +146,7 @@ def _waits(findings: Findings) -> bool:
 async def _until_possible(
     settings: Settings, definition: Definition, findings: Findings, *, with_web: bool
 ) -> Findings:
-    """Wait for the rights and leaders that a worker needs; returns when they exist, or if there is another problem."""
+    """Wait for the rights and leaders that a worker needs. Returns when they exist, or if there is another problem."""
     rights, lines = RightsWatch(), LineLimit(LOOK_SECONDS)
 
     def reason() -> str | None:
@@ -168,16 +168,16 @@ async def _until_possible(
 
 
 def as_worker(app: DeliveryApp) -> DeliveryApp:
-    """*app*, which Faust will run with `LogWorker`."""
+    """Make Faust run *app* with `LogWorker`; returns *app*."""
     app.conf.Worker = LogWorker  # type: ignore[assignment]  # Faust types the setting by its reader's result
     return app
 
 
 def log_unawaited(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Log an error that nobody awaits: the event loop's exception handler.
+    """The exception handler of the event loop. Logs an error that no task awaits.
 
-    Two are expected, and not logged: `ServiceStopped`, with which Faust ends a recovery that is told to stop, and the
-    failed name lookup of a connection that was given up meanwhile. uvloop leaves that in a future, never in a task.
+    Two errors are expected and not logged: `ServiceStopped`, with which Faust ends a recovery that has to stop, and the
+    failed name lookup of a connection that was given up. uvloop leaves the latter in a future, never in a task.
     """
     error, is_task = context.get("exception"), isinstance(context.get("future"), asyncio.Task)
     if not (isinstance(error, ServiceStopped) or (isinstance(error, socket.gaierror) and not is_task)):

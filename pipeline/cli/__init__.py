@@ -6,22 +6,22 @@ faust_commands                     Faust's commands with this application
 running, output                    settings and logging of commands; tables and JSON
 check, send, match                 the pipeline's commands
 import_gravitee, export_positions  migration from Gravitee, and back
-backup, restore                    saves and restores the application's state
-groups                             the option of both that names consumer groups
+backup, restore                    save and restore the application's state
+groups                             the option of these two that names consumer groups
 subscriptions, apply, replay       `webhooks subscriptions`
 dlq, dlq_show                      `webhooks dlq`
 filters, selection                 options that select subscriptions, and how to change them
-named, bulk                        change the named subscriptions; all that match
-backups, outcomes                  back up what is changed; wait for the result
+named, bulk                        change the named subscriptions; change all that match
+backups, outcomes                  back up subscriptions before a change; wait for its outcome
 explain                            the state of a subscription, and what to do
 attempts, event                    what was sent to a subscription; what became of an event
-tail, top                          the attempts, and the cluster, as they change
+tail, top                          show the attempts, and the cluster, continuously
 events                             options and arguments about events: body, headers, topic, times
 changes                            makes and shows a change of subscriptions
 recording                          records what a command changed, as the API does
 previews                           shows the effect of a command in each partition
 listing                            shows subscriptions with their state
-private_files                      new files that nobody else may read
+private_files                      makes files that no other user may read
 completion                         shell completion
 dev, console                       `webhooks dev`, `webhooks console`
 supervisor                         `webhooks cluster`

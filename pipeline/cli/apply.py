@@ -29,10 +29,10 @@ class _Wanted:
     Attributes:
         dry_run: only print what would be done.
         diff: print the fields that differ.
-        among: delete the subscriptions with these entries in their metadata that the files do not contain; None: delete
+        among: delete the subscriptions that have these entries in their metadata and are not in the files; None: delete
             none.
         is_confirmed: do not ask before deleting.
-        backup: the file for what is changed; None: a new one if something is deleted.
+        backup: the file to which changed subscriptions are saved; None: a new file if something is deleted.
     """
 
     dry_run: bool
@@ -52,7 +52,7 @@ class _Plan:
     doomed: list[str] = field(default_factory=list)
 
     def differences(self) -> dict[str, list[Difference]]:
-        """By id, without those that do not change."""
+        """The differences of each changed subscription, by id."""
         changing = (each for each in self.checked if each.what != "unchanged")
         return {each.wanted.id: differences(each.wanted, each.stored) for each in changing}
 
@@ -61,10 +61,12 @@ class _Plan:
 @click.option("-f", "--file", "files", multiple=True, metavar="FILE", help="File to apply; may be given several times.")
 @click.argument("more", nargs=-1, metavar="FILE...")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and change nothing.")
-@click.option("--diff", is_flag=True, help="Print the fields that differ; of secrets, only that they do.")
-@click.option("--prune", is_flag=True, help="Delete what the files do not contain, among --metadata or --all.")
+@click.option("--diff", is_flag=True, help="Print the fields that differ. Values of secrets are not printed.")
+@click.option(
+    "--prune", is_flag=True, help="Delete subscriptions that are not in the files; needs --metadata or --all."
+)
 @metadata_option
-@click.option("--all", "is_all", is_flag=True, help="With --prune: of all subscriptions.")
+@click.option("--all", "is_all", is_flag=True, help="With --prune: select all subscriptions.")
 @click.option("-y", "--yes", is_flag=True, help="With --prune: do not ask for confirmation.")
 @backup_option
 @output_option
@@ -86,8 +88,8 @@ def command(
     - is standard input. Unchanged subscriptions are not written. A masked secret keeps its stored value. If one of the
     subscriptions can't be used, none is written.
 
-    With --prune, subscriptions that the files do not contain are deleted, among those with certain metadata or among
-    all. They are shown first, and everything that is changed or deleted is saved to a file; apply that file to undo it.
+    With --prune, subscriptions that are not in the files are deleted: either all, or those with certain metadata. They
+    are shown first. All changed or deleted subscriptions are saved to a file; apply that file to undo the command.
     """
     if not files and not more:
         raise click.UsageError("name a file, or - for standard input")
@@ -122,7 +124,7 @@ async def _apply(
     if plan.doomed or wanted.backup is not None:
         changing = [each.wanted.id for each in plan.checked if each.what == "updated"]
         await write_backup(store, [*changing, *plan.doomed], "apply", wanted.backup)
-    # On a terminal the sentences already show progress.
+    # On a terminal, the printed sentences already show progress.
     is_silent = wanted.output == "json" or not sys.stdout.isatty()
     count = len(documents) + len(plan.doomed)
     try:
@@ -141,7 +143,7 @@ async def _apply(
 
 
 async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, object]], plan: _Plan) -> None:
-    """Find every mistake before anything is written, and the changes that the documents make.
+    """Find all mistakes before anything is written, and the changes that the documents make.
 
     Raises:
         ConfigurationError: there are mistakes.
@@ -160,7 +162,7 @@ async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, ob
 
 
 async def _unnamed(store: SubscriptionStore, named: Collection[str], among: Mapping[str, str]) -> list[str]:
-    """The ids of the subscriptions that no file contains, among those with these entries in their metadata."""
+    """The ids of the subscriptions that have these entries in their metadata and are in no file."""
     return [
         document["id"]
         for document in await store.list()
@@ -176,7 +178,7 @@ async def _changes(store: SubscriptionStore, plan: _Plan) -> AsyncIterator[Chang
 
 
 def _show(wanted: _Wanted, plan: _Plan) -> None:
-    """Print what would be done, if asked for, and what will be deleted."""
+    """With --dry-run or --diff, print what would be done. Always print what will be deleted."""
     is_table = wanted.output == "table"
     if is_table and (wanted.dry_run or wanted.diff):
         found = plan.differences() if wanted.diff else {}
@@ -211,7 +213,7 @@ def _as_documents(wanted: _Wanted, plan: _Plan, done: Sequence[Change]) -> list[
 
 
 def _documents(files: Iterable[str]) -> Iterable[tuple[str, object]]:
-    """The subscriptions in the files, each with its file and position for errors."""
+    """The subscriptions in the files, each with its file and position, for errors."""
     for name in files:
         found = parse_documents(sys.stdin.read(), "stdin") if name == "-" else read_documents(Path(name))
         documents = [each for document in found for each in (document if isinstance(document, list) else [document])]

@@ -26,14 +26,14 @@ LONGEST_RESPONSE: Final = 80
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="Show at most N."
 )
-@click.option("--after", metavar="NEXT", help="Continue after a page; the last line of a page names the option.")
+@click.option("--after", metavar="NEXT", help="Show the next page; the last line of a page has the value.")
 @output_option
 def command(subscription: str, limit: int, after: str | None, output: Format) -> None:
     """Show the newest attempts of subscription ID, newest first.
 
-    Dead letters, skips and drops of its events are shown too. RESULT is delivered, retry, dead-letter (to be written),
-    dead-lettered (confirmed), failure (the subscription stopped), skipped or dropped. The time of a delivery is when it
-    was logged, up to a fifth of a second later. A run reads the log for at most ten seconds, and says how far it got.
+    Dead letters, skips and drops of its events are shown, too. RESULT is delivered, retry, dead-letter (to be written),
+    dead-lettered (confirmed), failure (the subscription stopped), skipped or dropped. Times of deliveries may be up to
+    a fifth of a second late. A run reads the log for at most ten seconds, and says how far back it read.
     """
     page = asyncio.run(_attempts(subscription, after, limit))
     if output == "json":
@@ -59,7 +59,7 @@ async def _attempts(subscription: str, after: str | None, limit: int) -> Attempt
 
 
 def rows(entries: Iterable[Entry]) -> list[tuple[object, ...]]:
-    """Rows of the table."""
+    """The rows of the table."""
     return [_row(entry) for entry in entries]
 
 
@@ -80,6 +80,6 @@ def _row(entry: Entry) -> tuple[object, ...]:
 def _why(entry: Entry) -> str | None:
     result = entry.result
     due = None if result.next_at is None else f"again at {rfc3339(result.next_at)}"
-    # Errors are not cut, because they end with advice. Responses may be long.
+    # Responses are cut, because they may be long. Errors are not, because they end with advice.
     response = None if result.response is None else cut(result.response, LONGEST_RESPONSE)
     return "; ".join(filter(None, [result.reason, result.error, due, response])) or None

@@ -23,8 +23,8 @@ from pipeline.kafka.kept_state import read_state
 def command(*, file: str) -> None:
     """Write subscriptions, cursor rows and committed offsets into FILE; - is standard output.
 
-    Workers may run meanwhile. Secrets stay encrypted, so keep WEBHOOKS_SECRET_KEYS too, in another place. Callback URLs
-    and filters are readable, so only you can read the file (mode 600). `webhooks restore` restores it.
+    Workers may be running. Secrets stay encrypted, so also keep WEBHOOKS_SECRET_KEYS, in another place. Callback URLs
+    and filters are not encrypted, so only you can read the file (mode 600). `webhooks restore` restores it.
     """
     settings, definition = configured()
     state = asyncio.run(read_state(definition.source, settings.app))
@@ -39,7 +39,7 @@ def command(*, file: str) -> None:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Write the whole file, then replace *path* with it. Raises: ConfigurationError, it can't be written."""
+    """Write a complete file, then rename it to *path*. Raises: ConfigurationError, it can't be written."""
     part = path.with_name(f"{path.name}.part")
     try:
         part.unlink(missing_ok=True)

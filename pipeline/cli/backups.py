@@ -1,4 +1,4 @@
-"""Saves subscriptions to a file before a command changes many of them; applying the file undoes the change."""
+"""Saves subscriptions to a file before a command changes many of them. Applying the file undoes the change."""
 
 import json
 import time
@@ -20,7 +20,7 @@ OPTION: Final = "--backup"
 
 
 def backup_option(command: Command) -> Command:
-    """`--backup FILE`, passed to the command as *backup*; without it, None, which `write_backup` explains."""
+    """`--backup FILE`, passed to the command as *backup*; None without the option (see `write_backup`)."""
     return click.option(
         OPTION,
         metavar="FILE",
@@ -30,18 +30,18 @@ def backup_option(command: Command) -> Command:
 
 
 async def write_backup(store: SubscriptionStore, ids: Iterable[str], action: str, path: Path | None) -> Path | None:
-    """Write subscriptions as they are now to a new file that `apply` reads, and print its name.
+    """Write the present subscriptions to a new file that `apply` reads, and print its name.
 
-    Secrets stay encrypted. A record that can't be read is left out, which is printed too.
+    Secrets stay encrypted. Records that can't be read are left out and printed.
 
     Args:
-        store: reads them.
-        ids: which ones; those that do not exist are left out.
-        action: a part of the file's name, if there is no *path*.
-        path: of the file; None: a new one in the folder for local state.
+        store: reads the subscriptions.
+        ids: the ids of the subscriptions; ids that do not exist are ignored.
+        action: a part of the name of a new file.
+        path: the path of the file; None: a new file in the directory for local state.
 
     Returns:
-        The path; None if there is nothing to write.
+        The path of the file; None if there is nothing to write.
 
     Raises:
         ConfigurationError: the file exists or can't be written.
@@ -58,7 +58,7 @@ async def write_backup(store: SubscriptionStore, ids: Iterable[str], action: str
 
 
 def unused_path(folder: Path, now: float, action: str) -> Path:
-    """A path without a file, named after *now* (Unix seconds) and the action; numbered if that name is taken."""
+    """An unused path with a name from *now* (Unix seconds) and the action, and a number if the name is taken."""
     stem = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime(now))}-{action}"
     names = chain([stem], (f"{stem}-{number}" for number in count(2)))
     return next(path for name in names if not (path := folder / f"{name}.json").exists())

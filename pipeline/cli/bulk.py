@@ -1,4 +1,4 @@
-"""Changes all subscriptions that match a filter: shows them, asks, writes a backup, changes them, shows the result."""
+"""Changes all subscriptions that match a filter, after a preview, a question and a backup, and shows the result."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,14 +19,14 @@ from pipeline.subscriptions.edits import Change, Edit, unless_well
 from pipeline.subscriptions.store import SubscriptionStore
 
 TOGETHER: Final = 500
-"""Changes that are written at the same time; progress is shown after each of these."""
+"""The number of concurrent writes. Progress is shown after each such group."""
 NAMED: Final = 5
 """How many ids a question names."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """The result: the changes, why others could not be made, and the name of the backup."""
+    """The result: the changes, why subscriptions could not be changed, and the name of the backup."""
 
     changes: list[Change] = field(default_factory=list)
     problems: dict[str, str] = field(default_factory=dict)
@@ -43,7 +43,8 @@ class _Done:
 def change_matching(action: Action, edit: Edit, selection: Selection) -> None:
     """Make *edit* of all subscriptions that match, and print the result.
 
-    Ends the program with exit code 1 if one could not be changed, or with `--wait` is not in the intended state.
+    Ends the program with exit code 1 if a subscription could not be changed or, with `--wait`, is not in the intended
+    state.
     """
     found = _found(action, selection)
     if selection.output == "table" or not (selection.is_confirmed or selection.dry_run):
@@ -52,7 +53,7 @@ def change_matching(action: Action, edit: Edit, selection: Selection) -> None:
     if found and not selection.dry_run:
         if not (selection.is_confirmed or ask(f"{action} {_number(len(found))}?")):
             raise click.Abort
-        # A replay is written even if the subscription is well.
+        # Unlike a resume, a replay is written even if the subscription is well.
         edits = {name: unless_well(edit, is_well=state.is_well and action != "replay") for name, state in found.items()}
         with_store(lambda store: _change(store, action, edits, selection.backup, done))
     updated = {each.id: each.revision for each in done.changes if each.what != "unchanged"}
@@ -90,10 +91,10 @@ def _say_done(done: _Done, updated: int, unchanged: int) -> None:
 
 
 def _found(action: Action, selection: Selection) -> Mapping[str, SubscriptionState]:
-    """The subscriptions to change, by id.
+    """The states of the subscriptions to change, by id.
 
-    Closed ones can't be changed. Without a filter, a resume or start applies to those in FAILURE, because the others
-    were paused or stopped on purpose.
+    Closed subscriptions can't be changed. Without a filter, a resume or a start applies only to subscriptions in
+    FAILURE, because paused or stopped ones were halted on purpose.
     """
     wanted = selection.wanted or EVERY_STATE
     found = [each for each in known_matching(wanted) if each.state != "closed"]

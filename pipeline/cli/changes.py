@@ -1,4 +1,4 @@
-"""Makes and shows changes of subscriptions, for commands."""
+"""Makes changes of subscriptions for commands, and shows them."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,9 +22,9 @@ Result = TypeVar("Result")
 
 
 def with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
-    """The result of *work* with a store that has read all subscriptions; expected errors end the program.
+    """Call *work* with a store that has read all subscriptions, and return its result. Expected errors end the program.
 
-    What it changes is recorded.
+    The changes are recorded in the audit log.
     """
 
     async def run() -> Result:
@@ -47,9 +47,9 @@ def change_one(
     preview: Preview | None = None,
     outcomes: Outcomes | None = None,
 ) -> None:
-    """Make the change, print it, and wait for its outcome.
+    """Make a change, print it, and wait for its outcome.
 
-    First check that *target* exists, and show the *preview*.
+    Before that, check that *target* exists, and show the *preview*.
     """
 
     async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
@@ -68,7 +68,7 @@ def change_one(
 
 
 def preview_one(preview: Preview, output: Format, target: SourceOffset | None = None) -> None:
-    """Check that *target* exists, and show the *preview* of a change that is not made."""
+    """Check that *target* exists, and show the *preview*, without making the change."""
 
     async def shown_only(store: SubscriptionStore) -> list[Effect] | str:
         known = await store.subscription(preview.subscription)
@@ -89,12 +89,12 @@ def change_many(
 ) -> None:
     """Make a change to several subscriptions, print each, and wait for the outcomes.
 
-    First show the events that wait for them.
+    Before that, show how many events wait for them.
 
     Args:
-        names: their ids.
-        work: makes the change to one of them.
-        output: JSON is a list.
+        names: the ids of the subscriptions.
+        work: changes one subscription.
+        output: the output format; JSON is a list.
         outcomes: waits for the outcomes.
     """
     changes: list[Change] = []
@@ -143,7 +143,7 @@ def confirm_deletion(what: str) -> None:
 
 
 def sentence(change: Change) -> str:
-    """The change for people."""
+    """The change as text for people."""
     return f"{change.id} {change.what}, revision {change.revision}"
 
 

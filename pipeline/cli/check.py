@@ -1,4 +1,4 @@
-"""`webhooks check`: whether a worker would work with these settings."""
+"""`webhooks check`: checks whether a worker would work with these settings."""
 
 import asyncio
 from collections.abc import Container, Sequence
@@ -22,10 +22,10 @@ from pipeline.subscriptions.session import opened_registry
 NEWEST: Final = 100
 """The number of events whose keys are examined."""
 MOST_NAMED: Final = 10
-"""The most subscriptions that one line names."""
+"""The largest number of subscriptions that one line names."""
 
 Remark = tuple[bool, str]
-"""Whether what was found is all right, and a sentence that says what."""
+"""Whether the result is all right, and a sentence that describes it."""
 
 
 async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Sequence[Remark]]:
@@ -45,7 +45,7 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
 
 
 def _of_key(topic: str, keys: Sequence[bytes | None], ids: Container[bytes | None]) -> Remark:
-    """How many of the newest events are for a subscription."""
+    """A remark about how many of the newest events are for a subscription."""
     if not keys:
         return True, f"topic {topic}: has no events yet"
     matching = sum(key in ids for key in keys)
@@ -54,7 +54,7 @@ def _of_key(topic: str, keys: Sequence[bytes | None], ids: Container[bytes | Non
 
 
 def _of_match(definition: Definition, subscriptions: Sequence[Subscription]) -> Remark:
-    """Which subscriptions get every event."""
+    """A remark about the subscriptions that get every event."""
     unlimited = [each.id for each in subscriptions if breadth(each, definition) is not None]
     if not unlimited:
         return True, f"subscriptions: {len(subscriptions)}, none of them without filter and topics"
@@ -65,11 +65,11 @@ def _of_match(definition: Definition, subscriptions: Sequence[Subscription]) -> 
     found = f"subscriptions: {len(unlimited)} of {len(subscriptions)} get every event of {topics}: {names}"
     if not definition.require_filter:
         return True, found
-    return False, f"{found}; requireFilter refuses only new and changed ones"
+    return False, f"{found}; requireFilter refuses only new and changed subscriptions"
 
 
 def _covered(definition: Definition, servers: str) -> str:
-    """What WEBHOOKS_BOOTSTRAP_SERVERS moves: the source, and the dead letters if they were in the same cluster."""
+    """Where WEBHOOKS_BOOTSTRAP_SERVERS moves the source, and the dead letters if their cluster was the source's."""
     found = f"WEBHOOKS_BOOTSTRAP_SERVERS: the source is at {servers}"
     dlq = definition.dlq
     if dlq is None:
@@ -87,9 +87,9 @@ def command(*, create: bool) -> None:
 
     The exit code is 1 if a worker could not work; lines that begin with "warn" do not change it.
 
-    The source topic must exist and not be compacted. <app>.subscriptions, <app>.cursors and the changelog of the
+    The source topic must exist and must not be compacted. <app>.subscriptions, <app>.cursors and the changelog of the
     access tokens must have the right number of partitions and be compacted. The dead-letter topic must exist and be
-    writable. This user must have every right that a worker needs; for each missing one, the kafka-acls command is
+    writable. This user must have all rights that a worker needs; for each missing right, the kafka-acls command is
     printed.
     """
     from pipeline.worker import PATCHES  # noqa: PLC0415 - this loads Faust, which shell completion does not need

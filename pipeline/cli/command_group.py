@@ -13,10 +13,10 @@ PROGRAM: Final = "webhooks"
 
 
 class CommandGroup(click.Group):
-    """Commands by name.
+    """A group of commands.
 
     Attributes:
-        known: names of more commands, which are not loaded.
+        known: the names of further commands, which are not loaded.
     """
 
     known: Collection[str] = ()
@@ -31,14 +31,14 @@ class CommandGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve the first of *args* to a command, as click does; fail with a suggestion if it is unknown."""
+        """Resolve the first of *args* to a command, as click does. If it is unknown, fail with a suggestion."""
         name = args[0]
         if not (ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name)):
             ctx.fail(f"there is no command {shown(name)}; {self._instead(ctx, name)}")
         return super().resolve_command(ctx, args)
 
     def _instead(self, ctx: click.Context, name: str) -> str:
-        """A hint: the same name in a subgroup or at the top level, a similar name here, or all names here."""
+        """A hint: a command of this name in a subgroup or at the top level, a similar name here, or all names here."""
         for group in self.commands.values():
             if isinstance(group, click.Group) and name in group.commands:
                 return f"did you mean {PROGRAM} {group.name} {name}?"

@@ -1,4 +1,4 @@
-"""`webhooks completion`: completion of commands and options in a shell."""
+"""`webhooks completion`: prints scripts that complete commands and options in a shell."""
 
 from typing import Final, Literal
 
@@ -10,7 +10,7 @@ from pipeline.cli.output import say
 
 Shell = Literal["bash", "zsh", "fish"]
 VARIABLE: Final = "_WEBHOOKS_COMPLETE"
-"""The variable by which click's scripts ask a program for completions."""
+"""The variable that click's scripts set to ask a program for completions."""
 
 
 @click.command("completion")

@@ -42,14 +42,14 @@ command.add_command(dlq_show.command)
 @since_option("Show only dead letters written since then")
 @output_option
 def list_(limit: int, subscription: str | None, reason: Reason | None, since: str | None, output: Format) -> None:
-    """Show the newest dead letters, newest first, without bodies and the events' own headers.
+    """Show the newest dead letters, newest first, without the bodies and headers of events.
 
-    DEAD-LETTER is the position in the dead-letter topic, which `show` takes; WEBHOOK-ID identifies the event. REDRIVEN
-    is "yes" for those that `redrive` has written back, as far as Kafka remembers its runs.
+    DEAD-LETTER is the position in the dead-letter topic, the argument of `show`. WEBHOOK-ID identifies the event.
+    REDRIVEN is "yes" if `redrive` has written the letter back, as far as Kafka still stores its runs.
     """
     wanted = Wanted(subscription, reason, None if since is None else since_ms(since))
     settings, definition = configured()
-    # One more than shown, to know whether there are more.
+    # One more than is shown, to find out whether there are more.
     letters, troubles = asyncio.run(dead_letters.newest_letters(definition, settings.app, limit + 1, wanted))
     for trouble in troubles:
         say(trouble, err=True)
@@ -65,24 +65,25 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
 
 
 @command.command()
-@click.option("--subscription", metavar="ID", help="Redrive only this subscription, whatever the reason.")
+@click.option("--subscription", metavar="ID", help="Redrive all dead letters of this subscription and no others.")
 @click.option("--skipped", is_flag=True, help="Redrive only dead letters that a run without options skips.")
 @click.option("--limit", type=limit_option, help="Redrive at most N.", metavar="N")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, without doing it.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and write nothing.")
 def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool) -> None:
-    """Write dead letters back to the source topic; receivers get them with their original webhook-id.
+    """Write dead letters back to the source topic. Receivers get the events with their original webhook-ids.
 
-    With --subscription, it is an error if there is no such subscription and no dead letter of it.
+    With --subscription, it is an error if neither the subscription nor a dead letter of it exists.
 
-    Each goes only to the subscription that it was for; with routing: match even if the filter of that subscription no
-    longer matches it.
+    A dead letter goes only to the subscription that it was for. With routing: match, this does not depend on the filter
+    of that subscription.
 
     No dead letter is redriven twice, whatever the options of the runs: consumer groups with the prefix <app>.redrive
-    store the position. (Kafka deletes it if there is no run for offsets.retention.minutes, a week by default. Two runs
-    at the same time may both redrive a dead letter.)
+    store the positions. (Kafka deletes positions after offsets.retention.minutes without a run, a week by default. Two
+    runs at the same time may both redrive a dead letter.)
 
-    A run without options skips dead letters of unknown subscriptions and those without a usable key, because they would
-    be dead-lettered again. Create the subscription and name it with --subscription, or use --skipped.
+    A run without options skips dead letters of unknown subscriptions and dead letters without a usable key, because
+    they would be dead-lettered again. To redrive them, create the subscription and name it with --subscription, or use
+    --skipped.
     """
     if subscription is not None and skipped:
         raise click.UsageError("--subscription includes skipped dead letters; give only one of the two")
@@ -115,10 +116,10 @@ async def _redrive(
 
 
 async def _check_known(settings: Settings, definition: Definition, subscription: str, missing: str) -> None:
-    """Check that a subscription of which nothing was found exists; *missing* says what was not found.
+    """Check that a subscription exists for which no letter was found. *missing* says what was not found.
 
     Raises:
-        ConfigurationError: it does not.
+        ConfigurationError: it does not exist.
     """
     if await is_subscription(settings.app, definition.source, subscription) is False:
         raise ConfigurationError(f"there is no subscription {shown(subscription)}, and no {missing}")

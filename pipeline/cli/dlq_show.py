@@ -1,4 +1,4 @@
-"""`webhooks dlq show`: one dead letter in full, with secrets masked."""
+"""`webhooks dlq show`: shows one dead letter in full, with masked secrets."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from pipeline.kafka.topics import DeadLetterTopic, count_partitions
 
 SECONDS: Final = 20.0
 PREVIEW: Final = 2000
-"""Characters of a value that are shown."""
+"""How many characters of a value are shown."""
 RESPONSE: Final = "response"
 
 
@@ -33,10 +33,10 @@ RESPONSE: Final = "response"
 @click.argument("place", metavar="PLACE")
 @output_option
 def command(place: str, output: Format) -> None:
-    """Show the dead letter PLACE (topic-partition-offset, as `list` names it): reason, headers, answer, body.
+    """Show the dead letter at PLACE: reason, headers, answer and body.
 
-    Headers and members of a JSON body with secret names are masked, and so is everything that looks like a credential
-    in other texts. Of a long body, only the beginning is shown.
+    PLACE is topic-partition-offset, as `list` prints it. Headers and JSON members with secret names are masked, and so
+    is everything that looks like a credential in other texts. Only the beginning of a long body is shown.
     """
     letter = asyncio.run(_read(configured()[1], place))
     document = as_document(letter)
@@ -55,7 +55,7 @@ def command(place: str, output: Format) -> None:
 
 
 async def _read(definition: Definition, place: str) -> Event:
-    """The letter.
+    """Read the letter.
 
     Raises:
         BrokerError: the topic can't be read.

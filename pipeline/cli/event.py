@@ -1,4 +1,4 @@
-"""`webhooks event`: what became of an event."""
+"""`webhooks event`: shows what became of an event."""
 
 import asyncio
 from collections.abc import Sequence
@@ -20,14 +20,14 @@ COLUMNS: Final = ("SUBSCRIPTION", "FATE", "WHEN", "WHY")
 
 @click.command("event")
 @click.argument("webhook_id", metavar="WEBHOOK-ID")
-@click.option("--subscription", metavar="ID", help="Ask about this subscription only.")
+@click.option("--subscription", metavar="ID", help="Show the result for this subscription only.")
 @output_option
 def command(webhook_id: str, subscription: str | None, output: Format) -> None:
     """Show what became of the event WEBHOOK-ID (topic-partition-offset).
 
-    FATE is delivered, waiting, dead-lettered, skipped, dropped (WHY names the rule), filtered, expired (the attempt log
-    does not reach back to it) or unknown (WHY has the reason). The entries of the attempt log follow. A position that
-    `dlq redrive` printed is accepted instead of the webhook-id of the event.
+    FATE is delivered, waiting, dead-lettered, skipped, dropped (WHY is the rule), filtered, expired (the attempt log
+    begins after the event) or unknown (WHY is the reason). The entries of the attempt log follow. Instead of the
+    webhook-id, a position that `dlq redrive` printed is accepted.
     """
     fates = asyncio.run(_fates(webhook_id, subscription))
     first = fates[0].webhook_id if fates else webhook_id

@@ -1,4 +1,4 @@
-"""Options and arguments about events: a body from a file, record headers, a source topic, times."""
+"""Options and arguments about events: body, record headers, source topic, times."""
 
 import sys
 from collections.abc import Callable
@@ -33,15 +33,15 @@ def topic_option(command: Command) -> Command:
 
 
 def since_option(what: str) -> Callable[[Command], Command]:
-    """`--since TIME`, passed to the command as *since*; see `read_since`. *what* begins its help."""
+    """`--since TIME`, passed to the command as *since*; see `read_since`. *what* is the beginning of its help."""
     return click.option(SINCE_OPTION, metavar="TIME", help=f"{what}: {TIMES}.")
 
 
 def read_since(text: str) -> str:
-    """The ISO 8601 time that `--since` means; printed unless it was written so.
+    """The time in `--since` as ISO 8601. It is printed unless the user wrote it in this form.
 
     Raises:
-        ConfigurationError: it is not a time, or before 1970 or in the future.
+        ConfigurationError: it is not a time, or is before 1970 or in the future.
     """
     try:
         found = as_instant(text, SystemClock().now())
@@ -54,15 +54,15 @@ def read_since(text: str) -> str:
 
 
 def since_ms(text: str) -> int:
-    """The time that `--since` means, in milliseconds since the Unix epoch. Prints and raises as `read_since` does."""
+    """The time in `--since`, in milliseconds since the Unix epoch. Prints and raises the same as `read_since`."""
     return int(instant(read_since(text)) * 1000)
 
 
 def parse_header(text: str) -> tuple[str, bytes]:
-    """The record header that `NAME:VALUE` names.
+    """Parse a record header in the form `NAME:VALUE`.
 
     Raises:
-        ConfigurationError: there is no name or no colon.
+        ConfigurationError: the name or the colon is missing.
     """
     name, colon, value = text.partition(":")
     if not name or not colon:
@@ -74,8 +74,8 @@ def read_bytes(path: str, argument: str) -> bytes:
     """The content of a file, or of standard input for `-`.
 
     Args:
-        path: of the file.
-        argument: its name on the command line, for the error.
+        path: the path of the file.
+        argument: the name of the argument on the command line, for errors.
 
     Raises:
         ConfigurationError: the file can't be read.

@@ -1,4 +1,4 @@
-"""`webhooks explain`: the state of a subscription, why, and what to do."""
+"""`webhooks explain`: explains the state of a subscription and what to do."""
 
 import asyncio
 
@@ -20,8 +20,8 @@ from pipeline.core.shown import one_line, shown
 def command(subscription: str, output: Format) -> None:
     """Explain the state of subscription ID, and what to do.
 
-    One paragraph has the state, why and since when, the attempts, the next try or probe, and how many events wait,
-    exactly or at most. Commands to copy follow. stderr says what is unknown.
+    A paragraph has the state, its reason and beginning, the attempts, the next try or probe, and the exact or largest
+    number of waiting events. Commands to copy follow. What is unknown is printed to stderr.
     """
     state, problems = asyncio.run(_state(subscription))
     explanation = explain(state, names_topic=len(configured()[1].source.topics) > 1)
@@ -37,7 +37,7 @@ def command(subscription: str, output: Format) -> None:
 
 
 async def _state(subscription: str) -> tuple[SubscriptionState, list[str]]:
-    """The state, and what is unknown.
+    """The state of a subscription, and sentences about what is unknown.
 
     Raises:
         BrokerError: the topics can't be read.

@@ -26,24 +26,24 @@ from pipeline.subscriptions.session import opened_registry
     multiple=True,
     required=True,
     type=GroupOf(),
-    help="The consumer group to move; id: each subscription's group has its id as its name.",
+    help="The consumer group to move; id: the name of each subscription's group is its id.",
 )
 def command(*, groups: tuple[str, ...]) -> None:
-    """Move consumer groups of another system to the positions of subscriptions: the way back from a migration.
+    """Move consumer groups of another system to the positions of subscriptions, to undo a migration.
 
-    No worker may run, and the groups may have no members: both would deliver the same events. Either all positions are
-    committed or none.
+    No worker may be running, and the groups must have no members, because both would deliver the same events. Either
+    all positions are committed or none.
     """
     for line in asyncio.run(_export(*configured(), Groups.read(groups))):
         say(line)
 
 
 async def _export(settings: Settings, definition: Definition, groups: Groups) -> list[str]:
-    """Commit the positions; one line per subscription.
+    """Commit the positions. Returns one line per subscription.
 
     Raises:
         ConfigurationError: they can't be committed; one sentence per reason.
-        BrokerError: a broker refuses.
+        BrokerError: a broker refuses a commit.
     """
     source = definition.source
     async with opened_registry(settings, definition) as registry:
@@ -64,7 +64,7 @@ async def _export(settings: Settings, definition: Definition, groups: Groups) ->
             await commit_positions(source.connection, group, offsets)
             done[subscription.id] = group
             places = ", ".join(f"{topic} {number}: {offset}" for (topic, number), offset in offsets.items())
-            lines.append(f"{subscription.id}: group {group} goes on at {places}")
+            lines.append(f"{subscription.id}: group {group} continues at {places}")
     finally:
         if done:
             await record(settings, definition, {"groups": done})

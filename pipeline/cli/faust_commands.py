@@ -1,6 +1,6 @@
-"""Faust's command line (`worker`, `agents`, `tables`...), which gets the application when one of its commands runs.
+"""Faust's command line (`worker`, `agents`, `tables`...). It gets the application when one of its commands runs.
 
-The environment is not read before that, so `--help` works without settings.
+The environment is read only then, so `--help` works without settings.
 """
 
 import copy
@@ -36,7 +36,7 @@ LEFT_OUT: Final = {"app", "version", "loop"}
 """Options of Faust that have only one possible value here: this application, its version, uvloop."""
 
 USELESS_COMMANDS: Final = {"clean-versions", "livecheck", "model", "models"}
-"""Commands of Faust for features that this application does not use; they are hidden, but accepted."""
+"""Commands of Faust for features that are not used here. They are hidden, but accepted."""
 
 HIDDEN_OPTIONS: Final = {
     "blocking_timeout",
@@ -48,13 +48,13 @@ HIDDEN_OPTIONS: Final = {
     "web_transport",
     "workdir",
 }
-"""Options of Faust that are of little or no use here; they are hidden, but accepted."""
+"""Options of Faust that have little or no use here. They are hidden, but accepted."""
 
 OVERRIDES: Final = {"web_port": "web_port", "web_bind": "web_bind", "datadir": "data_dir", "loglevel": "log_level"}
 """Options of Faust, and the setting that each one overrides."""
 
 LEVELS: Final = {"CRIT": "CRITICAL", "WARN": "WARNING"}
-"""Faust's names of log levels that differ from the usual ones."""
+"""Faust's names of log levels that differ from those of the standard library."""
 
 
 class _Program(CommandGroup, _Group):
@@ -62,10 +62,10 @@ class _Program(CommandGroup, _Group):
 
 
 def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
-    """A group like Faust's main command, with this application, its help and its commands.
+    """A group like Faust's main command, with the application, the help and the commands of this program.
 
     Args:
-        own: the pipeline's commands; they replace commands of Faust with the same name.
+        own: the pipeline's commands. They replace commands of Faust with equal names.
     """
     adopted = {name: _adopt(name, command) for name, command in faust_cli.commands.items()}
     group = _Program(
@@ -106,7 +106,7 @@ def _umbrella(own: Container[str], /, **options: Any) -> None:
 
 
 def _adopt(name: str, command: click.Command) -> click.Command:
-    """*command*, with the application created just before it runs."""
+    """Change *command* so that the application is created immediately before it runs."""
     adopted = copy.copy(command)
     adopted.hidden = name != WORKER
     if name == WORKER:
@@ -126,7 +126,7 @@ def _adopt(name: str, command: click.Command) -> click.Command:
 
 
 def _described(option: click.Parameter) -> click.Parameter:
-    """*option*; if it overrides a setting, its help says so instead of showing Faust's default."""
+    """*option*. If it overrides a setting, its help names the setting instead of Faust's default."""
     if not isinstance(option, click.Option):
         return option
     described = copy.copy(option)
@@ -153,7 +153,7 @@ def _make_worker(context: click.Context) -> "DeliveryApp":
 
 
 def _make_described(context: click.Context) -> "DeliveryApp":
-    """Create the application for commands that only inspect it, without asking a broker."""
+    """Create the application for commands that only inspect it. Connects to no broker."""
     from pipeline.app import create_app  # noqa: PLC0415 - help does without the application
 
     settings = Settings(**_overrides(context))
@@ -173,6 +173,6 @@ def _overrides(context: click.Context) -> dict[str, Any]:
 def _value(context: click.Context, level: click.Context, option: str) -> Any:
     if option != "loglevel":
         return level.params[option]
-    # Faust keeps this option in its state, where its default, WARN, is None.
+    # Faust stores this option in its state; its default WARN is None there.
     name = (context.ensure_object(State).loglevel or "WARN").upper()
     return LEVELS.get(name, name)

@@ -1,4 +1,4 @@
-"""The options that select subscriptions, named as in the API."""
+"""The options that select subscriptions. They have the names of the API's parameters."""
 
 import asyncio
 import sys
@@ -17,12 +17,22 @@ from pipeline.core.errors import BrokerError
 def filter_options(command: Command) -> Command:
     """`--state`, `--cause`, `--host`, `--metadata`, passed as *states*, *causes*, *host* and *metadata*."""
     state = click.option(
-        "--state", "states", multiple=True, type=click.Choice(STATES), help="In this state; may be repeated."
+        "--state",
+        "states",
+        multiple=True,
+        type=click.Choice(STATES),
+        help="Only subscriptions in this state; may be repeated.",
     )
     cause = click.option(
-        "--cause", "causes", multiple=True, metavar="KIND", help="Failing for this kind of cause; may be repeated."
+        "--cause",
+        "causes",
+        multiple=True,
+        metavar="KIND",
+        help="Only subscriptions that fail for this kind of cause; may be repeated.",
     )
-    host = click.option("--host", metavar="HOST[:PORT]", help="With a receiver at this host, and this port.")
+    host = click.option(
+        "--host", metavar="HOST[:PORT]", help="Only subscriptions with a receiver at this host and port."
+    )
     return state(cause(host(metadata_option(command))))
 
 
@@ -33,7 +43,7 @@ def metadata_option(command: Command) -> Command:
         multiple=True,
         metavar="NAME=VALUE",
         callback=_as_mapping,
-        help="With this entry in their metadata; may be repeated, all must match.",
+        help="Only subscriptions with this entry in their metadata; may be repeated, all must match.",
     )(command)
 
 
@@ -58,25 +68,25 @@ def as_filter(
 
 
 def matching(wanted: StateFilter) -> frozenset[str]:
-    """The ids of the subscriptions that match. Prints what is unknown."""
+    """The ids of the matching subscriptions. Prints what is unknown."""
     return frozenset(state.id for state in states_of(wanted))
 
 
 def states_of(wanted: StateFilter) -> Sequence[SubscriptionState]:
-    """The subscriptions that match, by id. Prints what is unknown."""
+    """The states of the matching subscriptions, by id. Prints what is unknown."""
     return asyncio.run(_matching(wanted, needs_rows=False))
 
 
 def known_matching(wanted: StateFilter) -> Sequence[SubscriptionState]:
-    """The subscriptions that match, for a command that changes them.
+    """The states of the matching subscriptions, for a command that changes them.
 
-    Ends the program if the workers' rows can't be read: it would change the wrong ones.
+    Ends the program if the workers' rows can't be read, because the command would change the wrong subscriptions.
     """
     return asyncio.run(_matching(wanted, needs_rows=True))
 
 
 def standing(ids: Collection[str]) -> Mapping[str, SubscriptionState]:
-    """The states of these subscriptions, by id; empty if unknown."""
+    """The states of these subscriptions, by id; empty if the states are unknown."""
 
     async def found() -> Sequence[SubscriptionState]:
         async with opened_view(*configured()) as view:

@@ -1,4 +1,4 @@
-"""The option value that names the consumer groups of subscriptions in another system."""
+"""The value of options that name the consumer groups of subscriptions in another system."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ class GroupOf(click.ParamType):
     name = f"{OWN_ID}|SUBSCRIPTION=GROUP"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002 - click's signature
-        """As the help shows it."""
+        """The form of the value in the help."""
         return self.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The text, checked."""
+        """Check the text, and return it."""
         text = str(value)
         if text != OWN_ID and not all(text.partition("=")):
             self.fail(f"{text} is not allowed; allowed: {self.name}", param, ctx)

@@ -25,34 +25,34 @@ SUBSCRIPTIONS: Final = "subscriptions.yaml"
 
 @click.command("import-gravitee")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option("--output-dir", type=click.Path(path_type=Path), help="Write the files there; they contain the secrets.")
+@click.option("--output-dir", type=click.Path(path_type=Path), help="Write files to this directory, with the secrets.")
 @click.option(
     "--accept-ignored",
     "accepted",
     multiple=True,
     type=click.Choice(NAMES),
-    help="Accept this loss, which changes what receivers get.",
+    help="Accept this loss, although it changes what receivers get.",
 )
 @click.option(
     "--from-group",
     "groups",
     multiple=True,
     type=GroupOf(),
-    help="Begin where this consumer group stops; id: each subscription's group has its id as its name.",
+    help="Begin where this consumer group stops; id: the name of each subscription's group is its id.",
 )
 def command(
     *, files: tuple[str, ...], output_dir: Path | None, accepted: tuple[str, ...], groups: tuple[str, ...]
 ) -> None:
-    """Take over an API of Gravitee and its subscriptions.
+    """Convert an API of Gravitee and its subscriptions.
 
-    The files, YAML or JSON, are Console exports, answers of the management API (an API, its subscriptions),
-    ApiV4Definition resources of the Kubernetes operator, or Terraform states. - is standard input. Together they
-    contain one API. No broker is asked.
+    The YAML or JSON files are Console exports, answers of the management API (an API, its subscriptions),
+    ApiV4Definition resources of the Kubernetes operator, or Terraform states. - is standard input. Together, the files
+    contain one API. No broker is needed.
 
-    Without --output-dir, the result is shown with masked secrets and nothing is written. A feature that this pipeline
-    lacks is an error if receivers would notice; --accept-ignored NAME accepts the loss.
+    Without --output-dir, the result is printed with masked secrets and nothing is written. A feature that this pipeline
+    does not have is an error if receivers would notice its loss; --accept-ignored NAME accepts the loss.
 
-    webhooks subscriptions apply reads the positions of the groups, while the groups have no members.
+    webhooks subscriptions apply reads the positions of the groups, which must have no members then.
     """
     result = imported(contents(_documents(files)), accepted, groups)
     if output_dir is None:

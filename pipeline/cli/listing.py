@@ -1,4 +1,4 @@
-"""Formats subscriptions for `list` and `get`: their states, or their documents with the recorded delivery state."""
+"""Formats subscriptions for `list` and `get`: states, or documents with the recorded delivery state."""
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,20 +16,20 @@ from pipeline.subscriptions.secrets import is_undecryptable
 
 COLUMNS: Final = ("ID", "STATE", "WAITING", "OLDEST", "HOST", "WHY")
 WIDE: Final = ("QOS", "REVISION", "PUBLISHER", "CONSUMER", "CALLBACK")
-"""More columns, with `--wide`."""
+"""Additional columns with `--wide`."""
 OF_MATCH: Final = ("TOPICS", "BEGINS")
-"""And with `routing: match`."""
+"""Additional columns with `--wide` and `routing: match`."""
 WIDTH: Final = 100
-"""The width in characters if the terminal does not report one."""
+"""The width of the table in characters if the terminal does not report its width."""
 LEAST: Final = 12
-"""The least width of a column that is cut."""
+"""The smallest width of a column that is cut."""
 UNITS: Final = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 def as_documents(
     documents: Sequence[dict[str, Any]], noted: Noted | str, routing: Routing | None
 ) -> list[dict[str, Any]]:
-    """Each subscription with the routing and its delivery state, which `apply` ignores."""
+    """The documents, with the routing and the delivery state, which `apply` ignores."""
     return [
         {
             **document,
@@ -41,7 +41,7 @@ def as_documents(
 
 
 def legend(app: str, noted: Noted | str) -> str:
-    """Explains the source of the recorded delivery state."""
+    """A sentence about the source of the recorded delivery state."""
     if isinstance(noted, str):
         return f"delivery state unknown: the workers' rows can't be read: {noted}"
     return (
@@ -51,7 +51,7 @@ def legend(app: str, noted: Noted | str) -> str:
 
 
 def of_other_keys(problems: Iterable[str | None]) -> str | None:
-    """What to do if the problem of some subscriptions is that their secrets can't be decrypted; else None."""
+    """Advice if the secrets of some subscriptions can't be decrypted; else None."""
     count = sum(map(is_undecryptable, problems))
     if not count:
         return None
@@ -62,7 +62,7 @@ def of_other_keys(problems: Iterable[str | None]) -> str | None:
 
 
 def as_rows(states: Sequence[SubscriptionState], now: float) -> str:
-    """A table that fits the terminal: only ids are never cut."""
+    """A table that fits the terminal. All columns but the ids may be cut."""
     width = shutil.get_terminal_size((WIDTH, 0)).columns
     rows = [[printable(cell) for cell in _row(each, now)] for each in states]
     *fixed, hosts, _ = ([name, *column] for name, *column in zip(COLUMNS, *rows, strict=True))
@@ -75,7 +75,7 @@ def as_rows(states: Sequence[SubscriptionState], now: float) -> str:
 def as_wide_rows(
     states: Sequence[SubscriptionState], documents: Iterable[dict[str, Any]], routing: Routing | None, now: float
 ) -> str:
-    """A table of everything that is known, however wide."""
+    """A table with all columns, of any width."""
     matches = routing is Routing.MATCH
     known = {each["id"]: each for each in documents}
     columns = (*COLUMNS, *WIDE, *(OF_MATCH if matches else ()))
@@ -116,7 +116,7 @@ def waiting(state: SubscriptionState) -> str:
 
 
 def why(state: SubscriptionState) -> str:
-    """Why a subscription does not deliver, without what the other columns show."""
+    """Why a subscription does not deliver, without facts that are in other columns."""
     if state.problem is not None:
         return one_line(shown_text(state.problem))
     found = state.cause or state.error

@@ -1,4 +1,4 @@
-"""Finds the command. The pipeline's own commands load neither Faust nor the application, so they start fast."""
+"""Finds and runs the command. The pipeline's own commands load neither Faust nor the application, to start fast."""
 
 import sys
 from collections.abc import Mapping
@@ -36,9 +36,9 @@ _VERSION: Final = "--version"
 
 
 def main() -> None:
-    """The program; ends the process."""
+    """Run the program, and end the process."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
-    # A shell that asks for completions passes the words in the environment, not in the arguments.
+    # For completions, a shell passes the words in the environment instead of the arguments.
     group = _only(first) if first in {*OWN, _VERSION} else whole_group()
     group.main(prog_name=PROGRAM)
 
@@ -52,7 +52,7 @@ def whole_group() -> click.Group:
 
 
 def _only(first: str) -> click.Group:
-    """A group of the one command that is run, or of none for --version."""
+    """A group that has only the command that is run, or no command for --version."""
     group = CommandGroup(PROGRAM, {first: _own(first)} if first in OWN else {})
     group.known = OWN
     return _with_version(group)

@@ -1,4 +1,4 @@
-"""`webhooks match`: which subscriptions would get an event, and for the others which comparison failed."""
+"""`webhooks match`: shows which subscriptions would get an event, and why others would not."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -28,14 +28,14 @@ COLUMNS: Final = ("ID", "GETS IT", "WHY")
 @click.argument("event", metavar="EVENT.json", type=click.Path(allow_dash=True))
 @click.option(TOPIC_OPTION, metavar="TOPIC", help="Match as if the event were in this source topic only.")
 @header_option
-@click.option("--key", metavar="KEY", help="The record's key.")
+@click.option("--key", metavar="KEY", help="The key of the record.")
 @output_option
 def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | None, output: Format) -> None:
-    """Show which subscriptions would get an event, and for each of the others which comparison failed.
+    """Show which subscriptions would get an event, and which comparison failed for each of the others.
 
-    EVENT.json is the body of the event, - is standard input. Attributes of a CloudEvent are headers, such as
+    EVENT.json is the body of the event; - is standard input. Attributes of a CloudEvent are headers, such as
     -H ce_type:order.paid. Nothing is written to Kafka. With routing: key, the record's key names the only subscription.
-    Without --topic, the event is matched as if it were in each of the source topics.
+    Without --topic, the event is matched for each source topic.
     """
     body, pairs = read_bytes(event, "EVENT.json"), [parse_header(each) for each in headers]
     settings, definition = configured()
@@ -47,7 +47,7 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
         )
     if ParsedEvent(records[0]).body() is None and body.strip() not in {b"", b"null"}:
         what = "standard input" if event == STDIN else event
-        say(f"{what} is not JSON in UTF-8, or names something twice: a JSON pointer finds nothing there", err=True)
+        say(f"{what} is not JSON in UTF-8, or has a duplicate name: JSON pointers find nothing in it", err=True)
     concerned = asyncio.run(_concerned(settings, definition, key))
     matches = [_Matched(each.topic, verdicts(concerned, each)) for each in records]
     for each in matches:
@@ -64,7 +64,7 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
 
 @dataclass(slots=True)
 class _Matched:
-    """Who would get the event if it were in a topic; *failed*: by id, the partitions in which they are in FAILURE."""
+    """Verdicts for an event in a topic. *failed* has the partitions in which each subscription is in FAILURE, by id."""
 
     topic: str
     found: Sequence[Verdict]
@@ -79,7 +79,7 @@ class _Matched:
 
 
 async def _concerned(settings: Settings, definition: Definition, key: str | None) -> list[Subscription]:
-    """The subscriptions that may get the event: all of them, or with `routing: key` the one that the key names."""
+    """The subscriptions that may get the event: with `routing: key`, the one that the key names, otherwise all."""
     async with opened_registry(settings, definition) as registry:
         if definition.routing is Routing.MATCH:
             return registry.all()
@@ -97,7 +97,7 @@ def _summary(definition: Definition, topic: str, key: str | None, found: Sequenc
 
 
 async def _failed(settings: Settings, definition: Definition, matched: _Matched) -> Mapping[str, Sequence[int]]:
-    """By id, the partitions of the topic in which subscriptions are in FAILURE, as far as rows can be read."""
+    """The partitions of the topic in which each subscription is in FAILURE, by id, as far as rows can be read."""
     getting = [each.subscription.id for each in matched.found if each.gets_it]
     if not getting:
         return {}
@@ -111,7 +111,7 @@ async def _failed(settings: Settings, definition: Definition, matched: _Matched)
 
 
 def rows(verdict: Verdict, failed: Sequence[int] = ()) -> list[tuple[str, str, str]]:
-    """Rows of the table; *failed* are the partitions where the subscription is in FAILURE."""
+    """The rows of the table. *failed* are the partitions in which the subscription is in FAILURE."""
     first, *more = verdict.reasons
     if failed:
         first += f"; it is in FAILURE in {as_partitions(failed)}, where its events wait"

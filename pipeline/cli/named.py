@@ -13,7 +13,7 @@ from pipeline.subscriptions.store import SubscriptionStore
 
 
 def change_named(action: Action, edit: Edit, selection: Selection) -> None:
-    """Make *edit* of each named subscription; show its waiting events, the change and the outcome."""
+    """Make *edit* of each named subscription. Shows its waiting events, the change and the outcome."""
     if selection.dry_run:
         raise click.UsageError("--dry-run is for --all and for a replay")
     outcomes = outcomes_of(action, selection)
@@ -32,6 +32,6 @@ def change_named(action: Action, edit: Edit, selection: Selection) -> None:
 
 
 def outcomes_of(action: Action, selection: Selection) -> Outcomes:
-    """Waits for the outcome of a change of the named subscriptions that begins now."""
+    """Read the present states. Returns an object that waits for the outcome of a change of the named subscriptions."""
     before = () if selection.wait is None else known_matching(StateFilter(ids=frozenset(selection.ids)))
     return Outcomes(action, selection.wait, selection.output, {each.id: each for each in before})

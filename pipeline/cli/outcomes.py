@@ -1,4 +1,4 @@
-"""The outcome of a change of subscriptions: their states once workers have carried it out."""
+"""Waits for the outcome of a change: the states of the subscriptions once workers have carried it out."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -36,12 +36,12 @@ async def states_after(
     """The states of subscriptions once workers have carried out *action*, or after *seconds*.
 
     Args:
-        before: their states before, by id.
-        action: the change.
+        before: the states before the action, by id.
+        action: the action.
         seconds: how long to wait.
 
     Returns:
-        The states by id; None for one that was deleted meanwhile.
+        The states by id; None for a deleted subscription.
 
     Raises:
         BrokerError: the topics can't be read.
@@ -60,7 +60,7 @@ async def states_after(
 
 
 def is_settled(before: SubscriptionState, after: SubscriptionState | None, action: Action) -> bool:
-    """Whether workers have carried out *action*, and its first result is known. Pure."""
+    """Whether workers have carried out *action*, and the first result is known. Pure."""
     if after is None:
         return True
     lanes = {(lane.topic, lane.partition): lane for lane in before.lanes}
@@ -71,7 +71,7 @@ def is_settled(before: SubscriptionState, after: SubscriptionState | None, actio
         return False
     for lane in after.lanes:
         former = lanes.get((lane.topic, lane.partition))
-        # An unchanged row was written before the action.
+        # A row that has not changed was written before the action.
         if lane.state == "failure" and former is not None and former.cause == lane.cause:
             return False
     return True
@@ -79,12 +79,12 @@ def is_settled(before: SubscriptionState, after: SubscriptionState | None, actio
 
 @dataclass(slots=True)
 class Outcomes:
-    """Waits for the outcome of an action, if asked to.
+    """Waits for the outcome of an action if `seconds` is set.
 
     Attributes:
-        seconds: how long to wait; None: not at all.
-        before: the former states of the subscriptions, by id.
-        after: their states, once `look` has returned; None for one that was deleted.
+        seconds: how long to wait; None: do not wait.
+        before: the states of the subscriptions before the action, by id.
+        after: their states once `look` has returned; None for a deleted subscription.
     """
 
     action: Action

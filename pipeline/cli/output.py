@@ -1,4 +1,4 @@
-"""The output of commands: tables for people, JSON for programs, questions, progress."""
+"""Prints the output of commands: tables for people, JSON for programs, questions, progress."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from pipeline.core.shown import safe
 Format = Literal["table", "json"]
 
 MANY: Final = 50
-"""The number of steps from which progress is shown."""
+"""Progress is shown for this many steps or more."""
 
 Command = Callable[..., Any]
 
@@ -45,13 +45,13 @@ def as_json(value: object, *, indent: int | None = 2) -> str:
 
 
 def as_yaml(value: object) -> str:
-    """*value* as YAML that can be edited and read again; texts with unprintable characters are escaped."""
+    """*value* as YAML that can be edited and read again. Texts with unprintable characters are escaped."""
     text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
     return text if safe(text, keep="\n") == text else yaml.safe_dump(value, sort_keys=False)
 
 
 def as_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns as wide as necessary, two spaces between them; None is shown as `-`."""
+    """A table with columns as wide as necessary and two spaces between them. None is shown as `-`."""
     cells = [list(headers), *([printable(value) for value in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return "\n".join(
@@ -60,7 +60,7 @@ def as_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def printable(value: object) -> str:
-    """*value* as text without control characters for a terminal; None is `-`."""
+    """*value* as text for a terminal, without control characters. None is `-`."""
     return "-" if value is None else safe(str(value))
 
 
@@ -68,10 +68,10 @@ def ask(question: str) -> bool:
     """Ask on stderr and read the answer from stdin: yes or no.
 
     Raises:
-        Abort: there is no answer.
+        Abort: the input has ended.
     """
     while True:
-        # click.confirm writes a blank to stdout, which must contain only the result.
+        # click.confirm writes a space to stdout, which must contain only the result.
         click.echo(f"{safe(question)} [y/N]: ", err=True, nl=False)  # noqa: TID251 - the text is escaped here
         answer = sys.stdin.readline()
         if not answer:
@@ -85,7 +85,7 @@ def ask(question: str) -> bool:
 
 @contextmanager
 def progress(label: str, total: int, *, is_shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr, if that is a terminal and there are many steps. Yields a function that counts steps."""
+    """Show a progress bar if stderr is a terminal and there are many steps. Yields a function that counts steps."""
     hidden = not (is_shown and total >= MANY and sys.stderr.isatty())
     with click.progressbar(length=total, label=label, file=sys.stderr, hidden=hidden) as bar:
         yield bar.update

@@ -13,11 +13,11 @@ from pipeline.core.subscription import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The effects of a command in the partitions of a subscription, shown before anything is written.
+    """A preview of the effects of a command in the partitions of a subscription.
 
     Attributes:
-        effects: computes them; may raise ConfigurationError to refuse the command.
-        is_always_shown: on stderr, even with JSON output.
+        effects: computes the effects; may raise ConfigurationError to refuse the command.
+        is_always_shown: print the preview even with JSON output, to stderr.
     """
 
     subscription: str
@@ -25,7 +25,7 @@ class Preview:
     is_always_shown: bool = False
 
     async def show(self, subscription: Subscription, output: Format) -> list[Effect] | str:
-        """Print and return the effects. If they are unknown, print why and continue: the command does not need them.
+        """Print and return the effects. If they are unknown, print why. The command does not need them.
 
         Raises:
             ConfigurationError: the command is refused.
@@ -59,7 +59,7 @@ async def show_waiting(subscriptions: Sequence[Subscription], output: Format) ->
 
 
 def preview_of_waiting(subscription: str) -> Preview:
-    """A preview that shows how many events are waiting."""
+    """A preview that shows how many events wait."""
 
     async def effects(found: Subscription, positions: list[Position]) -> list[Effect]:
         return (await count_waiting(*configured(), [found], {found.id: positions}))[found.id]

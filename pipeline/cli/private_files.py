@@ -1,4 +1,4 @@
-"""New files that nobody else may read."""
+"""Creates files that no other user may read."""
 
 import os
 from pathlib import Path
@@ -6,9 +6,9 @@ from typing import TextIO
 
 
 def new_private_file(path: Path) -> TextIO:
-    """A file that did not exist, open for writing; it has mode 0600 from its first moment, since it may hold secrets.
+    """Create a file and open it for writing. It has mode 0600 from the start, because it may contain secrets.
 
     Raises:
-        OSError: the file exists, or can't be made.
+        OSError: the file exists or can't be created.
     """
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Records the changes of commands on `<app>.audit`, as the API does."""
+"""Records the changes of commands in `<app>.audit`, as the API does."""
 
 import getpass
 import os
@@ -20,13 +20,13 @@ from pipeline.kafka.topics import audit_topic
 async def record(
     settings: Settings, definition: Definition, facts: Mapping[str, Any], revisions: Mapping[str, int] | None = None
 ) -> None:
-    """Record what the running command has done; if that fails, print why.
+    """Record what the running command has done. If that fails, print why.
 
     Args:
-        settings: name the application.
-        definition: names the cluster.
-        facts: what it did, without secrets.
-        revisions: of the subscriptions that it changed.
+        settings: have the name of the application.
+        definition: the API definition, which has the cluster.
+        facts: what the command did, without secrets.
+        revisions: the new revisions of the changed subscriptions.
     """
     found = revisions or {}
     one = next(iter(found)) if len(found) == 1 else None
@@ -43,5 +43,5 @@ async def record(
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # in a container, a user may have no name
+    except (KeyError, OSError):  # in a container, the user may have no name
         return f"user {os.getuid()}"

@@ -25,8 +25,8 @@ START: Final = "name the start: either --partition and --offset, or --since"
 @click.option("--partition", type=click.IntRange(min=0), help="Partition of the source topic, with --offset.")
 @click.option("--offset", type=click.IntRange(min=0), help="Deliver from this offset on.")
 @topic_option
-@since_option("Deliver from then on, in every partition")
-@click.option("--discard-waiting", is_flag=True, help="Also move forward, and discard the waiting events in between.")
+@since_option("Deliver from this time on, in every partition")
+@click.option("--discard-waiting", is_flag=True, help="Allow a replay that moves forward and discards waiting events.")
 @selected
 def command(
     *,
@@ -37,10 +37,10 @@ def command(
     since: str | None,
     discard_waiting: bool,
 ) -> None:
-    """Deliver events again, from an offset of one partition or from a time in all of them.
+    """Deliver events again, from an offset of one partition or from a time in all partitions.
 
-    A replay does not move forward over waiting events, unless --discard-waiting is set. With --all and --since, all
-    subscriptions that match every filter are replayed, after a preview.
+    Unless --discard-waiting is set, a replay never skips waiting events. With --all and --since, all subscriptions that
+    match every filter are replayed, after a preview.
     """
     is_by_time = since is not None and (partition, offset, topic) == (None, None, None)
     is_by_offset = since is None and partition is not None and offset is not None
@@ -50,7 +50,7 @@ def command(
         raise click.UsageError("name one subscription, or use --all")
     if selection.wanted is not None and (is_by_offset or discard_waiting):
         raise click.UsageError("with --all: --since is required, and --discard-waiting is not allowed")
-    since = None if since is None else read_since(since)  # fails before anything is asked or written
+    since = None if since is None else read_since(since)  # may raise, so before any question or write
     where = {"topic": topic, "partition": partition, "offset": offset, "timestamp": since}
     definition = configured()[1]
     edit = going_on_from({**where, "discardWaiting": discard_waiting or None}, definition if is_by_offset else None)

@@ -33,8 +33,8 @@ class _Asked:
 
 @click.command("restore")
 @click.argument("file", metavar="FILE")
-@click.option("--dry-run", is_flag=True, help="Only print what would be done, and what would be sent again.")
-@click.option("--replace", is_flag=True, help="Replace the application's state.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done and sent again, and write nothing.")
+@click.option("--replace", is_flag=True, help="Replace the existing state of the application.")
 @click.option("--keep-subscriptions", is_flag=True, help="Restore only cursor rows and committed offsets.")
 @click.option("--keep-positions", is_flag=True, help="Restore only subscriptions.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation of --replace.")
@@ -43,9 +43,9 @@ def command(
 ) -> None:
     """Restore the subscriptions, cursor rows and committed offsets of a backup; - is standard input.
 
-    No worker may run. Deliveries continue at the positions of the backup: events delivered since are sent again, at
-    every level. The application must be empty, unless --replace is given. The topics must exist; webhooks check creates
-    them.
+    No worker may be running. Deliveries continue at the positions of the backup: events that were delivered since then
+    are sent again, at every level. Unless --replace is given, the application must be empty. The topics must exist;
+    webhooks check creates them.
     """
     if keep_subscriptions and keep_positions:
         raise click.UsageError("nothing is left to restore: give --keep-subscriptions or --keep-positions")
@@ -67,10 +67,10 @@ def _read(file: str) -> Backup:
 
 
 async def _restore(settings: Settings, definition: Definition, backup: Backup, asked: _Asked) -> None:
-    """Print the consequences, and carry it out.
+    """Print the effects of the restore, and carry it out.
 
     Raises:
-        ConfigurationError: it can't be done.
+        ConfigurationError: the restore is not possible.
         BrokerError: the cluster can't be reached, or refuses.
     """
     source = definition.source
@@ -84,7 +84,7 @@ async def _restore(settings: Settings, definition: Definition, backup: Backup, a
         raise ConfigurationError([*problems, "nothing was written"])
     if asked.is_dry:
         return
-    if asked.replaces and not asked.is_confirmed and not ask(f"Replace what {settings.app} has?"):
+    if asked.replaces and not asked.is_confirmed and not ask(f"Replace the state of {settings.app}?"):
         raise click.Abort
     result = "failed"
     try:
@@ -92,11 +92,11 @@ async def _restore(settings: Settings, definition: Definition, backup: Backup, a
         result = "restored"
     finally:
         await record(settings, definition, {"result": result, **restore.summary()})
-    say("restored; webhooks check examines it, then start the workers")
+    say("restored; run webhooks check, then start the workers")
 
 
 def _undecryptable(settings: Settings) -> Callable[[Kept], str | None]:
-    """Returns why a stored subscription can't be decrypted. One that can't be read at all is restored unchanged."""
+    """A function that returns why a stored subscription can't be decrypted. Unreadable ones are restored unchanged."""
     box = secret_box(settings)
 
     def why(subscription: Kept) -> str | None:

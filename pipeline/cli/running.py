@@ -10,12 +10,12 @@ from pipeline.observability.logs import logging_config
 
 
 def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
-    """The settings, and the definition that they name; sets the log level to *level*.
+    """Read the settings and the definition that they name, and set the log level to *level*.
 
-    A command reports an error once; LOG_LEVEL=DEBUG also shows the lines of the Kafka clients.
+    The Kafka clients would log an error that a command reports, too. LOG_LEVEL=DEBUG shows their lines.
 
     Raises:
-        ConfigurationError: settings or definition can't be used.
+        ConfigurationError: the settings or the definition can't be used.
     """
     settings = Settings()
     logging.config.dictConfig(logging_config(settings.log_format, "DEBUG" if settings.log_level == "DEBUG" else level))
@@ -23,6 +23,6 @@ def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
 
 
 def end_cleanly_on_signals() -> None:
-    """Make SIGTERM and SIGINT end the process with exit code 0, as Faust does once it handles them."""
+    """Make SIGTERM and SIGINT end the process with exit code 0, until Faust handles these signals in the same way."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

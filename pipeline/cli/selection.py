@@ -1,4 +1,4 @@
-"""The options of commands that change subscriptions: which ones (named, or all that match), and how."""
+"""The options of commands that change subscriptions, either named ones or all that match."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ class Selection:
     """The options of a command.
 
     Attributes:
-        ids: the named ones, each once.
-        wanted: all that match this; None: the named ones.
+        ids: the ids of the named subscriptions, without repetitions.
+        wanted: change all subscriptions that match this filter; None: change the named ones.
         dry_run: only print what would be done.
-        is_confirmed: do not ask.
-        wait: how many seconds to wait for the outcome; None: not at all.
-        backup: the file for what is changed; None: a new one.
+        is_confirmed: do not ask for confirmation.
+        wait: how many seconds to wait for the outcome; None: do not wait.
+        backup: the file to which changed subscriptions are saved; None: a new file.
     """
 
     ids: tuple[str, ...]
@@ -39,7 +39,7 @@ class Selection:
 
 
 def selected(command: Callable[..., None]) -> Command:
-    """Pass the options that select subscriptions to the command, as *selection*."""
+    """Add the options that select subscriptions to *command*, which gets them as *selection*."""
 
     @wraps(command)
     def run(
@@ -71,21 +71,21 @@ def selected(command: Callable[..., None]) -> Command:
 
     options = (
         click.argument("subscriptions", metavar="[ID]...", nargs=-1),
-        click.option("--all", "is_all", is_flag=True, help="All subscriptions that match the filters below."),
+        click.option("--all", "is_all", is_flag=True, help="Change all subscriptions that match the filters below."),
         filter_options,
         click.option(
             "--dry-run", is_flag=True, help="Print what would be done, and change nothing; for --all and for a replay."
         ),
         click.option("-y", "--yes", is_flag=True, help="With --all: do not ask for confirmation."),
         backup_option,
-        click.option("--wait", is_flag=True, help="Wait until workers have carried it out, and show the states."),
+        click.option("--wait", is_flag=True, help="Wait until workers have made the change, and show the states."),
         click.option(
             "--wait-seconds",
             type=click.FloatRange(min=0, max=3600),
             default=WAIT_SECONDS,
             show_default=True,
             metavar="N",
-            help="How long --wait waits at most.",
+            help="The longest time that --wait waits.",
         ),
         output_option,
     )

@@ -30,11 +30,11 @@ from pipeline.subscriptions.session import opened_registry
 def command(subscription: str, body: str, headers: tuple[str, ...], topic: str | None, output: Format) -> None:
     """Write one event for SUBSCRIPTION, and print its webhook-id (topic-partition-offset).
 
-    BODY is the event; @FILE reads it from a file, - from standard input. An event for an unknown subscription is
-    written too, with a warning on stderr, and dead-lettered; with routing: key, not if the subscription is applied
-    before a worker reads it.
+    BODY is the body of the event; @FILE reads it from a file, - from standard input. An event for an unknown
+    subscription is written, too, with a warning on stderr. Workers dead-letter it. With routing: key, they deliver it
+    if the subscription is applied before they read the event.
 
-    With routing: match, the event goes to SUBSCRIPTION alone, regardless of filters.
+    With routing: match, only SUBSCRIPTION gets the event, regardless of filters.
     """
     value = read_bytes(body.removeprefix("@"), "BODY") if body == "-" or body.startswith("@") else body.encode()
     pairs = [parse_header(each) for each in headers]
@@ -50,7 +50,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
     if isinstance(known, str):
         say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
     elif known is False:
-        # With match, a subscription created now begins after the event.
+        # With match, a subscription that is created now begins after the event.
         unless = "" if matches else " unless the subscription is applied before a worker reads it"
         say(
             f"there is no subscription {printable(subscription)} in {subscriptions_topic(settings.app)}; the event was "
@@ -79,6 +79,6 @@ async def _only_topic(settings: Settings, definition: Definition, subscription: 
 
 
 async def _send(app: str, definition: Definition, subscription: str, event: Record) -> tuple[Record, bool | str]:
-    """The event, and whether its subscription exists."""
+    """Write the event. Returns it, and whether its subscription exists."""
     written = await send(definition.source, event)
     return written, await is_subscription(app, definition.source, subscription)

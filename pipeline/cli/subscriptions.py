@@ -34,13 +34,13 @@ from pipeline.subscriptions.store import SubscriptionStore
 def command() -> None:
     """Create, change and show subscriptions. Secrets are never shown.
 
-    Each change is a new revision of the subscription, which running workers apply at once. Workers need not be running.
+    Each change is a new revision of the subscription. Running workers carry it out at once; others do when they start.
     """
 
 
 @command.command("list")
 @filter_options
-@click.option("-w", "--wide", is_flag=True, help="Cut nothing, and also show the applied configuration.")
+@click.option("-w", "--wide", is_flag=True, help="Show all values in full, and also the applied configuration.")
 @output_option
 def list_(
     *,
@@ -54,7 +54,7 @@ def list_(
     """Show the states of all subscriptions, or of those that match every filter.
 
     WAITING is the number of waiting events (≤: at most, ?: not known), OLDEST the age of the oldest one, WHY the last
-    failure. With --output json, each subscription is shown as applied, with the delivery state that the workers
+    failure. With --output json, subscriptions are shown as they were applied, with the delivery state that the workers
     recorded.
     """
     wanted = as_filter(states, causes, host, metadata)
@@ -79,9 +79,9 @@ def list_(
 @click.argument("subscription", metavar="ID")
 @output_option
 def get(subscription: str, output: Format) -> None:
-    """Show one subscription, as YAML that can be changed and applied again, or as JSON.
+    """Show one subscription as YAML that can be changed and applied again, or as JSON.
 
-    `delivery` is the state in each partition for which workers recorded one. apply ignores it, and also start,
+    `delivery` has the state in each partition for which workers recorded a state. apply ignores delivery, start,
     createdRevision, revision and routing.
     """
     found, noted = _with_noted(lambda store: store.get(subscription), subscription)
@@ -97,7 +97,7 @@ def get(subscription: str, output: Format) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation.")
 @output_option
 def delete(*, subscription: str, yes: bool, output: Format) -> None:
-    """Delete a subscription; with routing: key, its events are dead-lettered from then on."""
+    """Delete a subscription. With routing: key, its events are dead-lettered from then on."""
     if not yes:
         confirm_deletion(subscription)
     change_one(lambda store: store.delete(subscription), output)
@@ -107,8 +107,8 @@ def delete(*, subscription: str, yes: bool, output: Format) -> None:
 def reencrypt() -> None:
     """Encrypt all secrets with the first of WEBHOOKS_SECRET_KEYS, so that another key can be removed.
 
-    Subscriptions that are already encrypted with it are not written. The others get a new revision, which clears a
-    FAILURE.
+    Subscriptions that are already encrypted with the first key are not written. All others get a new revision, which
+    clears a FAILURE.
     """
     problems: list[str] = []
 
@@ -127,10 +127,10 @@ def reencrypt() -> None:
 @command.command()
 @selected
 def pause(selection: Selection) -> None:
-    """Pause subscriptions, as the publisher; their events wait.
+    """Pause subscriptions as their publisher. Their events wait.
 
-    With --all, pause those that match every filter: a preview is shown, and their current state is saved to a file for
-    apply. If one of several named subscriptions does not exist, none is changed.
+    With --all, all subscriptions that match every filter are paused: a preview is shown, and the subscriptions are
+    saved to a file for apply. If one of several named subscriptions does not exist, none is changed.
     """
     _act("pause", PAUSE, selection)
 
@@ -138,11 +138,11 @@ def pause(selection: Selection) -> None:
 @command.command()
 @selected
 def resume(selection: Selection) -> None:
-    """Resume after a pause, a stop or a failure; a subscription that is live is not changed.
+    """Resume subscriptions after a pause, a stop or a failure. A subscription that is live is not changed.
 
-    With --all, resume those that match every filter, or without a filter those in FAILURE: a preview is shown, and
-    their current state is saved to a file for apply. If one of several named subscriptions does not exist, none is
-    changed.
+    With --all, all subscriptions that match every filter are resumed; without a filter, all in FAILURE. A preview is
+    shown, and the subscriptions are saved to a file for apply. If one of several named subscriptions does not exist,
+    none is changed.
     """
     _act("resume", RESUME, selection)
 
@@ -150,14 +150,14 @@ def resume(selection: Selection) -> None:
 @command.command()
 @selected
 def start(selection: Selection) -> None:
-    """Resume after a stop or a failure, as the consumer; otherwise like resume."""
+    """Resume subscriptions after a stop or a failure, as their consumer. Otherwise like resume."""
     _act("start", START, selection)
 
 
 @command.command()
 @selected
 def stop(selection: Selection) -> None:
-    """Stop subscriptions, as the consumer; their events wait. Otherwise like pause."""
+    """Stop subscriptions as their consumer. Their events wait. Otherwise like pause."""
     _act("stop", STOP, selection)
 
 
@@ -175,7 +175,7 @@ def _act(action: Action, edit: Edit, selection: Selection) -> None:
 @topic_option
 @output_option
 def skip(subscription: str, partition: int, offset: int, topic: str | None, output: Format) -> None:
-    """Skip the event at OFFSET of PARTITION, if it is the next one there."""
+    """Skip the event at OFFSET of PARTITION, which must be the next one there."""
     definition = configured()[1]
     where = definition.source_topic(topic, TOPIC_OPTION)
     edit = going_on_from({"skip": {"topic": topic, "partition": partition, "offset": offset}}, definition)
@@ -194,7 +194,7 @@ command.add_command(replay.command)
 def _with_noted(
     work: Callable[[SubscriptionStore], Awaitable[Result]], subscription: str | None = None
 ) -> tuple[Result, Noted | str]:
-    """The result of *work*, and the recorded delivery state of one subscription or of all."""
+    """Return the result of *work*, and the recorded delivery state of one subscription or of all."""
 
     async def both(store: SubscriptionStore) -> tuple[Result, Noted | str]:
         found = await work(store)
@@ -210,13 +210,13 @@ def _warn_of_keys(problems: Iterable[str | None]) -> None:
 
 
 def _said(noted: Noted | str) -> Noted | str:
-    """*noted*, after printing what could not be read."""
+    """Print what could not be read, and return *noted*."""
     for trouble in () if isinstance(noted, str) else noted.troubles:
         say(trouble, err=True)
     return noted
 
 
 def _say_where_from(noted: Noted | str, output: Format) -> None:
-    """Print the legend on stderr, because programs read stdout; with JSON, only if the state is missing."""
+    """Print the legend to stderr, because programs read stdout. With JSON, print it only if the state is missing."""
     if output == "table" or isinstance(noted, str):
         say(legend(configured()[0].app, noted), err=True)

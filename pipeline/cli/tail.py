@@ -1,4 +1,4 @@
-"""`webhooks tail`: the attempts as they are logged."""
+"""`webhooks tail`: shows attempts as they are logged."""
 
 import asyncio
 import time
@@ -27,10 +27,10 @@ LOOK_SECONDS: Final = 1.0
 @since_option("Begin with entries since this time instead of now")
 @output_option
 def command(*, subscription: str | None, is_failures: bool, since: str | None, output: Format) -> None:
-    """Show attempts as they are logged, of subscription ID or of all, until interrupted.
+    """Show the attempts of subscription ID, or of all subscriptions, as they are logged, until interrupted.
 
-    Each line is an attempt, or another end of an event; see `webhooks attempts`. With --output json, each line is a
-    JSON object.
+    Each line is an attempt, or how an event ended without one (see `webhooks attempts`). With --output json, each line
+    is a JSON object.
     """
     end_cleanly_on_signals()
     begin = time.time() if since is None else since_ms(since) / 1000
@@ -38,12 +38,12 @@ def command(*, subscription: str | None, is_failures: bool, since: str | None, o
 
 
 class Chosen:
-    """Chooses from the records of the log.
+    """Selects entries from the records of the log.
 
     Args:
-        subscription: only its attempts; None for all.
-        begin: only what was logged since then, Unix seconds.
-        leaves_deliveries_out: only entries that are not deliveries.
+        subscription: select only entries of this subscription; None: of all.
+        begin: select only entries since this time, Unix seconds.
+        leaves_deliveries_out: select only entries that are not deliveries.
     """
 
     def __init__(self, subscription: str | None, begin: float, *, leaves_deliveries_out: bool) -> None:
@@ -52,7 +52,7 @@ class Chosen:
         self._leaves_deliveries_out = leaves_deliveries_out
 
     def of(self, record: Results) -> list[Entry]:
-        """The chosen entries of a record, by time."""
+        """The selected entries of a record, sorted by time."""
         found = (each for each in record.of(self.subscription) if each.result.at >= self.begin)
         wanted = (each for each in found if not (self._leaves_deliveries_out and each.result.decision == "delivered"))
         return sorted(wanted, key=lambda each: each.result.at)
@@ -98,6 +98,6 @@ async def _say_all(follower: Follower, found: asyncio.Queue[Results], chosen: Ch
 
 
 def line(entry: Entry) -> str:
-    """An entry as a line: when, the subscription, the event, and the columns of `webhooks attempts`."""
+    """An entry as a line: time, subscription, event, and the columns of `webhooks attempts`."""
     [(when, *row)] = rows([entry])
     return "  ".join(printable(each) for each in (when, entry.subscription, *row))

@@ -1,4 +1,4 @@
-"""`webhooks top`: the workers, what they deliver, and the subscriptions with the most waiting events."""
+"""`webhooks top`: shows the workers, what they deliver, and the subscriptions with the most waiting events."""
 
 import asyncio
 import heapq
@@ -23,7 +23,7 @@ from pipeline.core.clock import rfc3339
 COLUMNS: Final = ("WORKER", "STATE", "PARTITIONS", "DELIVERED/S", "FAILED/S", "IN MEMORY", "IN FLIGHT", "UP")
 TROUBLED: Final[frozenset[State]] = frozenset({"broken", "failure", "unowned", "retrying", "behind"})
 MOST_LOOKED_AT: Final = 5_000
-"""The most subscriptions in trouble that are searched for those with the most waiting events."""
+"""How many subscriptions in trouble are examined to find those with the most waiting events."""
 LEAST_SECONDS: Final = 0.5
 
 
@@ -32,11 +32,11 @@ class Top:
     """The content of the screen.
 
     Attributes:
-        at: Unix seconds.
+        at: the time, Unix seconds.
         totals: the number of subscriptions in each state.
-        subscriptions: those in trouble, with the most waiting events first.
-        left: how many more are in trouble.
-        problems: what is unknown.
+        subscriptions: the subscriptions in trouble, the most waiting events first.
+        left: how many more subscriptions are in trouble.
+        problems: sentences about what is unknown.
     """
 
     at: float
@@ -47,7 +47,7 @@ class Top:
     problems: Sequence[str]
 
     def as_document(self) -> dict[str, Any]:
-        """As JSON."""
+        """The content as JSON."""
         return {
             "at": rfc3339(self.at, "milliseconds"),
             "workers": [shown_worker(each) for each in self.workers],
@@ -64,7 +64,7 @@ class Top:
         return [each for each in self.workers if not each.is_gone]
 
     def as_text(self) -> str:
-        """As text."""
+        """The content as text."""
         delivered = sum(each.delivered_per_second for each in self._present)
         failed = sum(each.failed_per_second for each in self._present)
         states = ", ".join(f"{count:,} {state}" for state, count in self.totals.items() if count) or "none"
@@ -96,7 +96,7 @@ def _row(worker: WorkerState, now: float) -> tuple[object, ...]:
 
 
 @click.command("top")
-@click.option("--once", "is_once", is_flag=True, help="Show it once, and end.")
+@click.option("--once", "is_once", is_flag=True, help="Show the state once, and end.")
 @click.option(
     "--every", "seconds", type=click.FloatRange(LEAST_SECONDS), default=2.0, show_default=True, metavar="SECONDS",
     help="The interval between updates.",
@@ -107,7 +107,8 @@ def _row(worker: WorkerState, now: float) -> tuple[object, ...]:
 def command(*, is_once: bool, seconds: float, most: int, output: Format) -> None:
     """Watch the workers, what they deliver, and the subscriptions with the most waiting events.
 
-    Needs only access to Kafka. With --output json, each update is a line with a JSON object; with --once, there is one.
+    This command needs access to Kafka only. With --output json, each update is a line with a JSON object; with --once,
+    there is one update.
     """
     end_cleanly_on_signals()
     asyncio.run(_watch(most, output, None if is_once else seconds))
@@ -132,7 +133,7 @@ def _show(top: Top, output: Format, *, is_live: bool) -> None:
 
 
 async def find_top(view: ClusterView, most: int) -> Top:
-    """The current content, with *most* subscriptions."""
+    """The current content, with at most *most* subscriptions."""
     page = await view.states(StateFilter(states=TROUBLED), limit=MOST_LOOKED_AT)
     first = heapq.nlargest(most, page.items, key=lambda each: each.waiting_at_most or 0)
     problems = filter(None, [*view.problems(), of_other_keys(each.problem for each in page.items)])

@@ -25,8 +25,8 @@ _STANDS: Final[dict[State, str]] = {
 _ADVICE: Final[dict[State, str]] = {
     "broken": "Correct it, and apply it again.",
     "unowned": "Start workers, or find out why the running ones are not ready: ask `/health/ready` of each.",
-    "retrying": "It goes on by itself. See what the receiver answers:",
-    "behind": "It catches up by itself. See what the receiver takes:",
+    "retrying": "It continues without your help. See what the receiver answers:",
+    "behind": "It catches up without your help. See what the receiver accepts:",
     "paused": "Resume it when its events may be sent:",
     "stopped": "Start it when its events may be sent:",
     "closed": "To open it again, apply it with the status ACCEPTED.",
@@ -159,7 +159,7 @@ def _advice(state: SubscriptionState) -> str:
     if state.state != "failure":
         return _ADVICE[state.state]
     if _probe_at(state.cause) is not None:
-        return "It goes on by itself when a probe succeeds; resume does not wait for that."
+        return "It continues when a probe succeeds, or at once after a resume."
     return _OTHER_REPAIR if state.cause is None else _REPAIR.get(state.cause.kind, _OTHER_REPAIR)
 
 

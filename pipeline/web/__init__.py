@@ -1,14 +1,14 @@
 """Health, metrics, the API and pages for people, on Faust's own web server.
 
-server, gate                               the routes; limits on connections and their time
-access, failure_limit                      access control; limits on wrong tokens
-principal, tenant_limits                   the caller and its rights; limits on what one tenant may use
-admin_tokens, key_ring, key_source, jwks   operators' signed tokens
-problem, headers                           error format and common headers
-health, lanes, presence                    health checks, and the lanes of this worker
+server, gate                               register the routes; limit connections and the time that clients take
+access, failure_limit                      control access; slow down senders of wrong tokens
+principal, tenant_limits                   the caller and its rights; what one tenant may use at a time
+admin_tokens, key_ring, key_source, jwks   verify signed tokens
+problem, headers                           the error format; headers of every answer
+health, lanes, presence                    health checks; the lanes of this worker; where a subscription is
 pages                                      the pages for people
 api                                        the JSON API
-waiting                                    health checks during a wait at start-up
+waiting                                    health checks while a worker waits at start-up
 """
 
 from pipeline.web.access import Access

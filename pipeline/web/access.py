@@ -1,4 +1,4 @@
-"""Access to the web view: with the admin token, or a token signed by a trusted key. Health checks are open to all."""
+"""Controls access to the web view with the admin token or signed tokens. Health checks are open to all."""
 
 import base64
 import binascii
@@ -20,7 +20,7 @@ from pipeline.web.principal import Principal, Scope
 from pipeline.web.problem import problem
 
 OPEN_PATHS: Final = frozenset({"/health/live", "/health/ready"})
-"""Requested by orchestrators, which have no token. They reveal nothing about subscriptions."""
+"""Orchestrators request these paths without a token. The answers reveal nothing about subscriptions."""
 
 READING: Final = frozenset({hdrs.METH_GET, hdrs.METH_HEAD})
 
@@ -33,7 +33,7 @@ ADMIN: Final = Principal("the admin token")
 SCRAPER: Final = Principal("the metrics token", frozenset({"metrics"}))
 
 _CLOSED: Final = (
-    "This page is closed because no admin token is set. Set WEBHOOKS_ADMIN_TOKEN for the worker and send it as "
+    "This page is closed because no admin token is set. Set WEBHOOKS_ADMIN_TOKEN for the worker, and send it as "
     "`Authorization: Bearer <token>`, or as the password when a browser asks for one; or set WEBHOOKS_ADMIN_JWKS and "
     "send a token that is signed by one of its keys."
 )
@@ -55,16 +55,17 @@ class Access:
     Programs send `Authorization: Bearer <token>` (RFC 6750) with the admin token or one signed by a trusted key.
     Browsers ask for a name and a password (RFC 7617): any name, and the admin token as the password.
 
-    A browser also adds the password to requests that other sites make it send (CSRF). So a password changes something
-    only in a request with `X-Requested-With: webhooks`, which the script of the page sets. Other sites can't set it: a
-    browser asks the worker for permission first (CORS), and the worker gives none. As a second defence, the headers in
-    which a browser says where a request comes from (`Sec-Fetch-Site`, `Origin`) must not name another site.
+    A browser also adds the password to requests that other sites make it send (CSRF). So a request with a password
+    changes something only if it has the header `X-Requested-With: webhooks`, which the script of the page sets. Other
+    sites can't set this header: a browser asks the worker for permission first (CORS), and the worker gives none. As a
+    second defence, the headers in which a browser names the origin of a request (`Sec-Fetch-Site`, `Origin`) must not
+    name another site.
 
     Attributes:
-        admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty: there is no admin token.
-        tokens: verifies signed tokens (WEBHOOKS_ADMIN_JWKS); None: no signed token is accepted. Without either, only
-            `OPEN_PATHS` are open.
-        metrics_token: WEBHOOKS_METRICS_TOKEN, valid for /metrics only; None or empty: there is none.
+        admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty without an admin token.
+        tokens: verifies signed tokens (WEBHOOKS_ADMIN_JWKS); None: signed tokens are refused. Without an admin token
+            and `tokens`, only `OPEN_PATHS` are open.
+        metrics_token: WEBHOOKS_METRICS_TOKEN, valid for /metrics only; None or empty without such a token.
         limit: slows down the senders of wrong tokens.
     """
 
@@ -74,7 +75,7 @@ class Access:
     limit: FailureLimit = field(default_factory=FailureLimit, repr=False)
 
     async def admit(self, request: web.Request) -> Principal | web.Response:
-        """The sender of a request, or the answer that refuses it."""
+        """The sender of a request, or the answer that refuses the request."""
         known: Principal | None = request.get(PRINCIPAL)
         if known is not None:
             return known
@@ -94,12 +95,12 @@ class Access:
         return found
 
     async def refusal(self, request: web.Request, *scopes: Scope, is_for_all: bool = False) -> web.Response | None:
-        """The answer to a request without access; None if it has access.
+        """The answer that refuses a request; None if the sender has access.
 
         Args:
-            request: to any path.
-            scopes: one of these is needed; none: any token will do.
-            is_for_all: the page shows all subscriptions, so it is closed to a token that is limited to some.
+            request: a request to any path.
+            scopes: the token needs one of these; without scopes, any token is accepted.
+            is_for_all: the page shows all subscriptions, so a token that is limited to some is refused.
         """
         if request.path in OPEN_PATHS:
             return None
@@ -139,7 +140,7 @@ class Access:
 
 
 def refused_scope(principal: Principal, *scopes: Scope) -> web.Response:
-    """The answer to a token that has none of the *scopes* (RFC 6750 section 3.1)."""
+    """The answer if the token has none of the *scopes* (RFC 6750 section 3.1)."""
     has = ", ".join(sorted(principal.scopes)) or "none"
     challenge = f'Bearer realm="webhooks", error="insufficient_scope", scope="{" ".join(scopes)}"'
     return problem(
@@ -150,7 +151,7 @@ def refused_scope(principal: Principal, *scopes: Scope) -> web.Response:
 
 
 def is_from_own_page(request: web.Request) -> bool:
-    """Whether a page of this worker sent the request, rather than another site (see `Access`)."""
+    """Whether a page of this worker sent the request, and no other site (see `Access`)."""
     origin = request.headers.get(hdrs.ORIGIN)
     return (
         request.headers.get(PAGE_HEADER) == PAGE_HEADER_VALUE
@@ -160,7 +161,7 @@ def is_from_own_page(request: web.Request) -> bool:
 
 
 def credentials(authorization: str) -> tuple[str, str | None]:
-    """The scheme in lower case, and the token in the header; None if there is no token."""
+    """The scheme of the header in lower case, and the token; None if there is no token."""
     scheme, _, value = authorization.strip().partition(" ")
     scheme, value = scheme.lower(), value.strip()
     if scheme == "bearer":
@@ -179,12 +180,12 @@ def _is_same(shown: str | None, token: str | None) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    """The bytes as received: aiohttp reads header bytes that are not UTF-8 as surrogates."""
+    """The bytes that were received: aiohttp turns header bytes that are not UTF-8 into surrogates."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def guard(access: Access) -> Middleware:
-    """An aiohttp middleware that applies *access* to every request, even if there is no page at its path."""
+    """An aiohttp middleware that applies *access* to every request, even if its path has no page."""
 
     @web.middleware
     async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -1,13 +1,13 @@
 """Verifies bearer tokens for the web view: JSON Web Tokens (RFC 7519) signed by a key of a JWK set.
 
-A token is valid if a known public key signed it (`ALGORITHMS`: no shared keys, no `none`), it has an expiry (`exp`)
-that has not passed, and it is not from the future (`nbf`, `iat`). If it has an audience (`aud`), that must name the
-application.
+A token is valid if a known public key signed it (`ALGORITHMS` has no shared keys and no `none`), its expiry (`exp`,
+required) has not passed, and it is not from the future (`nbf`, `iat`). If it has an audience (`aud`), the audience must
+name the application.
 
-`scope` (RFC 8693 section 4.2) or `scp` says what the token may do; without either it may do everything, because the
-owner of the key decides who is an administrator. If a tenant claim is configured, every token must have it: an object
-of metadata that limits the token to the subscriptions with that metadata. It is empty for an operator, so a token that
-lacks the claim by mistake gives no access.
+`scope` (RFC 8693 section 4.2) or `scp` says what the token may do. Without them it may do everything, because the owner
+of the key decides who is an administrator. If a tenant claim is configured, every token must have it: an object of
+metadata that limits the token to the subscriptions with that metadata. An operator's token has an empty object. So a
+token that lacks the claim by mistake gives no access.
 """
 
 from collections.abc import Mapping
@@ -24,10 +24,10 @@ from pipeline.web.key_source import is_url, read_key_file, reader
 from pipeline.web.principal import MOST_TENANT_ENTRIES, SCOPES, Principal, Scope
 
 LEEWAY_SECONDS: Final = 10.0
-"""How far the clocks of issuer and worker may differ."""
+"""The largest allowed difference between the clocks of issuer and worker."""
 
 _BROKEN: Final = (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError)
-"""pyjwt raises the first for invalid tokens; malicious tokens can make it raise the others."""
+"""pyjwt raises the first error for invalid tokens. Malicious tokens can make it raise the others."""
 
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (jwt.MissingRequiredClaimError, "has no expiry (exp)"),
@@ -43,7 +43,7 @@ class TokenProblem:
 
     Attributes:
         reason: completes a sentence that begins with "The token".
-        is_temporary: the keys can't be read at the moment, so the token may be valid.
+        is_temporary: whether the token may be valid, because the keys can't be read at present.
     """
 
     reason: str
@@ -51,7 +51,7 @@ class TokenProblem:
 
 
 class AdminTokens:
-    """Verifies tokens.
+    """Verifies signed tokens.
 
     Args:
         keys: the trusted keys.
@@ -65,7 +65,7 @@ class AdminTokens:
         self._tenant_claim = tenant_claim
 
     async def principal_of(self, token: str) -> Principal | TokenProblem:
-        """The owner of the token, or why it is not accepted."""
+        """The owner of the token, or why the token is not accepted."""
         try:
             header = jwt.get_unverified_header(token)
         except _BROKEN:
@@ -116,7 +116,7 @@ class AdminTokens:
 
 
 def _scopes(claim: object) -> frozenset[Scope] | None:
-    """The scopes that the claim names, without those of other applications; None if the claim can't be used."""
+    """The scopes in the claim, without the scopes of other applications; None if the claim can't be used."""
     if claim is None:
         return SCOPES
     names = claim.split() if isinstance(claim, str) else claim
@@ -133,16 +133,16 @@ def _tenant(claim: object) -> Mapping[str, str] | None:
 
 
 def admin_tokens(location: str, audience: str, clock: Clock, tenant_claim: str | None = None) -> AdminTokens:
-    """Verifies tokens with the JWK set at *location*. A file is read now, a URL when the first token arrives.
+    """A verifier with the JWK set at *location*. A file is read now, a URL when the first token arrives.
 
     Args:
         location: WEBHOOKS_ADMIN_JWKS.
         audience: the name of the application.
-        clock: for the pauses between two reads.
+        clock: times the pauses between two reads.
         tenant_claim: WEBHOOKS_ADMIN_TENANT_CLAIM.
 
     Raises:
-        ConfigurationError: the file can't be read, or is not a JWK set.
+        ConfigurationError: the file can't be read or is not a JWK set.
     """
     keys = None if is_url(location) else read_key_file(location)
     return AdminTokens(KeyRing(reader(location), clock, keys), audience, tenant_claim)

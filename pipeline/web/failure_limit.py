@@ -1,8 +1,8 @@
-"""Slows down addresses that send wrong tokens again and again.
+"""Slows down addresses that repeatedly send wrong tokens.
 
-After a few failures an address has to wait, each time twice as long, up to a minute. Meanwhile its requests are refused
-without a look at the token, so they reveal nothing. A token that was right before is still accepted: behind a proxy all
-clients have one address, and a stranger must not lock out the others.
+After a few failures, an address has to wait, each time twice as long, up to a minute. During that time, its requests
+are refused without a check of the token, so the answers reveal nothing. A token that was right before is still
+accepted: behind a proxy all clients have one address, and one client must not lock out the others.
 """
 
 import hashlib
@@ -17,16 +17,16 @@ from typing import Final
 FREE_FAILURES: Final = 5
 LONGEST_PAUSE_SECONDS: Final = 60.0
 FORGET_SECONDS: Final = 600.0
-"""How long a failure counts after the last one."""
+"""After this time without a failure, the former failures of an address are ignored."""
 MOST_ADDRESSES: Final = 10_000
 MOST_TOKENS: Final = 1_000
 
 
 class FailureLimit:
-    """Remembers failures by address, and right tokens; both tables drop their oldest entries.
+    """Stores failures by address, and right tokens. Both tables are bounded and drop their oldest entries.
 
     Args:
-        now: seconds of a monotonic clock.
+        now: returns the seconds of a monotonic clock.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -36,14 +36,14 @@ class FailureLimit:
         self._key = secrets.token_bytes(32)
 
     def pause(self, address: str | None, token: str) -> int:
-        """Whole seconds that *address* has to wait before *token* is checked; 0: none."""
+        """Whole seconds that *address* has to wait before *token* is checked."""
         count, at = self._failures.get(_network(address), (0, 0.0))
         pause = min(LONGEST_PAUSE_SECONDS, 2.0 ** (count - FREE_FAILURES)) if count >= FREE_FAILURES else 0.0
         left = at + pause - self._now()
         return 0 if left <= 0 or self._digest(token) in self._right else math.ceil(left)
 
     def failed(self, address: str | None) -> None:
-        """Note a wrong token."""
+        """Count a wrong token."""
         name, now = _network(address), self._now()
         count, at = self._failures.pop(name, (0, now))
         self._failures[name] = (1 if now - at > FORGET_SECONDS else min(count + 1, 64), now)
@@ -51,7 +51,7 @@ class FailureLimit:
             self._failures.popitem(last=False)
 
     def succeeded(self, token: str) -> None:
-        """Note a right token."""
+        """Store a right token."""
         digest = self._digest(token)
         self._right[digest] = None
         self._right.move_to_end(digest)
@@ -63,7 +63,7 @@ class FailureLimit:
 
 
 def _network(address: str | None) -> str:
-    """The address; for IPv6 its /64 network, in which a client may have any address."""
+    """The address; for IPv6 its /64 network, because a client may use any address in it."""
     try:
         found = ipaddress.ip_address(address or "")
     except ValueError:

@@ -1,7 +1,7 @@
-"""Limits the connections to the pages, and the time of each for sending a request and for reading an answer.
+"""Limits the connections to the pages, and the time that clients take to send requests and to read answers.
 
 aiohttp has no such limits. A client that sends half a request on each of many connections would use up the file
-descriptors that deliveries need, and clients that don't read their answers would lock out all others. `GatedRunner`
+descriptors that deliveries need. Clients that don't read their answers would lock out all others. `GatedRunner`
 replaces the runner of Faust's web driver, so every connection passes its gate.
 """
 
@@ -16,25 +16,26 @@ from aiohttp import web
 logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS: Final = 128
-"""The most open connections. A scraper, some probes and a few people need about ten."""
+"""The largest number of open connections. A scraper, some probes and a few people need about ten."""
 
 REQUEST_SECONDS: Final = 10.0
 """The longest time from the opening or the last answer to a complete head, from the head to a complete body, and for
 leaving an answer unread while it fills the buffers."""
 
 CHECKS: Final = 4
-"""Checks per REQUEST_SECONDS, so a connection is closed at most a quarter of that time late."""
+"""The number of checks per REQUEST_SECONDS, so a connection is closed at most a quarter of that time late."""
 
 LOG_SECONDS: Final = 10.0
 
 
 class Gate:
-    """Makes the protocols of a server, and closes connections whose client is overdue.
+    """Makes the protocols of a server, and closes connections whose clients take too long.
 
     Args:
-        server: aiohttp's, which makes one protocol for each connection.
-        most: connections at a time. When another one opens, it replaces the connection that has been waiting for its
-            client for longest, or else the oldest with pipelined requests. If there is neither, the new one is closed.
+        server: aiohttp's server, which makes a protocol for each connection.
+        most: the largest number of connections. Another connection replaces the one that has waited for its client for
+            the longest time, or else the oldest one with pipelined requests. If there is neither, the new connection is
+            closed.
         request_seconds: how long a client may take for a request, or leave an answer unread.
     """
 
@@ -55,15 +56,15 @@ class Gate:
 
     @property
     def connections(self) -> Collection["GatedConnection"]:
-        """The open ones, oldest first."""
+        """The open connections, oldest first."""
         return self._connections
 
     def __call__(self) -> "GatedConnection":
-        """The protocol of a new connection."""
+        """Make the protocol of a new connection."""
         return GatedConnection(self, self._server())
 
     def admit(self, connection: "GatedConnection") -> bool:
-        """Register a connection, closing another one if need be; False if there is no room."""
+        """Register a connection; close another one if necessary. Returns False if no connection can be closed."""
         if len(self._connections) >= self._most:
             other = self._to_replace()
             if other is None:
@@ -108,7 +109,7 @@ class Gate:
         connection.abort()
 
     def _count_closed(self) -> None:
-        """Count a connection that was closed while in use, and log the count at intervals."""
+        """Count a connection that was closed while in use. Log the count at intervals."""
         self._closed += 1
         now = time.monotonic()
         if now - self._logged_at >= LOG_SECONDS:
@@ -122,10 +123,11 @@ class Gate:
 
 
 class GatedConnection(asyncio.Protocol):
-    """One connection: aiohttp's protocol, and since when it has been waiting for its client.
+    """A connection: aiohttp's protocol, and the time since when the connection has waited for its client.
 
     Attributes:
-        has_begun: the client has sent a part of the next request, or left an answer unread. Otherwise it is idle.
+        has_begun: the client has sent a part of the next request, or has left an answer unread. Otherwise the
+            connection is idle.
     """
 
     def __init__(self, gate: Gate, inner: web.RequestHandler) -> None:
@@ -149,10 +151,10 @@ class GatedConnection(asyncio.Protocol):
         return in_hand + len(self._inner._messages) > 1  # noqa: SLF001 - as above
 
     def waiting_since(self) -> float | None:
-        """Since when, by `time.monotonic()`, it has been waiting for its client; None if it is not.
+        """The `time.monotonic()` since when the connection has waited for its client; None if it does not wait.
 
-        The wait for a request begins with the opening or the last answer, the wait for the body with the head, and the
-        wait for the client to read an answer when the buffers are full.
+        The wait for a request begins when the connection opens or the last answer ends; the wait for a body when the
+        head has arrived; the wait for the client to read an answer when the buffers are full.
         """
         if self._unread_since is not None:
             return self._unread_since
@@ -160,14 +162,14 @@ class GatedConnection(asyncio.Protocol):
         if request is None:
             return None if self._inner._messages else self._waits_since  # noqa: SLF001 - as above
         if request._payload.is_eof():  # noqa: SLF001 - as above
-            # The request is being answered. The wait for the next one begins when the answer ends.
+            # The request is being answered. The wait for the next request begins when the answer ends.
             self._waits_since, self.has_begun = time.monotonic(), False
             return None
         return self._waits_since
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the connection, or close it at once."""
-        self._transport = transport  # type: ignore[assignment]  # servers have this kind
+        self._transport = transport  # type: ignore[assignment]  # servers have this kind of transport of transport
         self._is_admitted = self._gate.admit(self)
         if self._is_admitted:
             self._inner.connection_made(transport)
@@ -175,7 +177,7 @@ class GatedConnection(asyncio.Protocol):
             self.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Pass received bytes on."""
+        """Pass received bytes to aiohttp's protocol."""
         if self._is_admitted:
             self.has_begun = True
             self._inner.data_received(data)
@@ -183,17 +185,17 @@ class GatedConnection(asyncio.Protocol):
                 self._waits_since = time.monotonic()
 
     def eof_received(self) -> None:
-        """Pass the end of the stream on."""
+        """Pass the end of the stream to aiohttp's protocol."""
         if self._is_admitted:
             self._inner.eof_received()
 
     def pause_writing(self) -> None:
-        """Note that the client does not read its answer."""
+        """Called when the client does not read its answer and the buffers are full."""
         self.has_begun, self._unread_since = True, time.monotonic()
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that the client reads again and has read most of the answer."""
+        """Called when the client has read most of the buffered answer."""
         self._unread_since = None
         self._inner.resume_writing()
 
@@ -204,7 +206,7 @@ class GatedConnection(asyncio.Protocol):
             self._inner.connection_lost(exc)
 
     def abort(self) -> None:
-        """Close it without sending anything more."""
+        """Close the connection without sending anything more."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -216,7 +218,7 @@ class GatedRunner(web.AppRunner):
 
     @property
     def server(self) -> Any:
-        """The gate; sites call it to make the protocol of a connection."""
+        """The gate. Sites call it to make the protocol of a connection."""
         server = super().server
         if server is None:
             self._gate = None
@@ -225,10 +227,10 @@ class GatedRunner(web.AppRunner):
         return self._gate
 
     async def cleanup(self) -> None:
-        """Close everything, including the gate, because another set-up has another server."""
+        """Close everything, including the gate, because another set-up makes another server."""
         await super().cleanup()
         self._gate = None
 
     def gate(self, server: web.Server) -> Gate:
-        """A gate before *server*."""
+        """Make a gate for *server*."""
         return Gate(server)

@@ -1,4 +1,4 @@
-"""Security headers of every answer of the web view: no caching, framing, sniffing or loading from elsewhere."""
+"""Security headers of every answer of the web view: no caching, framing, sniffing, or loading from other sites."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 
 CONTENT_SECURITY_POLICY: Final = "Content-Security-Policy"
 CLOSED_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-"""Nothing may be loaded or run. A page that needs more sets its own policy."""
+"""The default policy: nothing may be loaded or run. A page that needs more sets its own policy."""
 
 SAFE_HEADERS: Final[Mapping[str, str]] = {
     CONTENT_SECURITY_POLICY: CLOSED_POLICY,

@@ -1,4 +1,4 @@
-"""Whether the worker is live (restart it if not) and ready (wait if not)."""
+"""Whether the worker is live (if not, it should be restarted) and ready (if not, it needs time)."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from pipeline.web.problem import problem
 
 
 def not_live_reasons(report: WorkerReport, now: float, stalled_after_seconds: float) -> list[str]:
-    """Why the worker isn't live: the open partitions that have work and have made no progress for too long."""
+    """Why the worker isn't live: open partitions that have had work but made no progress for too long."""
     return [
         f"partition {partition.partition} of {partition.topic} has work and has made no progress for "
         f"{now - partition.progressed_at:.0f} s"
@@ -21,12 +21,12 @@ def not_live_reasons(report: WorkerReport, now: float, stalled_after_seconds: fl
 
 
 def not_ready_reasons(report: WorkerReport) -> list[str]:
-    """Why the worker isn't ready, which `WorkerReporter.problem` (observability/reporter.py) has found out."""
+    """Why the worker isn't ready, according to `WorkerReporter.problem` (observability/reporter.py)."""
     return [] if report.ready else [report.problem or "the worker is starting"]
 
 
 def health(name: Literal["live", "ready"], reasons: Sequence[str], warnings: Sequence[str] = ()) -> web.Response:
-    """200 if there are no *reasons*, else 503 with them. Warnings appear in the body and don't change the status."""
+    """An answer with status 200 without *reasons*, else 503. Warnings are in the body and don't change the status."""
     members: dict[str, Any] = {name: not reasons, "reasons": list(reasons)}
     if warnings:
         members["warnings"] = list(warnings)

@@ -1,4 +1,4 @@
-"""A JSON Web Key Set (RFC 7517): the public keys that verify tokens for the web view. Pure."""
+"""Parses a JSON Web Key Set (RFC 7517): the public keys that verify tokens for the web view. Pure."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from pipeline.core.errors import ConfigurationError
 ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
-"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). With a shared key, a worker could sign tokens too."""
+"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). With a shared key, workers could sign tokens, too."""
 
 LARGEST_BYTES: Final = 256 * 1024
 
@@ -23,16 +23,16 @@ SMALLEST_RSA_BITS: Final = 2048
 
 @dataclass(frozen=True, slots=True)
 class KeySet:
-    """Public keys, each for one algorithm: its `alg`, or else RS256, the ES algorithm of its curve, or EdDSA."""
+    """Public keys. Each has one algorithm: its `alg`, by default RS256, the ES algorithm of its curve, or EdDSA."""
 
     keys: tuple[jwt.PyJWK, ...] = ()
 
     def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-        """The key of a signature.
+        """The key that verifies a signature; None if there is none.
 
         Args:
             kid: the key id in the token (RFC 7515 section 4.1.4); None finds the only key of the algorithm.
-            algorithm: of the signature.
+            algorithm: the algorithm of the signature.
         """
         found = [key for key in self.keys if key.algorithm_name == algorithm and kid in {None, key.key_id}]
         return found[0] if len(found) == 1 else None
@@ -42,8 +42,8 @@ def parse_key_set(data: bytes) -> KeySet:
     """The usable keys of a JWK set. Other keys, which are common in such sets, are skipped.
 
     Raises:
-        ConfigurationError: it is not a JWK set, none of its keys can be used, or one of them is private. The message
-            has no subject; the caller adds the file or URL.
+        ConfigurationError: *data* is not a JWK set, no key can be used, or a key is private. The message has no
+            subject, because the caller adds the file or URL.
     """
     if len(data) > LARGEST_BYTES:
         raise ConfigurationError(f"is larger than {LARGEST_BYTES} bytes")

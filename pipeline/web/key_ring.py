@@ -1,4 +1,4 @@
-"""The current keys for signed admin tokens: read off the event loop, cached, and read again when needed."""
+"""Caches the keys for signed tokens. Reads them outside the event loop, and again when necessary."""
 
 import asyncio
 import logging
@@ -15,9 +15,9 @@ from pipeline.web.key_source import ReadKeys
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS: Final = 30.0
-"""The shortest time between two reads, so that tokens with unknown keys can't cause a flood of requests."""
+"""The shortest time between two reads, so that tokens with unknown keys can't cause many requests."""
 MAX_AGE_SECONDS: Final = 600.0
-"""The set is read again after this time, so that a withdrawn key soon stops working."""
+"""After this time the set is read again, so that a withdrawn key soon stops working."""
 
 
 class KeyRing:
@@ -25,8 +25,8 @@ class KeyRing:
 
     Args:
         read: reads the set.
-        clock: for the pauses.
-        keys: read at start-up; None if they were not.
+        clock: times the pauses between reads.
+        keys: the keys that were read at start-up, if any.
     """
 
     def __init__(self, read: ReadKeys, clock: Clock, keys: KeySet | None = None) -> None:
@@ -39,13 +39,13 @@ class KeyRing:
 
     @property
     def problem(self) -> str | None:
-        """Why the last read failed; None if it did not."""
+        """Why the last read failed; None if it succeeded."""
         return self._problem
 
     async def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
-        """The key of a signature (`KeySet.find`). Reads the set again if the key is unknown or the set is too old.
+        """The key that verifies a signature. Reads the set again if the key is unknown or the set is too old.
 
-        If `problem` is set, None does not mean that the key is unknown.
+        Returns None for an unknown key. While `problem` is set, the key may nevertheless be in the set.
         """
         if self._keys is None or self._clock.now() - self._read_at >= MAX_AGE_SECONDS:
             await self._refresh()
@@ -58,7 +58,7 @@ class KeyRing:
         return None if self._keys is None else self._keys.find(kid, algorithm)
 
     async def _refresh(self) -> bool:
-        """Read the set unless that was just tried; returns whether it was read. Concurrent callers share one read."""
+        """Read the set, unless that was just tried. Returns whether it was read. Concurrent callers share one read."""
         before = self._read_at
         async with self._reading:
             if self._read_at == before and self._clock.now() - self._read_at >= PAUSE_SECONDS:
@@ -76,5 +76,5 @@ class KeyRing:
             )
         else:
             self._problem = None
-        # Set after the read, so that the next caller tries again if it is cancelled.
+        # Set after the read, so that the next caller tries again if this read is cancelled.
         self._read_at = asked_at

@@ -26,7 +26,7 @@ ReadKeys = Callable[[], Awaitable[KeySet]]
 
 
 def is_url(location: str) -> bool:
-    """Whether this is a URL; everything else is the path of a file."""
+    """Whether *location* is a URL. Otherwise it is the path of a file."""
     return "://" in location
 
 
@@ -35,7 +35,7 @@ def reader(location: str, timeout_seconds: float = URL_SECONDS) -> ReadKeys:
 
     Args:
         location: a URL or a path, validated by the settings.
-        timeout_seconds: for the whole answer of a URL, including the name lookup.
+        timeout_seconds: the time limit for the whole answer of a URL, including the name lookup.
     """
     if is_url(location):
         return partial(_keys_of_url, location, timeout_seconds)
@@ -43,10 +43,10 @@ def reader(location: str, timeout_seconds: float = URL_SECONDS) -> ReadKeys:
 
 
 def read_key_file(path: str) -> KeySet:
-    """The set in the file at *path*; blocks.
+    """Read the set in the file at *path*. Blocks.
 
     Raises:
-        ConfigurationError: the file can't be read, or is not a JWK set.
+        ConfigurationError: the file can't be read or is not a JWK set.
     """
     with _sentences(path), Path(path).open("rb") as file:
         return parse_key_set(file.read(LARGEST_BYTES + 1))
@@ -60,7 +60,7 @@ async def _keys_of_url(url: str, timeout_seconds: float) -> KeySet:
 
 @contextmanager
 def _sentences(name: str) -> Iterator[None]:
-    """Turn all errors into a ConfigurationError about *name*, the location of the set without secrets."""
+    """Turn all errors into a ConfigurationError about *name*, which is the location of the set without secrets."""
     try:
         yield
     except ConfigurationError as error:
@@ -70,7 +70,7 @@ def _sentences(name: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The cause, without aiohttp's messages, which may contain the URL or the proxy's credentials."""
+    """The cause of an error. aiohttp's messages are left out: they may contain the URL or the proxy's credentials."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
@@ -86,7 +86,7 @@ async def _read_url(url: str, timeout_seconds: float) -> bytes:
                 cookie_jar=DummyCookieJar(),
                 timeout=ClientTimeout(total=timeout_seconds),
             ) as session,
-            # Keys are trusted because of their URL, so a redirect is an error.
+            # A redirect is an error, because the keys are trusted for their URL.
             session.get(url, allow_redirects=False, proxy=_proxy(url)) as response,
         ):
             if not 200 <= response.status < 300:  # noqa: PLR2004 - the successes of RFC 9110
@@ -101,5 +101,5 @@ async def _read_url(url: str, timeout_seconds: float) -> bytes:
 
 
 def _proxy(url: str) -> str | None:
-    """The proxy of the environment. Plain HTTP is allowed to loopback only, so it needs none."""
+    """The proxy in the environment. Plain HTTP is allowed to loopback only, so it needs no proxy."""
     return None if url.lower().startswith("http:") else SystemProxies.from_environment().for_url(URL(url))

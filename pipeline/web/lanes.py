@@ -1,4 +1,4 @@
-"""The lanes of a worker as JSON: parses the query and formats the lanes. Pure."""
+"""Shows the lanes of a worker as JSON: parses the query and formats the lanes. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ MOST: Final = 1000
 LARGEST: Final = 2**31 - 1
 
 Counted = Callable[[str, str, int], int | None]
-"""How many events wait for a subscription in a partition of a topic, exactly; None if that is not known."""
+"""Returns exactly how many events of a subscription wait in a partition of a topic; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class LaneQuery:
 
     Attributes:
         limit: the size of the page.
-        offset: the number of matching lanes before the page.
+        offset: how many matching lanes precede the page.
     """
 
     wanted: LaneFilter = EVERY_LANE
@@ -38,7 +38,7 @@ class LaneQuery:
     offset: int = 0
 
     def page(self, lanes: Sequence[LaneReport], absent: Sequence[str]) -> tuple[Sequence[LaneReport], Sequence[str]]:
-        """The lanes, then the absent subscriptions, that are on the page."""
+        """The lanes on the page, then the absent subscriptions on the page."""
         end, before = self.offset + self.limit, len(lanes)
         return lanes[self.offset : end], absent[max(0, self.offset - before) : max(0, end - before)]
 
@@ -81,12 +81,12 @@ def _integer(query: MultiMapping[str], name: str, bounds: tuple[int, int], probl
 
 
 def not_counted(_subscription: str, _topic: str, _partition: int) -> int | None:
-    """Not counted elsewhere either."""
+    """A `Counted` that never has a number."""
     return None
 
 
 def counted_by(lane: LaneReport, counted: Counted) -> LaneReport:
-    """The lane; if it has not counted its waiting events, with the number from the view, which knows its row."""
+    """The lane. If it has not counted its waiting events, it gets the number of the view, which has read its row."""
     if lane.waiting is not None:
         return lane
     waiting = counted(lane.subscription, lane.topic, lane.partition)
@@ -94,7 +94,7 @@ def counted_by(lane: LaneReport, counted: Counted) -> LaneReport:
 
 
 def shown_lane(lane: LaneReport) -> dict[str, Any]:
-    """The lane as JSON without secrets: times in RFC 3339, null for missing values."""
+    """The lane as JSON without secrets. Times are in RFC 3339; missing values are null."""
     return {
         "subscription": lane.subscription,
         "topic": lane.topic,
@@ -122,7 +122,7 @@ def shown_lane(lane: LaneReport) -> dict[str, Any]:
 
 
 def shown_absent(absent: AbsentReport) -> dict[str, Any]:
-    """A subscription without a lane in this worker, as JSON, in the shape of a lane."""
+    """A subscription without a lane in this worker, as JSON with the fields of a lane."""
     waiting = 0 if absent.state == "idle" else None
     problem = absent.problem
     return {

@@ -1,4 +1,4 @@
-"""Where a subscription is, as seen from one worker: here, idle, on another worker, or unknown."""
+"""Says where a subscription is, as seen from one worker: here, idle, on another worker, or unknown."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,8 +12,8 @@ class Presence:
     """Where a subscription is, as seen from one worker.
 
     Attributes:
-        where: "here": it has lanes in this worker; "unknown": there is no such subscription; others: see `Absence`.
-        sentence: the same as a sentence for people.
+        where: "here": it has lanes in this worker; "unknown": there is no such subscription; otherwise an `Absence`.
+        sentence: a sentence for people that says where it is.
     """
 
     subscription: str
@@ -22,7 +22,7 @@ class Presence:
 
 
 async def presence(reporter: Reporter, subscription: str) -> Presence:
-    """Where the subscription is."""
+    """Find out where a subscription is."""
     worker = reporter.worker()
     known = reporter.absent_one(subscription)
     lanes = await reporter.lanes(LaneFilter(subscription=subscription))
@@ -50,7 +50,7 @@ async def presence(reporter: Reporter, subscription: str) -> Presence:
 
 
 def _others(worker: WorkerReport, known: AbsentReport) -> str:
-    """A sentence about other workers, if events of the subscription may be in their partitions."""
+    """A sentence about other workers if the subscription may have events in their partitions."""
     if known.default_partition is not None or worker.partition_count in {None, len(worker.assigned)}:
         return ""
     return " Events in other partitions are delivered by other workers."

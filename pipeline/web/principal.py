@@ -1,4 +1,4 @@
-"""The caller of the web view, and what it may do. Pure."""
+"""The caller of the web view, and what the caller may do. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,10 @@ class Principal:
     """The owner of a token.
 
     Attributes:
-        name: for the record of changes.
-        scopes: "read": subscriptions and their state; "write": change them; "secrets": get a new secret; "metrics":
-            /metrics alone.
-        tenant: the metadata that a subscription must have for them to see it; empty: they see every one.
+        name: the name in the audit log.
+        scopes: "read": show subscriptions and their states; "write": change subscriptions; "secrets": get a new secret;
+            "metrics": read /metrics only.
+        tenant: the metadata that a subscription must have for the owner to see it; empty: the owner sees all.
     """
 
     name: str
@@ -28,10 +28,10 @@ class Principal:
     tenant: Mapping[str, str] = field(default_factory=dict)
 
     def seen(self, found: Subscription | None) -> Subscription | None:
-        """The subscription if they may see it, else None, as if it did not exist.
+        """Return the subscription if the owner may see it; else None, as if it did not exist.
 
-        Everything that the API and the pages show about one subscription passes this check. For many, see `limited`
-        (api/states.py).
+        The API and the pages make this check before they show anything about one subscription. `limited`
+        (api/states.py) is the check for many subscriptions.
         """
         if found is None or any(found.metadata.get(name) != value for name, value in self.tenant.items()):
             return None

@@ -21,14 +21,14 @@ def problem(
     headers: LooseHeaders | None = None,
     members: Mapping[str, Any] | None = None,
 ) -> web.Response:
-    """A problem of the type `about:blank`: *detail* is a sentence for a person, *members* are extension members."""
+    """A problem of the type `about:blank`. *detail* is a sentence for people, *members* are extension members."""
     body = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": detail, **(members or {})}
     return web.Response(text=json.dumps(body), status=status, content_type=CONTENT_TYPE, headers=headers)
 
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn every exception of a handler into a problem. Unexpected ones are logged and not shown."""
+    """Turn every exception of a handler into a problem. Unexpected exceptions are logged and not shown."""
     try:
         return await handler(request)
     except web.HTTPNotFound:
@@ -44,6 +44,6 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return problem(HTTPStatus(error.status), error.reason)
     except web.HTTPException:
         raise
-    except Exception:  # the outermost handler: a failing page must not answer with a traceback
+    except Exception:  # the outermost handler: the answer of a failed page must not have a traceback
         logger.exception("%s %s failed", request.method, request.path)
         return problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The worker could not answer; see its log.")

@@ -1,7 +1,7 @@
 """Registers the pages on Faust's web server.
 
-Faust has no access control and serves tables, routing and statistics to everyone. So `create_app` passes
-`web_options(...)` and `BUILT_IN_PAGES_OFF` to `faust.App` and then calls `attach_web`.
+Faust has no access control, and serves tables, routing and statistics to everyone. So `create_app` passes
+`web_options(...)` and `BUILT_IN_PAGES_OFF` to `faust.App`, and then calls `attach_web`.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ BUILT_IN_PAGES_OFF: Final[Mapping[str, Any]] = {
     "web_stats_enabled": False,  # / and /assignment: the sensors
     "web_metrics_enabled": False,  # /performance
 }
-"""Settings of `faust.App` that turn its pages off. It still serves a bare `/`, but the index page takes priority."""
+"""Settings of `faust.App` that switch off its pages. It still serves `/`, but the overview has priority."""
 
 LARGEST_REQUEST_BYTES: Final = 1024 * 1024
 STALLED_AFTER_SECONDS: Final = 60.0
@@ -45,7 +45,7 @@ Page = Callable[[web.Request], Awaitable[web.Response]]
 
 
 def web_options(access: Access) -> dict[str, Any]:
-    """`web_application_options` of `faust.App`: access control, error format and headers for every path."""
+    """The `web_application_options` of `faust.App`: access control, error format and headers of every path."""
     return {
         "middlewares": [safe_headers, problems, guard(access)],
         "client_max_size": LARGEST_REQUEST_BYTES,
@@ -65,13 +65,13 @@ def attach_web(
     """Register the pages. They read live objects, so the web server has to run on the app's event loop (the default).
 
     Args:
-        app: made with `web_options`, which guards all other paths.
+        app: the app, made with `web_options`, which guard all other paths.
         reporter: the state of the worker.
-        telemetry: the counters.
-        access: as given to `web_options`. The pages check it themselves too, in case the app was made without.
-        counted: says how many events wait for a lane that has not counted them itself.
-        clock: the system clock by default.
-        stalled_after_seconds: a partition with work but no progress for this long makes the worker not live.
+        telemetry: the counters of the worker.
+        access: the access control in `web_options`. The pages check it, too, in case the app was made without it.
+        counted: returns how many events wait for a lane that has not counted them.
+        clock: has the time; by default the system clock.
+        stalled_after_seconds: a worker is not live if a partition had work but no progress for this long.
     """
     views = Views(reporter, telemetry, clock or SystemClock(), stalled_after_seconds, counted)
     pages: Mapping[str, tuple[Page, tuple[Scope, ...]]] = {
@@ -119,7 +119,7 @@ def _limit_connections(app: faust.App) -> None:
 
 
 async def _start_server(start: Callable[[], Awaitable[None]], app: faust.App) -> None:
-    """As the driver does; another worker may have taken the port since it was checked (worker.py)."""
+    """Start the server like the driver. Another worker may have taken the port since worker.py checked it."""
     with explained(str(app.conf.web_bind), int(app.conf.web_port)):
         await start()
 
@@ -152,12 +152,12 @@ class Views:
         return health("ready", not_ready_reasons(report), report.warnings)
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Metrics for Prometheus."""
+        """Show the metrics for Prometheus."""
         body, media_type = await self._metrics.render(request.headers.get(hdrs.ACCEPT, ""))
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: media_type})
 
     async def lanes(self, request: web.Request) -> web.Response:
-        """Lanes as JSON."""
+        """Show lanes as JSON."""
         query = parse_query(request.query)
         if isinstance(query, list):
             return problem(HTTPStatus.BAD_REQUEST, "; ".join(query), members={"problems": query})
@@ -181,7 +181,7 @@ class Views:
         return web.json_response(answer)
 
     async def own(self, request: web.Request) -> web.Response:
-        """The page of this worker; `?subscription=ID` shows only that subscription."""
+        """Show the page of this worker. `?subscription=ID` shows only that subscription."""
         reporter, name = self._reporter, request.query.get("subscription", "").strip()
         wanted = LaneFilter(subscription=name) if name else EVERY_LANE
         lanes = await reporter.lanes(wanted)
@@ -193,7 +193,7 @@ class Views:
 
 
 def _view(show: Page, access: Access, scopes: tuple[Scope, ...]) -> Any:
-    """*show* as a page for Faust: a coroutine function whose first argument is the view."""
+    """Turn *show* into a page for Faust, which is a coroutine function whose first argument is a Faust view."""
 
     async def get(_view: faust.web.View, request: web.Request) -> web.Response:
         refusal = await access.refusal(request, *scopes, is_for_all=True)

@@ -1,4 +1,4 @@
-"""Keeps one tenant from using up shared capacity: places, and turns at work that takes CPU time."""
+"""Prevents one tenant from using up shared capacity: concurrent requests, and work that takes CPU time."""
 
 import asyncio
 from collections import Counter
@@ -15,12 +15,12 @@ OF_A_TENANT: Final = 4
 
 
 class Places:
-    """Places, of which one tenant may take a part, and operators all.
+    """A limit on concurrent requests. One tenant may use only a part of it, operators may use all.
 
     Args:
-        what: a sentence fragment about their use, as in "32 *changes are under way*".
-        most: places.
-        of_a_tenant: the most places of one tenant.
+        what: the end of a sentence about the requests, as in "32 *changes are under way*".
+        most: the largest number of requests.
+        of_a_tenant: the largest number of requests of one tenant.
     """
 
     def __init__(self, what: str, most: int, of_a_tenant: int) -> None:
@@ -31,10 +31,10 @@ class Places:
 
     @contextmanager
     def place(self, principal: Principal) -> Iterator[None]:
-        """Hold a place for the duration of the context.
+        """Count as a request for the duration of the context.
 
         Raises:
-            BusyError: all are taken, or all that the principal's tenant may take.
+            BusyError: too many requests are under way, for all principals or for this tenant.
         """
         whose = _whose(principal)
         if self._taken.total() >= self._most:
@@ -51,13 +51,13 @@ class Places:
 
 
 class Turns:
-    """Turns at work that serves one request at a time.
+    """A queue for work that serves one request at a time.
 
-    However many requests of one principal wait, another principal waits for one of them at most, because each principal
-    has one request in the queue for the turn.
+    Each principal has one request in the queue. So however many requests of a principal wait, another principal waits
+    for at most one of them.
 
     Args:
-        what: a sentence fragment about the wait, as in "searches are waiting".
+        what: the end of a sentence about the wait, as in "searches are waiting".
         of_a_tenant: how many requests of one tenant may wait.
     """
 
@@ -69,7 +69,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, principal: Principal, seconds: float | None = None) -> AsyncIterator[None]:
-        """Wait at most *seconds* for a turn, and hold it for the duration of the context.
+        """Wait at most *seconds* for the turn, and keep it for the duration of the context.
 
         Raises:
             BusyError: too many requests are waiting, or the turn did not come in time.

@@ -1,4 +1,4 @@
-"""Health checks of a worker that waits at start-up, before Faust's web server runs: live but not ready."""
+"""Health checks of a worker that waits at start-up, before Faust's web server runs. It is live, but not ready."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,7 +19,7 @@ async def waiting_pages(host: str, port: int, reason: Callable[[], str | None]) 
     Args:
         host: the address to listen on.
         port: the port to listen on.
-        reason: what the worker is waiting for, a sentence.
+        reason: a sentence about what the worker waits for.
 
     Raises:
         ConfigurationError: the address can't be bound.

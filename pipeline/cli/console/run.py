@@ -1,7 +1,7 @@
-"""Composes and runs `webhooks console`: the view of the cluster and the API, on Faust's web server alone.
+"""Composes and runs `webhooks console`: the view of the cluster and the API on Faust's web server.
 
-Engine        registry, view; the store and the record of changes, opened by the first change
-ConsoleApp    Faust: the web server alone
+Engine        the registry and the view; the store and the audit log, which the first change opens
+    ConsoleApp    Faust, with the web server only
 """
 
 import logging.config
@@ -54,9 +54,9 @@ class Engine(Service):
 
     Args:
         registry: the subscriptions.
-        view: of the cluster.
-        store: opened by the first change.
-        audit: the record of changes.
+        view: the view of the cluster.
+        store: the store, which the first change opens.
+        audit: the audit log.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Engine(Service):
 
 
 def create_console(settings: Settings) -> ConsoleApp:
-    """The application. It connects to nothing until it is started; call it without a running event loop.
+    """Make the application. It connects to nothing until it is started. Call this without a running event loop.
 
     Raises:
         ConfigurationError: settings or definition can't be used.
@@ -131,10 +131,10 @@ def create_console(settings: Settings) -> ConsoleApp:
 
 
 def run() -> None:
-    """Run a console until SIGINT or SIGTERM; ends the process.
+    """Run a console until SIGINT or SIGTERM, then end the process.
 
     Raises:
-        ConfigurationError: settings or definition can't be used, or the address of the pages.
+        ConfigurationError: the settings, the definition or the address of the pages can't be used.
     """
     mode.loop.use("uvloop")
     check_patches(PATCHES)

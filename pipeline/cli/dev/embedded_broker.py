@@ -3,10 +3,11 @@
 librdkafka, which the confluent-kafka wheel contains, has a small in-memory cluster (rdkafka_mock.h). confluent-kafka
 offers no Python API for it, so this module uses ctypes. Clients of any process may connect to it.
 
-Its limits (each was tried with aiokafka 0.14): a group has one member at a time; transactions are accepted without
-effect, and a reader needs `check_crcs=False` to pass an end-of-transaction marker; a partition keeps its newest 5 MiB;
-nothing can be described, altered or deleted; topics are created with `create_topic`, not with an admin client; a topic
-that a client only asks about appears with four partitions. It proves nothing about rebalances, fencing or retention.
+It has limits, each of which was tried with aiokafka 0.14. A group has one member at a time. Transactions are accepted
+without effect, and a reader needs `check_crcs=False` to pass an end-of-transaction marker. A partition keeps its newest
+5 MiB. Nothing can be described, altered or deleted. Topics are created with `create_topic`, not with an admin client. A
+topic that a client asks about is created with four partitions. Tests with this broker prove nothing about rebalances,
+fencing or retention.
 """
 
 import ctypes
@@ -18,9 +19,9 @@ from typing import Final, Self
 from pipeline.core.errors import BrokerError
 
 ALL_BROKERS: Final = -1
-"""Means every broker."""
+"""Stands for every broker."""
 NOBODY: Final = -1
-"""Means no broker."""
+"""Stands for no broker."""
 
 
 class Request(IntEnum):
@@ -86,7 +87,7 @@ class EmbeddedBroker:
         """Create a topic.
 
         Raises:
-            BrokerError: it exists already (a client that asked about it is enough), or *partitions* is below 1.
+            BrokerError: the topic exists (perhaps because a client asked about it), or *partitions* is below 1.
         """
         if partitions < 1:
             raise BrokerError(f"topic {name}: partitions must be at least 1, not {partitions}")
@@ -95,24 +96,24 @@ class EmbeddedBroker:
         self._check(code, f"topic {name}")
 
     def lead(self, topic: str, partition: int, broker: int | None) -> None:
-        """Let a broker lead a partition; with None it has no leader. Its events stay."""
+        """Make a broker the leader of a partition; with None, the partition has no leader. Its events are kept."""
         code = self._library.rd_kafka_mock_partition_set_leader(
             self._running(), topic.encode(), partition, NOBODY if broker is None else broker
         )
         self._check(code, f"{topic}-{partition}")
 
     def fail_next(self, request: Request, errors: Sequence[int]) -> None:
-        """Answer the next requests of one kind with these Kafka error codes, in this order; 0 lets a request pass."""
+        """Answer the next requests of one kind with these Kafka error codes, in this order. 0 means no error."""
         codes = (ctypes.c_int * len(errors))(*errors)
         self._library.rd_kafka_mock_push_request_errors_array(self._running(), request, len(errors), codes)
 
     def delay(self, seconds: float, broker: int = ALL_BROKERS) -> None:
-        """Delay every answer by *seconds* from now on; 0 ends the delay."""
+        """Delay every answer by *seconds* from now on. 0 ends the delay."""
         code = self._library.rd_kafka_mock_broker_set_rtt(self._running(), broker, round(seconds * 1000))
         self._check(code, f"broker {broker}")
 
     def down(self, broker: int = ALL_BROKERS) -> None:
-        """Drop the connections of a broker and refuse new ones. It still leads its partitions."""
+        """Close the connections of a broker and refuse new ones. The broker still leads its partitions."""
         self._check(self._library.rd_kafka_mock_broker_set_down(self._running(), broker), f"broker {broker}")
 
     def up(self, broker: int = ALL_BROKERS) -> None:
@@ -125,10 +126,10 @@ class EmbeddedBroker:
         return self._cluster
 
     def _start_client(self) -> int:
-        """Create the librdkafka client that owns the cluster's threads; it connects to no broker itself."""
+        """Create the librdkafka client that owns the threads of the cluster. The client connects to no broker."""
         reason = ctypes.create_string_buffer(512)
         configuration = self._library.rd_kafka_conf_new()
-        # At its default level, a client without a bootstrap server warns on stderr; only errors are of interest.
+        # At the default log level, a client without a bootstrap server warns on stderr.
         self._library.rd_kafka_conf_set(configuration, b"log_level", b"3", reason, len(reason))
         client: int | None = self._library.rd_kafka_new(_PRODUCER, configuration, reason, len(reason))
         if client is None:
@@ -176,8 +177,8 @@ def _load_library() -> ctypes.CDLL:
         raise BrokerError(
             "the embedded broker needs confluent-kafka: pip install 'webhook-pipeline[dev-broker]'"
         ) from error
-    # The extension module is linked against librdkafka, so its handle finds librdkafka's symbols wherever this
-    # platform's wheel keeps the library, and in the copy that is already loaded.
+    # The extension module is linked against librdkafka. So its handle finds librdkafka's symbols in the copy that is
+    # already loaded, wherever the wheel of this platform keeps the library.
     library = ctypes.CDLL(cimpl.__file__)
     for name, (result, arguments) in _SIGNATURES.items():
         try:

@@ -21,7 +21,7 @@ LOOPBACK_NETWORK: Final = "127.0.0.0/8"
 
 
 class DevSettings(Settings):
-    """Settings from arguments only; those in the environment are for other workers."""
+    """Settings from arguments only, because the settings in the environment are for other workers."""
 
     @classmethod
     def settings_customise_sources(
@@ -32,7 +32,7 @@ class DevSettings(Settings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The arguments."""
+        """Arguments are the only source."""
         return (init_settings,)
 
 
@@ -41,7 +41,7 @@ class Project:
     """An application on an embedded broker.
 
     Attributes:
-        config: a file for WEBHOOKS_CONFIG, with which the other commands reach the embedded broker.
+        config: the path of a settings file. If WEBHOOKS_CONFIG is set to it, other commands reach the embedded broker.
     """
 
     settings: Settings
@@ -50,13 +50,13 @@ class Project:
 
 
 def create_project(folder: Path, bootstrap: str, *, web_port: int, log_level: str) -> Project:
-    """Write settings and definition into *folder*, with a new key and admin token.
+    """Write settings and definition to *folder*, with a new secret key and admin token.
 
     Args:
-        folder: a folder that no other user can read.
+        folder: a directory that no other user can read.
         bootstrap: the address of the embedded broker.
         web_port: the port of the pages.
-        log_level: the setting.
+        log_level: the value of WEBHOOKS_LOG_LEVEL.
     """
     document = _definition(bootstrap)
     api = folder / "definition.yaml"
@@ -78,7 +78,7 @@ def create_project(folder: Path, bootstrap: str, *, web_port: int, log_level: st
 
 
 def embedded(definition: Definition) -> Definition:
-    """The definition, with its clusters marked as embedded."""
+    """The definition with its clusters marked as embedded."""
     source, dlq = definition.source, definition.dlq
     return dataclasses.replace(
         definition,

@@ -1,4 +1,4 @@
-"""A receiver on loopback that prints a line per call, and answers each subscription in its configured mode.
+"""A receiver on loopback. It prints a line for each call, and answers each subscription according to its mode.
 
 curl -X POST 'http://127.0.0.1:PORT/behave?subscription=sub-1&mode=fail'
 """
@@ -18,7 +18,7 @@ from pipeline.cli.output import printable
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """A way to answer: *status*, after *seconds*."""
+    """How to answer: with *status*, after *seconds*."""
 
     status: int
     seconds: float = 0.0
@@ -58,7 +58,7 @@ class Receiver(Service):
 
     @property
     def address(self) -> str:
-        """Its address, `host:port`."""
+        """The address, `host:port`."""
         host, port = self._listener.getsockname()[:2]
         return f"{host}:{port}"
 
@@ -83,7 +83,7 @@ class Receiver(Service):
         return web.Response(status=mode.status)
 
     async def _permit(self, request: web.Request) -> web.Response:
-        """The abuse protection of CloudEvents webhooks: permits every origin."""
+        """Answer the handshake of CloudEvents webhooks, and permit every origin."""
         origin = request.headers.get("WebHook-Request-Origin", "*")
         self._say(f"permitted {printable(origin)}")
         headers = {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*", "Allow": "OPTIONS, POST"}

@@ -37,38 +37,38 @@ Say = Callable[[str], None]
 
 
 class DevWorker(LogWorker):
-    """Prints where to look once everything runs."""
+    """A worker that prints a guide once everything runs."""
 
     def __init__(self, *services: Any, guide: Callable[[], None], **options: Any) -> None:
         super().__init__(*services, **options)
         self._guide = guide
 
     async def on_startup_finished(self) -> None:
-        """Everything runs."""
+        """Print the guide."""
         await super().on_startup_finished()
         self._guide()
 
 
 def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: Say) -> None:
-    """Run everything until SIGINT or SIGTERM; ends the process.
+    """Run everything until SIGINT or SIGTERM, then end the process.
 
     Args:
         web_port: the port of the pages; None for a free one.
         receiver_port: the port of the receiver; None for a free one.
-        verbose: whether to log from INFO on; otherwise from WARNING on.
+        verbose: log from INFO on; otherwise from WARNING on.
         say: prints one line.
 
     Raises:
         ConfigurationError: a port is taken.
         BrokerError: the embedded broker did not start.
-        LibraryError: a change that is made to a library has no effect.
+        LibraryError: a patch of a library has no effect.
     """
     check_patches(PATCHES)
     if sys.platform != "win32":
         mode.loop.use("uvloop")
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_bound("--receiver-port", receiver_port, listens=True))
-        # Bound but not listening: connections are refused, and no other process can take the port.
+        # Bound but not listening, so connections are refused and no other process can use the port.
         nobody = stack.enter_context(_bound("", None))
         with _bound("--web-port", web_port) as pages:
             chosen: int = pages.getsockname()[1]
@@ -83,7 +83,7 @@ def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: 
 
 
 def create_topics(broker: EmbeddedBroker, project: Project) -> None:
-    """The topics that a worker and the samples need; an embedded broker can't create them through an admin client."""
+    """Create the topics that a worker and the samples need. The embedded broker can't create them for admin clients."""
     app = project.settings.app
     broker.create_topic(SOURCE, PARTITIONS)
     broker.create_topic(DEAD_LETTERS, 1)
@@ -105,7 +105,7 @@ def _worker(project: Project, listener: socket.socket, nobody: str, say: Say) ->
     app.worker_init_post_autodiscover()
     return DevWorker(
         app,
-        # Started in this order, followed by the application; stopped in reverse order.
+        # Started in this order, before the application; stopped in reverse order.
         receiver,
         samples,
         guide=lambda: say(guide(project, receiver.address)),
@@ -114,7 +114,7 @@ def _worker(project: Project, listener: socket.socket, nobody: str, say: Say) ->
 
 
 def guide(project: Project, receiver: str) -> str:
-    """Where to look, what to try, and how to use the other commands beside it."""
+    """The text of the guide: where the pages are, what to try, and how to use other commands."""
     settings = project.settings
     token = "" if settings.admin_token is None else settings.admin_token.get_secret_value()
     look = f"http://dev:{token}@{LOOPBACK}:{settings.web_port}/"
@@ -139,7 +139,7 @@ def _bound(option: str, port: int | None, *, listens: bool = False) -> socket.so
     try:
         listener.bind((LOOPBACK, ANY_PORT if port is None else port))
         if listens:
-            listener.listen()  # two sockets can be bound to a port (SO_REUSEADDR) until one of them listens
+            listener.listen()  # with SO_REUSEADDR, two sockets can be bound to a port until one of them listens
     except OSError as error:
         listener.close()
         raise ConfigurationError(f"{option}: {LOOPBACK}:{port} can't be bound: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Four subscriptions with different filters, and an order or a payment of some customer each second."""
+"""Makes four subscriptions with different filters, and sends an order or a payment of a customer each second."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ CUSTOMERS: Final = ("customer-5", "customer-6", "customer-7", "customer-8", "cus
 
 
 def sample_subscriptions(receiver: str, nobody: str) -> list[dict[str, Any]]:
-    """The subscriptions, as `webhooks subscriptions apply` takes them.
+    """The subscriptions, as documents for `webhooks subscriptions apply`.
 
     Args:
         receiver: `host:port` of the receiver.

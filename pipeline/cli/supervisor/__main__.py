@@ -1,9 +1,9 @@
-"""Runs `webhooks worker` under a supervisor: it stops, as after SIGTERM, when the supervisor is gone.
+"""Runs `webhooks worker` under a supervisor. It stops, as after SIGTERM, when the supervisor has ended.
 
     python -m pipeline.cli.supervisor PARENT
 
-Without this, the workers of a killed supervisor would go on running and hold their ports. Linux only: elsewhere such
-workers have to be stopped by hand.
+Without this, the workers of a killed supervisor would continue to run and keep their ports. This works on Linux only.
+Elsewhere, such workers have to be stopped by hand.
 """
 
 import ctypes

@@ -39,12 +39,12 @@ class WorkerCount(click.ParamType):
 def command(*, workers: int | None) -> None:
     """Run several workers on this machine until Ctrl-C or SIGTERM.
 
-    Each worker is a process with the settings of this one, except for its port (WEBHOOKS_WEB_PORT and the ports after
-    it) and its folder (worker-1, worker-2... in WEBHOOKS_DATA_DIR). Limits such as WEBHOOKS_MAX_IN_FLIGHT and
-    WEBHOOKS_WORKER_BYTES apply to each of them. A worker that ends is always restarted, after a pause that grows up to
-    30 seconds. The output of all workers goes to stderr, each line with the worker's name.
+    Each worker is a process with the settings of this process, except for the port (WEBHOOKS_WEB_PORT and the following
+    ports) and the directory (worker-1, worker-2... in WEBHOOKS_DATA_DIR). Limits such as WEBHOOKS_MAX_IN_FLIGHT and
+    WEBHOOKS_WORKER_BYTES apply to each worker. A worker that ends is always restarted, after a pause of up to 30
+    seconds. The output of all workers is written to stderr, each line with the name of its worker.
 
-    Exits with 0 if every worker stopped cleanly. A second signal kills those that have not stopped yet.
+    The exit code is 0 if every worker stopped cleanly. A second signal kills workers that have not stopped.
     """
     end_cleanly_on_signals()
     sys.exit(0 if run(workers) else 1)

@@ -1,4 +1,4 @@
-"""Merges the output of all workers into one log: each line has the name of its worker."""
+"""Merges the output of all workers into one log. Each line has the name of its worker."""
 
 import asyncio
 import json
@@ -9,15 +9,16 @@ from pipeline.core.shown import safe
 from pipeline.observability.logs import LogFormat
 
 LINE_BYTES: Final = 1024 * 1024
-"""Longer lines are cut into several. Workers do not write any."""
+"""Longer lines are split. Workers do not write such lines."""
 
 
 class LogLines:
     """Copies the output of workers, line by line.
 
     Args:
-        out: where to.
-        log_format: of the workers: `worker-1 | line`, or a JSON object with the field `worker`.
+        out: where the lines are written.
+        log_format: the format of the workers' logs. A line becomes `worker-1 | line`, or a JSON object with the field
+            `worker`.
     """
 
     def __init__(self, out: TextIO, log_format: LogFormat) -> None:
@@ -28,7 +29,7 @@ class LogLines:
         """Copy the output of the worker *name* until it ends."""
         while raw := await _next_line(output):
             if line := raw.decode(errors="replace").rstrip("\r\n"):
-                # Workers must not stop because nobody reads the log any more.
+                # Workers must not stop because no process reads the log any more.
                 with suppress(OSError):
                     self._out.write(f"{self._name_line(name, line)}\n")
                     self._out.flush()
@@ -53,5 +54,5 @@ def _as_json(name: str, line: str) -> str:
         entry = json.loads(line)
     except ValueError:
         entry = None
-    # The interpreter and C libraries write text, whatever the log format.
+    # The interpreter and C libraries write text in either log format.
     return json.dumps({**(entry if isinstance(entry, dict) else {"message": line}), "worker": name})

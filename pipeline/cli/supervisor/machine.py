@@ -1,4 +1,4 @@
-"""The workers of this machine: their number, ports and folders.
+"""Plans the workers of this machine: their number, ports and directories.
 
 supervisor ─┬─ worker-1   port P,     folder data/worker-1     stdout and stderr ─┐
             ├─ worker-2   port P + 1, folder data/worker-2     ───────────────────┤─▶ stderr of the supervisor
@@ -27,13 +27,13 @@ _QUOTA: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
 def run(count: int | None) -> bool:
-    """Run the workers until SIGINT or SIGTERM; returns whether all of them stopped cleanly.
+    """Run the workers until SIGINT or SIGTERM. Returns whether all of them stopped cleanly.
 
     Args:
-        count: of the workers; None for one on each core.
+        count: the number of workers; None for one on each core.
 
     Raises:
-        ConfigurationError: settings or definition can't be used, or a port is taken.
+        ConfigurationError: the settings or the definition can't be used, or a port is taken.
     """
     settings = Settings()
     configured_definition(settings)
@@ -44,7 +44,7 @@ def run(count: int | None) -> bool:
 
 
 def plan(settings: Settings, count: int) -> list[Member]:
-    """*count* workers with ports and folders of their own.
+    """*count* workers, each with its own port and directory.
 
     Raises:
         ConfigurationError: a port does not exist or is taken.
@@ -66,7 +66,7 @@ def plan(settings: Settings, count: int) -> list[Member]:
 
 
 def core_count(quota: Path = _QUOTA) -> int:
-    """The number of cores that this process may use, by its affinity and by the CPU time of its container."""
+    """The number of cores that this process may use, according to its affinity and the CPU limit of its container."""
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     try:
         allowed, _, period = quota.read_text().partition(" ")

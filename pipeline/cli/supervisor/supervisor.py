@@ -1,6 +1,6 @@
 """Starts workers as processes, restarts those that end, and stops all of them together.
 
-start ─▶ running ─▶ ended ─▶ pause, which grows with each end ─▶ start
+start ─▶ running ─▶ ended ─▶ pause, which grows with each restart ─▶ start
               │        │
               └─ stop ─┴─▶ stopped: SIGTERM to all; SIGKILL at a second signal, or when the time is up
 """
@@ -23,25 +23,25 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 SOUND_SECONDS: Final = 60.0
-"""After running for this long, a worker that ends gets the shortest pause again."""
+"""A worker that ends after running for this long gets the shortest pause again."""
 STOP_SECONDS: Final = 55.0
 """How long workers may take to stop: longer than the longest WEBHOOKS_DRAIN_SECONDS plus the closing of connections,
 shorter than the 60 s that service managers wait (deploy/)."""
 LAST_LINES_SECONDS: Final = 2.0
-"""How long to wait for the rest of the output of ended workers; a process that they started may keep it open."""
+"""How long to wait for the last output of ended workers. A process that they started may keep their output open."""
 
 CLEAN_ENDS: Final = frozenset({0, -signal.SIGTERM})
-"""Exit codes of a worker that was told to stop; the second one before it handles the signal."""
+"""Exit codes of a worker that was stopped; the second one if it did not handle the signal yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A worker to be kept running.
+    """A worker that the supervisor keeps running.
 
     Attributes:
-        name: for the log.
+        name: the name in the log.
         page: the address of its page.
-        environment: of its process.
+        environment: the environment of its process.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Member:
 
 @dataclass(slots=True)
 class Pauses:
-    """How long to wait before the next start of a worker that keeps ending."""
+    """The growing pauses before restarts of a worker that ends repeatedly."""
 
     _next: float = FIRST_PAUSE_SECONDS
 
@@ -69,7 +69,7 @@ class Supervisor:
     Args:
         command: starts a worker.
         members: the workers.
-        lines: takes their output.
+        lines: copies the output of the workers.
     """
 
     def __init__(self, command: Sequence[str], members: Sequence[Member], lines: LogLines) -> None:
@@ -83,7 +83,7 @@ class Supervisor:
         self._unclean: list[str] = []
 
     async def run(self) -> bool:
-        """Run until a signal has arrived and all workers have ended; returns whether all of them stopped cleanly."""
+        """Run until a signal has arrived and all workers have ended. Returns whether all of them stopped cleanly."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
@@ -101,7 +101,7 @@ class Supervisor:
         return not self._unclean
 
     def stop(self) -> None:
-        """Stop all workers; kill those that still run if this is the second call."""
+        """Stop all workers. The second call kills workers that still run."""
         if self._stopping.is_set():
             self._kill()
             return
@@ -126,13 +126,13 @@ class Supervisor:
             restarts += 1
             self._restarts += 1
             pause = pauses.after(steady_now() - began)
-            # Restarted indefinitely, because the cause, such as a broker that is down, may go away.
+            # Workers are restarted indefinitely, because the cause may end, such as a broker that is down.
             facts = {"worker": member.name, "ended": ended, "restart": restarts, "pause_seconds": pause}
             logger.error(Facts("worker.restarting", facts))
             await self._stops_within(pause)
 
     async def _run_once(self, member: Member) -> str:
-        """Run the worker until it ends; returns how it ended."""
+        """Run the worker until it ends. Returns how it ended."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -141,7 +141,8 @@ class Supervisor:
                 stdout=PIPE,
                 stderr=STDOUT,
                 limit=LINE_BYTES,
-                # A group of its own: Ctrl-C in a terminal reaches the supervisor alone, which stops the workers.
+                # In a separate process group, so that only the supervisor gets Ctrl-C of a terminal. It stops the
+                # workers.
                 process_group=0,
             )
         except OSError as error:

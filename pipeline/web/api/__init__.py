@@ -4,15 +4,15 @@ api                              all operations
 operations                       the description of an operation, from which its route is made
 reading                          reads query, body and conditions of a request
 models, event_models             the models of requests and answers
-openapi                          describes the operations as OpenAPI 3.1
-serving                          operations as pages of Faust's web server; errors as problem details
-writing                          the store of a worker: opened when needed, with a limit on changes
+openapi                          describes all operations as OpenAPI 3.1
+serving                          serves operations on Faust's web server; turns errors into problem details
+writing                          opens the store on first use; limits concurrent changes
 subscriptions, actions           the operations on subscriptions; pause, resume, skip, replay...
 lookup                           finds the subscriptions that a principal may see
-cluster, bulk                    the whole cluster; changes of all matching subscriptions
-attempts                         the attempts of a subscription, what became of an event
+cluster, bulk                    the state of the whole cluster; changes of all matching subscriptions
+attempts                         the attempts of a subscription; what became of an event
 events, dead_letters, secrets    matching and test events; dead letters; new signing secrets
-states                           the state of deliveries
+states                           the interface to the view of the cluster
 """
 
 from pipeline.web.api.api import attach_api

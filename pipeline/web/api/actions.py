@@ -1,4 +1,4 @@
-"""The actions on a subscription: each makes a new revision, and reports its effect in each partition."""
+"""The actions on a subscription. Each writes a new revision, and reports its effect in each partition."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ from pipeline.web.api.writing import Writing
 from pipeline.web.tenant_limits import Turns
 
 FIND_SECONDS: Final = 15.0
-"""How long computing the effects may take; after that, the action is carried out without them."""
+"""The time limit for computing the effects. After it, the action is carried out without them."""
 
 FindEffects = Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
 
@@ -42,11 +42,11 @@ class Actions:
     """The operations.
 
     Args:
-        settings: contain the name of the application.
-        definition: names the source topic.
-        lookup: finds what a principal may see.
+        settings: have the name of the application.
+        definition: the API definition, which has the source topics.
+        lookup: finds the subscriptions that a principal may see.
         writing: makes changes.
-        view: knows which subscriptions are in FAILURE, and how many events wait for each.
+        view: finds which subscriptions are in FAILURE, and how many events wait for each.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Actions:
         self._definition = definition
         self._writing = writing
         self._view = view
-        # Reading the log to count events takes CPU time from deliveries.
+        # Limited, because reading the log to count events takes CPU time from deliveries.
         self._turns = Turns("actions are waiting")
 
     def operations(self) -> Sequence[Operation]:
@@ -81,33 +81,33 @@ class Actions:
         )
 
     async def pause_subscription(self, call: Call) -> Answer:
-        """Pause a subscription, as the publisher; its events wait."""
+        """Pause a subscription as its publisher. Its events wait."""
         return await self._act(call, PAUSE)
 
     async def resume_subscription(self, call: Call) -> Answer:
-        """Resume after a pause, a stop or a FAILURE, beginning with the failed event.
+        """Resume a subscription after a pause, a stop or a FAILURE, beginning with the failed event.
 
         A subscription that is live and not in a slow start is not changed.
         """
         return await self._act(call, as_needed(RESUME, self._view, call.id))
 
     async def start_subscription(self, call: Call) -> Answer:
-        """Resume after a stop or a FAILURE, as the consumer; otherwise like `_resume`."""
+        """Resume a subscription after a stop or a FAILURE, as its consumer. Otherwise like `_resume`."""
         return await self._act(call, as_needed(START, self._view, call.id))
 
     async def stop_subscription(self, call: Call) -> Answer:
-        """Stop a subscription, as the consumer; its events wait."""
+        """Stop a subscription as its consumer. Its events wait."""
         return await self._act(call, STOP)
 
     async def resume_failure(self, call: Call) -> Answer:
-        """Resume after a FAILURE, and only then, like Gravitee's action of that name."""
+        """Resume a subscription that is in FAILURE, like Gravitee's action of this name. Otherwise an error."""
         await self._lookup.find(call)
         if is_in_failure(self._view, call.id) is False:
             raise ConflictError(f"status: subscription {shown(call.id)} is not in FAILURE; nothing was changed")
         return await self._act(call, RESUME)
 
     async def change_consumer_status(self, call: Call) -> Answer:
-        """Start or stop a subscription that is not in FAILURE, like Gravitee's action of that name."""
+        """Start or stop a subscription that is not in FAILURE, like Gravitee's action of this name."""
         query: ConsumerStatusQuery = call.query
         await self._lookup.find(call)
         if is_in_failure(self._view, call.id):
@@ -119,7 +119,7 @@ class Actions:
         return await self.start_subscription(call)
 
     async def skip_event(self, call: Call) -> Answer:
-        """Skip one event, if it is the next one of its partition."""
+        """Skip one event, which must be the next one of its partition."""
         skip: Skip = call.body
         topic, partition, offset = self._definition.source_topic(skip.topic, "topic"), skip.partition, skip.offset
         await self._lookup.find(call)
@@ -133,10 +133,10 @@ class Actions:
         return await self._act(call, going_on_from(where, self._definition), effects)
 
     async def replay_subscription(self, call: Call) -> Answer:
-        """Deliver again from an offset of one partition, or from a time in all of them.
+        """Deliver events again, from an offset of one partition or from a time in all partitions.
 
-        A replay does not move forward over waiting events, unless `discardWaiting` is true. With `dryRun`, nothing is
-        changed, and the answer has the effect that a change would have.
+        Unless `discardWaiting` is true, a replay never skips waiting events. With `dryRun`, nothing is changed, and the
+        answer has the effect that the replay would have.
         """
         replay: Replay = call.body
         discards = replay.discard_waiting
@@ -174,7 +174,7 @@ class Actions:
             preview: Mapping[str, Any] = {}
             if effects is not None:
                 preview = await self._preview(call, known, effects)
-                known = await self._lookup.find(call)  # access may be lost by now
+                known = await self._lookup.find(call)  # the principal may have lost access
             change = Change(known.id, known.revision, "unchanged") if dry_run else await store.edit(call.id, own)
             answer = changed(change)
             return Answer({**answer.body, **waiting, **preview}, headers=answer.headers)
@@ -182,7 +182,7 @@ class Actions:
         return await self._writing.change(call.principal, work)
 
     async def _preview(self, call: Call, known: Subscription, effects: FindEffects) -> dict[str, Any]:
-        """The effects in each partition, or why they are unknown."""
+        """The effect in each partition, or why the effects are unknown."""
         try:
             async with asyncio.timeout(FIND_SECONDS), self._turns.turn(call.principal):
                 found = await find_positions(self._settings, self._definition, [known])

@@ -1,4 +1,4 @@
-"""All operations of the API, and the one that describes them."""
+"""All operations of the API, including the one that describes them."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -44,14 +44,14 @@ def attach_api(
     """Register the API.
 
     Args:
-        app: made with `web_options`.
-        settings: of the worker.
-        definition: of the API.
-        registry: of the worker.
-        store: on the same registry, not open; the caller closes it.
-        view: of the cluster.
+        app: the app, made with `web_options`.
+        settings: the settings of the worker.
+        definition: the API definition.
+        registry: the subscriptions of the worker.
+        store: the store, which uses `registry`. It is not open yet; the caller closes it.
+        view: the view of the cluster.
         audit: records changes; the caller closes it.
-        access: who may use it.
+        access: who may use the API.
     """
     lookup, writing = Lookup(registry), Writing(store)
     search = AttemptSearch(definition, settings.app, registry, settings.webhook_ids)
@@ -70,7 +70,7 @@ def attach_api(
 
 
 class Description:
-    """Operations, and the one that describes all of them."""
+    """A list of operations, and the operation that describes them."""
 
     def __init__(self, operations: Sequence[Operation]) -> None:
         own = Operation("GET", "/api/openapi.json", self.describe_api, {HTTPStatus.OK: OpenApiDocument})

@@ -24,16 +24,16 @@ class AttemptOperations:
     """The operations.
 
     Args:
-        search: of the attempt log.
-        registry: knows which subscriptions a principal sees.
-        lookup: on the same registry.
+        search: searches the attempt log.
+        registry: has the subscriptions that a principal may see.
+        lookup: finds subscriptions in `registry`.
     """
 
     def __init__(self, search: AttemptSearch, registry: Registry, lookup: Lookup) -> None:
         self._search = search
         self._registry = registry
         self._lookup = lookup
-        # Reading the log takes CPU time from deliveries.
+        # Limited, because reading the log takes CPU time from deliveries.
         self._turns = Turns("searches of the attempt log are waiting")
 
     def operations(self) -> Sequence[Operation]:
@@ -52,22 +52,22 @@ class AttemptOperations:
         )
 
     async def list_attempts(self, call: Call) -> Answer:
-        """List the attempts of a subscription, and other ends of its events such as skips, newest first.
+        """List the attempts of a subscription, newest first, with events that ended otherwise, such as skipped ones.
 
-        The log is searched for a limited time: `searchedTo` says how far back, null if all of it was read. Pass `next`
-        as `after` for the next page, even after an empty one.
+        The search has a time limit: `searchedTo` is the time back to which the log was read, null if all of it was
+        read. For the next page, pass `next` as `after`, even if this page is empty.
         """
         query: AttemptQuery = call.query
         await self._lookup.find(call)
         page = await self._in_turn(call, lambda: self._search.attempts(call.id, query.after, query.limit))
-        await self._lookup.find(call)  # the principal may have lost access meanwhile
+        await self._lookup.find(call)  # the principal may have lost access
         return Answer(page.as_document())
 
     async def show_event(self, call: Call) -> Answer:
-        """Show what became of an event, for one subscription, or for every one that the event was or is for.
+        """Show what became of an event, for one subscription or for all subscriptions that it was or is for.
 
-        `status` is delivered, waiting, dead-lettered, skipped, dropped (`why` names the rule), filtered (it is not for
-        the subscription), expired (the log does not reach back to it) or unknown (`why` says why).
+        `status` is delivered, waiting, dead-lettered, skipped, dropped (`why` is the rule), filtered (the event is not
+        for the subscription), expired (the log begins after the event) or unknown (`why` is the reason).
         """
         query: FateQuery = call.query
         await self._lookup.catch_up()
@@ -79,7 +79,7 @@ class AttemptOperations:
 
     def _sees(self, principal: Principal, subscription: str | None) -> bool:
         if not principal.tenant:
-            return True  # even if it was deleted
+            return True  # even if the subscription was deleted
         return subscription is not None and principal.seen(self._registry.get(subscription)) is not None
 
     async def _in_turn(self, call: Call, work: Callable[[], Awaitable[Result]]) -> Result:

@@ -20,7 +20,7 @@ from pipeline.web.api.writing import Writing
 from pipeline.web.principal import Principal
 
 TOGETHER: Final = 50
-"""How many subscriptions are changed before deliveries and other changes get a turn."""
+"""How many subscriptions are changed before deliveries and other changes may run."""
 MOST_IDS: Final = 100
 MOST_PROBLEMS: Final = 100
 
@@ -33,9 +33,9 @@ class Outcome:
 
     Attributes:
         changes: the new revisions.
-        unchanged: how many needed no change.
-        unconfirmed: how many may or may not have been changed.
-        problems: why others were not changed.
+        unchanged: the number of subscriptions that needed no change.
+        unconfirmed: the number of subscriptions that may or may not have been changed.
+        problems: for each subscription that was not changed, the reason.
     """
 
     changes: dict[str, int] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Outcome:
             self.changes[name] = result.revision
 
     def break_off(self, error: WebhooksError, batch: Iterable[str], wanted: Iterable[str]) -> None:
-        """Note that *batch* failed with an error, and that the subscriptions after it were not reached."""
+        """Add the error of *batch*, and the subscriptions that follow it, which were not reached."""
         if isinstance(error, UnconfirmedError):
             for name in set(batch) - self.told:
                 self.take(name, error)
@@ -70,8 +70,8 @@ class BulkOperations:
     """The operation.
 
     Args:
-        lookup: knows the newest ones.
-        view: finds the subscriptions.
+        lookup: has the newest subscriptions.
+        view: finds the matching subscriptions.
         writing: makes changes.
     """
 
@@ -98,9 +98,9 @@ class BulkOperations:
     async def change_subscriptions(self, call: Call) -> Answer:
         """Pause, resume, start, stop or replay all subscriptions that match a filter.
 
-        They are found first and then changed one by one. With `dryRun`, nothing is changed. Subscriptions that can't be
-        changed are listed in `problems`; the others are changed nevertheless. `waitingAtMost` is an upper bound of the
-        events that waited for all of them before.
+        The subscriptions are first found and then changed one by one. With `dryRun`, nothing is changed. `problems`
+        lists subscriptions that can't be changed; all others are changed. `waitingAtMost` is an upper bound of the
+        events that waited for all matching subscriptions before.
         """
         bulk: Bulk = call.body
         edit = replace(_edit(bulk), seen=call.principal.seen)

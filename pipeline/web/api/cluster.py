@@ -1,4 +1,4 @@
-"""The operations that look at the whole cluster."""
+"""The operations that show the state of the whole cluster."""
 
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -15,8 +15,8 @@ class ClusterOperations:
     """The operations.
 
     Args:
-        view: knows the cluster.
-        lookup: limits concurrent looks through all subscriptions.
+        view: the view of the cluster.
+        lookup: limits concurrent searches through all subscriptions.
     """
 
     def __init__(self, view: View, lookup: Lookup) -> None:
@@ -33,7 +33,7 @@ class ClusterOperations:
     async def show_cluster(self, call: Call) -> Answer:
         """Show the workers, and the number of subscriptions in each state.
 
-        With a token that is limited to a tenant, show only the numbers of the tenant's subscriptions.
+        With a token that is limited to a tenant, the answer has only the numbers of the tenant's subscriptions.
         """
         view = self._view
         if call.principal.tenant:
@@ -48,11 +48,11 @@ class ClusterOperations:
         )
 
     async def list_failures(self, call: Call) -> Answer:
-        """List the subscriptions that fail, are retrying or are broken, grouped by cause and host.
+        """List the subscriptions that fail, retry or are broken, grouped by cause and host.
 
-        The largest `limit` groups are listed. In `message`, … replaces what varies within a group. `ids` are the first
-        hundred. `waiting` is the number of waiting events, null if not known exactly; `waitingAtMost` may be null too,
-        for example in an outage of hundreds.
+        The answer has the `limit` largest groups. In `message`, … replaces the parts that vary within a group. `ids`
+        has the first hundred ids. `waiting` is the exact number of waiting events, null if unknown. `waitingAtMost` may
+        be null, too, for example if hundreds of subscriptions fail.
         """
         query: FailureQuery = call.query
         wanted = limited(StateFilter(), call.principal)

@@ -1,4 +1,4 @@
-"""The operations on dead letters: list them, and write them back."""
+"""The operations on dead letters: listing them, and writing them back to the source topic."""
 
 import asyncio
 from collections.abc import Container, Sequence
@@ -21,7 +21,7 @@ from pipeline.web.tenant_limits import Turns
 
 PATH: Final = "/api/dead-letters"
 SECONDS: Final = 30.0
-"""How long the topic is read. It has no index, so a filter looks at every letter."""
+"""How long the topic is read. It has no index, so a filter has to read every letter."""
 MOST_SHOWN: Final = 100
 
 
@@ -29,16 +29,16 @@ class DeadLetterOperations:
     """The operations.
 
     Args:
-        settings: name the application, and have the keys that seal an address.
-        definition: names the topics.
-        registry: knows which subscriptions a principal sees.
+        settings: have the name of the application, and the keys that seal an addressee.
+        definition: the API definition, which has the topics.
+        registry: has the subscriptions that a principal may see.
     """
 
     def __init__(self, settings: Settings, definition: Definition, registry: Registry) -> None:
         self._settings = settings
         self._definition = definition
         self._registry = registry
-        # Reading takes CPU time from deliveries, and two concurrent redrives may both send a letter.
+        # Limited, because reading takes CPU time from deliveries, and concurrent redrives could send a letter twice.
         self._reading = Turns("requests for dead letters are waiting")
         self._redriving = Turns("redrives are waiting")
 
@@ -60,9 +60,9 @@ class DeadLetterOperations:
         )
 
     async def list_dead_letters(self, call: Call) -> Answer:
-        """List the newest dead letters, newest first, without bodies and the events' own headers.
+        """List the newest dead letters, newest first, without the bodies and headers of the events.
 
-        `redriven` is null if that can't be found out. A deleted subscription is found as long as it has letters.
+        `redriven` is null if unknown. A deleted subscription is found as long as it has letters.
         """
         query: LetterQuery = call.query
         since = None if query.since is None else int(instant(query.since) * 1000)
@@ -79,11 +79,11 @@ class DeadLetterOperations:
         return Answer({"items": shown, "hasMore": len(letters) > query.limit, "problems": troubles})
 
     async def redrive_dead_letters(self, call: Call) -> Answer:
-        """Write dead letters back to the source topic, each once, for the subscription that they were for.
+        """Write dead letters back to the source topic, each once, addressed to its former subscription.
 
-        With `subscription`, only its letters are written. Without it, letters of unknown subscriptions are skipped;
-        `skipped` writes only those. With `dryRun`, nothing is written. `letters` has the first hundred. A run that
-        breaks off says so in `problems`.
+        With `subscription`, only letters of this subscription are written. Without it, letters of unknown subscriptions
+        are skipped; with `skipped`, only these are written. With `dryRun`, nothing is
+        written. `letters` has the first hundred results. If the run could not finish, `problems` says why.
         """
         asked: RedriveRequest = call.body
         seen = self._seen_by(call.principal)
@@ -107,7 +107,7 @@ class DeadLetterOperations:
         except BrokerError as error:
             if asked.dry_run or not redriven:
                 raise
-            troubles.append(str(error))  # what was written before stays, and is recorded
+            troubles.append(str(error))  # letters that were written before are recorded
         changed = 0 if asked.dry_run else redriven
         return Answer(
             {
@@ -125,7 +125,7 @@ class DeadLetterOperations:
 
 
 class _Seen:
-    """The ids of the subscriptions that a principal sees."""
+    """The ids of the subscriptions that a principal may see."""
 
     def __init__(self, registry: Registry, principal: Principal) -> None:
         self._registry = registry

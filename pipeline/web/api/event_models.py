@@ -15,7 +15,7 @@ RecordHeaders = Annotated[dict[str, str], Field(max_length=100)]
 
 
 class Match(StrictModel):
-    """An event: `value` is a string, which is sent as is, or other JSON. `key` is required with `routing: key`."""
+    """An event. A string in `value` is the body; any other value becomes JSON. `routing: key` requires `key`."""
 
     topic: str | None = None
     key: SubscriptionId | None = None
@@ -25,7 +25,7 @@ class Match(StrictModel):
 
 
 class Mismatch(StrictModel):
-    """A comparison of a filter that failed; `found` may have only the beginning of a long text."""
+    """A comparison in a filter that failed. If the text that was found is long, `found` has its beginning."""
 
     place: str
     comparison: str
@@ -35,7 +35,7 @@ class Mismatch(StrictModel):
 
 
 class Verdict(StrictModel):
-    """Whether a subscription would get the event; `wish` is its desired status."""
+    """Whether a subscription would get the event. `wish` is the desired status of the subscription."""
 
     id: str
     gets_it: bool
@@ -45,7 +45,7 @@ class Verdict(StrictModel):
 
 
 class Matched(StrictModel):
-    """Who would get the event: `matched` of `total` subscriptions."""
+    """The subscriptions that would get the event: `matched` of `total`."""
 
     topic: str
     routing: str
@@ -55,12 +55,12 @@ class Matched(StrictModel):
 
 
 class TestEvent(StrictModel):
-    """What to send: `value` is a string, which is sent as is, or other JSON.
+    """A test event. A string in `value` is the body; any other value becomes JSON.
 
-    By default, a text says that this is a test.
+    By default, the body is a text that says that this is a test.
     """
 
-    __test__ = False  # pytest takes it for a test class by its name
+    __test__ = False  # pytest collects classes with such a name
 
     topic: str | None = None
     headers: RecordHeaders = Field(default_factory=dict)
@@ -90,9 +90,9 @@ class AttemptQuery(StrictModel):
 
 
 class Entry(StrictModel):
-    """An attempt, or the end of an event; unknown values are left out.
+    """An attempt, or how an event ended. Unknown values are left out.
 
-    `decision` says what followed; `response` is the beginning of the answer.
+    `decision` is what followed the attempt. `response` is the beginning of the answer.
     """
 
     at: str
@@ -121,13 +121,13 @@ class Attempts(StrictModel):
 
 
 class FateQuery(StrictModel):
-    """Which subscription to ask about; by default, every one that the event was or is for."""
+    """The subscription of the question; by default, all subscriptions that the event was or is for."""
 
     subscription: SubscriptionId | None = None
 
 
 class EventFate(StrictModel):
-    """What became of an event for a subscription; `subscription` is null if none is known."""
+    """What became of an event for a subscription. `subscription` is null if the event was for no known one."""
 
     webhook_id: str
     subscription: str | None
@@ -148,12 +148,12 @@ class LetterQuery(StrictModel):
 
     subscription: SubscriptionId | None = None
     reason: Reason | None = None
-    since: Annotated[Instant, Field(description="Written since this time.")] | None = None
+    since: Annotated[Instant, Field(description="Only letters written since this time.")] | None = None
     limit: Limit = 50
 
 
 class Letter(StrictModel):
-    """A dead letter: `place` is its position, `source` the topic that its event came from."""
+    """A dead letter. `place` is its position, `source` the topic of its event."""
 
     place: str
     subscription: str | None
@@ -168,7 +168,7 @@ class Letter(StrictModel):
 
 
 class Letters(StrictModel):
-    """Dead letters, newest first. `problems`: what can't be read at present."""
+    """Dead letters, newest first. `problems` says what can't be read at present."""
 
     items: list[Letter]
     has_more: bool
@@ -191,7 +191,7 @@ class RedriveRequest(StrictModel):
 
 
 class RedrivenLetter(StrictModel):
-    """The result for a letter: where it was written `to`, or why it was not."""
+    """The result for a letter. `to` is where it was written, `whyNot` the reason if it was not written."""
 
     letter: str
     subscription: str | None
@@ -212,13 +212,13 @@ class RedriveResult(StrictModel):
 
 
 class RotateSecret(StrictModel):
-    """A new signing secret, `whsec_…` or `whsk_…`; null: one is generated. `keep` former secrets go on signing."""
+    """A new signing secret, `whsec_…` or `whsk_…`; null generates one. `keep` former secrets also continue to sign."""
 
     secret: Secret | None = None
     keep: Annotated[int, Field(ge=0, le=9)] = 1
 
 
 class RotatedSecret(Changed):
-    """The result; `secret` is the new secret if it was generated here, and is never shown again."""
+    """The result of a rotation. `secret` is a generated secret, which is never shown again; otherwise null."""
 
     secret: str | None = None

@@ -1,4 +1,4 @@
-"""The operations on events: which subscriptions would get one, and sending one as a test."""
+"""The operations on events: finding the subscriptions that would get an event, and sending a test event."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ from pipeline.web.principal import Principal
 from pipeline.web.tenant_limits import Turns
 
 STEP: Final = 200
-"""How many subscriptions are matched before deliveries get a turn."""
+"""How many subscriptions are matched before deliveries may run."""
 SEND_SECONDS: Final = 15.0
 TEST_HEADER: Final = ("webhooks-test", b"true")
 TEST_VALUE: Final = {"type": "webhooks.test", "data": {"message": "This is a test event."}}
@@ -33,10 +33,10 @@ class EventOperations:
     """The operations.
 
     Args:
-        settings: have the keys that seal an address.
-        definition: names the source topic.
-        registry: of the worker.
-        lookup: on the same registry.
+        settings: have the keys that seal an addressee.
+        definition: the API definition, which has the source topics.
+        registry: the subscriptions of the worker.
+        lookup: finds subscriptions in `registry`.
     """
 
     def __init__(self, settings: Settings, definition: Definition, registry: Registry, lookup: Lookup) -> None:
@@ -56,9 +56,9 @@ class EventOperations:
         )
 
     async def match_event(self, call: Call) -> Answer:
-        """Show which subscriptions would get an event, and why the others would not; nothing is written.
+        """Show which subscriptions would get an event, and why others would not. Nothing is written.
 
-        Subscriptions that would get it come first; at most `limit` are shown.
+        Subscriptions that would get the event come first. At most `limit` subscriptions are shown.
         """
         asked: Match = call.body
         topic = self._definition.source_topic(asked.topic, "topic")
@@ -104,10 +104,10 @@ class EventOperations:
         return getting, others, total
 
     async def send_test_event(self, call: Call) -> Answer:
-        """Write a test event for one subscription to the source topic, behind all waiting events.
+        """Write a test event for one subscription to the source topic, after all waiting events.
 
-        It is delivered like any other event, with the record header `webhooks-test: true`; with `routing: match`, to
-        this subscription alone, regardless of filters. `webhookId` identifies it.
+        It is delivered like any other event, with the record header `webhooks-test: true`. With `routing: match`, only
+        this subscription gets it, regardless of filters. `webhookId` identifies the event.
         """
         asked: TestEvent = call.body
         await self._lookup.find(call)
@@ -128,7 +128,7 @@ class EventOperations:
 
 
 def _value(value: Any) -> bytes:
-    """A string as is, anything else as JSON."""
+    """The body for a value: a string unchanged, any other value as JSON."""
     return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)).encode()
 
 

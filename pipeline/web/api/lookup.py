@@ -1,4 +1,4 @@
-"""Finds the subscriptions that a principal may see, as if no others existed."""
+"""Finds the subscriptions that a principal may see. All others are treated as if they did not exist."""
 
 import asyncio
 from contextlib import suppress
@@ -14,20 +14,20 @@ from pipeline.web.principal import Principal
 from pipeline.web.tenant_limits import Turns
 
 LISTS_OF_A_TENANT: Final = 16
-"""Lists that may wait: a portal may have many users, and a list takes a moment."""
+"""How many lists may wait. A portal may have many users, and a list takes time."""
 CATCH_UP_SECONDS: Final = 2.0
-"""How long a call waits for the newest records; after that, it uses those that the worker has read."""
+"""How long a call waits for the newest records. After that, it uses the records that the worker has read."""
 
 
 class Lookup:
     """Finds subscriptions.
 
     Args:
-        registry: of the worker.
+        registry: the subscriptions of the worker.
+
 
     Attributes:
-        turns: at looking through all subscriptions. Many such requests at a time would lengthen each turn of the event
-            loop and delay deliveries.
+        turns: limits requests that read all subscriptions. Many such requests at a time would delay deliveries.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -35,13 +35,13 @@ class Lookup:
         self.turns = Turns("lists are waiting", LISTS_OF_A_TENANT)
 
     async def catch_up(self) -> None:
-        """Read the newest records, so that the answer includes changes that any worker has confirmed."""
+        """Read the newest records, so that the answer includes all changes that any worker has confirmed."""
         with suppress(TimeoutError):
             async with asyncio.timeout(CATCH_UP_SECONDS):
                 await self._registry.caught_up()
 
     async def find(self, call: Call) -> Subscription:
-        """The subscription that a call is about.
+        """The subscription in the path of a call.
 
         Raises:
             UnknownSubscriptionError: there is none that the principal may see.
@@ -53,7 +53,7 @@ class Lookup:
         return found
 
     async def condition(self, call: Call) -> Condition:
-        """The condition of a change. For a tenant it includes the revision that was found to be theirs.
+        """The condition of a change. For a tenant, it includes the revision that the tenant may see.
 
         Raises:
             UnknownSubscriptionError: there is none that the principal may see.
@@ -72,14 +72,14 @@ def unknown(subscription_id: str) -> UnknownSubscriptionError:
 
 
 def within_limits(document: dict[str, Any], principal: Principal) -> dict[str, Any]:
-    """*document* with the metadata that limits the principal.
+    """*document*, completed with the metadata that limits the principal.
 
     Raises:
-        ConfigurationError: it has other values there.
+        ConfigurationError: *document* has other values in this metadata.
     """
     metadata = document.get("metadata")
     if not principal.tenant or not isinstance(metadata, dict | None):
-        return document  # anything but an object is refused when the document is read
+        return document  # if it is not an object, an error follows when the document is read
     stated = metadata or {}
     problems = [
         f"metadata.{name}: {shown(stated[name])} is not allowed with this token; allowed: {shown(value)}"

@@ -1,4 +1,4 @@
-"""The models of requests and answers; openapi.py describes them."""
+"""The models of requests and answers, from which openapi.py makes schemas."""
 
 from typing import Annotated, Any, Literal
 
@@ -14,14 +14,14 @@ from pipeline.subscriptions.schema import Offset, Partition, WireSubscription
 SubscriptionId = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST_ID)]
 Limit = Annotated[int, Field(ge=1, le=1000)]
 Instant = Annotated[str, AfterValidator(lambda text: as_instant(text, SystemClock().now()))]
-"""A time in any form that `as_instant` reads, as ISO 8601."""
+"""A time in any form that `as_instant` reads, converted to ISO 8601."""
 Schema = dict[str, Any]
 
 Metadata = Annotated[dict[str, str], Field(max_length=100)]
 
 _READ_ONLY: Schema = {
-    "revision": {"type": "integer", "readOnly": True, "description": "Grows with every change; the ETag."},
-    "problem": {"type": "string", "readOnly": True, "description": "Why it can't be used."},
+    "revision": {"type": "integer", "readOnly": True, "description": "Increases with every change; also the ETag."},
+    "problem": {"type": "string", "readOnly": True, "description": "Why the subscription can't be used."},
     "routing": {"enum": ["key", "match", None], "readOnly": True},
 }
 
@@ -37,13 +37,13 @@ class ProblemDetails(StrictModel):
 
 
 def _as_request(schema: Schema) -> None:
-    # Answers contain these, so documents that are sent back may too; they have no effect.
+    # Answers contain these fields, so documents that are sent back may have them. They have no effect.
     schema["properties"] |= {**{name: {"readOnly": True} for name in WireSubscription.without_meaning}, **_READ_ONLY}
     schema["required"].remove("id")
 
 
 class SubscriptionDocument(WireSubscription):
-    """A subscription as a request contains it. A masked secret keeps its stored value."""
+    """A subscription in a request. A masked secret keeps its stored value."""
 
     model_config = ConfigDict(json_schema_extra=_as_request)
 
@@ -51,7 +51,7 @@ class SubscriptionDocument(WireSubscription):
 def _as_shown(schema: Schema) -> None:
     delivery = {"anyOf": [{"$ref": "#/components/schemas/Delivery"}, {"type": "null"}], "readOnly": True}
     schema["properties"] |= {**_READ_ONLY, "delivery": delivery}
-    # All that is known of a record that can't be read.
+    # For a record that can't be read, only these fields are known.
     schema["required"] = ["id", "revision"]
 
 
@@ -62,7 +62,7 @@ class ShownSubscription(WireSubscription):
 
 
 class SubscriptionPage(StrictModel):
-    """Subscriptions by id. `next` is the value of `after` for the next page; null on the last one."""
+    """Subscriptions, sorted by id. `next` is the value of `after` for the next page; null on the last page."""
 
     items: list[ShownSubscription]
     next: str | None
@@ -70,7 +70,7 @@ class SubscriptionPage(StrictModel):
 
 
 class Changed(StrictModel):
-    """The result of a change. `revision` is the newest one, whether the change wrote it or found it."""
+    """The result of a change. `revision` is the newest revision, even if the change did not write it."""
 
     id: str
     result: Literal["created", "updated", "unchanged", "deleted"]
@@ -81,7 +81,7 @@ class Changed(StrictModel):
 class PartitionEffect(StrictModel):
     """The effect of an action in one partition, as a sentence and as facts. Numbers of events are upper bounds.
 
-    `next`: the position before; `from`: the position after it.
+    `next` is the position before the action, `from` the position after it.
     """
 
     partition: int
@@ -98,8 +98,9 @@ class PartitionEffect(StrictModel):
 class Acted(Changed):
     """The result of an action.
 
-    `waiting`: how many events waited before, null if not known exactly; `waitingAtMost`: that number or an upper bound.
-    `partitions`: the effect of a skip or a replay in each partition; null if it is unknown, with the `problem`.
+    `waiting` is the exact number of events that waited before, null if unknown; `waitingAtMost` is an upper bound.
+    `partitions` has the effect of a skip or a replay in each partition; it is null if `problem` says why the effect is
+    unknown.
     """
 
     waiting: int | None = None
@@ -109,7 +110,7 @@ class Acted(Changed):
 
 
 class Skip(StrictModel):
-    """One event; the topic may be left out if there is only one source topic."""
+    """An event to skip. The topic may be left out if there is only one source topic."""
 
     topic: str | None = None
     partition: Partition
@@ -117,7 +118,7 @@ class Skip(StrictModel):
 
 
 class Replay(StrictModel):
-    """Where to deliver from again: an offset of one partition, or a time in all of them.
+    """Where a replay begins: at an offset of one partition, or at a time in all partitions.
 
     The topic may be left out if there is only one source topic.
     """
@@ -154,7 +155,7 @@ class FailedAttempt(StrictModel):
 
 
 class CauseOfFailure(StrictModel):
-    """Why a subscription is in FAILURE; `offset` is that of the event, in its partition."""
+    """Why a subscription is in FAILURE. `offset` is the event's offset in its partition."""
 
     kind: str
     message: str
@@ -168,7 +169,7 @@ class CauseOfFailure(StrictModel):
 
 
 class CauseSomewhere(CauseOfFailure):
-    """The cause in the most urgent of several partitions: `topic` and `partition` are those of its `offset`."""
+    """The cause in the most urgent partition. `topic`, `partition` and `offset` are the position of the event."""
 
     topic: str | None
     partition: int | None
@@ -194,9 +195,9 @@ class LaneDelivery(StrictModel):
 
 
 class SlowStart(StrictModel):
-    """The limit after a receiver answered 429 or 503: at most so many calls per second, and none before a time.
+    """The limit after a receiver answered 429 or 503: a number of calls per second, and no call before a time.
 
-    Each other answer raises the rate. `perSecond` is null if only its Retry-After is waited for.
+    Each other answer increases the rate. `perSecond` is null if calls only wait for the time in its Retry-After.
     """
 
     per_second: float | None
@@ -204,11 +205,11 @@ class SlowStart(StrictModel):
 
 
 class Delivery(StrictModel):
-    """The state of a subscription, whichever worker delivers it; times in RFC 3339, null for unknown values.
+    """The state of a subscription in the whole cluster. Times are in RFC 3339; unknown values are null.
 
-    `state`, `cause`, `error`, `attempts`, `failingSince` and `nextTryAt` are those of its most urgent lane; `lanes`
-    leaves out those that are live and idle. `waiting` is the number of waiting events, null if they have not been
-    counted; then `waitingAtMost` is an upper bound.
+    `state`, `cause`, `error`, `attempts`, `failingSince` and `nextTryAt` are from the most urgent lane. `lanes` has no
+    lanes that are live and idle. `waiting` is the number of waiting events, null if they have not been counted; then
+    `waitingAtMost` is an upper bound.
     """
 
     state: State
@@ -239,7 +240,7 @@ class PartitionOfWorker(StrictModel):
 
 
 class Worker(StrictModel):
-    """A worker's last announcement. `isGone`: it is more than ten seconds old."""
+    """A worker's last announcement. `isGone` is true if the announcement is more than ten seconds old."""
 
     name: str
     version: str
@@ -257,7 +258,7 @@ class Worker(StrictModel):
 
 
 class Cluster(StrictModel):
-    """The workers, and the number of subscriptions in each state. `problems`: what is unknown at present, and why."""
+    """The workers, and the number of subscriptions in each state. `problems` says what is unknown, and why."""
 
     workers: list[Worker]
     totals: dict[str, int]
@@ -289,14 +290,14 @@ class FailureQuery(StrictModel):
 
 
 class Failures(StrictModel):
-    """The largest groups, the largest first; `more`: how many smaller ones there are."""
+    """The largest groups, largest first. `more` is the number of smaller groups."""
 
     groups: list[FailureGroup]
     more: int
 
 
 class Filter(StrictModel):
-    """Subscriptions to change: those that match every given field. Without any field, `all` must be true."""
+    """A filter: subscriptions must match all given fields. Without any field, `all` must be true."""
 
     q: str | None = None
     state: list[State] | None = None
@@ -316,7 +317,7 @@ class Filter(StrictModel):
         return self
 
     def as_filter(self) -> StateFilter:
-        """For the view of the cluster."""
+        """The filter for the view of the cluster."""
         return StateFilter(
             self.q or "",
             frozenset(self.state or ()),
@@ -328,7 +329,7 @@ class Filter(StrictModel):
 
 
 class Bulk(StrictModel):
-    """A change of many subscriptions; `timestamp` and `discardWaiting` are for a replay."""
+    """A change of many subscriptions. `timestamp` and `discardWaiting` are for a replay."""
 
     action: Literal["pause", "resume", "start", "stop", "replay"]
     filter: Filter
@@ -339,7 +340,7 @@ class Bulk(StrictModel):
     @model_validator(mode="after")
     def _fits_its_action(self) -> "Bulk":
         if (self.action == "replay") != (self.timestamp is not None):
-            raise problem("is required for a replay, and allowed for nothing else", "timestamp")
+            raise problem("is required for a replay, and not allowed for other actions", "timestamp")
         return self
 
 
@@ -353,7 +354,8 @@ class BulkProblem(StrictModel):
 class BulkChanged(StrictModel):
     """The result of a change of many subscriptions. `ids` and `problems` have the first hundred.
 
-    `unconfirmed` changes may or may not have been made: the broker did not answer in time.
+    `unconfirmed` is the number of changes that may or may not have been made, because the broker did not answer in
+    time.
     """
 
     matched: int
@@ -369,15 +371,18 @@ class BulkChanged(StrictModel):
 class ListQuery(StrictModel):
     """Which subscriptions to list."""
 
-    q: (
-        Annotated[str, Field(description="A part of the id, of the receiver's host or of a value of metadata.")] | None
-    ) = None
-    state: Annotated[list[State], Field(description="One of these states.")] | None = None
-    cause: Annotated[list[str], Field(description="One of these kinds of failure.")] | None = None
+    q: Annotated[str, Field(description="A part of the id, of the receiver's host or of a metadata value.")] | None = (
+        None
+    )
+    state: Annotated[list[State], Field(description="Subscriptions in one of these states.")] | None = None
+    cause: Annotated[list[str], Field(description="Subscriptions with one of these kinds of failure.")] | None = None
     host: Annotated[str, Field(description="Host and port of the receiver.")] | None = None
-    metadata: Annotated[Metadata, Field(description="Also `metadata.NAME=VALUE`.")] | None = None
-    limit: Annotated[Limit, Field(description="Subscriptions on a page.")] = 100
-    after: Annotated[str, Field(description="Only ids after this one: `next` of the previous page.")] | None = None
+    metadata: (
+        Annotated[Metadata, Field(description="Metadata that the subscriptions have, also as `metadata.NAME=VALUE`.")]
+        | None
+    ) = None
+    limit: Annotated[Limit, Field(description="The largest number of subscriptions on a page.")] = 100
+    after: Annotated[str, Field(description="Only later ids than this one: `next` of the previous page.")] | None = None
 
 
 class OpenApiDocument(StrictModel):

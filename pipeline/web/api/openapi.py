@@ -30,13 +30,15 @@ _CONDITIONS: Final = (
         "name": "If-Match",
         "in": "header",
         "schema": {"type": "string"},
-        "description": 'Change it only at this revision: the ETag of an answer, such as `"42"`; `*`: if it exists.',
+        "description": (
+            'Make the change only at this revision: the ETag of an answer, such as `"42"`; `*`: only if it exists.'
+        ),
     },
     {
         "name": "If-None-Match",
         "in": "header",
         "schema": {"const": "*"},
-        "description": "Only if it does not exist.",
+        "description": "Make the change only if the subscription does not exist.",
     },
 )
 
@@ -44,7 +46,7 @@ _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "description": "The same request with the same key is carried out once in a day, whichever worker gets it.",
+    "description": "A request is carried out only once in a day if it is repeated with the same key, to any worker.",
 }
 
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}
@@ -54,7 +56,9 @@ _SECURITY: Final = {
     "password": {
         "type": "http",
         "scheme": "basic",
-        "description": "Any user name, and the admin token as the password; read access only, except for the page.",
+        "description": (
+            "Any user name, and the admin token as the password. Read access only, except from a page of the worker."
+        ),
     },
 }
 
@@ -69,7 +73,7 @@ def describe(operations: Sequence[Operation], version: str) -> dict[str, Any]:
         "info": {
             "title": "webhook-pipeline",
             "version": version,
-            "description": "Subscriptions of a webhook pipeline. Any worker answers for all of them.",
+            "description": "The subscriptions of a webhook pipeline. Any worker answers for all subscriptions.",
         },
         "paths": paths,
         "components": {"schemas": _schemas(operations), "securitySchemes": _SECURITY},
@@ -122,7 +126,7 @@ def _parameters(operation: Operation) -> list[Mapping[str, Any]]:
 
 
 def _in_query(name: str, schema: Mapping[str, Any], *, required: bool) -> Mapping[str, Any]:
-    # A query has no null: a parameter that may be left out needs no second type.
+    # A query has no null, so a parameter that may be left out needs no second type.
     choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     shape = choices[0] if choices else schema
     plain = {key: value for key, value in shape.items() if key not in {"title", "description"}}

@@ -1,6 +1,6 @@
-"""The description of an operation of the API: its request, its answers and its scope.
+"""Describes an operation of the API: its request, its answers and its scope.
 
-Both the routes (serving.py) and the OpenAPI document (openapi.py) are made from it.
+The routes (serving.py) and the OpenAPI document (openapi.py) are made from these descriptions.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,20 +20,20 @@ Method = Literal["GET", "POST", "PUT", "DELETE"]
 NOBODY: Final = Principal("nobody", frozenset())
 
 ID: Final = "{id}"
-"""In a path: the id of a subscription, percent-encoded."""
+"""The id of a subscription in a path, percent-encoded."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request to an operation, read and checked.
+    """A request to an operation, parsed and validated.
 
     Attributes:
         path: the parameters of the path.
-        query: as the operation's `query` model; None without one.
-        body: as the operation's `body` model, or as plain JSON for a `document`; None without one.
-        condition: of If-Match and If-None-Match.
+        query: the query as the operation's `query` model; None without a model.
+        body: the body as the operation's `body` model, or as plain JSON if `is_document`; None without a body.
+        condition: the condition in If-Match and If-None-Match.
         principal: the caller.
-        key: a digest of the Idempotency-Key and its sender; None without one.
+        key: a digest of the Idempotency-Key and its sender; None without a key.
     """
 
     path: Mapping[str, str] = field(default_factory=dict)
@@ -51,10 +51,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to a call; *body* as JSON.
+    """The answer to a call. *body* is sent as JSON.
 
     Attributes:
-        changes: the revisions of several subscriptions that were changed, for the record.
+        changes: the revisions of several changed subscriptions, for the audit log.
     """
 
     body: Mapping[str, Any]
@@ -71,16 +71,16 @@ class Operation:
     """One method of one path.
 
     Attributes:
-        path: as aiohttp and OpenAPI write it, with `{id}`.
-        handler: its name is the operationId, its docstring the description.
-        answers: the model of the answer by status, for success.
-        query: the model of the query; its values are strings, whole numbers, booleans and lists of strings.
+        path: the path in the form of aiohttp and OpenAPI, with `{id}`.
+        handler: carries out a call. Its name is the operationId, its docstring the description.
+        answers: the model of a successful answer, by status.
+        query: the model of the query. Its values are strings, whole numbers, booleans and lists of strings.
         body: the model of the body.
-        scope: needed to call it.
-        is_document: the body is a subscription, which the store validates: *body* only describes it.
-        is_body_recorded: the body is written to the record of changes; it can't have a secret.
+        scope: the scope that a caller needs.
+        is_document: the body is a subscription, which the store validates; `body` only describes it.
+        is_body_recorded: the body is written to the audit log, because it never contains a secret.
         is_conditional: If-Match and If-None-Match apply.
-        problems: the statuses of problems that only this operation has.
+        problems: the error statuses that only this operation has.
     """
 
     method: Method
@@ -102,7 +102,7 @@ class Operation:
 
     @property
     def needs_body(self) -> bool:
-        """Whether a request without a body is refused. The body may be left out if each of its fields may."""
+        """Whether a request without a body is refused. It is accepted if all fields of the body are optional."""
         if self.body is None:
             return False
         return self.is_document or any(each.is_required() for each in self.body.model_fields.values())
@@ -114,10 +114,10 @@ class Operation:
 
     @property
     def description(self) -> str:
-        """The description for people; its first line is a summary."""
+        """The description for people. Its first line is a summary."""
         return getdoc(self.handler) or ""
 
     @property
     def takes_id(self) -> bool:
-        """Whether it is about one subscription."""
+        """Whether the operation is about one subscription."""
         return ID in self.path

@@ -1,4 +1,4 @@
-"""Reads the parts of a request: JSON body, query, If-Match and If-None-Match. Every mistake becomes a sentence."""
+"""Parses JSON body, query, If-Match and If-None-Match of a request. Every mistake becomes a sentence."""
 
 import hashlib
 import json
@@ -26,11 +26,11 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,19})"')
-"""Weak tags match too: a proxy that compresses an answer weakens its tag, and a revision is exact anyway."""
+"""Weak tags match, too. A proxy that compresses an answer makes its tag weak, but a revision is always exact."""
 
 
 class RefusedError(Exception):
-    """A request that the API refuses, with the status of the problem."""
+    """The API refuses the request with this status."""
 
     def __init__(self, status: HTTPStatus, detail: str) -> None:
         super().__init__(detail)
@@ -38,11 +38,11 @@ class RefusedError(Exception):
 
 
 async def read_call(operation: Operation, request: web.Request, principal: Principal) -> Call:
-    """The request as *operation* takes it.
+    """Parse a request to *operation*.
 
     Raises:
-        ConfigurationError: something in it can't be used; one sentence per mistake.
-        RefusedError: its body is not JSON by its content type.
+        ConfigurationError: a part can't be used; one sentence per mistake.
+        RefusedError: the content type of the body is not JSON.
     """
     return Call(
         dict(request.match_info),
@@ -58,7 +58,7 @@ def _key(operation: Operation, request: web.Request, principal: Principal) -> st
     """A digest of the Idempotency-Key and its sender, because each sender has its own keys.
 
     Raises:
-        ConfigurationError: it can't be used.
+        ConfigurationError: the key can't be used.
     """
     key = request.headers.get(IDEMPOTENCY_KEY)
     if key is None or operation.scope == "read":
@@ -106,10 +106,10 @@ async def _body(operation: Operation, request: web.Request) -> Any:
 
 
 def parse_json(data: bytes) -> Any:
-    """JSON (RFC 8259) in UTF-8.
+    """Parse JSON (RFC 8259) in UTF-8.
 
     Raises:
-        ConfigurationError: it is something else, names something twice or is nested too deeply.
+        ConfigurationError: *data* is not JSON, has a duplicate name, or is nested too deeply.
     """
     try:
         text = data.decode()
@@ -151,9 +151,9 @@ def _finite(text: str) -> float:
 
 
 def read_query(model: type[StrictModel] | None, query: MultiMapping[str]) -> Any:
-    """The query as a *model*; None without a model.
+    """Parse the query as a *model*. Returns None without a model.
 
-    `metadata.NAME=value` and `metadata[NAME]=value` are entries of a field `metadata`, if the model has one.
+    If the model has a field `metadata`, `metadata.NAME=value` and `metadata[NAME]=value` are entries of it.
 
     Raises:
         ConfigurationError: a parameter is unknown, repeated or can't be used; one sentence per mistake.
@@ -201,10 +201,10 @@ def _mentions(annotation: object, wanted: type) -> bool:
 
 
 def read_condition(headers: Mapping[str, str]) -> Condition:
-    """What If-Match and If-None-Match ask for (RFC 9110 section 13).
+    """The condition in If-Match and If-None-Match (RFC 9110 section 13).
 
     Raises:
-        ConfigurationError: one of them can't be used.
+        ConfigurationError: a header can't be used.
     """
     match, none_match = headers.get(hdrs.IF_MATCH), headers.get(hdrs.IF_NONE_MATCH)
     if none_match is not None:

@@ -25,8 +25,8 @@ class SecretOperations:
     """The operation.
 
     Args:
-        registry: of the worker; it has the stored secrets.
-        lookup: on the same registry.
+        registry: the subscriptions of the worker, with the stored secrets.
+        lookup: finds subscriptions in `registry`.
         writing: makes changes.
     """
 
@@ -50,10 +50,11 @@ class SecretOperations:
         )
 
     async def rotate_secret(self, call: Call) -> Answer:
-        """Sign with a new secret, and also with former ones (Standard Webhooks) until they are rotated out.
+        """Sign with a new secret. For a while, former secrets also sign (Standard Webhooks).
 
-        The receiver accepts any of the signatures, so it can change its secret in between. `keep` is the number of
-        former secrets that go on signing. Without a `secret`, one is generated, and only this answer contains it.
+        The receiver accepts any of the signatures, so it can change its secret between two rotations. `keep` is the
+        number of former secrets that also sign. Without `secret`, a secret is generated, and only this answer contains
+        it.
         """
         asked: RotateSecret = call.body
         made = f"whsec_{base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()}" if asked.secret is None else None

@@ -1,4 +1,4 @@
-"""Serves operations as pages of Faust's web server; errors become problem details."""
+"""Serves operations as pages of Faust's web server, and turns errors into problem details."""
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -43,7 +43,7 @@ class Server:
     """Serves operations.
 
     Args:
-        access: who may call them; checked here too, in case the app was made without it.
+        access: who may call operations. It is checked here, too, in case the app was made without `web_options`.
         audit: records changes.
     """
 
@@ -59,7 +59,7 @@ class Server:
             by_path.setdefault(operation.path, {})[operation.method.lower()] = operation
         for path, methods in by_path.items():
             handlers = {method: partial(self._admit, operation) for method, operation in methods.items()}
-            # aiohttp's default pattern of a parameter excludes braces, which an id may contain.
+            # aiohttp's default pattern for a parameter excludes braces, which an id may contain.
             app.page(path.replace("}", ":[^/]+}"), name=f"webhooks:{path}")(_view(handlers))
 
     async def _admit(self, operation: Operation, request: web.Request, **_: Any) -> web.Response:
@@ -87,7 +87,7 @@ class Server:
         return await self._once(operation, call, request, call.key)
 
     async def _handle(self, operation: Operation, call: Call, request: web.Request) -> Answer:
-        """The answer to a change; one that may have been made is recorded."""
+        """The answer to a change. If the change was made, or may have been made, it is recorded."""
         try:
             return await operation.handler(call)
         except UnconfirmedError:
@@ -96,7 +96,7 @@ class Server:
             raise
 
     async def _once(self, operation: Operation, call: Call, request: web.Request, key: str) -> Answer:
-        """The answer to a request that may be a repeated one."""
+        """The answer to a request that may be repeated."""
         if key in self._under_way:
             raise RefusedError(HTTPStatus.CONFLICT, f"{IDEMPOTENCY_KEY}: a request with this key is under way")
         self._under_way.add(key)
@@ -133,7 +133,7 @@ async def _digest(request: web.Request) -> str:
 def _entry(
     operation: Operation, call: Call, request: web.Request, answer: Answer, answered: Request | None = None
 ) -> Entry:
-    """The record of a change. Documents are left out: they may have secrets, and the revision identifies them."""
+    """The audit entry of a change. It has no document, which may have secrets; the revision identifies the document."""
     told = call.body.model_dump(mode="json", exclude_none=True) if operation.is_body_recorded else None
     query = None if call.query is None else call.query.model_dump(mode="json", exclude_none=True)
     facts = {
@@ -162,7 +162,7 @@ def _view(handlers: Mapping[str, Callable[..., Awaitable[web.Response]]]) -> typ
                 self.methods["head"] = handlers["get"]
 
         def get_methods(self) -> set[str]:
-            """Others are answered with 405 by aiohttp."""
+            """The methods of the path. aiohttp answers other methods with 405."""
             return {method.upper() for method in self.methods}
 
     return ApiView

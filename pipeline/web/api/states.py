@@ -1,4 +1,4 @@
-"""The interface of the API to the cluster's view, which knows the state of deliveries."""
+"""The interface of the API to the view of the cluster, which has the state of deliveries."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -22,15 +22,15 @@ NONE: Final = StateFilter(ids=frozenset())
 
 
 class View(Protocol):
-    """Knows the state of every subscription, whoever delivers it (cluster/view.py)."""
+    """Has the state of every subscription in the whole cluster (cluster/view.py)."""
 
     @property
     def is_current(self) -> bool:
-        """Whether it has read everything that existed at its start."""
+        """Whether the view has read all records that existed at its start."""
         ...
 
     def problems(self) -> list[str]:
-        """What is unknown at present, and why."""
+        """A sentence for each part that is unknown at present, with the reason."""
         ...
 
     def workers(self) -> list[WorkerState]:
@@ -42,7 +42,7 @@ class View(Protocol):
         ...
 
     async def states(self, wanted: StateFilter, after: str | None = None, limit: int = 100) -> StatePage:
-        """A page of the subscriptions that match, by id."""
+        """A page of the matching subscriptions, sorted by id."""
         ...
 
     async def totals(self, wanted: StateFilter = EVERY_STATE) -> Mapping[State, int]:
@@ -50,7 +50,7 @@ class View(Protocol):
         ...
 
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
-        """The matching subscriptions that fail, by cause and host."""
+        """The matching subscriptions that fail, grouped by cause and host."""
         ...
 
 
@@ -62,7 +62,7 @@ def limited(wanted: StateFilter, principal: Principal) -> StateFilter:
 
 
 async def each_state(view: View, wanted: StateFilter) -> AsyncIterator[SubscriptionState]:
-    """Every subscription that matches, by id."""
+    """All matching subscriptions, sorted by id."""
     after = None
     while True:
         page = await view.states(wanted, after, PAGE)
@@ -74,19 +74,19 @@ async def each_state(view: View, wanted: StateFilter) -> AsyncIterator[Subscript
 
 
 def is_in_failure(view: View, subscription_id: str) -> bool | None:
-    """Whether a subscription is in FAILURE; None if that is not known."""
+    """Whether a subscription is in FAILURE; None if unknown."""
     found = view.state(subscription_id) if view.is_current else None
     return None if found is None else found.has_failed
 
 
 def as_needed(edit: Edit, view: View, subscription_id: str) -> Edit:
-    """*edit*, a resume or a start; if the subscription is well, it is written only if it changes a field."""
+    """The *edit* (a resume or a start). If the subscription is well, it is written only if it changes a field."""
     found = view.state(subscription_id) if view.is_current else None
     return unless_well(edit, is_well=found is not None and found.is_well)
 
 
 def shown_waiting(view: View, subscription_id: str) -> dict[str, Any]:
-    """How many of a subscription's events wait."""
+    """The number of a subscription's waiting events, as fields of an answer."""
     found = view.state(subscription_id) if view.is_current else None
     if found is None:
         return {"waiting": None, "waitingAtMost": None}

@@ -28,22 +28,22 @@ PATH: Final = "/api/subscriptions"
 ONE: Final = f"{PATH}/{{id}}"
 
 STEP: Final = 20
-"""How many subscriptions are read and masked before deliveries get a turn; each takes a third of a millisecond."""
+"""How many subscriptions are read and masked before deliveries may run. Each takes a third of a millisecond."""
 STEP_BYTES: Final = 64 * 1024
-"""Deliveries also get a turn after documents of this size, as JSON."""
+"""The size of documents, as JSON, after which deliveries may run."""
 PAGE_BYTES: Final = 4 * 1024 * 1024
-"""A page ends with the document at which it reaches this size, as JSON; one document may take a MiB."""
+"""A page ends with the document that makes it this large, as JSON. One document may have a MiB."""
 
 
 class Subscriptions:
     """The operations.
 
     Args:
-        registry: of the worker.
-        lookup: on the same registry.
-        view: knows their states.
+        registry: the subscriptions of the worker.
+        lookup: finds subscriptions in `registry`.
+        view: has the states of subscriptions.
         writing: makes changes.
-        definition: has the routing.
+        definition: the API definition, which has the routing.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Subscriptions:
         )
 
     async def list_subscriptions(self, call: Call) -> Answer:
-        """List subscriptions, by id. A page of large documents has fewer than `limit`; `next` continues after it."""
+        """List subscriptions, sorted by id. A page of large documents has fewer than `limit`; see `next`."""
         query: ListQuery = call.query
         wanted = StateFilter(
             query.q or "",
@@ -111,7 +111,7 @@ class Subscriptions:
         return Answer({"items": items, "next": page.next, "total": page.total})
 
     async def get_subscription(self, call: Call) -> Answer:
-        """Show a subscription, with its secrets masked; its ETag is the revision."""
+        """Show a subscription with its secrets masked. The ETag of the answer is the revision."""
         await self._lookup.find(call)
         document = self._shown(call.id, self._view.state(call.id), call.principal)
         if document is None:
@@ -119,15 +119,16 @@ class Subscriptions:
         return Answer(document, headers=_entity_tag(document["revision"]))
 
     async def create_subscription(self, call: Call) -> Answer:
-        """Create a subscription; without an `id` it gets one. An existing one is not changed.
+        """Create a subscription. Without `id`, it gets an id. An existing subscription is not changed.
 
-        With a token that is limited to a tenant, an `id` is not allowed, because a refusal would reveal other tenants'
-        ids.
+        With a token that is limited to a tenant, `id` is not allowed, because a refusal would reveal ids of other
+        tenants.
         """
         document = within_limits(_object(call.body), call.principal)
         if call.principal.tenant and "id" in document:
             raise ConfigurationError("id: is not allowed with a token that is limited to a tenant; leave it out")
-        # Derived from the key: a repeated request finds the subscription of the first, even without a record of that.
+        # Derived from the key, so that a repeated request finds the subscription of the first, even if that was not
+        # recorded.
         document.setdefault("id", str(uuid4() if call.key is None else uuid5(NAMESPACE_OID, call.key)))
         try:
             change = await self._writing.change(call.principal, lambda store: store.apply(document, ABSENT))
@@ -138,8 +139,8 @@ class Subscriptions:
     async def put_subscription(self, call: Call) -> Answer:
         """Create or replace a subscription.
 
-        Omitted fields get their defaults, except for `status` and `consumerStatus`, which keep their values. A masked
-        secret keeps its value, too. Nothing is written if nothing changes. A new revision ends a FAILURE.
+        Omitted fields get their defaults, but `status` and `consumerStatus` keep their values. Masked secrets keep
+        their values, too. If nothing changes, nothing is written. A new revision ends a FAILURE.
         """
         condition = await self._lookup.condition(call)
         document = within_limits(_object(call.body), call.principal)
@@ -149,14 +150,14 @@ class Subscriptions:
         return changed(change)
 
     async def delete_subscription(self, call: Call) -> Answer:
-        """Delete a subscription; with `routing: key`, its events are dead-lettered from then on."""
+        """Delete a subscription. With `routing: key`, its events are dead-lettered from then on."""
         condition = await self._lookup.condition(call)
         return changed(await self._writing.change(call.principal, lambda store: store.delete(call.id, condition)))
 
     def _shown(
         self, subscription_id: str, state: SubscriptionState | None, principal: Principal
     ) -> dict[str, Any] | None:
-        is_seen = principal.seen(self._registry.get(subscription_id)) is not None  # another tenant's by now?
+        is_seen = principal.seen(self._registry.get(subscription_id)) is not None  # it may have moved to another tenant
         document = self._registry.raw(subscription_id) if is_seen else None
         if document is not None:
             routing = self._definition.stated_routing
@@ -166,7 +167,7 @@ class Subscriptions:
 
 
 def changed(change: Change) -> Answer:
-    """The answer about *change*."""
+    """The answer that describes *change*."""
     body = {"id": change.id, "result": change.what, "revision": change.revision, "warning": change.advisory}
     headers = {} if change.what == "deleted" else dict(_entity_tag(change.revision))
     if change.what != "created":

@@ -1,4 +1,4 @@
-"""The store of a worker, for the API: opened for the first change, with a limit on concurrent changes."""
+"""Makes the API's changes with the store of the worker. Opens the store on first use, and limits concurrent changes."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,10 +10,10 @@ from pipeline.web.principal import Principal
 from pipeline.web.tenant_limits import Places
 
 MOST_AT_A_TIME: Final = 32
-"""The most changes under way or waiting. The store makes one after the other."""
+"""The largest number of changes that are under way or wait. The store makes them one after another."""
 OF_A_TENANT: Final = 8
 SECONDS: Final = 20.0
-"""How long a change may take; a broker has 10 s for an answer."""
+"""The time limit of a change. Requests to a broker have 10 s."""
 
 Result = TypeVar("Result")
 
@@ -22,7 +22,7 @@ class Writing:
     """Makes changes.
 
     Args:
-        store: not open yet; its registry is the worker's.
+        store: the store, not open yet; it uses the registry of the worker.
     """
 
     def __init__(self, store: SubscriptionStore) -> None:
@@ -32,12 +32,12 @@ class Writing:
         self._places = Places("changes are under way", MOST_AT_A_TIME, OF_A_TENANT)
 
     async def change(self, principal: Principal, work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result:
-        """The result of *work* with the open store, for *principal*.
+        """Call *work* with the open store, for *principal*, and return its result.
 
         Raises:
-            BusyError: too many changes are under way, or too many of this tenant.
-            UnconfirmedError: it was not done in time.
-            WebhooksError: what *work* raises, or no broker answers.
+            BusyError: too many changes are under way, for all callers or for this tenant.
+            UnconfirmedError: *work* did not end in time.
+            WebhooksError: *work* raised it, or no broker answers.
         """
         with self._places.place(principal):
             try:

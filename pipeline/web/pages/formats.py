@@ -20,7 +20,7 @@ def span(seconds: float) -> str:
 
 
 def ago(moment: float, now: float) -> str:
-    """How long before *now*, or after it: `3 min ago`, `in 12 s`; `now` within half a second."""
+    """The time before or after *now*: `3 min ago`, `in 12 s`, or `now` within half a second."""
     if abs(moment - now) < 0.5:  # noqa: PLR2004 - rounds to zero seconds
         return "now"
     return f"in {span(moment - now)}" if moment > now else f"{span(now - moment)} ago"
@@ -49,7 +49,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def waiting(exact: int | None, at_most: int | None) -> str:
-    """The number of waiting events: exact, an upper bound, or not known."""
+    """The number of waiting events: exact, an upper bound, or "not known"."""
     if exact is not None:
         return number(exact)
     return "not known" if at_most is None else f"up to {at_most:,}"

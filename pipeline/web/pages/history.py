@@ -1,4 +1,4 @@
-"""Samples of the last 15 minutes: how much the cluster delivers, and how long this worker's attempts take."""
+"""Samples the last 15 minutes: the rates of the whole cluster, and the durations of this worker's attempts."""
 
 import asyncio
 from collections import deque
@@ -12,9 +12,9 @@ from pipeline.web.pages.formats import duration, rate
 from pipeline.web.pages.plots import Plot, plot
 
 EVERY_SECONDS: Final = 10.0
-"""The interval of samples; the rates in a worker's announcement are for the same time."""
+"""The interval of samples. The rates in a worker's announcement cover an equal time."""
 SAMPLES: Final = 91
-"""How many samples 15 minutes have, both ends included."""
+"""The number of samples in 15 minutes, including both ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +23,8 @@ class Sample:
 
     Attributes:
         delivered, failed: attempts per second of all workers; None while unknown.
-        median, slowest: the 50th and 95th percentile of the duration of this worker's attempts, in seconds, as exact as
-            the buckets of the histogram; None without attempts.
+        median, slowest: the 50th and 95th percentile of the durations of this worker's attempts, in seconds, as exact
+            as the buckets of the histogram; None without attempts.
     """
 
     delivered: float | None
@@ -34,11 +34,11 @@ class Sample:
 
 
 class History:
-    """Takes a sample every ten seconds; keeps 15 minutes of them.
+    """Takes a sample every ten seconds, and keeps the samples of 15 minutes.
 
     Args:
-        workers: all workers; None while they are not known.
-        telemetry: of this worker; None: this process delivers nothing.
+        workers: returns all workers; None while they are unknown.
+        telemetry: the counters of this worker; None: this process delivers nothing.
     """
 
     def __init__(self, workers: Callable[[], Sequence[WorkerState] | None], telemetry: Telemetry | None) -> None:
@@ -86,7 +86,7 @@ class History:
 
 
 def quantile(cumulative: Sequence[tuple[str, int]], share: float) -> float | None:
-    """The quantile *share* of the observations, interpolated within its bucket; None without any."""
+    """The quantile *share* of the observations, interpolated within its bucket; None without observations."""
     total = cumulative[-1][1]
     if not total:
         return None

@@ -13,13 +13,13 @@ LONGEST: Final = 200
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """The search that was asked for, as written.
+    """The requested search, as the user wrote it.
 
     Attributes:
-        q: a part of the id, of the host or of a value of the metadata.
+        q: a part of the id, of the host or of a metadata value.
         state: a state; "" for any.
         cause: a kind of cause; "" for any.
-        host: with or without a port; "" for any.
+        host: a host with or without port; "" for any.
         metadata: `name=value`; "" for any.
         after: the last id of the previous page; "" for the first page.
     """
@@ -33,12 +33,12 @@ class Search:
 
     @property
     def is_narrow(self) -> bool:
-        """Whether it filters anything."""
+        """Whether the search filters anything."""
         return replace(self, after="") != Search()
 
     @property
     def problems(self) -> list[str]:
-        """The parts that can't be used, a sentence each; they are ignored."""
+        """A sentence for each part that can't be used and is ignored."""
         found = []
         if self.state and self.state not in STATES:
             found.append(f"state: there is no {self.state!r}; allowed: {', '.join(STATES)}")
@@ -47,7 +47,7 @@ class Search:
         return found
 
     def as_filter(self) -> StateFilter:
-        """The filter of the cluster's view."""
+        """The filter for the view of the cluster."""
         name, equals, value = self.metadata.partition("=")
         return StateFilter(
             text=self.q,
@@ -59,7 +59,7 @@ class Search:
 
 
 def read_search(query: Mapping[str, str]) -> Search:
-    """The search in a query; other parameters are ignored."""
+    """The search in a query. Other parameters are ignored."""
 
     def text(name: str) -> str:
         return query.get(name, "").strip()[:LONGEST]

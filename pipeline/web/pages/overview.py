@@ -11,19 +11,19 @@ from pipeline.web.api.states import View, limited
 from pipeline.web.principal import Principal
 
 MOST_GROUPS: Final = 50
-"""How many groups are shown; the rest is counted."""
+"""How many groups are shown. The rest is only counted."""
 KEPT_SECONDS: Final = 1.0
-"""How long a result is reused, so that many viewers cost no more than one."""
+"""How long a result is reused, so that many viewers cost no more than one viewer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What the overview shows.
+    """The data of the overview.
 
     Attributes:
-        at: when it was found, Unix seconds.
-        groups: at most MOST_GROUPS.
-        more: how many groups there are beyond those.
+        at: the time of the data, Unix seconds.
+        groups: the largest groups of failures, at most MOST_GROUPS.
+        more: the number of all other groups.
     """
 
     at: float
@@ -33,16 +33,16 @@ class Situation:
 
     @property
     def total(self) -> int:
-        """How many subscriptions there are."""
+        """The number of subscriptions."""
         return sum(self.totals.values())
 
 
 class Overview:
-    """Finds the situation, once a second for all viewers.
+    """Finds the situation at most once a second for all viewers.
 
     Args:
-        view: of the cluster.
-        clock: the time.
+        view: the view of the cluster.
+        clock: has the time.
     """
 
     def __init__(self, view: View, clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""Plots of the last 15 minutes, as lines of an SVG. Pure."""
+"""Plots the last 15 minutes as lines of an SVG. Pure."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Line:
     """One line of a plot.
 
     Attributes:
-        name: what it shows.
+        name: what the line shows.
         tone: the CSS class of its colour.
         now: the newest value, for people; None if there is none.
-        path: the `d` of an SVG path; gaps where there is no value.
+        path: the `d` of an SVG path, with gaps where values are missing.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Plot:
     """A plot.
 
     Attributes:
-        top: the value at its upper edge, for people.
-        summary: what it shows, in a sentence, for screen readers.
+        top: the value at the upper edge, for people.
+        summary: a sentence about the plot, for screen readers.
     """
 
     title: str
@@ -43,21 +43,21 @@ class Plot:
 
     @property
     def has_values(self) -> bool:
-        """Whether there is anything to draw."""
+        """Whether there are values to draw."""
         return any(line.path for line in self.lines)
 
 
 def plot(
     title: str, series: Sequence[tuple[str, str, Points]], shown: Callable[[float], str], room: int, least: float = 1.0
 ) -> Plot:
-    """A plot of *series*: name, tone and values from the oldest to the newest.
+    """Plot *series*.
 
     Args:
-        title: what is plotted, with its unit.
-        series: its lines.
-        shown: a value for people.
-        room: the number of values that fit into the width; the newest one is at the right edge.
-        least: the lowest value of the upper edge.
+        title: what is plotted, with the unit.
+        series: the lines: name, tone, and values from the oldest to the newest.
+        shown: formats a value for people.
+        room: how many values fit into the width; the newest one is at the right edge.
+        least: the smallest value for the upper edge.
     """
     top = _round_up(max([least, *(value for *_, points in series for value in points if value is not None)]))
     lines = [Line(name, tone, _last(points, shown), _path(points, top, room)) for name, tone, points in series]
@@ -73,7 +73,7 @@ def _last(points: Points, shown: Callable[[float], str]) -> str | None:
 
 
 def _round_up(value: float) -> float:
-    """The next 1, 2 or 5 times a power of ten, so that the scale rarely changes."""
+    """*value*, rounded up to 1, 2 or 5 times a power of ten, so that the scale rarely changes."""
     step = 0.001
     while True:
         for factor in (1, 2, 5):
@@ -90,7 +90,7 @@ def _path(points: Points, top: float, room: int) -> str:
             is_drawing = False
             continue
         x, y = WIDTH * place / (room - 1), HEIGHT * (1 - value / top)
-        # A value between two gaps is drawn as a dot: a line of no length with round ends.
+        # A value between two gaps is drawn as a dot, which is a line of length zero with round ends.
         pieces.append(f"{'L' if is_drawing else 'M'}{x:.1f} {y:.1f}" + ("" if is_drawing else "h0"))
         is_drawing = True
     return "".join(pieces)

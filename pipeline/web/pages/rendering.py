@@ -1,4 +1,4 @@
-"""Renders the templates, and serves their style sheet and their script.
+"""Renders the templates, and serves their style sheet and script.
 
 Text is escaped for HTML and for control characters that reverse the text direction (core/shown.py). Attributes are
 escaped for HTML only (`|e`), so that forms keep their input.
@@ -25,7 +25,7 @@ from pipeline.web.pages.plots import HEIGHT, WIDTH
 from pipeline.web.pages.view import LOOKS
 
 TURN: Final = 1000
-"""The number of lanes or template pieces processed before the event loop gets a turn."""
+"""How many lanes or template pieces are processed before other tasks may run."""
 
 POLICY: Final = CLOSED_POLICY.replace("form-action 'none'", "form-action 'self'") + (
     "; script-src 'self'; style-src 'self'; connect-src 'self'"
@@ -73,7 +73,7 @@ TEMPLATES.globals |= {
 
 
 async def render(template: str, **values: Any) -> str:
-    """The document. Gives the event loop its turn in between."""
+    """The document. Other tasks may run while it is rendered."""
     written = []
     for piece in _PAGES[template].generate(**values):
         written.append(piece)
@@ -83,16 +83,16 @@ async def render(template: str, **values: Any) -> str:
 
 
 def answer(text: str, status: int = 200) -> web.Response:
-    """A document as an answer."""
+    """An answer that contains a document."""
     return web.Response(text=text, status=status, content_type="text/html", headers={CONTENT_SECURITY_POLICY: POLICY})
 
 
 class Asset:
-    """A file that pages load; its address changes with its content.
+    """A file that pages load. Its address changes with its content.
 
     Args:
-        name: of the file in templates/.
-        content_type: of its answers.
+        name: the name of the file in templates/.
+        content_type: the content type of the file.
     """
 
     def __init__(self, name: str, content_type: str) -> None:
@@ -102,7 +102,7 @@ class Asset:
         self.address = f"{self.path}?{hashlib.sha256(self._body).hexdigest()[:12]}"
 
     async def serve(self, _request: web.Request, _principal: object) -> web.Response:
-        """The file."""
+        """Answer with the file."""
         headers = {hdrs.CACHE_CONTROL: f"private, max-age={ASSET_SECONDS}"}
         return web.Response(body=self._body, content_type=self._content_type, charset="utf-8", headers=headers)
 

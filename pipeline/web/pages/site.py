@@ -41,12 +41,12 @@ Show = Callable[[web.Request, Principal], Awaitable[web.StreamResponse]]
 
 @dataclass(frozen=True, slots=True)
 class PageSources:
-    """What the pages show.
+    """The sources of the data on the pages.
 
     Attributes:
         app: the name of the application.
         own: the name of this worker.
-        telemetry: of this worker; None: this process delivers nothing (`webhooks console`).
+        telemetry: the counters of this worker; None: this process delivers nothing (`webhooks console`).
         attempts: the attempt log; None if it can't be searched.
     """
 
@@ -65,9 +65,9 @@ def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
     """Register the pages, `/api/stream`, the style sheet and the script.
 
     Args:
-        app: made with `web_options`.
-        sources: what they show.
-        access: who may see them.
+        app: the app, made with `web_options`.
+        sources: the sources of the data.
+        access: who may see the pages.
     """
     pages = Pages(sources)
     stream = Stream(sources.view.changed)
@@ -92,7 +92,7 @@ def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
 
 
 def _view(show: Show, access: Access) -> Any:
-    """*show* as a page for Faust: a coroutine function whose first argument is the view."""
+    """Turn *show* into a page for Faust, which is a coroutine function whose first argument is a Faust view."""
 
     async def get(_view: faust.web.View, request: web.Request) -> web.StreamResponse:
         found = await access.admit(request)
@@ -112,18 +112,18 @@ class Pages:
         self._view = sources.view
         self._overview = Overview(sources.view, sources.clock)
         self._history = History(self._workers, sources.telemetry)
-        # Reading Kafka for a page takes CPU time from deliveries.
+        # Limited, because reading Kafka for a page takes CPU time from deliveries.
         self._turn = asyncio.Semaphore(2)
 
     async def keep_history(self, _app: web.Application) -> AsyncIterator[None]:
-        """Take samples for as long as the web server runs."""
+        """Take samples while the web server runs."""
         taking = asyncio.ensure_future(self._history.run())
         yield
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
 
     async def overview(self, request: web.Request, principal: Principal) -> web.Response:
-        """Counts by state, what fails, and plots."""
+        """Show the number of subscriptions in each state, the failures and the plots."""
         is_limited = bool(principal.tenant)
         situation = await self._overview.situation(principal)
         return await self._page(
@@ -136,14 +136,14 @@ class Pages:
         )
 
     async def subscriptions(self, request: web.Request, principal: Principal) -> web.Response:
-        """Search and filters."""
+        """Show the subscriptions that match a search."""
         search = read_search(request.query)
         wanted = limited(search.as_filter(), principal)
         found = await self._view.states(wanted, search.after or None, PAGE)
         return await self._page("listing.html", request, principal, search=search, page=found, why=reason_of)
 
     async def subscription(self, request: web.Request, principal: Principal) -> web.Response:
-        """One subscription."""
+        """Show one subscription."""
         state = self._seen(request, principal)
         if state is None:
             return await self._absent(request, principal)
@@ -160,7 +160,7 @@ class Pages:
         )
 
     async def attempts(self, request: web.Request, principal: Principal) -> web.Response:
-        """The attempts for a subscription, newest first; of one event, if a webhook-id is given."""
+        """Show the attempts for a subscription, newest first. With a webhook-id, only the attempts for that event."""
         state, log = self._seen(request, principal), self._sources.attempts
         webhook_id = request.query.get("event") or None
         if state is None or log is None:
@@ -183,13 +183,13 @@ class Pages:
         )
 
     async def event(self, request: web.Request, principal: Principal) -> web.Response:
-        """The event at which a subscription is failing. No other event, because it may belong to somebody else."""
+        """Show the event at which a subscription fails. No other event is shown, as it may be for another tenant."""
         state = self._seen(request, principal)
         asked = tuple(request.query.get(name) for name in ("topic", "partition", "offset"))
         lanes = () if state is None else state.lanes
         lane = next((each for each in lanes if (each.topic, str(each.partition), str(each.next)) == asked), None)
         if lane is None or lane.next is None or lane.state not in {"failure", "retrying"}:
-            return await self._absent(request, principal, "There is no such event", "It has been settled meanwhile.")
+            return await self._absent(request, principal, "There is no such event", "It has been settled.")
         event, problem = None, "The event was deleted from the log."
         try:
             async with self._turn:
@@ -211,7 +211,7 @@ class Pages:
         )
 
     async def workers(self, request: web.Request, principal: Principal) -> web.Response:
-        """Workers and partitions."""
+        """Show the workers and partitions."""
         if principal.tenant:
             return await self._absent(request, principal, "Workers", "Your token is limited to some subscriptions.")
         workers = self._view.workers()
@@ -228,7 +228,7 @@ class Pages:
         )
 
     async def dead_letters(self, request: web.Request, principal: Principal) -> web.Response:
-        """The newest dead letters, and why they are there."""
+        """Show the newest dead letters with their reasons."""
         dlq = self._sources.definition.dlq
         asked = request.query.get("subscription") or None, request.query.get("reason") or None
         letters: list[Letter] = []
@@ -258,7 +258,7 @@ class Pages:
         )
 
     def _own(self, principal: Principal) -> Container[str | None] | None:
-        """The ids of the subscriptions that the principal may see; None for all."""
+        """The ids of the subscriptions that the principal may see; None if it may see all."""
         if not principal.tenant:
             return None
         return frozenset(name for name in self._sources.registry.ids() if self._sees(principal, name))
@@ -306,7 +306,7 @@ class Pages:
         return self._view.workers() or None
 
     def _problems(self) -> list[str]:
-        """What an operator should know before anything else."""
+        """Sentences for the top of a page: what is unknown, and which workers are gone or not ready."""
         found = self._view.problems()
         for each in self._view.workers():
             if each.is_gone:
@@ -318,7 +318,7 @@ class Pages:
 
 
 def reason_of(state: SubscriptionState) -> str:
-    """The reason for a subscription's state, in the words of the receiver or the pipeline; "" without one."""
+    """The reason for a subscription's state, from the receiver or the pipeline; "" without a reason."""
     if state.problem is not None:
         return state.problem
     if state.cause is not None:

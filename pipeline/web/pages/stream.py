@@ -1,6 +1,7 @@
-"""`/api/stream`: server-sent events that tell a page to fetch itself again because something has changed.
+"""`/api/stream`: server-sent events. They tell a page that something has changed, so that it fetches itself again.
 
-An event contains only a number. So it costs the same however much has changed, reveals nothing, and may be missed.
+An event contains only a number. So its cost does not depend on how much has changed, it reveals nothing, and a missed
+event does no harm.
 """
 
 import asyncio
@@ -16,25 +17,25 @@ from pipeline.web.problem import problem
 from pipeline.web.tenant_limits import Places
 
 MOST_LISTENERS: Final = 32
-"""The most listeners: a quarter of the connections (gate.py). Further ones are refused, and their pages poll."""
+"""The largest number of listeners: a quarter of the connections (gate.py). More are refused, and their pages poll."""
 OF_A_TENANT: Final = 8
 LEAST_SECONDS: Final = 1.0
 """The shortest time between two events for one listener."""
 SILENT_SECONDS: Final = 15.0
-"""How often, without a change, a comment shows listeners and proxies that the connection is alive."""
+"""Without a change, a comment is sent this often to show listeners and proxies that the connection is alive."""
 WRITE_SECONDS: Final = 5.0
-"""How long a listener may leave its events unread before it is dropped."""
+"""How long a listener may leave its events unread before it is disconnected."""
 
 Changed = Callable[[int], Awaitable[int]]
 
 
 class Stream:
-    """Tells listeners of changes.
+    """Sends an event to listeners after each change.
 
     Args:
-        changed: waits for a change after a version; the version then.
-        most: listeners at a time.
-        least_seconds: between two events.
+        changed: waits for a change after a version, and returns the new version.
+        most: the largest number of listeners.
+        least_seconds: the shortest time between two events.
         write_seconds: see WRITE_SECONDS.
     """
 
@@ -55,11 +56,11 @@ class Stream:
 
     @property
     def listeners(self) -> int:
-        """How many there are."""
+        """The number of listeners."""
         return len(self._listeners)
 
     async def serve(self, request: web.Request, principal: Principal) -> web.StreamResponse:
-        """Tell one listener of changes until it leaves, is too slow, or the worker stops."""
+        """Send events to one listener until it disconnects, is too slow, or the worker stops."""
         if self._is_closed:
             return _refused("the worker is stopping")
         try:
@@ -72,7 +73,7 @@ class Stream:
         response = web.StreamResponse(
             headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"}  # or proxies buffer events
         )
-        # In a task of its own, which `close` cancels: cancelling the request's task would not end the answer properly.
+        # In a separate task, which `close` cancels: cancelling the request's task would not end the answer properly.
         telling = asyncio.ensure_future(self._tell(request, response))
         self._listeners.add(telling)
         try:
@@ -84,7 +85,7 @@ class Stream:
         return response
 
     async def close(self, _app: web.Application | None = None) -> None:
-        """End all answers. A stopping server waits for its requests, and these would never end."""
+        """End all answers. A stopping server waits for its requests, and the requests of listeners never end."""
         self._is_closed = True
         for each in self._listeners:
             each.cancel()
@@ -93,7 +94,7 @@ class Stream:
         version = 0
         try:
             await response.prepare(request)
-            # aiohttp sends the head only with the first part of the body, and the listener waits for it.
+            # aiohttp sends the head only with the first part of the body, and the listener waits for the head.
             await response.write(b": listening\n\n")
             while True:
                 try:
@@ -106,7 +107,7 @@ class Stream:
                     await response.write(message.encode())
                 await asyncio.sleep(self._least_seconds)
         except ConnectionError:
-            return  # it has left
+            return  # the listener has disconnected
         except TimeoutError:
             if request.transport is not None:
                 request.transport.abort()

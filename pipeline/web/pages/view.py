@@ -11,18 +11,18 @@ from pipeline.web.api.states import View
 
 
 class LiveView(View, Protocol):
-    """A view of the cluster that tells when something has changed."""
+    """A view of the cluster that callers can wait on for changes."""
 
     async def changed(self, since: int) -> int:
-        """Wait until something has changed after the version *since*; the version then."""
+        """Wait for a change after the version *since*. Returns the new version."""
         ...
 
 
 class KnownSubscriptions(Protocol):
-    """Knows the records of the subscriptions (subscriptions/registry.py)."""
+    """Has the records of the subscriptions (subscriptions/registry.py)."""
 
     def get(self, subscription_id: str) -> Subscription | None:
-        """The newest revision; None if there is none."""
+        """The newest revision of a subscription; None if there is no such subscription."""
         ...
 
     def ids(self) -> Sequence[str]:
@@ -30,7 +30,7 @@ class KnownSubscriptions(Protocol):
         ...
 
     def raw(self, subscription_id: str) -> dict[str, Any] | None:
-        """The document, with secrets masked; None if there is none."""
+        """The document of a subscription, with secrets masked; None if there is no such subscription."""
         ...
 
 
@@ -40,7 +40,7 @@ class Look:
 
     Attributes:
         tone: the CSS class of its colour.
-        sentence: what it means.
+        sentence: the meaning of the state.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Look:
 LOOKS: Final[Mapping[State, Look]] = {
     "failure": Look("Failed", "bad", "It stopped at an event that failed."),
     "broken": Look("Broken", "bad", "Its record can't be used. Nothing is delivered until it is corrected."),
-    "unowned": Look("No worker", "bad", "No worker owns its partition. It goes on when one does."),
-    "retrying": Look("Retrying", "slow", "Its next event has failed and is tried again."),
-    "behind": Look("Behind", "slow", "It could not keep pace and reads the log by itself. Its events arrive late."),
+    "unowned": Look("No worker", "bad", "No worker owns its partition. It continues when a worker owns it."),
+    "retrying": Look("Retrying", "slow", "The last attempt for its next event failed. Another attempt follows."),
+    "behind": Look("Behind", "slow", "It could not keep up and reads the log by itself. Its events arrive late."),
     "paused": Look("Paused", "quiet", "Its publisher has paused it. Its events wait."),
     "stopped": Look("Stopped", "quiet", "Its consumer has stopped it. Its events wait."),
     "closed": Look("Closed", "quiet", "It is closed. Nothing is delivered."),

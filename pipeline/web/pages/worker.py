@@ -1,4 +1,4 @@
-"""`/worker`: this worker, its partitions, and its lanes, beginning with those in trouble."""
+"""`/worker`: this worker, its partitions and its lanes. Lanes that fail come first."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,7 @@ from pipeline.web.pages.rendering import TURN, render
 from pipeline.web.presence import Presence
 
 MOST_LANES: Final = 100
-"""The most lanes on the page; the rest is at `/lanes`."""
+"""The largest number of lanes on the page. `/lanes` has all lanes."""
 
 LEGEND: Final = {
     "delivering": "whether the partition accepts events; otherwise it is being opened",
@@ -36,8 +36,8 @@ class LaneGroup:
 
     Attributes:
         tone: the CSS class of their colour.
-        lanes: those shown.
-        left: how many are not shown.
+        lanes: the lanes that are shown.
+        left: the number of lanes that are not shown.
     """
 
     title: str
@@ -47,7 +47,7 @@ class LaneGroup:
 
     @property
     def total(self) -> int:
-        """How many there are."""
+        """The number of lanes, shown or not."""
         return len(self.lanes) + self.left
 
 
@@ -60,14 +60,14 @@ async def page(
     absent: int = 0,
     asked: Presence | None = None,
 ) -> str:
-    """The whole document. Gives the event loop its turn in between.
+    """Render the whole document. Other tasks may run while it is rendered.
 
     Args:
-        report: the worker.
-        lanes: those to show.
-        telemetry: the counters.
+        report: the status of the worker.
+        lanes: the lanes to show.
+        telemetry: the counters of the worker.
         now: the time of the report, Unix seconds.
-        absent: how many subscriptions have no lane here.
+        absent: the number of subscriptions without a lane in this worker.
         asked: the requested subscription; None for all.
     """
     return await render(
@@ -87,7 +87,7 @@ async def page(
 
 
 async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
-    """Lanes in groups, the most urgent group and the lane with the most waiting events first; at most `MOST_LANES`."""
+    """At most `MOST_LANES` lanes in groups: the most urgent group first, in a group the most waiting events first."""
     tones = {"Failed": "bad", "Behind": "slow", "Retrying": "slow", "Stopped": "", "Live": "good"}
     groups: dict[str, list[LaneReport]] = {title: [] for title in tones}
     for number, lane in enumerate(lanes, start=1):
@@ -104,7 +104,7 @@ async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
 
 
 async def _first(lanes: Sequence[LaneReport], most: int) -> list[LaneReport]:
-    """The *most* lanes with the largest number of waiting events."""
+    """The lanes with the largest numbers of waiting events, at most *most* of them."""
     first: list[LaneReport] = []
     for start in range(0, len(lanes), TURN):
         first = sorted((*first, *lanes[start : start + TURN]), key=_by_waiting)[:most]
@@ -141,7 +141,7 @@ def _numbers(report: WorkerReport, telemetry: Telemetry) -> dict[str, str]:
 
 
 def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[tuple[object, ...]]:
-    """The rows of the table: topic and number of the partition, then the columns of `LEGEND`."""
+    """The rows of the table: topic and number of a partition, then the columns of `LEGEND`."""
     for row in partitions:
         yield (
             f"{row.topic} {row.partition}",
@@ -157,7 +157,7 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[t
 
 
 def divided(wanted: Sequence[int], room: int) -> list[int]:
-    """Divide *room* fairly: each gets an equal share, plus what others don't need of theirs."""
+    """Divide *room* into equal shares. The part of a share that is not needed is divided among the others."""
     given = [0] * len(wanted)
     for left, number in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
         given[number] = min(wanted[number], room // (len(wanted) - left))
@@ -183,7 +183,7 @@ def _facts(lane: LaneReport, now: float) -> dict[str, object]:
 
 
 def _state(lane: LaneReport) -> str:
-    """State and status (as in `/lanes`) in one sentence."""
+    """The state and the status (as in `/lanes`) in one sentence."""
     match lane.state, lane.status:
         case state, Status.FAILURE:
             return _failed_state(state, lane.cause)
@@ -194,16 +194,16 @@ def _state(lane: LaneReport) -> str:
         case "halted", _:
             return "Closed"
         case "behind", _:
-            return "Behind: it reads the log by itself"
+            return "Behind: reads the log by itself"
         case _:
             return "Live: delivers events as they arrive from Kafka"
 
 
 def _failed_state(state: str, cause: Cause | None) -> str:
     if state != "halted":
-        return "Failed: it is being probed now"
+        return "Failed: a probe is under way"
     if _next_probe(cause):
-        return "Failed: it goes on by itself when a probe succeeds; a resume goes on at once"
+        return "Failed: continues when a probe succeeds, or at once after a resume"
     return "Failed: resume it, or skip the event"
 
 
@@ -242,7 +242,7 @@ def _failed(cause: Cause, now: float) -> dict[str, object]:
 
 
 def _next_probe(cause: Cause | None) -> float:
-    """When it is due, Unix seconds; 0 if there is none."""
+    """When the next probe is due, Unix seconds; 0 if there is none."""
     return (cause.probes.next_at or 0.0) if cause is not None and cause.probes is not None else 0.0
 
 

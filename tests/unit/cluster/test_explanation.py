@@ -74,7 +74,7 @@ def test_one_that_is_probed_goes_on_by_itself() -> None:
     cause = replace(CAUSE, kind="server-error", probes=Probes(1, 90.0))
     found = explain(replace(STATE, cause=cause), names_topic=False)
     assert "It is probed next at 1970-01-01T00:01:30Z." in found.text
-    assert found.text.endswith("It goes on by itself when a probe succeeds; resume does not wait for that.")
+    assert found.text.endswith("It continues when a probe succeeds, or at once after a resume.")
     assert found.commands == ("webhooks subscriptions resume 'a b'",)
 
 

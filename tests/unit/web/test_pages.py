@@ -547,10 +547,10 @@ async def test_a_failure_says_when_it_is_probed_next(client: Client, reporter: F
 
     facts = await facts_of(client, "sub-2")
     assert (facts["probes"], facts["next try"]) == ("2", "2026-02-02T02:41:30Z, in 90 s")
-    assert facts["state"] == "Failed: it goes on by itself when a probe succeeds; a resume goes on at once"
+    assert facts["state"] == "Failed: continues when a probe succeeds, or at once after a resume"
 
     reporter.lane_reports = [replace(FAILED, cause=cause, state="behind")]
-    assert (await facts_of(client, "sub-2"))["state"] == "Failed: it is being probed now"
+    assert (await facts_of(client, "sub-2"))["state"] == "Failed: a probe is under way"
 
 
 async def facts_of(client: Client, subscription: str) -> dict[str, str]:

@@ -2,8 +2,8 @@
 // Untrusted text is never parsed here: it arrives as HTML that the worker has escaped, or goes into textContent.
 "use strict";
 
-const LEAST_MS = 2000; // between two refreshes, however much changes
-const POLL_MS = 10000; // without server-sent events
+const LEAST_MS = 2000; // the shortest time between two refreshes
+const POLL_MS = 10000; // the interval of refreshes without server-sent events
 const $ = (id) => document.getElementById(id);
 // Absolute, because the address of the page may contain a password, and browsers refuse to fetch such addresses.
 const at = (path) => location.origin + path;
@@ -193,14 +193,14 @@ const ACTIONS = {
 
   async skip({ id }, { topic, partition, offset }) {
     const event = await page(`/event?${new URLSearchParams({ id, topic, partition, offset })}`);
-    const text = element("p", "This event is given up. It is not delivered, and not written to the dead-letter topic:");
+    const text = element("p", "This event will be dropped. It will be neither delivered nor written to the dead-letter topic:");
     if (!(await ask("Skip this event?", [text, ...event], "Skip it"))) return;
     const answer = await call(one(id, "_skip"), { topic, partition, offset });
     done(answer, `Skipped the event at offset ${offset} of ${topic} ${partition}.`);
   },
 
   async replay({ id }) {
-    const label = element("label", "Deliver everything again that was written since (UTC) ");
+    const label = element("label", "Deliver again all events written since (UTC) ");
     const input = element("input", "", { type: "datetime-local", step: 1, required: true });
     input.value = new Date(Date.now() - 3600e3).toISOString().slice(0, 19);
     label.append(input);
@@ -223,7 +223,7 @@ const ACTIONS = {
   },
 
   async rotateSecret({ id }) {
-    const text = element("p", "A new signing secret is generated and shown only once. The former one also goes on signing, until the next rotation.");
+    const text = element("p", "A new signing secret is generated and shown only once. Until the next rotation, the former secret also signs.");
     if (!(await ask(`Rotate the secret of ${id}?`, [text], "Rotate"))) return;
     const answer = await call(one(id, "_rotateSecret"));
     say("The secret was rotated.", "good", answer.secret ? [`the new secret: ${answer.secret}`] : effects(answer));
@@ -233,7 +233,7 @@ const ACTIONS = {
     const wanted = bulkFilter(filter);
     const tried = await call("/api/subscriptions/_bulk", { action: "resume", filter: wanted, dryRun: true });
     const matched = count(tried.matched, "subscription");
-    const text = element("p", `${matched} match now, and up to ${count(tried.waitingAtMost, "event")} wait. Each subscription goes on with the event that failed.`);
+    const text = element("p", `${matched} match now, and up to ${count(tried.waitingAtMost, "event")} wait. Each subscription continues with the event that failed.`);
     if (!(await ask("Resume all?", [text], `Resume ${tried.matched.toLocaleString("en")}`))) return;
     const answer = await call("/api/subscriptions/_bulk", { action: "resume", filter: wanted });
     say(`Resumed ${answer.changed.toLocaleString("en")} of ${count(answer.matched, "subscription")}.`,

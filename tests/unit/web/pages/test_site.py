@@ -174,7 +174,7 @@ async def test_a_subscription_says_why_since_when_and_what_waits(
         "Events waiting": "12", "The oldest waits for": "10 min", "Host": "api.example.com",
         "Guarantee": "at-least-once", "Revision": "7", "plan": "gold",
     }  # fmt: skip
-    assert "Failed It stopped at an event that failed. It goes on" in page.one("div", id="state").words
+    assert "Failed It stopped at an event that failed. It continues" in page.one("div", id="state").words
     assert rows(page) == ["events 3 Failed host-1:6066 41 12 4 the callback answered 503"]
     assert json.loads(page.one("pre", id="document").text) == registry.documents["sub-1"]
     assert [each.words for each in page.all("button", class_="act")] == [
