@@ -17,14 +17,14 @@ from tests.support.secured import SecuredKafka, secured_kafka
 
 @pytest.fixture(scope="session")
 def kafka() -> Iterator[TestBroker]:
-    """A real Kafka, one for the whole run: tests use names of their own (`unique_name`)."""
+    """A real Kafka for the whole run. Tests use unique names (`unique_name`)."""
     with real_kafka() as broker:
         yield broker
 
 
 @pytest.fixture(scope="session")
 def secured() -> SecuredKafka:
-    """A real Kafka whose users have to log in, one for the whole run."""
+    """A real Kafka for the whole run whose users have to log in."""
     return secured_kafka()
 
 
@@ -45,13 +45,13 @@ def broker(request: pytest.FixtureRequest) -> TestBroker:
 
 @pytest.fixture
 async def recorder() -> AsyncIterator[Recorder]:
-    """A receiver that accepts everything until it is told otherwise."""
+    """A receiver that accepts everything by default."""
     async with recording() as found:
         yield found
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark whoever asks for a real Kafka, so that `-m 'not kafka'` leaves out all that needs one."""
+    """Mark all tests that use a real Kafka, so that `-m 'not kafka'` excludes them."""
     for item in items:
         if {"kafka", "secured"}.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.kafka)

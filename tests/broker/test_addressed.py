@@ -1,4 +1,4 @@
-"""With `routing: match`, a redrive and `webhooks send` reach one subscription and no other."""
+"""With `routing: match`, a redrive and `webhooks send` reach one subscription only."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @asynccontextmanager
 async def matching(kafka: TestBroker, name: str, folder: Path) -> AsyncIterator[tuple[Cluster, Webhooks, Recorder]]:
-    """A worker, and two subscriptions that want everything."""
+    """A worker, and two subscriptions that get every event."""
     async with recording() as recorder, cluster(kafka, name, folder, partitions=2, dlq=True, routing="match") as found:
         await found.subscribe(recorder, "calm", "strict")
         await found.start_worker()
@@ -26,7 +26,7 @@ async def matching(kafka: TestBroker, name: str, folder: Path) -> AsyncIterator[
 
 
 async def delivered(found: Cluster, recorder: Recorder, *subscriptions: str) -> dict[str, list[Call]]:
-    """The calls of each subscription, once an event after all others has reached it."""
+    """The calls of each subscription, after a last event has reached it."""
     for partition in range(2):
         await found.produce([("last", b'"last"')], partition=partition)
 

@@ -1,7 +1,7 @@
-"""Three workers, a thousand subscriptions, load: pages, API and commands tell the truth, whichever worker is asked.
+"""Three workers, a thousand subscriptions, load: pages, API and commands show the truth on every worker.
 
-The truth is what the receiver got and answered, and the rows. How long it takes until everything agrees with it is
-printed (`pytest -s`), and not asserted: on a machine that does other things it says nothing.
+The truth is what the receiver got and answered, and the rows. The time until everything agrees with it is printed
+(`pytest -s`). It is not asserted, because it depends on the load of the machine.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(420)
 T = TypeVar("T")
 
 PATIENT = {"SESSION_SECONDS": "40"}
-"""Nobody crashes here, and on a slow machine a worker that has no turn for long is not gone."""
+"""Long, because no worker crashes here, and on a slow machine a worker may be silent for some time."""
 NO_RETRY = {"retry": {"retryOption": "No Retry"}}
 RETRY_LATE = {
     "retry": {"retryOption": "Retry On Fail", "initialDelaySeconds": 3600, "maxDelaySeconds": 3600, "maxAttempts": 9}
@@ -50,14 +50,14 @@ NAME_OF = {look.name: state for state, look in LOOKS.items()}
 SLOW_SECONDS = 120.0
 
 Told = dict[str, tuple[str, str]]
-"""Of each subscription that is not simply live, its state and how many events wait: "3", "up to 5" or "not known"."""
+"""The state and the number of waiting events of each subscription that is not live: "3", "up to 5" or "not known"."""
 
 
 @pytest.fixture
 async def found(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> AsyncIterator[Cluster]:
-    """Three workers, and a thousand subscriptions, of which nobody has any trouble yet."""
+    """Three workers, and a thousand healthy subscriptions."""
     async with cluster(
         kafka, unique_name("agreed"), tmp_path, partitions=6, recovery={"probe": False}, settings=PATIENT
     ) as found:
@@ -71,10 +71,10 @@ async def found(
 
 
 class Load:
-    """Events for everybody, in rounds; one begins when the healthy ones have got the one before.
+    """Events for all subscriptions, in rounds. A round begins when the healthy subscriptions have got the previous one.
 
     Attributes:
-        rounds: that were produced.
+        rounds: the number of produced rounds.
     """
 
     def __init__(self, found: Cluster, recorder: Recorder) -> None:
@@ -87,7 +87,7 @@ class Load:
         self.rounds = 0
 
     async def round(self) -> None:
-        """One event for each."""
+        """Produce an event for each subscription."""
         self.rounds += 1
         await self._found.produce([(name, b"%d" % self.rounds) for name in NAMES])
         await self._recorder.until(self._has_arrived, within_seconds=SLOW_SECONDS)
@@ -98,7 +98,7 @@ class Load:
         return self._taken_by_healthy >= self.rounds * len(HEALTHY)
 
     async def refuse(self, names: list[str], behave: Behaviour) -> None:
-        """From now on these are answered so; returns when each of them has been."""
+        """Answer these subscriptions with *behave* from now on. Returns when each has got such an answer."""
         place = len(self._recorder.calls)
         self._refused_from |= dict.fromkeys(names, place)
         self._recorder.behaviours |= dict.fromkeys(names, behave)
@@ -113,7 +113,7 @@ class Load:
         await self._recorder.until(all_refused, within_seconds=SLOW_SECONDS)
 
     def owed(self) -> dict[str, int]:
-        """How many events of each subscription the receiver has not taken."""
+        """How many events of each subscription the receiver has not accepted."""
         taken = {
             (call.subscription, call.webhook_id)
             for place, call in enumerate(self._recorder.calls)
@@ -124,7 +124,7 @@ class Load:
 
     @asynccontextmanager
     async def going_on(self) -> AsyncIterator[None]:
-        """Round after round; the last one is finished."""
+        """Produce round after round during the block. The last round is completed."""
         is_over = asyncio.Event()
 
         async def go_on() -> None:
@@ -173,7 +173,7 @@ async def by_page(worker: Worker) -> Told:
 
 
 async def until_told(what: str, ask: Callable[[], Awaitable[T]], left: Callable[[T], object], since: float) -> None:
-    """Return when nothing is left that is not so; print how long it took."""
+    """Return when *left* returns no differences. Prints how long it took."""
     wrong: list[object] = []
 
     async def is_so() -> bool:
@@ -185,7 +185,7 @@ async def until_told(what: str, ask: Callable[[], Awaitable[T]], left: Callable[
 
 
 def untrue(truth: dict[str, tuple[str, int]], told: Told) -> dict[str, object]:
-    """What is told and not so. A number may be a bound, if a partition has had another owner in the meantime."""
+    """The differences between *told* and *truth*. A number may be a bound if the partition has changed its owner."""
     wrong: dict[str, object] = {name: said for name, said in told.items() if name not in truth}
     for name, (state, count) in truth.items():
         said, number = told.get(name, ("live", "0"))
@@ -238,7 +238,7 @@ async def test_pages_api_and_commands_tell_the_truth(found: Cluster, recorder: R
 
 
 async def agree(found: Cluster, truth: tuple[int, int, int]) -> None:
-    """Every worker tells it, on its page and by its API, while events go on."""
+    """Wait until every worker shows the truth on its page and in its API, while events are produced."""
     asked = {"API under load": totals, "page under load": tiles}
     await all_tell(found, asked, lambda told: None if told == truth else told, time.monotonic())
 
@@ -246,7 +246,7 @@ async def agree(found: Cluster, truth: tuple[int, int, int]) -> None:
 async def all_tell(
     found: Cluster, kinds: Mapping[str, Callable[[Worker], Awaitable[T]]], left: Callable[[T], object], since: float
 ) -> None:
-    """Every worker, asked in each of these ways, at the same time."""
+    """Wait until every worker shows the truth in each of these ways, concurrently."""
     async with asyncio.TaskGroup() as tasks:
         for number, worker in enumerate(found.workers):
             for kind, ask in kinds.items():

@@ -1,4 +1,4 @@
-"""The JSON API on subscriptions, on an embedded broker: what it answers, and what other workers see of it."""
+"""The operations on subscriptions in the JSON API, on an embedded broker: answers, and effects on other workers."""
 
 import asyncio
 from io import BytesIO
@@ -15,7 +15,7 @@ PATH = "/api/subscriptions"
 
 
 async def created(client: Client, name: str = "sub-1", **options: Any) -> int:
-    """The revision of a new subscription."""
+    """Create a subscription, and return its revision."""
     async with client.post(PATH, json=document(name, **options)) as response:
         body = await response.json()
         assert (response.status, body["result"]) == (201, "created"), body
@@ -106,7 +106,7 @@ async def test_put_creates_and_replaces_on_condition(client: Client) -> None:
 
 
 async def test_of_two_writers_at_two_workers_one_gets_its_way(client: Client, other: Client) -> None:
-    """Both read the same revision and write at once: one is told so, and what the other one wrote stands."""
+    """Two clients read the same revision and write at the same time. One gets an error, the other's change is kept."""
     await created(client)
     for turn in range(5):
         async with client.get(f"{PATH}/sub-1") as response:
@@ -126,7 +126,7 @@ async def test_of_two_writers_at_two_workers_one_gets_its_way(client: Client, ot
 
 
 async def test_a_deletion_on_condition_does_not_cross_a_change(client: Client, other: Client) -> None:
-    """Both go by the same revision: never is a change confirmed that the deletion takes away."""
+    """A change and a deletion depend on the same revision. No confirmed change is lost by the deletion."""
     for turn in range(5):
         await created(client, f"sub-{turn}")
         one = f"{PATH}/sub-{turn}"
@@ -209,7 +209,7 @@ async def test_what_is_not_there_is_not_found(client: Client) -> None:
 JSON = {"Content-Type": "application/json"}
 
 Bad = tuple[str, str, dict[str, Any], int, str]
-"""Method, path, the request, the status of the problem, and what its sentence has to contain."""
+"""Method, path, request, status of the problem, and a text that its sentence must contain."""
 
 BAD: list[Bad] = [
     ("POST", PATH, {"data": "{", "headers": JSON}, 400, "is not JSON"),
@@ -340,7 +340,7 @@ FAULTS: tuple[dict[str, Any], ...] = (
 
 
 async def test_no_answer_has_a_secret(client: Client) -> None:
-    """Neither what is shown, nor what an error says of a document, whatever is wrong with it."""
+    """Neither a shown document nor an error about a document contains a secret."""
     good = document("sub-1", **SECRETS)
     wrong = [{**good, **fault} for fault in FAULTS]
     auths = ({"type": "basic", "basic": {"username": "me", "password": "planted-3"}}, {"token": {"value": "planted-4"}})

@@ -1,4 +1,4 @@
-"""The actions of the JSON API, on an embedded broker: what they change, and what they say they do."""
+"""The actions of the JSON API, on an embedded broker: their changes, and the effects in their answers."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -23,7 +23,7 @@ async def client(worker: ApiWorker) -> AsyncIterator[Client]:
 
 
 async def act(client: Client, action: str, body: Any = None, status: int = 200) -> dict[str, Any]:
-    """The answer to an action."""
+    """Carry out an action, and return the answer."""
     async with client.post(f"{ONE}/{action}", **({} if body is None else {"json": body})) as response:
         if status != 200:
             return await problem(response, status)

@@ -1,4 +1,4 @@
-"""The record of changes through the JSON API, and requests that come twice, on an embedded broker."""
+"""The audit log of the JSON API, and repeated requests, on an embedded broker."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ KEY = {"Idempotency-Key": "order-7"}
 
 
 async def recorded(cluster: ApiCluster) -> list[dict[str, Any]]:
-    """What the topic has."""
+    """The records of the topic."""
     return [json.loads(each.value or b"") for each in await cluster.broker.read(audit_topic(cluster.name))]
 
 
@@ -117,7 +117,7 @@ async def test_a_key_used_again_after_a_day_is_remembered_again(client: Client, 
 
 
 async def test_a_request_too_large_for_a_record_is_recorded_shortened(client: Client, cluster: ApiCluster) -> None:
-    """A record that the broker refuses would leave the ones after it out, too."""
+    """If the broker refused the record, it would refuse later records, too."""
     asked = {"action": "pause", "filter": {"q": "ä" * 400_000}}
     body = json.dumps(asked, ensure_ascii=False).encode()
     async with client.post(f"{PATH}/_bulk", data=body, headers={**KEY, "Content-Type": "application/json"}) as response:
@@ -132,7 +132,7 @@ async def test_a_request_too_large_for_a_record_is_recorded_shortened(client: Cl
 async def test_a_change_that_is_not_confirmed_is_recorded(
     client: Client, worker: ApiWorker, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may have been made."""
+    """Such a change may have been made."""
     async with client.post(PATH, json=document()) as response:
         assert response.status == 201
 

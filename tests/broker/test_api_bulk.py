@@ -1,4 +1,4 @@
-"""Searching, and changing all subscriptions of a filter through the JSON API, on an embedded broker."""
+"""Searching subscriptions, and changing all that match a filter, with the JSON API on an embedded broker."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -21,7 +21,7 @@ WELL = ["well-0", "well-1"]
 
 @pytest.fixture
 async def client(worker: ApiWorker, cluster: ApiCluster) -> AsyncIterator[Client]:
-    """Four subscriptions whose receiver is down, one of them ACME's, and two that are well."""
+    """Four subscriptions with a receiver that is down (one is ACME's), and two healthy subscriptions."""
     async with worker.client() as client:
         for name in (*FAILED, *WELL):
             body = document(name, callbackUrl=f"https://{name.split('-')[0]}.example:8443/hook")

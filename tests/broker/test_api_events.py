@@ -1,4 +1,4 @@
-"""Events, dead letters and signing secrets through the JSON API, on an embedded broker."""
+"""Events, dead letters and signing secrets in the JSON API, on an embedded broker."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -34,7 +34,7 @@ def cluster(embedded: TestBroker, unique_name: Callable[[str], str], routing: st
 
 @pytest.fixture
 async def client(worker: ApiWorker) -> AsyncIterator[Client]:
-    """`paid` wants what is paid, `every` everything; `paid` is ACME's."""
+    """The subscription `paid` of ACME gets paid events, `every` gets all events."""
     async with worker.client() as client:
         for name, options in (("paid", {"filter": {"exact": {"/kind": "paid"}}}), ("every", {})):
             body = {**document(name, **options), "metadata": ACME if name == "paid" else {}}
@@ -53,7 +53,7 @@ async def post(client: Client, path: str, body: Any, status: int = 200, **option
 
 
 async def test_match_shows_the_beginning_of_a_long_text(client: Client) -> None:
-    """Each of a thousand subscriptions may show the same part of an event of a MiB."""
+    """Each of a thousand subscriptions may show the same part of an event with one MiB."""
     found = await post(client, "/api/match", {"value": {"kind": "x" * 1_000_000}})
     [mismatch] = found["subscriptions"][1]["mismatches"]
     assert mismatch["found"] == ["x" * LONGEST_FOUND + "…"]
@@ -174,7 +174,7 @@ async def test_attempts_are_listed_page_by_page(client: Client) -> None:
 
 
 async def dead_letter(cluster: ApiCluster, name: str, reason: str = "rejected") -> None:
-    """Write a dead letter as a worker does."""
+    """Write a dead letter like a worker."""
     facts = {"reason": reason, "subscription": name, "topic": cluster.topic, "webhook-id": f"{cluster.topic}-0-0"}
     headers = [(f"dlq.{fact}", value.encode()) for fact, value in facts.items()]
     async with cluster.broker.producer() as producer:

@@ -1,4 +1,4 @@
-"""A tenant's token at the JSON API: it sees, guesses and changes nothing of others."""
+"""A token of a tenant in the JSON API can't see, guess or change anything of other tenants."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(180)
 
 @pytest.fixture
 async def client(worker: ApiWorker) -> AsyncIterator[Client]:
-    """Two subscriptions of ACME, two of another tenant and one of nobody."""
+    """Two subscriptions of ACME, two of another tenant, and one without a tenant."""
     metadata: dict[str, Mapping[str, str]] = {**dict.fromkeys(OURS, ACME), **dict.fromkeys(THEIRS[:2], OTHER)}
     async with worker.client() as client:
         for name in (*OURS, *THEIRS):
@@ -39,12 +39,12 @@ async def client(worker: ApiWorker) -> AsyncIterator[Client]:
 
 
 async def shown_to_admin(client: Client, names: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The subscriptions as they are."""
+    """The subscriptions as the administrator sees them."""
     found = []
     for name in names:
         async with client.get(f"{PATH}/{name}") as response:
             found.append(await response.json())
-            del found[-1]["delivery"]  # the view may learn more of it at any moment
+            del found[-1]["delivery"]  # the view may change this at any time
     return found
 
 
@@ -89,7 +89,7 @@ async def test_a_tenant_does_not_act_on_what_was_just_taken_away(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def moved_meanwhile(*_: Any) -> dict[str, Any]:
-        """Finding the effects takes seconds; in them, the operator gives the subscription to another tenant."""
+        """While the effects are computed, the operator moves the subscription to another tenant."""
         async with client.put(f"{PATH}/ours-1", json={**document(None), "metadata": OTHER}) as response:
             assert response.status == 200
         return {}
@@ -128,7 +128,7 @@ async def test_a_tenant_is_not_told_the_addresses_of_workers(
 async def test_a_tenant_lists_few_times_at_once(
     client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else each turn of the event loop would take that much longer, and deliveries with it."""
+    """Otherwise concurrent lists would delay deliveries."""
     may_go, states = asyncio.Event(), worker.view.states
 
     async def later(*those: Any) -> Any:
@@ -172,10 +172,10 @@ actions = st.sampled_from(
 conditions = st.sampled_from([{}, {"If-Match": "*"}, {"If-Match": '"0"'}, {"If-Match": '"3"'}, {"If-None-Match": "*"}])
 
 
-# Hypothesis draws in a thread of its own, and takes the loop's use of `random` meanwhile for that of a strategy.
+# Hypothesis draws in another thread, and would mistake the loop's use of `random` for that of a strategy.
 @pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 async def test_no_call_of_a_tenant_tells_or_changes_others(client: Client) -> None:
-    """Every call about a subscription of others is answered as the same one about a subscription that is not there."""
+    """A call about another tenant's subscription gets the same answer as a call about one that does not exist."""
     loop = asyncio.get_running_loop()
     before = await shown_to_admin(client, THEIRS)
 

@@ -1,4 +1,4 @@
-"""The JSON API of worker processes, on each kind of broker: an outage repaired through it, and its own description."""
+"""The JSON API of worker processes, on each kind of broker: repairing an outage, and the OpenAPI description."""
 
 import asyncio
 import sys
@@ -31,7 +31,7 @@ async def running(broker: TestBroker, unique_name: Callable[[str], str], tmp_pat
 
 
 async def call(worker: Worker, method: str, path: str, body: Any = None) -> Any:
-    """The answer of its API."""
+    """Call the API of a worker."""
     async with (
         aiohttp.ClientSession(f"http://127.0.0.1:{worker.port}", headers=BEARER) as session,
         session.request(method, path, json=body) as response,
@@ -103,7 +103,7 @@ async def test_a_skip_through_the_api_passes_over_an_event(running: Cluster, rec
 
 
 UNTOLD = (
-    "positive_data_acceptance",  # a schema can't say everything, such as which topics there are
+    "positive_data_acceptance",  # a schema can't express all rules, such as which topics exist
     "ignored_auth",  # wrong tokens are answered with 429 after a few
     "allow_header_conformance",  # /api/subscriptions/_bulk is also the path of a subscription with that id
 )

@@ -1,4 +1,4 @@
-"""The attempt log on each kind of broker: it is written beside the deliveries, and never in their way."""
+"""The attempt log on each kind of broker. Writing it never delays deliveries."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ SUB = subscription("sub-1")
 
 
 class Log:
-    """An attempt log, and what a core would report to it."""
+    """An attempt log, with the reports that a core would make."""
 
     def __init__(self, connection: KafkaConnection, topic: str) -> None:
         self.topic = topic

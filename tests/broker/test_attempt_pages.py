@@ -1,4 +1,4 @@
-"""The attempts of a subscription, page by page, out of a log that others write to as well."""
+"""The attempts of a subscription, page by page, from a log with attempts of other subscriptions."""
 
 import random
 import time

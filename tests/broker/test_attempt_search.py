@@ -1,4 +1,4 @@
-"""Questions to the attempt log of a cluster: what became of this event, what was sent to this subscription."""
+"""Searches the attempt log of a cluster for what became of an event and what was sent to a subscription."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ async def searching(found: Cluster, seconds: float = 20.0) -> AsyncIterator[Atte
 
 
 async def until_told(search: AttemptSearch, webhook_id: str, status: str) -> None:
-    """The workers' notes are in the log a moment later."""
+    """Wait until the search returns this status. Workers write to the log a moment later."""
     told: list[str] = []
 
     async def is_told() -> bool:
@@ -182,7 +182,7 @@ AT_A_TIME = 8
 
 
 class Truth:
-    """A receiver that fails and rejects, each event in its own way, and remembers what it answered."""
+    """A receiver that fails or rejects each event in another way, and stores its answers."""
 
     def __init__(self) -> None:
         self.accepted: set[tuple[str, str]] = set()

@@ -1,4 +1,4 @@
-"""The log read again, on each kind of broker."""
+"""Reading the log again, on each kind of broker."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -22,7 +22,7 @@ from tests.support.waiting import eventually
 
 
 class Reading:
-    """A partition that wants to be read from a place to another."""
+    """A partition that needs to be read from one offset to another."""
 
     def __init__(self, number: int, start: int, stop: int) -> None:
         self.number = number
@@ -165,7 +165,7 @@ async def test_a_log_that_ends_with_a_marker_is_read_to_its_end(
 
 
 async def test_what_was_aborted_is_not_counted(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
-    """A skip asks whether its event is the next one, and a discard how many events it discards."""
+    """A skip checks whether its event is the next one. A discard counts the discarded events."""
     name = await kafka.create_topic(unique_name("events"))
     producer = AIOKafkaProducer(transactional_id=name, **kafka.connection.client_options())
     await producer.start()
@@ -267,7 +267,7 @@ async def test_a_partition_that_wants_nothing_is_not_fetched(
         async def only_the_other() -> bool:
             return asked_for[-3:] == [{1}, {1}, {1}]
 
-        # The second one waits for what is not there yet, so it goes on being asked for.
+        # The second partition waits for events that do not exist yet, so its fetches continue.
         await eventually(only_the_other, within_seconds=30, says=lambda: f"fetched: {asked_for[-9:]}")
         second.stop = 50
 

@@ -1,4 +1,4 @@
-"""What `webhooks backup` reads and `webhooks restore` writes, on a real Kafka, also after the loss of a topic."""
+"""`webhooks backup` and `webhooks restore` on a real Kafka, also after the loss of a topic."""
 
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -39,7 +39,7 @@ def document(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def orders(kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> AsyncIterator[Cluster]:
-    """Two partitions of ten events; `late` was edited, and has failed at 1 in partition 1; the group is at 4 and 6."""
+    """Two partitions of ten events. `late` was edited, and failed at 1 in partition 1. The group committed 4 and 6."""
     async with cluster(kafka, unique_name("orders"), tmp_path, partitions=2, routing="match") as found:
         for partition in range(2):
             await found.produce((("o", b"%d" % number) for number in range(10)), partition=partition)
@@ -54,7 +54,7 @@ async def orders(kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str],
 
 
 async def note(found: Cluster, row: Cursor, revision: int) -> None:
-    """Write a row of `late` as the owner of partition 1 does."""
+    """Write a row of `late` like the owner of partition 1."""
     store = KafkaRows(found.broker.connection, f"{found.app}.cursors", 1, on_written=lambda _: None)
     await store.open()
     try:
@@ -73,7 +73,7 @@ async def state_of(found: Cluster, app: str | None = None) -> KeptState:
 
 
 async def backed_up(found: Cluster) -> Backup:
-    """Its backup, written and read."""
+    """A backup that was written and read."""
     return read_lines(as_lines(await state_of(found), app=found.app, made_at="2026-11-27T12:00:00Z", program="1.2.3"))
 
 
@@ -105,7 +105,7 @@ async def test_a_backup_is_put_into_an_empty_application(orders: Cluster, unique
 
 
 def stored(subscription: Kept) -> dict[str, Any]:
-    """What does not change when it is restored: secrets as they are encrypted, where it begins, what is wanted."""
+    """The parts that a restore does not change: encrypted secrets, beginning, desired state."""
     found: dict[str, Any] = json.loads(subscription.value)
     found.pop("createdRevision", None)
     assert SECRET not in str(found)
@@ -142,7 +142,7 @@ async def test_a_topic_that_was_made_again_takes_no_positions(orders: Cluster) -
 
 
 async def test_lost_subscriptions_go_on_from_their_rows(orders: Cluster, unique_name: Callable[[str], str]) -> None:
-    """An empty topic of subscriptions, and rows that speak of revisions that it does not have yet."""
+    """The topic of subscriptions is empty, and rows contain revisions that it does not have yet."""
     backup, lost = await backed_up(orders), replace(await state_of(orders), subscriptions=())
     other = unique_name("others")
     assert await ensure_topics(orders.definition, other, [tokens_topic(other)]) == []

@@ -60,7 +60,7 @@ class Shop:
             await registry.stop()
 
     async def subscription(self, name: str = "s", routing: Routing = Routing.MATCH) -> Subscription:
-        """As a worker reads it."""
+        """The subscription in the form that a worker reads."""
         connection = self.broker.connection
         definition = Definition("shop", Source(connection, self.source), stated_routing=routing)
         registry = Registry(connection, self.topic, SecretBox([KEY]), definition)
@@ -74,13 +74,13 @@ class Shop:
         return found
 
     async def offsets(self, name: str = "s") -> list[int]:
-        """Where it begins, by partition."""
+        """The offset at which a subscription begins in each partition."""
         starts = (await self.subscription(name)).starts
         assert starts is not None
         return list(starts[self.source].offsets)
 
     async def write(self, partition: int, *times_ms: int) -> None:
-        """One event for each time."""
+        """Write an event for each time."""
         async with self.broker.producer() as producer:
             for time_ms in times_ms:
                 await producer.send_and_wait(self.source, b"{}", partition=partition, timestamp_ms=time_ms)
@@ -103,7 +103,7 @@ async def real_shop(kafka: TestBroker, unique_name: Callable[[str], str]) -> Sho
 
 @pytest.fixture
 async def wide_shop(kafka: TestBroker, unique_name: Callable[[str], str]) -> Shop:
-    """On a real Kafka: the embedded broker does not describe groups."""
+    """A shop on a real Kafka, because the embedded broker does not describe groups."""
     return await _shop(kafka, unique_name, 2)
 
 
@@ -143,7 +143,7 @@ async def test_the_end_is_that_of_all_events_not_of_the_committed_ones(real_shop
     try:
         await producer.begin_transaction()
         await producer.send_and_wait(real_shop.source, b"{}", partition=0)
-        await real_shop.write(0, 1000)  # acknowledged before the subscription, and not readable yet
+        await real_shop.write(0, 1000)  # acknowledged before the subscription, but not readable yet
         async with real_shop.store() as store:
             await store.apply(document())
         await producer.commit_transaction()
@@ -270,7 +270,7 @@ async def member(shop: Shop, group: str) -> AsyncIterator[AIOKafkaConsumer]:
 
 
 async def commit(shop: Shop, group: str, offsets: dict[int, int]) -> None:
-    """What a group committed before its last member left."""
+    """Commit offsets like a group whose last member has left."""
     async with member(shop, group) as consumer:
         await consumer.commit({TopicPartition(shop.source, number): offset for number, offset in offsets.items()})
 
@@ -367,7 +367,7 @@ async def test_offsets_of_a_former_topic_are_refused(wide_shop: Shop, unique_nam
 
 
 def commit_with_kip_848(shop: Shop, group: str) -> None:
-    """A consumer of the newer protocol takes one event and leaves."""
+    """A consumer with the newer protocol consumes one event and leaves."""
     consumer = confluent_kafka.Consumer(
         {
             "bootstrap.servers": shop.broker.bootstrap,

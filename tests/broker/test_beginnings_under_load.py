@@ -1,4 +1,4 @@
-"""Subscriptions that are made while events come: nothing from before them is delivered, and nothing after is missed."""
+"""Subscriptions that are made under load get no event from before their creation, and miss none after it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -51,7 +51,7 @@ class Load:
             self.confirmed.add(number)
 
     async def more(self, count: int) -> None:
-        """Return when so many more events are in the topic."""
+        """Return when *count* more events are in the topic."""
         wanted = len(self.confirmed) + count
 
         async def are_there() -> bool:

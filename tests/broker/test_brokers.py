@@ -1,4 +1,4 @@
-"""What the brokers of the tests do: the same facts on the embedded one and on a real Kafka, then what is special."""
+"""Tests the brokers that tests use: common behaviour of the embedded broker and a real Kafka, then differences."""
 
 import asyncio
 import subprocess
@@ -89,7 +89,7 @@ async def test_a_group_that_committed_nothing_has_no_offsets(broker: TestBroker,
 
 
 async def test_aborted_records_are_left_out_of_the_committed_ones(kafka: TestBroker, unique_name: Name) -> None:
-    """Also shows that the broker takes transactions at all: a single one needs settings for that."""
+    """Also shows that the broker supports transactions, for which a single broker needs settings."""
     topic = await kafka.create_topic(unique_name("rows"), config={"cleanup.policy": "compact"})
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=unique_name("writer"))
     await producer.start()
@@ -168,7 +168,7 @@ def test_a_closed_broker_says_so() -> None:
 
 
 def test_without_confluent_kafka_the_extra_is_named() -> None:
-    """In an interpreter of its own, where the import fails as it does without the package."""
+    """Runs in a separate interpreter in which the import fails, as without the package."""
     program = """
 import sys
 sys.modules["confluent_kafka"] = None
@@ -194,7 +194,7 @@ def test_it_starts_without_a_word() -> None:
 
 @pytest.mark.docker
 async def test_testcontainers_bring_a_kafka_that_takes_transactions(unique_name: Name) -> None:
-    """The way of a machine that has nothing but a Docker engine, also where WEBHOOKS_TEST_KAFKA is set."""
+    """Tests the case of a machine that has only a Docker engine, even if WEBHOOKS_TEST_KAFKA is set."""
     with kafka_container(expected=docker_expected()) as kafka:
         topic = await kafka.create_topic(unique_name("events"))
         producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=unique_name("writer"))
@@ -209,7 +209,7 @@ async def test_testcontainers_bring_a_kafka_that_takes_transactions(unique_name:
 
 
 async def _until_committed(broker: TestBroker, topic: str, expected: list[bytes]) -> None:
-    """A producer is told that its transaction ends before the partition is: its marker comes a moment later."""
+    """The marker of a transaction is written to a partition a moment after the producer's commit has returned."""
     found: list[bytes | None] = []
 
     async def is_read() -> bool:

@@ -1,4 +1,4 @@
-"""What both sides may choose: a subscription which events it wants, a receiver whether it wants any."""
+"""A subscription can choose its events with a filter. A receiver can refuse all events in the handshake."""
 
 import asyncio
 import socket
@@ -80,7 +80,7 @@ async def test_a_receiver_is_asked_for_permission_first(plain: Cluster) -> None:
 
 
 async def test_a_receiver_that_permits_nothing_gets_nothing(plain: Cluster, recorder: Recorder) -> None:
-    """The recorder takes POST alone."""
+    """The recorder accepts only POST."""
     await plain.subscribe(recorder, "sub-1", endpoint=HANDSHAKE)
     await plain.produce([("sub-1", b"a"), ("sub-1", b"b")], partition=0)
     row = await plain.until_row("sub-1", status=Status.FAILURE)

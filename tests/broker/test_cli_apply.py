@@ -19,7 +19,7 @@ OTHER = "not-for-your-eyes-either"
 
 @pytest.fixture
 async def webhooks(broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> Webhooks:
-    """An application with two subscriptions of one customer and one of nobody's."""
+    """An application with two subscriptions of one customer, and one without a customer."""
     found = await prepared(broker, tmp_path, unique_name("apply"))
     found = Webhooks({**found.environment, "WEBHOOKS_DATA_DIR": str(tmp_path / "state")})
     await apply(found, {**ONE, "metadata": ACME}, {**TWO, "metadata": ACME}, {**TWO, "id": "sub-3"})

@@ -24,7 +24,7 @@ ACME = {"customer": "acme"}
 
 @pytest.fixture
 async def webhooks(broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> Webhooks:
-    """An application with three subscriptions in FAILURE, two that run, and one that is tried again."""
+    """An application with three subscriptions in FAILURE, two live ones, and one that retries."""
     found = await prepared(broker, tmp_path, unique_name("bulk"))
     found = Webhooks({**found.environment, "WEBHOOKS_DATA_DIR": str(tmp_path / "state")})
     await broker.create_topic(f"{found.environment['WEBHOOKS_APP']}.workers", 1, {"cleanup.policy": "compact"})
@@ -46,7 +46,7 @@ def failed_names() -> list[str]:
 
 
 async def answer(webhooks: Webhooks, *words: str, code: int = 0) -> dict[str, Any]:
-    """The JSON of a command."""
+    """Run a command, and return its JSON."""
     ended = await webhooks.run("subscriptions", *words, "--json")
     assert ended.code == code, ended
     found: dict[str, Any] = json.loads(ended.out)
@@ -132,7 +132,7 @@ async def test_a_backup_brings_back_what_was_there(webhooks: Webhooks, tmp_path:
     await webhooks.done("subscriptions", "apply", str(made))
     after = json.loads(await webhooks.done("subscriptions", "list", "--json"))
     assert [_asked(each) for each in after] == [_asked(each) for each in before]
-    # The secret itself is back: another one would be a change.
+    # The original secret is restored: another secret would be a change.
     assert (await apply(webhooks, {**ONE, "metadata": ACME})).startswith("sub-1 unchanged")
 
 
@@ -152,7 +152,7 @@ async def test_a_backup_is_never_written_over_a_file(webhooks: Webhooks, tmp_pat
 
 
 async def test_what_came_of_it_is_said(webhooks: Webhooks) -> None:
-    # No worker is there to take it up.
+    # No worker is running that could carry it out.
     resumed = await answer(webhooks, "resume", "--all", "--yes", "--wait", "--wait-seconds", "0.1", code=1)
     paused = await answer(webhooks, "pause", "--all", "--metadata", "has=no row", "--yes", "--wait")
 

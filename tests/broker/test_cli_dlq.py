@@ -27,7 +27,7 @@ async def webhooks(broker: TestBroker, tmp_path: Path, unique_name: Callable[[st
 
 
 Died = tuple[str | None, Reason]
-"""Whose event it was, and why it died."""
+"""The subscription of the event, and the reason of the dead letter."""
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def bury(webhooks: Webhooks, broker: TestBroker) -> "Bury":
 
 
 class Bury:
-    """Writes dead letters as a worker does; the offset of an event is its number."""
+    """Writes dead letters like a worker. The offset of an event is its number."""
 
     def __init__(self, name: str, broker: TestBroker) -> None:
         self._source, self._dlq = f"{name}-events", f"{name}-dlq"
@@ -59,7 +59,7 @@ class Bury:
 
 
 async def redriven(webhooks: Webhooks, broker: TestBroker) -> list[str]:
-    """The first webhook-ids of what the source topic holds, sorted."""
+    """The first webhook-ids of the events in the source topic, sorted."""
     records = await broker.read(f"{webhooks.environment['WEBHOOKS_APP']}-events")
     return sorted(dict(record.headers)["dlq.webhook-id"].decode() for record in records)
 

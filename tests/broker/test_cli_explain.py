@@ -1,4 +1,4 @@
-"""`webhooks explain`, `list`, `tail` and `top` beside a worker, and without one."""
+"""`webhooks explain`, `list`, `tail` and `top` with a worker and without one."""
 
 import json
 import signal
@@ -78,7 +78,7 @@ async def test_the_list_is_filtered_as_the_api_filters_it(found: tuple[Cluster, 
 async def test_attempts_and_workers_are_watched(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
-    """On Kafka alone: the embedded broker does not find where a time begins."""
+    """Runs on a real Kafka only, because the embedded broker can't look up times."""
     async with cluster(kafka, unique_name("tail"), tmp_path, partitions=2) as running:
         webhooks = Webhooks(running.environment)
         await running.start_worker()

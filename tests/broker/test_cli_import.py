@@ -1,4 +1,4 @@
-"""`webhooks import-gravitee`, and a migration with it: what the old groups had not done arrives, and nothing else."""
+"""`webhooks import-gravitee`, and a migration with it: only events that the old groups had not processed arrive."""
 
 import json
 import signal
@@ -19,7 +19,7 @@ FILES = Path(__file__).parents[1] / "gravitee"
 
 
 def export(bootstrap: str, source: str) -> dict[str, Any]:
-    """A Console export of an API with that source."""
+    """A Console export of an API with this source."""
     document: dict[str, Any] = json.loads((FILES / "console-export.json").read_text())
     entrypoint = document["api"]["listeners"][0]["entrypoints"][0]
     del entrypoint["dlq"]
@@ -34,7 +34,7 @@ def export(bootstrap: str, source: str) -> dict[str, Any]:
 
 
 def page(recorder: Recorder, *names: str) -> dict[str, Any]:
-    """What the management API tells of these subscriptions."""
+    """The management API's answer with these subscriptions."""
     return {
         "data": [
             {
@@ -69,13 +69,13 @@ async def source(kafka: TestBroker, unique_name: Callable[[str], str]) -> str:
 
 @pytest.fixture
 def webhooks(kafka: TestBroker, tmp_path: Path, source: str, recorder: Recorder) -> Webhooks:
-    """An application whose definition is the export, beside the page of its subscriptions."""
+    """An application whose definition is the export, with a file of its subscriptions."""
     _written(tmp_path / "subscriptions.json", page(recorder, f"{source}-a", f"{source}-b"))
     return write_application(tmp_path, source, export(kafka.bootstrap, source))
 
 
 async def take(kafka: TestBroker, group: str, source: str, count: int) -> set[str]:
-    """What a gateway does that ends after some events: take and commit each; their webhook ids."""
+    """Consume and commit some events like a gateway that then ends. Returns their webhook-ids."""
     taken: set[str] = set()
     consumer = AIOKafkaConsumer(
         source,
@@ -122,7 +122,7 @@ async def test_a_migration_neither_repeats_nor_loses(
     assert recorder.repeated() == {}
     assert recorder.out_of_order() == []
 
-    # And back: the gateway goes on where this pipeline stopped.
+    # And back: the gateway continues where this pipeline stopped.
     await kafka.produce(source, *[(b"k", b"newer")] * 4, partition=2)
     await here.done("export-positions", "--to-group", "id")
     newer = {f"{source}-2-{offset}" for offset in range(10, 14)}
@@ -178,7 +178,7 @@ async def test_positions_are_not_exported_while_both_would_run(
 
 
 async def test_check_reads_an_export_and_says_what_import_says(webhooks: Webhooks, tmp_path: Path) -> None:
-    # Its routing is not Gravitee's to say.
+    # Gravitee has no routing.
     here = Webhooks({**webhooks.environment, "WEBHOOKS_ROUTING": "match"})
     assert "ok  not used here: apiMedia, export, " in await here.done("check")
     document = export("127.0.0.1:1", "orders")

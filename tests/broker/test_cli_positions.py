@@ -1,4 +1,4 @@
-"""What `webhooks subscriptions` says of the events that wait, with `routing: match`: in all partitions, by filters."""
+"""The numbers of waiting events that `webhooks subscriptions` shows with `routing: match`."""
 
 import json
 from collections.abc import Callable
@@ -18,11 +18,11 @@ FAILED = Cursor(1, Status.FAILURE, Cause("gone", "the callback answered 410", 1,
 
 @pytest.fixture
 async def webhooks(kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> Webhooks:
-    """Two partitions of six events, every other one paid; `paid` wants those, from the beginning on."""
+    """Two partitions of six events. Every second event is paid; `paid` gets the paid events from the beginning."""
     name = unique_name("positions")
     source = await kafka.create_topic(f"{name}-events", 2)
     document = definition(kafka.bootstrap, source)
-    document["listeners"][0]["entrypoints"][0]["routing"] = "match"  # type: ignore[index]  # it is as written there
+    document["listeners"][0]["entrypoints"][0]["routing"] = "match"  # type: ignore[index]  # a plain document
     found = write_application(tmp_path, name, document)
     await found.done("check")
     kinds = 3 * (b"sent", b"paid")
@@ -35,7 +35,7 @@ async def webhooks(kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str
 
 
 async def note(webhooks: Webhooks, kafka: TestBroker, partition: int, row: Cursor) -> None:
-    """Write a row as the owner of its partition does."""
+    """Write a row like the owner of its partition."""
     topic = f"{webhooks.environment['WEBHOOKS_APP']}.cursors"
     store = KafkaRows(kafka.connection, topic, partition, on_written=lambda _: None)
     await store.open()

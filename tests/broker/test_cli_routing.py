@@ -1,4 +1,4 @@
-"""`routing` as the program's users meet it: unsaid, and with `match`."""
+"""`routing` in commands: without a configured routing, and with `match`."""
 
 import json
 from collections.abc import Callable
@@ -144,7 +144,7 @@ async def test_commands_count_the_events_that_the_filter_wants(make: Callable[..
 
 
 def without_routing(webhooks: Webhooks) -> str:
-    """The path of the same definition, which does not say its routing."""
+    """The path of an equal definition without routing."""
     path = Path(webhooks.environment["WEBHOOKS_API"])
     unsaid = path.with_name("unsaid.yaml")
     unsaid.write_text(path.read_text().replace("routing: match", "routing: null"))
@@ -172,7 +172,7 @@ async def test_a_filter_can_be_required(make: Callable[..., Any]) -> None:
     await webhooks.done("subscriptions", "apply", "-f", "-", stdin=filtered("b"))
     assert "ok  subscriptions: 1, none of them without filter and topics\n" in await webhooks.done("check")
 
-    # Applied while the routing was another one; its deliveries are not stopped.
+    # It was applied with another routing. Its deliveries are not stopped.
     await with_routing(guarded, "key").done("subscriptions", "apply", "-f", "-", stdin=documents("a"))
     checked = await webhooks.done("check")
     assert "warn  subscriptions: 1 of 2 get every event of " in checked

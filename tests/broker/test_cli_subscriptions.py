@@ -168,7 +168,7 @@ RETRYING = Cursor(
 
 
 async def note(webhooks: Webhooks, broker: TestBroker, *rows: tuple[int, str, Cursor]) -> None:
-    """Write rows as the owners of partitions do."""
+    """Write rows like the owners of partitions."""
     connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
     topic = f"{webhooks.environment['WEBHOOKS_APP']}.cursors"
     for partition in {partition for partition, _, _ in rows}:
@@ -203,7 +203,7 @@ async def test_the_list_tells_what_the_workers_have_noted(webhooks: Webhooks, br
     rows = {row.split()[0]: row for row in listed.out.splitlines()}
     assert rows["failed"].split()[1] == "failure"
     assert rows["failed"].endswith("  answered 503")
-    # The embedded broker can't say that no worker is there.
+    # The embedded broker can't report that there is no worker.
     assert rows["retrying"].split()[1] == ("retrying" if broker.embedded else "unowned")
     assert rows["retrying"].endswith("  no answer within 10 s")
     assert "deleted" not in rows
@@ -272,7 +272,7 @@ async def test_without_the_rows_what_was_asked_for_is_shown(
 
 
 def cursors_topic_of(webhooks: Webhooks) -> str:
-    """The name of the topic that holds its rows."""
+    """The name of the topic of its rows."""
     return f"{webhooks.environment['WEBHOOKS_APP']}.cursors"
 
 
@@ -338,7 +338,7 @@ async def test_what_can_t_be_done_is_a_sentence(webhooks: Webhooks) -> None:
 
 
 async def test_a_place_that_is_not_in_the_log_is_refused(webhooks: Webhooks, broker: TestBroker) -> None:
-    """A worker would pass over all events up to it, or the one that comes there some day."""
+    """A worker would skip all events up to this offset, or the event that is written there later."""
     await apply(webhooks, ONE)
     await broker.produce(source_of(webhooks), *[(b"sub-1", b"")] * 3, partition=0)
     for words, allowed in (
@@ -422,7 +422,7 @@ async def test_an_event_that_can_t_be_sent_is_a_sentence(
 
 
 async def commit(webhooks: Webhooks, broker: TestBroker, offsets: dict[int, int]) -> None:
-    """What workers have committed by now."""
+    """Commit offsets like workers."""
     await broker.commit(webhooks.environment["WEBHOOKS_APP"], source_of(webhooks), offsets)
 
 

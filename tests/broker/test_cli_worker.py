@@ -1,4 +1,4 @@
-"""`webhooks check` and `webhooks worker` on a real Kafka: what they say, what they make, how they end."""
+"""`webhooks check` and `webhooks worker` on a real Kafka: their output, the topics that they create, how they end."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""`webhooks cluster` on a real Kafka: a worker that is killed under load, stops at each level, one log."""
+"""`webhooks cluster` on a real Kafka: a killed worker under load, a stop at each level, the common log."""
 
 import asyncio
 import json
@@ -21,20 +21,20 @@ from tests.support.waiting import eventually
 SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
 EVENTS = 6000
 START_SECONDS = 90.0
-"""The supervisor starts first, then its workers."""
+"""Long, because the supervisor starts before its workers."""
 
 pytestmark = pytest.mark.timeout(300)
 
 
 class Supervised(Worker):
-    """The supervisor, as a worker whose page is that of the first one."""
+    """The supervisor, represented as a worker with the page of the first worker."""
 
     def entries(self) -> list[dict[str, object]]:
-        """Its log."""
+        """The entries of its log."""
         return [json.loads(line) for line in self.output().splitlines()]
 
     def newest_pid(self, worker: str) -> int:
-        """The process that the worker was last started as."""
+        """The process id of the worker's last start."""
         started = [entry for entry in self.entries() if entry["message"] == "worker.started"]
         return next(int(str(entry["pid"])) for entry in reversed(started) if entry["worker"] == worker)
 
@@ -43,7 +43,7 @@ class Supervised(Worker):
 async def loaded(
     kafka: TestBroker, name: str, folder: Path, qos: str = "at-least-once"
 ) -> AsyncIterator[tuple[Cluster, Supervised, Recorder]]:
-    """Two workers under one supervisor, that deliver a load which is still being produced."""
+    """Two workers under one supervisor that deliver a load while it is produced."""
     async with recording() as recorder, cluster(kafka, name, folder, partitions=8, qos=qos) as found:
         await found.subscribe(recorder, *SUBSCRIPTIONS)
         supervised = await start(found, folder)
@@ -59,7 +59,7 @@ async def loaded(
 
 
 async def start(found: Cluster, folder: Path) -> Supervised:
-    """Start `webhooks cluster`; it is two of the workers of *found*, each with its page."""
+    """Start `webhooks cluster`. Its two workers become workers of *found*, each with its page."""
     port, log = free_ports(2), folder / "cluster.log"
     own = {"WEBHOOKS_WEB_PORT": str(port), "WEBHOOKS_DATA_DIR": str(folder / "data"), "WEBHOOKS_LOG_FORMAT": "json"}
     with log.open("wb") as output:

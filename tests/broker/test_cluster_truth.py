@@ -1,4 +1,4 @@
-"""Several workers on a real Kafka: each view says what the workers' own lanes say, and what nobody can know."""
+"""Several workers on a real Kafka: each view agrees with the lanes of all workers, and names what is unknown."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -33,7 +33,7 @@ async def three(kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: 
 
 
 async def truth(found: Cluster) -> dict[str, tuple[str, int | None]]:
-    """Of each subscription its status and how many events wait, as the workers' own lanes have it."""
+    """The status and the number of waiting events of each subscription, according to the workers' lanes."""
     lanes: dict[str, list[dict[str, Any]]] = {}
     for worker in found.workers:
         if worker.is_running:
@@ -48,7 +48,7 @@ async def truth(found: Cluster) -> dict[str, tuple[str, int | None]]:
 
 
 def seen(state: SubscriptionState) -> tuple[str, int | None]:
-    """The same of a view."""
+    """The status and the number of waiting events in a view's state."""
     status = state.state if state.state in {"failure", "paused", "stopped"} else "started"
     return status, state.waiting
 
@@ -97,11 +97,11 @@ async def test_two_views_say_what_three_workers_say(three: Cluster, recorder: Re
         assert len(view.workers()) == 3
         assert view.problems() == []
 
-        # A rebalance: its partitions go to the others, and what is known of its lanes with them.
+        # A rebalance: other workers get its partitions with the state of its lanes.
         await three.workers[0].terminate()
         await three.until_ready(*three.workers[1:])
         await eventually(lambda: are_there(view, 2, 0), within_seconds=20, says=lambda: str(view.workers()))
-        # The new owners have not counted what waits; the rows of the former one have.
+        # The new owners have not counted the waiting events. The rows of the former owner have the numbers.
         for each in views:
             await eventually(partial(still_know, each), within_seconds=20, says=partial(told, each))
         states = {state.id: state for state in (await view.states()).items}
@@ -155,7 +155,7 @@ async def test_a_killed_worker_is_gone_and_its_partitions_unowned(
             failing = view.state("failing")
             assert failing is not None
             assert (failing.state, failing.waiting) == ("failure", None)
-            # What is produced now, nobody counts: a bound is known, from the end of the log.
+            # No worker counts the events that are produced now. The end of the log gives a bound.
             await found.produce([("failing", b"{}")] * 3)
 
             async def is_bounded() -> bool:
@@ -177,7 +177,7 @@ async def test_without_the_topic_events_go_on_and_the_view_says_so(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     async with cluster(kafka, unique_name("mute"), tmp_path, partitions=2) as found:
-        # A worker that does not announce itself, as those of earlier versions.
+        # A worker that does not announce itself, like workers of earlier versions.
         await found.start_worker(program="mute_worker.py")
         await found.until_ready()
         recorder.behaviours["failing"] = answer(400)

@@ -1,4 +1,4 @@
-"""The cluster seen by somebody who delivers nothing: what the topics tell is what the workers themselves say."""
+"""The view of the cluster in a process that delivers nothing agrees with the workers' own state."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -29,7 +29,7 @@ NO_RETRY = {"retry": {"retryOption": "No Retry"}}
 
 @asynccontextmanager
 async def viewing(found: Cluster) -> AsyncIterator[ClusterView]:
-    """A view of a cluster in this process, as `webhooks console` has it."""
+    """A view of a cluster in this process, like the view of `webhooks console`."""
     connection = found.broker.connection
     box = SecretBox(found.environment["WEBHOOKS_SECRET_KEYS"].split(","))
     registry = Registry(connection, subscriptions_topic(found.app), box, found.definition)
@@ -44,7 +44,7 @@ async def viewing(found: Cluster) -> AsyncIterator[ClusterView]:
 
 
 async def until(view: ClusterView, name: str, holds: Callable[[SubscriptionState], bool]) -> SubscriptionState:
-    """The state of a subscription as soon as it is so."""
+    """Wait until the state of a subscription is as expected, and return it."""
 
     async def is_so() -> bool:
         [*items] = (await view.states(StateFilter(ids=frozenset({name})))).items

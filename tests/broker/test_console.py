@@ -1,4 +1,4 @@
-"""`webhooks console`: the whole cluster, from a process that delivers nothing and belongs to no group."""
+"""`webhooks console` shows the whole cluster from a process that delivers nothing and is in no group."""
 
 import asyncio
 import os
@@ -76,7 +76,7 @@ async def test_it_answers_for_all_and_delivers_nothing(
         await eventually(running.is_ready, within_seconds=30, says=running.output)
         assert "the callback answered 400" in await running.text("/")
         assert 'href="/worker"' not in await running.text("/workers")
-        # A change, from where nothing is delivered.
+        # A change from a process that delivers nothing.
         recorder.behaviours.clear()
         assert await resume(running, "failing") == 200
         await recorder.until_events(2)

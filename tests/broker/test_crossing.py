@@ -1,4 +1,4 @@
-"""Several processes that change the same subscription at the same moment: no change is lost."""
+"""Several processes change the same subscription at the same time, and no change is lost."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The fenced row store, on each kind of broker; fencing on a real Kafka alone."""
+"""The fenced row store, on each kind of broker; fencing on a real Kafka only."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
 
 INVALID_RECORD = 87
-"""An error that aiokafka does not try again by itself."""
+"""An error that aiokafka does not retry."""
 
 ANSWER_SECONDS = 0.02
 
@@ -114,7 +114,7 @@ async def test_rows_whose_commit_fails_count_when_it_succeeds(embedded: TestBrok
 async def test_a_bug_while_rows_are_written_gives_the_partition_up(
     embedded: TestBroker, topic_of_embedded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Else the lane waits for its row forever, and nobody sees it."""
+    """Otherwise the lane would wait for its row forever without a sign."""
 
     class Faulty(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
         async def send(self, *_: Any, **__: Any) -> None:
@@ -149,7 +149,7 @@ async def test_an_opening_that_is_cancelled_leaves_no_client_open(embedded: Test
     embedded.mock.delay(ANSWER_SECONDS)
     with warnings.catch_warnings(record=True) as unclosed:
         warnings.simplefilter("always", ResourceWarning)
-        for answers in range(1, 20):  # after each step of it, and more
+        for answers in range(1, 20):  # after each step of it, and later
             rows = store(embedded, topic_of_embedded)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(answers * ANSWER_SECONDS):
@@ -248,7 +248,7 @@ async def test_a_refused_transaction_leaves_no_error_behind(
     refusals = [TopicAuthorizationFailedError()]
 
     class Refused(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
-        """Kafka refuses the first rows, as without the right to write."""
+        """Kafka refuses the first rows, as if the right to write were missing."""
 
         async def send(self, *arguments: Any, **options: Any) -> Any:
             if refusals:
@@ -319,7 +319,7 @@ async def test_a_producer_that_can_begin_no_transaction_is_given_up(
     kafka: TestBroker, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
-        """Kafka refuses a row for good, with an error that says nothing of another owner."""
+        """Kafka refuses a row permanently, with an error that is not about another owner."""
 
         async def send(self, *_: Any, **__: Any) -> None:
             error = TopicAuthorizationFailedError()

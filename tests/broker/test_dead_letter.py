@@ -1,4 +1,4 @@
-"""Dead letters on each kind of broker: they count only once the broker has them."""
+"""Dead letters on each kind of broker: they count only when the broker has confirmed them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -114,7 +114,7 @@ async def test_a_refused_letter_does_not_hold_up_later_ones(
     large = DeadLetterRecord(event=Record("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
     failures: list[str] = []
     async with writing(kafka, topic, failures) as letters:
-        await letters.put(LETTER)  # the broker knows the producer now, and counts what it sends
+        await letters.put(LETTER)  # from now on, the broker checks the sequence numbers of the producer
         with pytest.raises(NotDeadLetteredError):
             await letters.put(large)
         await asyncio.wait_for(letters.put(LETTER), 20)

@@ -1,4 +1,4 @@
-"""`webhooks dev` as somebody tries it for the first time: one command, and everything is there."""
+"""`webhooks dev` as a new user runs it: one command starts everything."""
 
 import asyncio
 import re
@@ -41,7 +41,7 @@ async def after(running: Running, part: str) -> int:
 
 
 async def end(running: Running, number: signal.Signals = signal.SIGINT) -> None:
-    """Stop it, and hold its whole output against what a normal run may show."""
+    """Stop it, and compare its whole output with the lines that a normal run may print."""
     assert await running.stop(number) == 0, running.output
     text = "\n".join(running.output)
     assert "Traceback" not in text

@@ -1,4 +1,4 @@
-"""Clients that are ended while their broker is gone."""
+"""Clients that are closed while their broker is unavailable."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""The commands of the documents, run on a real Kafka as they stand there."""
+"""Runs the commands of the documents, unchanged, on a real Kafka."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A reader's folder: deploy/ of the repository, and Kafka's tool that writes events."""
+    """The directory of a reader, with the repository's deploy/ and Kafka's tool that writes events."""
     (tmp_path / "deploy").symlink_to(ROOT / "deploy")
     tool = tmp_path / "bin" / "kafka-console-producer.sh"
     tool.parent.mkdir()
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def walk(names: dict[str, str]) -> Iterator[Step]:
-    """The steps of the documents, with the names of this run instead of the reader's own."""
+    """The steps of the documents, with the names of this run."""
     text = "\n".join((ROOT / document).read_text() for document in WALKED)
     return steps(re.sub(rf"(?<![\w-])(?:{'|'.join(names)})\b", lambda found: names[found[0]], text))
 

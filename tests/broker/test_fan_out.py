@@ -1,4 +1,4 @@
-"""With `routing: match` an event reaches every subscription that wants it, over crashes and stops."""
+"""With `routing: match`, an event reaches every subscription that it is for, even across crashes and stops."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ WANTED: dict[str, Callable[[int], bool]] = {
     "sent-or-returned": lambda number: number % 3 != 0,
     "customer-5": lambda number: number % 12 == 5,
 }
-"""Which subscription wants the event with a number."""
+"""Whether a subscription gets the event with a given number."""
 
 FILTERS: dict[str, dict[str, Any] | None] = {
     "everything": None,
@@ -67,12 +67,12 @@ async def matching(
 
 
 def owed_to(*names: str, count: int = EVENTS) -> dict[str, set[int]]:
-    """The numbers of the events that subscriptions have to get."""
+    """The numbers of the events that each subscription has to get."""
     return {name: {number for number in range(count) if WANTED[name](number)} for name in names or WANTED}
 
 
 async def until_all_have(recorder: Recorder, owed: dict[str, set[int]]) -> None:
-    """Return when subscriptions have had each of their events, and no other."""
+    """Return when each subscription has got all of its events. It is an error if it gets others."""
     await recorder.until_events(sum(map(len, owed.values())), within_seconds=90)
     for name, events in owed.items():
         assert set(numbers(recorder.of(name))) == events
@@ -120,7 +120,7 @@ async def test_one_that_hangs_holds_up_no_other_and_no_commit(
         recorder.behaviours["paid"] = hang
         await found.produce(load())
         others = owed_to("everything", "sent-or-returned", "customer-5")
-        # A lane that hangs has had one of its events, of each partition; a receiver that hangs reads it.
+        # A lane that hangs has sent one of its events in each partition, and the hanging receiver has read it.
         await recorder.until(
             lambda: sum(call.subscription != "paid" for call in recorder.calls) >= sum(map(len, others.values()))
         )

@@ -1,4 +1,4 @@
-"""The load of the faults outlives what is done to its brokers."""
+"""The load of the fault runs survives faults of its brokers."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ async def topic(embedded: TestBroker, unique_name: Callable[[str], str]) -> str:
 
 @asynccontextmanager
 async def running(load: Load) -> AsyncIterator[None]:
-    """The load runs; at the end it is stopped and comes to rest."""
+    """Run the load during the block. At the end, it is stopped and comes to rest."""
     task = asyncio.create_task(load.run())
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where a group begins: fixed once, and never moved."""
+"""Where a group begins is decided once, and never changed."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -83,7 +83,7 @@ async def test_a_group_without_its_offsets_goes_on_at_the_end(
 
 
 async def note(kafka: TestBroker, group: str, topic_id: str | None) -> None:
-    """Open partition 0, as its owner does."""
+    """Open partition 0 like its owner."""
     topic = await kafka.create_topic(cursors_topic(group), 2, {"cleanup.policy": "compact"})
     rows = KafkaRows(kafka.connection, topic, 0, on_written=lambda _: None)
     rows.topic_id = topic_id
@@ -114,7 +114,7 @@ async def test_an_unreachable_cluster_is_an_error_that_names_it() -> None:
 async def test_a_new_cluster_has_time_to_find_its_coordinator(
     embedded: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
-    """Kafka creates the topic of groups when the first client asks; three workers may ask at once."""
+    """Kafka creates the topic of groups when the first client asks. Three workers may ask at the same time."""
     assert embedded.mock is not None
     topic = await embedded.create_topic(unique_name("events"))
     embedded.mock.fail_next(Request.FIND_COORDINATOR, [GroupCoordinatorNotAvailableError.errno] * 3)

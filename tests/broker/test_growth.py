@@ -1,4 +1,4 @@
-"""The source topic gains partitions: while workers run, while none does, and while one dies."""
+"""The source topic gains partitions: while workers run, while no worker runs, and while a worker is killed."""
 
 import asyncio
 from collections import defaultdict
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.timeout(180)
 async def growing(
     kafka: TestBroker, name: str, folder: Path, *, qos: str = "at-least-once", latest: bool = False
 ) -> AsyncIterator[tuple[Cluster, Recorder]]:
-    """A source topic that has few partitions yet; workers are still to be started."""
+    """A source topic that has few partitions. Workers are not started yet."""
     async with recording() as recorder, cluster(kafka, name, folder, partitions=BEFORE, qos=qos) as found:
         if latest:
             path = folder / "api.json"
@@ -48,13 +48,13 @@ def load(count: int = EVENTS) -> list[tuple[str, bytes]]:
 
 
 async def add_partitions(found: Cluster) -> None:
-    """What an operator does, and nothing else."""
+    """Add partitions like an operator."""
     await found.broker.add_partitions(found.topic, AFTER)
     found.partitions = AFTER
 
 
 async def produce_to_new(found: Cluster, each: int) -> int:
-    """Events for each new partition, whatever anybody knows of it; how many."""
+    """Produce events to each new partition, even if no worker has found it yet. Returns how many."""
     counts = [await found.produce(load(each), partition=number) for number in range(BEFORE, AFTER)]
     return sum(counts)
 
@@ -82,7 +82,7 @@ async def until_committed(found: Cluster) -> None:
 
 
 def says_growth(worker: Worker, found: Cluster) -> int:
-    """How often its log tells what happened."""
+    """How often the log of a worker reports the new partitions."""
     return worker.output().count(f"topic {found.topic}: now has {AFTER} partitions, {BEFORE} before")
 
 
@@ -180,7 +180,7 @@ async def test_a_worker_killed_during_growth_costs_no_event(
 async def test_a_worker_killed_after_growth_costs_no_event(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """The leader dies: the next one makes the assignment from what it knows of the topic."""
+    """The leader is killed. The next leader makes the assignment from its own metadata of the topic."""
     async with growing(kafka, unique_name("leader"), tmp_path) as (found, recorder):
         first = await found.start_worker()
         await found.until_ready()
@@ -205,7 +205,7 @@ async def test_tokens_of_new_partitions_are_kept_from_the_first_on(
         return web.json_response({"access_token": "T1", "token_type": "Bearer", "expires_in": 3600})
 
     async with growing(kafka, unique_name("tokens"), tmp_path) as (found, recorder):
-        recorder.behaviours[""] = issue  # whoever asks for a token is no subscription
+        recorder.behaviours[""] = issue  # requests for tokens have no subscription
         oauth2 = {"endpoint": recorder.url("token"), "clientId": "me", "clientSecret": "a-secret"}
         await found.subscribe(recorder, "guarded", endpoint={"auth": {"type": "oauth2", "oauth2": oauth2}})
         worker = await found.start_worker()
@@ -230,14 +230,14 @@ async def test_tokens_of_new_partitions_are_kept_from_the_first_on(
 
 
 class QuickClock(SystemClock):
-    """Waits for no more than a tenth of a second."""
+    """A clock that sleeps for at most a tenth of a second."""
 
     async def sleep(self, seconds: float) -> None:
         await super().sleep(min(seconds, 0.1))
 
 
 class Noting:
-    """A group that notes what it is to learn."""
+    """A group that records the topics that it is notified of."""
 
     def __init__(self) -> None:
         self.learned: asyncio.Queue[int] = asyncio.Queue()

@@ -1,4 +1,4 @@
-"""What one stranger writes costs that stranger alone: two workers of a real Kafka go on with all other events."""
+"""Hostile input affects only its sender: two workers on a real Kafka continue with all other events."""
 
 import asyncio
 import base64
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(150)
 
 @asynccontextmanager
 async def two_workers(kafka: TestBroker, name: str, folder: Path) -> AsyncIterator[tuple[Cluster, Recorder]]:
-    """Two workers, and eight subscriptions whose receivers answer."""
+    """Two workers, and eight healthy subscriptions."""
     async with recording() as recorder, cluster(kafka, name, folder, partitions=2) as found:
         await found.subscribe(recorder, *HEALTHY)
         for _ in range(2):
@@ -35,7 +35,7 @@ async def two_workers(kafka: TestBroker, name: str, folder: Path) -> AsyncIterat
 
 
 async def delivers(found: Cluster, recorder: Recorder, count: int = 200) -> None:
-    """Return when so many more events of the healthy subscriptions have arrived."""
+    """Return when *count* more events of the healthy subscriptions have arrived."""
     before = len({call.webhook_id for call in recorder.calls})
     await found.produce((HEALTHY[number % len(HEALTHY)], b"event %d" % number) for number in range(count))
     await recorder.until_events(before + count)
@@ -76,7 +76,7 @@ async def test_a_costly_store_costs_its_subscription_alone(
         trust = {"type": "PKCS12", "content": base64.b64encode(store(rounds)).decode(), "password": "x"}
         with pytest.raises(ConfigurationError, match=f"asks for {rounds} rounds of key derivation"):
             await found.subscribe(recorder, "hostile", endpoint={"ssl": {"trustStore": trust}})
-        # Past the command, straight into the topic; and read again by a worker that starts.
+        # Written directly to the topic, without the command; a worker that starts reads it again.
         options = {"callbackUrl": recorder.url("hostile"), "ssl": {"trustStore": trust}}
         document = {"id": "hostile", "configuration": {"entrypointConfiguration": options}}
         await kafka.produce(f"{found.app}.subscriptions", (b"hostile", json.dumps(document).encode()))
@@ -138,7 +138,7 @@ async def test_a_row_of_garbage_stops_its_lane_alone(
 
 
 def open_files(worker: Worker) -> int:
-    """How many descriptors it has open."""
+    """The number of open file descriptors of a worker."""
     return sum(1 for _ in Path(f"/proc/{worker.process.pid}/fd").iterdir())
 
 

@@ -1,4 +1,4 @@
-"""The image of deploy/Dockerfile, built and run: a worker in it delivers one event, says it is well, and stops."""
+"""Builds and runs the image of deploy/Dockerfile: its worker delivers an event, is healthy, and stops cleanly."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ CONFINED: Final = {
     "security_opt": WORKER["security_opt"],
     "tmpfs": dict(folder.partition(":")[::2] for folder in WORKER["tmpfs"]),
 }
-"""How compose.yaml confines a worker, and this file every container."""
+"""The restrictions of compose.yaml for workers, which this file uses for every container."""
 
 # The first build fetches a Debian and every dependency.
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -49,7 +49,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 def connected() -> docker.DockerClient | str:
-    """The engine, or why it does not answer."""
+    """A client of the engine, or why the engine does not answer."""
     try:
         client = docker.from_env(timeout=300)
         client.ping()
@@ -62,17 +62,17 @@ def connected() -> docker.DockerClient | str:
 def image(engine: docker.DockerClient) -> str:
     base = debian_image(engine)
     recipe = {"path": str(ROOT), "dockerfile": "deploy/Dockerfile", "buildargs": {"BASE": base}, "rm": True}
-    # The stage is named too: without tag and label it would stay for good, and another one after each change.
+    # The stage gets a tag, too. Without one, an unused image would be left after each change.
     engine.images.build(**recipe, target="build", tag=f"{IMAGE}-stage", labels={LABEL: ""})
     engine.images.build(**recipe, tag=IMAGE, labels={LABEL: ""})
-    # Those of the run before have lost their tags to these.
+    # The images of the previous run have lost their tags.
     engine.images.prune(filters={"dangling": True, "label": LABEL})
     return IMAGE
 
 
 @pytest.fixture
 def start(engine: docker.DockerClient, image: str) -> Iterator[Start]:
-    """Start a container in the network of this machine, where the broker and the receiver are on loopback."""
+    """Start a container with the host's network, because the broker and the receiver are on loopback."""
     with ExitStack() as stack:
 
         def run(*command: str, **options: object) -> Container:

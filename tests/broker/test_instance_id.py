@@ -1,4 +1,4 @@
-"""Workers with an id of their own in the group (WEBHOOKS_INSTANCE_ID): a restart moves no partition."""
+"""Workers with WEBHOOKS_INSTANCE_ID: a restart moves no partition."""
 
 import asyncio
 import re
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(400)
 
 
 async def rebalances(worker: Worker) -> int:
-    """How often its partitions were assigned."""
+    """The number of rebalances of a worker."""
     found = re.search(r"^webhooks_rebalances_total (\d+)", await worker.text("/metrics"), re.MULTILINE)
     assert found is not None
     return int(found[1])

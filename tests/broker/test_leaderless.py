@@ -1,4 +1,4 @@
-"""A partition without a leader: its events wait, and everything else goes on. Only an unknown topic is a refusal."""
+"""The events of a partition without a leader wait, and everything else continues. An unknown topic is an error."""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture
 async def definition(embedded: TestBroker, unique_name: Callable[[str], str]) -> Definition:
-    """Topics of three partitions, each with one that nobody leads."""
+    """Topics with three partitions, of which one has no leader."""
     assert embedded.mock is not None
     app = unique_name("app")
     source, dlq = f"{app}.events", f"{app}.dlq"
@@ -110,7 +110,7 @@ async def test_a_first_worker_that_begins_at_the_ends_needs_them_all(definition:
 async def test_a_worker_waits_for_the_leaders_of_its_tokens(
     embedded: TestBroker, definition: Definition, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Faust reads them before any event, and is stuck if it begins while one of them has no leader."""
+    """Faust reads the partitions of tokens before any event, and hangs if it starts while one has no leader."""
     assert embedded.mock is not None
     app, tokens, port = definition.name, f"{definition.name}-tokens-changelog", free_port()
     document = definition_document(embedded, definition.source.topic, dlq=f"{app}.dlq", entrypoint={})

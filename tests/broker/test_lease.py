@@ -1,4 +1,4 @@
-"""The lease by a real coordinator of aiokafka, on each kind of broker."""
+"""The lease with aiokafka's real coordinator, on each kind of broker."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The source topic is not what it was when its offsets were committed: made again, or cut at one of its ends."""
+"""The source topic has changed since offsets were committed: it was recreated, or records were deleted."""
 
 import re
 import signal
@@ -45,19 +45,19 @@ async def make_again(found: Cluster) -> None:
 
 
 async def delete_records(found: Cluster, before: int) -> None:
-    """What retention does to partition 0."""
+    """Delete records of partition 0 like retention."""
     async with administrated(found.broker) as admin:
         await admin.delete_records({TopicPartition(found.topic, 0): RecordsToDelete(before_offset=before)})
 
 
 def begin_at(found: Cluster, reset: str) -> None:
-    """Let workers begin there while the group has no place."""
+    """Set where workers begin while the group has no offset."""
     path = Path(found.environment["WEBHOOKS_API"])
     path.write_text(path.read_text().replace('"autoOffsetReset": "earliest"', f'"autoOffsetReset": "{reset}"'))
 
 
 async def commit(found: Cluster, offset: int) -> None:
-    """What `kafka-consumer-groups --reset-offsets` does; no worker may run."""
+    """Commit an offset like `kafka-consumer-groups --reset-offsets`. No worker may be running."""
     consumer = AIOKafkaConsumer(
         group_id=found.app, enable_auto_commit=False, **found.broker.connection.client_options()
     )
@@ -103,7 +103,7 @@ def bodies(recorder: Recorder) -> list[str]:
 async def found(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> AsyncIterator[Cluster]:
-    """One partition, one subscription; a worker is still to be started."""
+    """One partition and one subscription. No worker is started yet."""
     async with cluster(kafka, unique_name("breaks"), tmp_path, partitions=1) as each:
         await each.subscribe(recorder, "sub-1")
         yield each
@@ -221,7 +221,7 @@ async def test_events_removed_before_they_are_read_are_counted(found: Cluster, r
 
 
 async def test_a_last_commit_is_not_of_a_former_topic_without_ids_too(found: Cluster, recorder: Recorder) -> None:
-    """The next worker could not tell, and would go on from the end of the new log."""
+    """The next worker would not notice the new topic, and would continue from the end of its log."""
     worker = await found.start_worker(program="nameless_worker.py")
     await found.until_ready()
     await found.produce(events(5, "old"), partition=0)
@@ -235,7 +235,7 @@ async def test_a_last_commit_is_not_of_a_former_topic_without_ids_too(found: Clu
         worker.send_signal(signal.SIGCONT)
     assert await worker.terminate() == 0
     await found.start_worker(program="nameless_worker.py")
-    # Without the id of the topic, an event of the new one has the webhook-id of one of the former.
+    # Without topic ids, an event of the new topic has the webhook-id of an event of the former topic.
     await recorder.until(lambda: len(recorder.calls) >= 8)
     assert bodies(recorder)[5:] == ["new 0", "new 1", "new 2"]
 
@@ -243,7 +243,7 @@ async def test_a_last_commit_is_not_of_a_former_topic_without_ids_too(found: Clu
 async def test_a_partition_that_nobody_leads_keeps_no_other_waiting(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
-    """One that is not there has no leader either, and there is but one broker here, which would take all down."""
+    """A partition that does not exist stands for one without a leader, because the only broker must keep running."""
     topic = await kafka.create_topic(unique_name("led"), 1)
     await kafka.produce(topic, (b"sub-1", b"a"), (b"sub-1", b"b"))
     log = SourceLog(kafka.connection, topic)

@@ -1,4 +1,4 @@
-"""An outage that 400 subscriptions share: found, explained and repaired with one action, at a worker without events."""
+"""An outage of 400 subscriptions is found, explained and repaired with one action, at a worker without partitions."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -18,18 +18,18 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.timeout(420)
 
 PATIENT = {"SESSION_SECONDS": "40"}
-"""Nobody crashes here, and on a slow machine a worker that has no turn for long is not gone."""
+"""Long, because no worker crashes here, and on a slow machine a worker may be silent for some time."""
 NO_RETRY = {"retry": {"retryOption": "No Retry"}}
 SHARED = 400
 DOWN = [f"down-{number:03}" for number in range(SHARED)]
 REJECTING = ("rejecting-1", "rejecting-2")
 WAITING = 2
-"""Events of each of them."""
+"""The number of events of each subscription."""
 
 
 @pytest.fixture
 async def host() -> AsyncIterator[Recorder]:
-    """The host of a receiver; it is down."""
+    """The host of a receiver that is down."""
     async with recording(is_down=True) as found:
         yield found
 
@@ -38,7 +38,7 @@ async def host() -> AsyncIterator[Recorder]:
 async def found(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, host: Recorder, recorder: Recorder
 ) -> AsyncIterator[Cluster]:
-    """Three workers, one of them without a partition; what has failed stays in FAILURE until somebody acts."""
+    """Three workers, one of them without a partition. Failed subscriptions stay in FAILURE until a user acts."""
     async with cluster(
         kafka, unique_name("outage"), tmp_path, partitions=2, recovery={"probe": False}, settings=PATIENT
     ) as found:
@@ -61,7 +61,7 @@ async def idle_worker(found: Cluster) -> Worker:
 
 
 async def until_repaired(found: Cluster, host: Recorder) -> None:
-    """Everything that waited is delivered, once and in order, and those that fail for another reason still do."""
+    """Wait until all waiting events are delivered once and in order; subscriptions with other failures still fail."""
     await host.until_events(SHARED * WAITING, within_seconds=120)
     assert not host.out_of_order()
     assert not host.repeated()
@@ -106,7 +106,7 @@ async def test_it_is_repaired_from_the_shell_alone(found: Cluster, host: Recorde
         listed[:] = [await webhooks.done(*failing, "--output", "json")]
         return len(json.loads(listed[0])) == SHARED
 
-    # Each look starts a program, which takes its time on a machine that is busy.
+    # Each check starts a program, which takes time on a busy machine.
     await eventually(all_known, within_seconds=240, says=lambda: f"the failures are not listed: {listed}")
     explained = await webhooks.done("explain", DOWN[0])
     for part in ("connection refused by", address, f"{WAITING} events wait"):

@@ -1,4 +1,4 @@
-"""Fetches that are sent a moment later: aiokafka's fetcher asks for the pause, and stops during one."""
+"""Paced fetches: aiokafka's fetcher waits for the pause, and can be stopped during a pause."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""The page of a real worker, in headless Chromium: an outage is found, explained and repaired from the page alone."""
+"""The pages of a real worker in headless Chromium: an outage is found, explained and repaired on the pages."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ HOSTILE = "<script>document.title = 'taken over'</script>"
 
 @pytest.fixture
 async def found(embedded: TestBroker, unique_name: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Cluster]:
-    """One worker; a subscription in FAILURE stays there until somebody acts."""
+    """One worker. A subscription in FAILURE stays in it until a user acts."""
     async with cluster(embedded, unique_name("page"), tmp_path, partitions=2, recovery={"probe": False}) as found:
         await found.start_worker()
         await found.until_ready()
@@ -42,7 +42,7 @@ def address(worker: Worker, path: str = "/") -> str:
 
 
 async def resume_first_group(page: Page, count: int) -> None:
-    """Resume the first group of failures, which has so many subscriptions, as people do it."""
+    """Resume the first group of failures, which has *count* subscriptions, by clicks."""
     await page.click("#fails [data-act=resumeAll]")
     await page.until("document.querySelector('#ask[open]')")
     assert f"{count} subscriptions match now" in await page.text("#ask-body")
@@ -145,4 +145,4 @@ async def test_a_worker_stops_although_pages_listen(found: Cluster, page: Page) 
     await page.until("document.querySelector('#live.on')")
     assert await found.workers[0].terminate(within_seconds=30) == 0
     await page.until("document.querySelector('#live.off')")
-    page.troubles.clear()  # the browser complains that the worker is gone
+    page.troubles.clear()  # the browser reports that the worker is unavailable

@@ -1,4 +1,4 @@
-"""The QoS table of the README, row by row: two workers, 20 subscriptions, 8 partitions, and what goes wrong."""
+"""The table of levels in the README, row by row: two workers, 20 subscriptions, 8 partitions, and faults."""
 
 import asyncio
 import signal
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(180)
 async def loaded(
     kafka: TestBroker, name: str, folder: Path, qos: str, *, workers: int = 2, claim_events: int = 1
 ) -> AsyncIterator[tuple[Cluster, Recorder]]:
-    """Workers that deliver a load which is still being produced."""
+    """Workers that deliver a load while it is produced."""
     settings = {"CLAIM_EVENTS": str(claim_events)}
     async with (
         recording() as recorder,
@@ -50,7 +50,7 @@ def load() -> list[tuple[str, bytes]]:
 
 
 async def settled(found: Cluster) -> None:
-    """Return when nothing is under way: the group has committed every end, and no lane has anything left to do."""
+    """Return when nothing is under way: the group has committed every end, and no lane has waiting events."""
     ends = {record.partition: record.offset + 1 for record in await found.broker.read(found.topic)}
     state: dict[str, object] = {}
 
@@ -64,7 +64,7 @@ async def settled(found: Cluster) -> None:
 
 
 async def comes_to_an_end_at_most_once(found: Cluster, recorder: Recorder, claim_events: int = 1) -> None:
-    """Nothing repeated, in order, and no more of each subscription lost than is claimed at a time."""
+    """Check that nothing is repeated or misordered, and that each subscription lost at most the claimed events."""
     await recorder.until_events(EVENTS - claim_events * len(SUBSCRIPTIONS), within_seconds=90)
     await settled(found)
     assert not recorder.repeated()
@@ -118,7 +118,7 @@ async def test_a_worker_frozen_past_its_session_repeats_nothing(
 
 
 async def fenced(found: Cluster) -> None:
-    """By accident: no other worker owns the partitions afterwards."""
+    """Fence a worker without a new owner of its partitions."""
     for number in range(PARTITIONS):
         foreign = AIOKafkaProducer(
             transactional_id=f"{cursors_topic(found.app)}.{number}", **found.broker.connection.client_options()
@@ -128,7 +128,7 @@ async def fenced(found: Cluster) -> None:
 
 
 async def opened_afresh(found: Cluster) -> None:
-    """Return when a worker has joined the group again, by which all do, and they own all partitions; none has ended."""
+    """Return when the workers have rejoined the group and own all partitions. It is an error if a worker has ended."""
 
     async def has_joined() -> bool:
         return any("rejoining the consumer group" in worker.output() for worker in found.workers)
@@ -144,7 +144,7 @@ async def test_wrongly_fenced_workers_lose_nothing_at_least_once(
         await recorder.until_events(EVENTS // 6)
         await fenced(found)
         for name in SUBSCRIPTIONS:
-            await found.store.edit(name, PAUSE)  # rows, which nothing else needs here
+            await found.store.edit(name, PAUSE)  # so that there are rows
         await opened_afresh(found)
         for name in SUBSCRIPTIONS:
             await found.store.edit(name, RESUME)

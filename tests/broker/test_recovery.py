@@ -1,4 +1,4 @@
-"""After an outage that outlasts the retries everything is delivered, and nobody has done anything about it."""
+"""After an outage that is longer than all retries, everything is delivered without an operator."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,13 +18,13 @@ NAMES = tuple(f"sub-{number}" for number in range(6))
 
 
 async def probes_of(found: Cluster, name: str) -> int:
-    """How many probes its row tells of."""
+    """The number of probes in its row."""
     causes = [row.cause for (_, key), row in (await found.rows()).items() if key == name]
     return max((cause.probes.made for cause in causes if cause is not None and cause.probes is not None), default=0)
 
 
 async def until_probed(found: Cluster, name: str, times: int) -> None:
-    """Return when its row tells of so many probes. Raises: TimeoutError."""
+    """Return when its row has *times* probes. Raises: TimeoutError."""
 
     async def is_probed() -> bool:
         return await probes_of(found, name) >= times
@@ -47,7 +47,7 @@ async def test_an_outage_ends_without_anybody_doing_anything(
             await found.until_row(name, status=Status.FAILURE)
             await until_probed(found, name, 2)
 
-        # Another worker goes on with the probes where the first one was.
+        # Another worker continues the probes of the first one.
         assert await found.workers[0].terminate() == 0
         before = {name: await probes_of(found, name) for name in NAMES}
         worker = await found.start_worker()

@@ -1,4 +1,4 @@
-"""What outlives a worker: FAILURE and its cause, places in the log, retry budgets, access tokens."""
+"""State that survives a restart of a worker: FAILURE and its cause, positions, retry budgets, access tokens."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.timeout(150)
 
 @pytest.fixture
 async def lone(kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Cluster]:
-    """One worker, at-least-once, that lets go of held events after a second."""
+    """One worker, at-least-once, whose lanes fall behind when they have held an event for a second."""
     async with cluster(kafka, unique_name("restart"), tmp_path, settings={"HOLD_SECONDS": "1"}) as found:
         await found.start_worker()
         await found.until_ready()
@@ -30,7 +30,7 @@ async def lone(kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: P
 
 
 async def restarted(found: Cluster) -> None:
-    """A worker in the place of the one before."""
+    """Replace the worker by a new one."""
     assert await found.workers[-1].terminate() == 0
     worker = await found.start_worker()
     await found.until_ready(worker)
@@ -128,7 +128,7 @@ async def test_an_access_token_is_fetched_once_and_survives_a_restart(lone: Clus
 
 
 async def test_access_tokens_move_with_their_partitions(lone: Cluster, recorder: Recorder) -> None:
-    """A worker that stays has to recover its tokens at every rebalance: what it fetches across one must not be lost."""
+    """A worker recovers its tokens at every rebalance. Tokens that it fetches during a rebalance must not be lost."""
     names = [f"sub-{number}" for number in range(8)]
     events = [(name, b"") for name in names]
     async with issuing() as server:
@@ -164,7 +164,7 @@ async def test_a_token_that_is_refused_is_replaced_once(lone: Cluster, recorder:
 async def test_no_event_is_lost_when_faust_restarts_its_fetcher(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
-    """Faust abandons a fetch under way then, whose records have moved the position already."""
+    """Faust then abandons a fetch whose records have already moved the position."""
     async with cluster(kafka, unique_name("restless"), tmp_path) as found:
         names = [f"sub-{number}" for number in range(4)]
         await found.subscribe(recorder, *names)

@@ -1,4 +1,4 @@
-"""What the ACLs of Kafka may keep from a worker: which right is missing is said, and work goes on when it comes."""
+"""Workers without some ACLs of Kafka: they name the missing right, and continue when it is granted."""
 
 import itertools
 import json
@@ -27,7 +27,7 @@ RIGHTS = worker_rights("", "", dlq="")
 
 @dataclass
 class Limited:
-    """A cluster whose workers and commands run as a user of few rights; the topics are another's work."""
+    """A cluster whose workers and commands run as a user with few rights. Another user creates the topics."""
 
     cluster: Cluster
     user: Principal
@@ -38,7 +38,7 @@ class Limited:
         await self.user.grant(*(grant for name, grant in self.rights.items() if name not in names))
 
     async def check(self) -> tuple[int, str]:
-        """What `webhooks check` says, and its exit code."""
+        """The output of `webhooks check`, and its exit code."""
         ended = await Webhooks(self.cluster.environment).run("check")
         return ended.code, ended.out + ended.err
 
@@ -73,7 +73,7 @@ async def test_a_command_works_without_the_rights_to_positions(
 
 
 async def until_line(worker: Worker, part: str) -> str:
-    """The first line of a worker's log with *part*, as soon as there is one."""
+    """Wait for a line with *part* in a worker's log, and return the first one."""
     found: list[str] = []
 
     async def is_there() -> bool:
@@ -86,7 +86,7 @@ async def until_line(worker: Worker, part: str) -> str:
 
 
 async def until_missing(limited: Limited, *subjects: str) -> list[Right]:
-    """What the user lacks, as soon as the broker says that it is these."""
+    """Wait until the broker reports exactly these rights as missing, and return the output."""
     found: list[Right] = []
 
     async def is_so() -> bool:
@@ -99,7 +99,7 @@ async def until_missing(limited: Limited, *subjects: str) -> list[Right]:
 
 
 def as_grant(right: Right) -> Grant:
-    """What the kafka-acls command of a sentence would grant."""
+    """The right that the kafka-acls command in a sentence would grant."""
     words = str(right).partition(" --add ")[2].split()
     options = dict(itertools.pairwise(words))
     kind = next(kind for kind in ("topic", "group", "transactional-id", "cluster") if f"--{kind}" in words)
@@ -109,7 +109,7 @@ def as_grant(right: Right) -> Grant:
 
 
 async def test_each_missing_right_is_named_with_the_granting_command(limited: Limited) -> None:
-    """Beginning with none at all, and doing as the sentences say."""
+    """Begins without rights, and grants what the sentences name."""
     app, topic = limited.cluster.app, limited.cluster.topic
     missing = await until_missing(
         limited,
@@ -125,7 +125,7 @@ async def test_each_missing_right_is_named_with_the_granting_command(limited: Li
     )
     code, said = await limited.check()
     assert code == 1
-    # Of the topics that deliveries don't need it warns.
+    # Missing rights on topics that deliveries don't need are only warnings.
     assert [line for line in said.splitlines() if "lacks" in line and not line.startswith("warn")] == [
         ("Error: " if not number else "") + str(right) for number, right in enumerate(missing)
     ]
@@ -223,7 +223,7 @@ async def test_a_right_revoked_and_granted_again_costs_no_event(
 
 
 async def until_not_ready(worker: Worker, part: str) -> None:
-    """Return when /health/ready says no, for a reason with *part*."""
+    """Return when /health/ready reports that the worker is not ready, with a reason that contains *part*."""
     found: list[str] = []
 
     async def is_so() -> bool:

@@ -1,4 +1,4 @@
-"""No secret leaves its place: planted ones are looked for in everything that a run writes and shows."""
+"""Planted secrets must not be in anything that a run writes or shows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +25,7 @@ SIGNING = "whsec_cGxhbnRlZC1zaWduaW5nLXNlY3JldC1wbGFudGVk"
 HEADER = {"name": "X-Api-Key", "value": "planted-header-value"}
 SECRETS = [
     "planted-basic-password",
-    "bWU6cGxhbnRlZC1iYXNpYy1wYXNzd29yZA==",  # what Basic makes of it
+    "bWU6cGxhbnRlZC1iYXNpYy1wYXNzd29yZA==",  # the encoding of Basic
     "planted-bearer-value",
     "planted-client-secret",
     SIGNING,
@@ -35,7 +35,7 @@ SECRETS = [
 
 
 async def echo(call: Call) -> web.Response:
-    """A receiver that refuses and repeats all it was told."""
+    """A receiver that refuses requests, and repeats them in its answer."""
     return web.Response(status=400, text=f"refused: {call.headers}")
 
 

@@ -1,4 +1,4 @@
-"""Secured clusters: logins, certificate authorities, dead letters elsewhere than the source. And a secured web view."""
+"""Secured clusters: logins, certificate authorities, dead letters in another cluster. And a secured web view."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +21,7 @@ Name = Callable[[str], str]
 
 WRONG_PASSWORD = "planted-wrong-password"
 TALKATIVE = {"LOG_LEVEL": "DEBUG"}
-"""Secrets are looked for where most is said."""
+"""Secrets are searched at the most verbose log level."""
 COMMANDS = [["check"], ["worker", "--without-web"]]
 
 
@@ -46,7 +46,7 @@ def has_password(output: str, broker: TestBroker) -> bool:
 
 
 async def deliver_and_reject(found: Cluster, recorder: Recorder, letters: TestBroker) -> None:
-    """A worker delivers an event that is accepted, and has one that is rejected among the dead letters."""
+    """Check that a worker delivers an accepted event, and dead-letters a rejected one."""
     worker = await found.start_worker()
     await found.until_ready()
     recorder.behaviours["sour"] = answer(400)
@@ -70,7 +70,7 @@ async def test_a_secured_source_with_dead_letters_on_a_plain_cluster(
         await deliver_and_reject(found, recorder, kafka)
 
         assert not has_password(found.workers[0].output(), source)
-    beside = {".workers", ".attempts", ".audit", ".events"}  # which deliveries do not need
+    beside = {".workers", ".attempts", ".audit", ".events"}  # topics that deliveries do not need
     assert await topics(source, app) == {"-events", ".subscriptions", ".cursors", "-tokens-changelog", *beside}
     assert await topics(kafka, app) == {"-dlq"}
 
@@ -87,7 +87,7 @@ async def test_a_plain_source_with_dead_letters_on_a_secured_cluster(
 
 
 def program(folder: Path, source: TestBroker) -> Webhooks:
-    """A talkative `webhooks` for topics that don't exist: it must end before it looks for them."""
+    """The program with verbose logs, for topics that don't exist. It must end before it looks for them."""
     webhooks = write_application(folder, "secured", definition_document(source, "events"))
     return Webhooks({**webhooks.environment, "WEBHOOKS_LOG_LEVEL": "DEBUG"})
 

@@ -19,7 +19,7 @@ from tests.support.recorder import Call, Recorder, accept, answer, recording
 from tests.support.waiting import eventually
 
 EVENTS = 1500
-"""In each topic."""
+"""The number of events in each topic."""
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,7 +33,7 @@ def load(what: str, first: int = 0, count: int = EVENTS) -> list[tuple[str, byte
 
 
 def seen(calls: list[Call]) -> dict[str, set[int]]:
-    """The numbers that arrived, by what they are events of."""
+    """The numbers of the events that arrived, by kind of event."""
     found: dict[str, set[int]] = defaultdict(set)
     for call in calls:
         event = json.loads(call.body)
@@ -132,7 +132,7 @@ async def test_with_key_a_subscription_gets_its_events_of_both_topics(
 
 
 async def until_committed(kafka: TestBroker, found: Cluster, topics: tuple[str, ...]) -> None:
-    """Everything is committed, of each topic."""
+    """Return when everything in each topic is committed."""
     state: dict[str, object] = {}
     ends = {topic: {record.partition: record.offset + 1 for record in await kafka.read(topic)} for topic in topics}
 
@@ -148,7 +148,7 @@ async def until_committed(kafka: TestBroker, found: Cluster, topics: tuple[str, 
 async def test_one_topic_becomes_two_and_three(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """What was noted while there was one topic is still known, and nothing of a new one is delivered too early."""
+    """State from the time with one topic is kept, and no event of a new topic is delivered too early."""
     app = unique_name("more-topics")
     payments, refunds = f"{app}-payments", f"{app}-refunds"
     for topic, count in ((payments, 6), (refunds, 1)):
@@ -208,5 +208,5 @@ async def test_one_topic_becomes_two_and_three(
 
 
 async def found_before(kafka: TestBroker, topic: str) -> None:
-    """Events that are there before the topic becomes a source."""
+    """Produce events before the topic becomes a source."""
     await kafka.produce(topic, *((b"early", json.dumps({"number": 10_000, "of": "early"}).encode()) for _ in range(5)))

@@ -1,4 +1,4 @@
-"""Topics that show people what happens: created where that is allowed, and no reason for a worker not to start."""
+"""Topics that only inform operators are created if that is allowed. A worker starts without them."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ async def test_the_workers_topic_is_created_to_forget(kafka: TestBroker, unique_
     config = await configured(kafka, name)
     assert config["cleanup.policy"] == "compact,delete"
     assert int(config["segment.ms"]) < int(config["retention.ms"])
-    # Once more: it is there.
+    # The second time, the topic exists.
     assert await ensure_side_topics(definition, app, create=True) == []
 
 

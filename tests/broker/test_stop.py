@@ -1,4 +1,4 @@
-"""A worker ends when it is told to, whatever its broker does."""
+"""A worker stops on a signal, whatever its broker does."""
 
 import asyncio
 import signal
@@ -15,7 +15,7 @@ from tests.support.recorder import Call, recording
 from tests.support.waiting import eventually
 
 STOP_SECONDS = 50.0
-"""Less than service managers wait: 60 s in deploy/."""
+"""Shorter than the 60 s that service managers wait in deploy/."""
 
 
 @pytest.mark.timeout(150)
@@ -67,7 +67,7 @@ async def test_a_worker_that_drains_is_live_and_not_ready(
 async def test_a_port_that_is_taken_during_the_start_is_one_line(
     embedded: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`webhooks worker` looks at the port first; this one does not, as if another worker took it just afterwards."""
+    """This worker does not check the port first, as if another worker had taken it after the check."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr("tests.support.cluster.free_port", lambda: port)

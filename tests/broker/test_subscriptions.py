@@ -1,4 +1,4 @@
-"""The registry and the store on brokers: commands become revisions, every worker follows them."""
+"""The registry and the store on brokers: commands become revisions, which every worker follows."""
 
 import asyncio
 import base64
@@ -53,7 +53,7 @@ def document(name: str = "s", **more: Any) -> dict[str, Any]:
 
 @dataclass
 class Worker:
-    """A registry with its store, as a process has them, and the changes it was told of."""
+    """A registry and a store like those of a process, and the changes that the registry has reported."""
 
     registry: Registry
     store: SubscriptionStore
@@ -463,7 +463,7 @@ async def test_callers_that_come_together_share_a_look_up(cluster: Cluster, monk
 async def test_who_comes_while_a_look_up_is_under_way_gets_another_one(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The topic may have grown since it was asked about, and what has come is what the caller has to see."""
+    """The topic may have grown since the running look-up, and the caller needs the newer records."""
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.registry.ready()
         tail = worker.registry._tail
@@ -489,7 +489,7 @@ async def test_who_comes_while_a_look_up_is_under_way_gets_another_one(
 
 
 async def test_a_reading_that_fails_goes_on_where_it_was(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has been read is not read again: a revision that is gone would be in effect for a moment."""
+    """Records are not read again, because a replaced revision would be in effect for a moment."""
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         for name in ("a", "b", "a"):
             await worker.store.apply(document(name, metadata={"n": str(len(worker.changes))}))
@@ -524,8 +524,8 @@ async def test_whoever_waits_when_the_registry_stops_is_told(cluster: Cluster) -
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds; the test's deadline is the limit."""
-    while not condition():  # noqa: ASYNC110  # what is waited for is the state of a foreign thread and a broker
+    """Return when the condition holds. The time limit is that of the test."""
+    while not condition():  # noqa: ASYNC110  # the condition depends on another thread and a broker
         await asyncio.sleep(0.01)
 
 
@@ -575,7 +575,7 @@ async def test_offsets_without_records_are_passed_over(kafka: TestBroker, unique
     finally:
         await producer.stop()
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
-        # The last offset is the transaction's marker, which no reader is ever handed.
+        # The last offset is the marker of the transaction, which readers never get.
         await worker.registry.ready()
         assert [each.id for each in worker.registry.all()] == ["a"]
 
@@ -583,7 +583,7 @@ async def test_offsets_without_records_are_passed_over(kafka: TestBroker, unique
 async def test_a_record_that_is_refused_keeps_no_later_one_out(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
-    """aiokafka counts it, so the broker would take all that follow it for out of order."""
+    """aiokafka counts the record, so the broker would refuse all later ones as out of order."""
     policy = {"cleanup.policy": "compact", "max.message.bytes": "2000"}
     writer = SubscriptionWriter(kafka.connection, await kafka.create_topic(unique_name("subscriptions"), 1, policy))
     await writer.open()

@@ -1,4 +1,4 @@
-"""The token table on a real Kafka: a real Faust application writes, another one reads."""
+"""The token table on a real Kafka: one real Faust application writes it, another one reads it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,7 @@ START_SECONDS = 30.0
 
 
 class Deployment:
-    """One application, of which workers come and go."""
+    """One application whose workers start and stop."""
 
     def __init__(self, broker: TestBroker, name: str, folder: Path) -> None:
         self.broker, self.name, self._folder = broker, name, folder
@@ -38,7 +38,7 @@ class Deployment:
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[tuple[TokenTable, StoredTokens]]:
-        """A worker whose table has recovered; stopped at the end."""
+        """A worker whose table has recovered. It is stopped at the end."""
         self._workers += 1
         app = faust.App(
             self.name,

@@ -1,4 +1,4 @@
-"""What the loss of `<app>.cursors` or `<app>.subscriptions` leads to, and what a backup makes of it."""
+"""The effects of losing `<app>.cursors` or `<app>.subscriptions`, without and with a backup."""
 
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 async def found(
     kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str], recorder: Recorder
 ) -> AsyncIterator[Cluster]:
-    """Five events, delivered to `on`; they wait for `off`, which is paused, behind the committed offset."""
+    """Five events, which `on` has got. They wait for `off`, which is paused, before the committed offset."""
     async with cluster(kafka, unique_name("loss"), tmp_path, partitions=1, routing="match") as found:
         await found.subscribe(recorder, "on", "off")
         await found.store.edit("off", PAUSE)
@@ -35,7 +35,7 @@ async def found(
 
 
 async def deliver(found: Cluster, recorder: Recorder, count: int, *names: str) -> None:
-    """Let a worker run until *count* new events have reached these subscriptions, and end it."""
+    """Run a worker until *count* new events have reached these subscriptions, then stop it."""
     worker = await found.start_worker()
     await found.until_ready(worker, within_seconds=120)
     before = {name: len(recorder.of(name)) for name in names}
@@ -51,7 +51,7 @@ def offsets(recorder: Recorder, name: str) -> list[int]:
 
 
 async def lose(found: Cluster, topic: str) -> None:
-    """Delete a topic, and let `check` create it again."""
+    """Delete a topic, and create it again with `webhooks check`."""
     admin = AIOKafkaAdminClient(**found.broker.connection.client_options())
     try:
         await admin.start()
@@ -86,8 +86,8 @@ async def test_without_its_row_a_paused_subscription_misses_events(found: Cluste
 
 
 async def test_restored_subscriptions_go_on_without_a_repeat(found: Cluster, recorder: Recorder) -> None:
-    """An application of the same state whose topic of subscriptions is new, so that its revisions begin again."""
-    for _ in range(3):  # revisions that the new topic does not reach
+    """The state is restored to a new topic of subscriptions, in which revisions begin again."""
+    for _ in range(3):  # more revisions than the new topic has
         await found.store.edit("on", PAUSE)
         await found.store.edit("on", RESUME)
     await deliver(found, recorder, 1, "on")

@@ -1,4 +1,4 @@
-"""Rows of several source topics in one partition of `<app>.cursors`: who finds them, who writes them, who is fenced."""
+"""Rows of several source topics in one partition of `<app>.cursors`: reading, writing and fencing."""
 
 import asyncio
 from collections.abc import Callable
@@ -25,7 +25,7 @@ async def cursors(kafka: TestBroker, unique_name: Callable[[str], str]) -> str:
 
 
 def stores(kafka: TestBroker, cursors: str, *topics: str) -> RowStores:
-    """Those of a worker whose definition names these topics."""
+    """The row stores of a worker whose definition has these topics."""
     return RowStores(topics, partial(KafkaRows, kafka.connection, cursors, on_written=lambda _: None))
 
 
@@ -61,7 +61,7 @@ async def test_rows_outlive_a_change_of_the_topics(kafka: TestBroker, cursors: s
 
 
 async def test_who_takes_a_number_fences_all_topics_of_its_owner(kafka: TestBroker, cursors: str) -> None:
-    """However many topics the one and the other know."""
+    """This holds for any number of topics in the two definitions."""
     both = stores(kafka, cursors, "orders", "payments")
     former = [(await opened(both, topic))[0] for topic in ("orders", "payments")]
     await former[0].put(b"s", Cursor(7))
@@ -79,7 +79,7 @@ async def test_who_takes_a_number_fences_all_topics_of_its_owner(kafka: TestBrok
 async def test_a_partition_opens_when_its_topic_id_is_durable(
     broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed between its first commit and its first row, a worker would else seem to have lost rows."""
+    """Otherwise a worker that is killed between its first commit and its first row would seem to have lost rows."""
     writes, may_write = asyncio.Event(), asyncio.Event()
 
     class Held(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types

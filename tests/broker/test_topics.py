@@ -1,4 +1,4 @@
-"""Topics: what is missing is created, what is wrong is said."""
+"""Missing topics are created, and wrong topics are errors."""
 
 import dataclasses
 from collections.abc import Callable
@@ -53,7 +53,7 @@ async def test_missing_topics_are_created_with_the_sources_partitions(
     assert await count_partitions(found, f"{app}.subscriptions") == 1
     assert await count_partitions(found, f"{app}.cursors") == 3
     assert await count_partitions(found, changelog) == 3
-    # Once more: they are there, compacted as they must be.
+    # The second time, the topics exist and are compacted.
     assert await ensure_topics(definition, app, [changelog]) == []
 
 

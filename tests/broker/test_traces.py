@@ -1,4 +1,4 @@
-"""Spans of a worker process, on an embedded broker: from a record's traceparent to the receiver and the collector."""
+"""Spans of a worker process on an embedded broker, from a record's traceparent to the receiver and the collector."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Records of transactions in the topics that a worker reads: what was aborted is never delivered."""
+"""Transactions in the topics that a worker reads: aborted records are never delivered."""
 
 import json
 import re
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @asynccontextmanager
 async def transactional(broker: TestBroker, name: str) -> AsyncIterator[AIOKafkaProducer]:
-    """A started producer of transactions."""
+    """A started transactional producer."""
     producer = AIOKafkaProducer(transactional_id=name, **broker.connection.client_options())
     try:
         await producer.start()
@@ -34,19 +34,19 @@ async def transactional(broker: TestBroker, name: str) -> AsyncIterator[AIOKafka
 
 
 async def put(producer: AIOKafkaProducer, topic: str, *bodies: bytes, key: bytes = b"sub-1") -> None:
-    """Append events to partition 0, within the producer's transaction."""
+    """Append events to partition 0 in the producer's transaction."""
     for body in bodies:
         await producer.send_and_wait(topic, body, key, partition=0)
 
 
 async def metric(worker: Worker, name: str) -> int | None:
-    """A metric of partition 0; None while the worker does not tell."""
+    """A metric of partition 0; None while the worker does not answer."""
     found = re.search(rf'^{name}\{{.*partition="0".*\}} (\S+)', await worker.text("/metrics"), re.MULTILINE)
     return None if found is None else int(float(found[1]))
 
 
 async def until_there_is_no_lag(found: Cluster, worker: Worker, end: int) -> None:
-    """Return when the group has committed *end*, and the worker shows that it is the end."""
+    """Return when the group has committed *end*, and the worker's metrics show it as the end."""
     state: list[object] = []
 
     async def is_there() -> bool:
@@ -110,7 +110,7 @@ async def test_of_three_transactions_only_the_committed_is_delivered(
         await put(stays, found.topic, b"open")
         await found.produce([("sub-1", b"after it")], partition=0)
 
-        # Six events and two markers; what comes after the open transaction waits for its end.
+        # Six events and two markers. Records after the open transaction wait for its end.
         await until_there_is_no_lag(found, worker, 8)
         assert [call.body for call in recorder.calls] == [b"committed 0", b"committed 1", b"committed 2"]
         await found.store.edit("sub-1", going_on_from({"partition": 0, "offset": 0}))

@@ -1,4 +1,4 @@
-"""What a worker does with its subscriptions, on each kind of broker, seen from outside: calls, topics, web view."""
+"""What a worker does with its subscriptions, on each kind of broker, observed in calls, topics and the web view."""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -35,7 +35,7 @@ async def plain(broker: TestBroker, unique_name: Callable[[str], str], tmp_path:
 
 @pytest.fixture
 async def lenient(broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Cluster]:
-    """One worker with a dead-letter topic, whose subscriptions stop for nothing."""
+    """One worker with a dead-letter topic, whose subscriptions never go into FAILURE."""
     async with cluster(
         broker,
         unique_name("lenient"),
@@ -50,7 +50,7 @@ async def lenient(broker: TestBroker, unique_name: Callable[[str], str], tmp_pat
 
 
 def failing(times: int, status: int = 503) -> Behaviour:
-    """Answers *status* so many times, then 200."""
+    """Answer *status* for the given number of times, then 200."""
     left = times
 
     async def behave(_: Call) -> web.Response:
@@ -138,7 +138,7 @@ async def test_a_pause_sends_nothing_and_afterwards_all_in_order(plain: Cluster,
 
 
 async def test_a_receiver_that_hangs_holds_up_nobody_and_loses_nothing(plain: Cluster, recorder: Recorder) -> None:
-    """All in one partition: the others go on, the offset is committed past it, and then its events arrive once."""
+    """All are in one partition. Others continue, later offsets are committed, and finally its events arrive once."""
     recorder.behaviours["stuck"] = hang
     await plain.subscribe(recorder, "stuck", "sub-1", "sub-2", endpoint={**NO_RETRY})
     events = [(name, b"%d" % number) for number in range(300) for name in ("stuck", "sub-1", "sub-2")]

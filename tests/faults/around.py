@@ -1,4 +1,4 @@
-"""What surrounds a worker: the network between it and the brokers, and its clock."""
+"""Breaks the surroundings of a worker: the network between it and the brokers, and its clock."""
 
 import asyncio
 import os
@@ -11,16 +11,16 @@ from typing import Final
 from tests.faults.disk import may_mount
 
 RARE: Final = {"iptables", "libfaketime", "tmpfs"}
-"""What not every machine has, or lets everybody use."""
+"""Requirements that not every machine meets."""
 
 CUT_GROUP: Final = 54_321
-"""The group id of the worker whose packets are dropped; no other process has it."""
+"""The group id of the worker whose packets are dropped. No other process has it."""
 
 _FAKETIME: Final = "libfaketime.so.1"
 
 
 def available() -> set[str]:
-    """Those of `RARE` that this machine has."""
+    """The requirements of `RARE` that this machine meets."""
     found = set()
     if os.geteuid() == 0 and shutil.which("iptables"):
         found.add("iptables")
@@ -33,7 +33,7 @@ def available() -> set[str]:
 
 @asynccontextmanager
 async def unreachable(ports: Sequence[int], group: int) -> AsyncIterator[None]:
-    """What processes of *group* send to these ports of loopback is dropped."""
+    """Drop packets that processes of *group* send to these ports on loopback."""
     rule = ["OUTPUT", "-o", "lo", "-p", "tcp", "-m", "owner", "--gid-owner", str(group), "-m", "multiport"]
     rule += ["--dports", ",".join(map(str, ports)), "-j", "DROP"]
     await _iptables("-I", *rule)
@@ -51,7 +51,7 @@ async def _iptables(*arguments: str) -> None:
 
 
 def faked_clock(offset: Path) -> Mapping[str, str]:
-    """The environment of a process whose clock is off by what stands in the file, e.g. "+3600"."""
+    """The environment of a process whose clock is off by the value in the file, such as "+3600"."""
     library = _library()
     if library is None:
         raise RuntimeError(f"{_FAKETIME} is not installed (Debian: libfaketime)")
@@ -60,7 +60,7 @@ def faked_clock(offset: Path) -> Mapping[str, str]:
         "FAKETIME_TIMESTAMP_FILE": str(offset),
         # Without it the file is read each time that the process asks what time it is.
         "FAKETIME_CACHE_DURATION": "1",
-        # Event loops live by the monotonic clock, which does not jump.
+        # Event loops use the monotonic clock, which must not jump.
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         "DONT_FAKE_MONOTONIC": "1",
     }

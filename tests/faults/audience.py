@@ -1,7 +1,7 @@
-"""Whom the events of the load are for: as filters for the pipeline, and apart from it as the ledger counts. Pure.
+"""Defines which subscriptions an event of the load is for: once as filters, once independently for the ledger. Pure.
 
     routing: key      the subscription that the key names
-    routing: match    the same; and in every tenth round of the load (sequence 0, 10, 20…) all subscriptions
+    routing: match    this subscription; in every tenth round of the load (sequence 0, 10, 20…) all subscriptions
 
 With `match` an event is for one subscription or for all of them, and each subscription has a lane in each partition.
 """
@@ -18,11 +18,11 @@ from pipeline.core.subscription import Qos, Routing
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The events that a subscription chooses.
+    """The events that a subscription is for.
 
     Attributes:
-        filter: says so to the pipeline; None where it is not asked.
-        has: says so to the ledger, of a key and a sequence (load.event).
+        filter: selects the events in the pipeline; None: no filter.
+        has: selects the events for the ledger, by key and sequence (load.event).
     """
 
     filter: Mapping[str, Any] | None
@@ -30,7 +30,7 @@ class Choice:
 
 
 def chosen(routing: Routing, name: str) -> Choice:
-    """What a subscription of the load chooses."""
+    """The events that a subscription of the load is for."""
     if routing is Routing.KEY:
         return Choice(None, lambda key, _: key == name)
     return Choice(
@@ -45,19 +45,19 @@ def with_key(wanted: str) -> Choice:
 
 
 def in_rounds(first: int, count: int) -> Choice:
-    """All events of so many rounds."""
+    """All events of *count* rounds."""
     rounds = range(max(0, first), first + count)
     return Choice({"exact": {"/sequence": [str(each) for each in rounds]}}, lambda _, sequence: sequence in rounds)
 
 
 @dataclass(frozen=True, slots=True)
 class Subscriber:
-    """A subscription as the ledger knows it.
+    """A subscription in the ledger.
 
     Attributes:
         starts: by topic and partition, the first offset that is for it, as its record says; a partition that is not
             named is for it as a whole.
-        made_at: when it was there, in Unix seconds. Whatever its record says, what was produced later is for it.
+        made_at: when it existed, Unix seconds. Events that were produced later are for it, whatever its record says.
     """
 
     level: Qos
@@ -66,7 +66,7 @@ class Subscriber:
     made_at: float = float("inf")
 
     def is_owed(self, record: ConsumerRecord[bytes, bytes], key: str, sequence: int) -> bool:
-        """Whether an event, with its key and sequence, has to reach it."""
+        """Whether an event with this key and sequence has to reach it."""
         starts = self.starts.get(record.topic, ())
         begins = starts[record.partition] if record.partition < len(starts) else 0
         if record.offset < begins and record.timestamp / 1000 <= self.made_at:
@@ -75,16 +75,16 @@ class Subscriber:
 
 
 Audience = Callable[[ConsumerRecord[bytes, bytes]], Iterable[str]]
-"""The names of the subscriptions that an event is for."""
+"""Returns the names of the subscriptions that an event is for."""
 
 
 def key_alone(record: ConsumerRecord[bytes, bytes]) -> Iterable[str]:
-    """The subscription that the key names."""
+    """Only the subscription that the key names."""
     return [(record.key or b"").decode()]
 
 
 def audience_of(subscribers: Mapping[str, Subscriber]) -> Audience:
-    """Whoever of *subscribers* an event is owed to."""
+    """The *subscribers* that an event has to reach."""
 
     def audience(record: ConsumerRecord[bytes, bytes]) -> Iterable[str]:
         key, sequence = (record.key or b"").decode(), json.loads(record.value or b"{}")["sequence"]

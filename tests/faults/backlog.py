@@ -1,7 +1,8 @@
-"""A big backlog: many subscriptions, some stopped at different places, and resumed one after the other.
+"""Measures a large backlog: some of many subscriptions are stopped at different offsets, and resumed one by one.
 
-What is measured: how fast the events of the healthy ones go out meanwhile, how long each resumed one takes for what it
-has missed beside the bare time to read its partition, the memory of the worker, and what the healthy ones notice of it.
+Results: how fast the healthy subscriptions get the backlog; how long each resumed one takes for the events that it
+missed, compared with the time to read its partition; the memory of the worker; the latency of the healthy
+subscriptions.
 """
 
 import asyncio
@@ -27,22 +28,22 @@ from tests.support.cluster import Cluster, Worker, cluster
 PARTITIONS: Final = 8
 BODY_BYTES: Final = 200
 PER_SECOND: Final = 500.0
-"""Events of the healthy ones while the others are resumed."""
+"""Events per second for the healthy subscriptions while the others are resumed."""
 ALIKE_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What came of it.
+    """The results.
 
     Attributes:
-        deliver_seconds: until the healthy ones had all of the backlog.
-        resume_seconds: until all that were resumed, one after the other, had what they had missed; *missed* events.
-        read_seconds: to read one partition with a bare consumer, at the median.
-        resident_mib: of the worker, at its start, behind the backlog and at the end.
-        before, during: p50 and p99 of the healthy ones' latency in seconds, before and while the others are resumed.
-        alike: the same while as many events per second as the resumed ones got come in for them, as they happen: what
-            the deliveries themselves cost the healthy ones here.
+        deliver_seconds: the time until the healthy subscriptions had the whole backlog.
+        resume_seconds: the time until all resumed subscriptions had the *missed* events.
+        read_seconds: the median time to read one partition with a plain consumer.
+        resident_mib: the memory of the worker: at its start, after the backlog, and at the end.
+        before, during: p50 and p99 of the healthy subscriptions' latency in seconds, before and during the resumes.
+        alike: the same percentiles while as many new events per second arrive as the resumed subscriptions got. The
+            difference to `during` is the cost of reading the log.
     """
 
     events: int
@@ -62,14 +63,14 @@ class Found:
 
 
 async def big_backlog(broker: TestBroker, folder: Path, *, events: int, subscriptions: int, stopped: int) -> Found:
-    """Measure it.
+    """Run the measurement.
 
     Args:
         broker: a real Kafka.
-        folder: for files.
-        events: of the backlog, for all subscriptions in turn.
-        subscriptions: how many.
-        stopped: of them; the first ones.
+        folder: the directory for files.
+        events: the number of events in the backlog, for all subscriptions in turn.
+        subscriptions: the number of subscriptions.
+        stopped: how many of them are stopped; the first ones.
     """
     async with (
         receiving(folder / "receiver.log") as receiver,
@@ -155,14 +156,14 @@ def _next(numbers: range, sequence: int, rounds: int) -> Sequence[tuple[int, int
 
 
 def _turns(numbers: range, sequence: int) -> Iterator[tuple[int, int]]:
-    """Each of *numbers* in turn, for ever."""
+    """Each of *numbers* in turn, endlessly."""
     return ((number, each) for each in count(sequence) for number in numbers)
 
 
 def _mixed(
     turns: Iterator[tuple[int, int]], others: Iterator[tuple[int, int]], share: float
 ) -> Iterator[tuple[int, int]]:
-    """*turns*, and to each of them *share* of *others*."""
+    """*turns*, each followed by *share* of *others*."""
     due = 0.0
     for turn in turns:
         yield turn
@@ -183,7 +184,7 @@ def _while_it_lasts(turns: Iterator[tuple[int, int]], is_over: asyncio.Event) ->
 
 
 async def _stop_on_the_way(found: Cluster, worker: Worker, events: int, stopped: int) -> None:
-    """The first half of the backlog is enough of a way to stop them at different places."""
+    """Stop subscriptions at different offsets in the first half of the backlog."""
     for number in range(stopped):
         goal = events * number // (2 * stopped)
 
@@ -195,7 +196,7 @@ async def _stop_on_the_way(found: Cluster, worker: Worker, events: int, stopped:
 
 
 async def _metrics(worker: Worker, name: str) -> list[tuple[str, float]]:
-    """(labels, value) of every series of that name."""
+    """(labels, value) of all series with this name."""
     pattern = rf"^{name}(?:\{{([^}}]*)\}})? (\S+)$"
     return [
         (labels, float(value)) for labels, value in re.findall(pattern, await worker.text("/metrics"), re.MULTILINE)
@@ -208,7 +209,7 @@ async def _delivered(worker: Worker) -> int:
 
 
 async def _is_drained(worker: Worker) -> bool:
-    """Nothing queued or under way, the stream at its end, and no lane behind that is not stopped."""
+    """Whether nothing is queued or under way, the stream is at its end, and only stopped lanes are behind."""
     for name in ("webhooks_queued_events", "webhooks_in_flight"):
         if sum(value for _, value in await _metrics(worker, name)):
             return False
@@ -230,12 +231,12 @@ async def _has_caught_up(worker: Worker, number: int) -> bool:
 
 
 async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
-    while not await condition():  # noqa: ASYNC110 - what is asked is in another process, which rings no bell
+    while not await condition():  # noqa: ASYNC110 - the condition is in another process
         await asyncio.sleep(0.05)
 
 
 async def _bare_read(broker: TestBroker, topic: str, partition: int) -> float:
-    """Seconds to read a whole partition and do nothing with it."""
+    """The seconds to read a whole partition without using the records."""
     consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, enable_auto_commit=False)
     await consumer.start()
     try:
@@ -261,5 +262,5 @@ def _quantiles(arrivals: Sequence[Arrival]) -> tuple[float, float]:
 
 
 def line(found: Found) -> dict[str, object]:
-    """For a file of results."""
+    """The result as a line of a file."""
     return asdict(found)

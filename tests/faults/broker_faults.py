@@ -1,4 +1,4 @@
-"""Brokers that are killed, paused, restarted and without room; leaders and coordinators that are away."""
+"""Faults of brokers: killed, paused, restarted, with a full disk; leaders and coordinators that are unavailable."""
 
 import random
 from typing import Final
@@ -11,7 +11,7 @@ from tests.faults.stage import SUBSCRIPTIONS, Stage
 
 
 async def broker_killed(stage: Stage, rng: random.Random) -> None:
-    """Kill -9, down for some seconds, and started again with its data."""
+    """A broker is killed, and started again with its data after some seconds."""
     number = rng.randint(1, 3)
     await stage.brokers.act("kill", number)
     await stage.steady(8)
@@ -20,7 +20,7 @@ async def broker_killed(stage: Stage, rng: random.Random) -> None:
 
 
 async def broker_paused(stage: Stage, rng: random.Random) -> None:
-    """Frozen for longer than its session with the controller, and woken up."""
+    """A broker is paused for longer than its session with the controller."""
     await _pause(stage, rng.randint(1, 3))
 
 
@@ -32,7 +32,7 @@ async def _pause(stage: Stage, number: int) -> None:
 
 
 async def brokers_restarted(stage: Stage, _: random.Random) -> None:
-    """All three, one after the other."""
+    """All three brokers are restarted, one after another."""
     for number in (1, 2, 3):
         await stage.brokers.act("kill", number)
         await stage.brokers.act("restart", number)
@@ -40,25 +40,25 @@ async def brokers_restarted(stage: Stage, _: random.Random) -> None:
 
 
 async def leader_moved(stage: Stage, rng: random.Random) -> None:
-    """The leaders of one broker move away, and back to where they are preferred."""
+    """The leaders on one broker move to other brokers, and back to the preferred one."""
     await broker_killed(stage, rng)
     await stage.elect_preferred()
     await stage.steady(3)
 
 
 async def coordinator_paused(stage: Stage, _: random.Random) -> None:
-    """The broker that coordinates the group is frozen, and woken up."""
+    """The broker that coordinates the group is paused."""
     await _pause(stage, await stage.coordinator())
 
 
 async def registry_paused(stage: Stage, _: random.Random) -> None:
-    """The broker that leads the subscriptions' topic is frozen, and somebody edits a subscription afterwards."""
+    """The leader of the subscriptions' topic is paused. Afterwards, a subscription is edited."""
     await _pause(stage, await stage.leader_of(f"{stage.cluster.app}.subscriptions"))
     await stage.cluster.store.edit(SUBSCRIPTIONS[Qos.AT_LEAST_ONCE][0], RESUME)
 
 
 async def disk_full(stage: Stage, _: random.Random) -> None:
-    """The brokers' disk is full, which ends them; then there is room again, and they are started."""
+    """The disk of the brokers is filled, which ends them. Then space is freed, and they are started."""
     with full(stage.brokers.folder):
         await stage.steady(8)
     await stage.brokers.mend()

@@ -1,4 +1,4 @@
-"""The command line of the faults: run them, verify what a receiver wrote down, write the table.
+"""The command line of the fault runs: runs faults, judges the log of a receiver, writes the table.
 
 python -m tests.faults run [--routing match] [--topics 2] [--fault NAME]... [--runs N] [--seed S]
 python -m tests.faults mixture [--routing match] [--topics 2] [--seconds N] [--seed S]
@@ -40,7 +40,7 @@ UPGRADES: Final = Path(__file__).parent / "upgrades.jsonl"
 
 @asynccontextmanager
 async def three_brokers(folder: Path) -> AsyncIterator[Brokers]:
-    """Three brokers of one's own."""
+    """Start three brokers for this run."""
     program = starter()
     if program is None:
         raise SystemExit(f"{STARTER} has to name a program that starts and breaks brokers (tests/faults/README.md)")
@@ -74,8 +74,9 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> int:
                         topics=arguments.topics,
                         per_second=arguments.events_per_second,
                     )
-                except Exception as error:  # noqa: BLE001 - whatever it is, the others have their turn
-                    # A worker did not come up, or nothing could be read: as bad as a loss, and no reason to go home.
+                except Exception as error:  # noqa: BLE001 - the other faults are run whatever happens
+                    # A worker did not start, or nothing could be read: as bad as a loss, but the other faults are still
+                    # run.
                     problem = f"did not come to a verdict: {error!r}"
                     result = Result(name, seed, 0.0, 0, 0, 0, 0, {}, [problem], routing, arguments.topics)
                 broken += _report(result)
@@ -151,7 +152,7 @@ async def _verify(arguments: argparse.Namespace) -> int:
     verdicts = judge(events, calls, letters, {event.subscription: level for event in events})
     for qos, verdict in verdicts.items():
         sys.stdout.write(f"{qos}: {verdict}, p50 {verdict.quantile(0.5):.3f} s, p99 {verdict.quantile(0.99):.3f} s\n")
-    # Whatever may have happened to it: what holds is what every fault leaves whole.
+    # It is unknown what happened, so only the promises that hold with every fault are checked.
     crashes: int = arguments.crashes
     anything = Promise(interrupted=True, refused=True, lost_at_most_once=crashes, late_at_most_once=crashes)
     problems = anything.broken(verdicts)
@@ -162,7 +163,7 @@ async def _verify(arguments: argparse.Namespace) -> int:
 
 
 def main() -> None:
-    """Run what the command line says; the exit code tells whether a promise was broken."""
+    """Run the command line. The exit code is 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     single = commands.add_parser("run", help="each fault alone, in the middle of a load")
@@ -203,7 +204,7 @@ def main() -> None:
         raise SystemExit(1 if asyncio.run(_verify(arguments)) else 0)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     folder.mkdir(parents=True, exist_ok=True)
-    # What the load's own clients say of brokers that are away on purpose.
+    # The load's clients log that brokers are unavailable, which is intended.
     logging.basicConfig(filename=folder / "clients.log", level=logging.WARNING)
     sys.stderr.write(f"seed {arguments.seed}, logs in {folder}\n")
     do = {"run": _run, "mixture": _mixture, "upgrade": _upgrade, "soak": _soak, "backlog": _backlog}

@@ -1,4 +1,4 @@
-"""A small disk of the brokers' own, which can be filled: a tmpfs, for which the right to mount is needed."""
+"""A small disk for the brokers, which can be filled: a tmpfs, which needs the right to mount."""
 
 import asyncio
 import os
@@ -22,7 +22,7 @@ def may_mount() -> bool:
 
 @asynccontextmanager
 async def small_disk(folder: Path) -> AsyncIterator[None]:
-    """A file system of so many `MEBIBYTES` in *folder*.
+    """Mount a file system of `MEBIBYTES` in *folder*.
 
     Raises:
         RuntimeError: it can't be mounted.
@@ -32,17 +32,17 @@ async def small_disk(folder: Path) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        # Lazily: what was killed a moment ago may not have let go of its files.
+        # A lazy unmount, because a process that was just killed may still have open files.
         await _run("umount", "--lazy", str(folder))
 
 
 @contextmanager
 def full(folder: Path) -> Iterator[None]:
-    """Not a byte is free on the disk that *folder* is on."""
+    """Fill the disk of *folder* completely."""
     filler = folder / "filler"
     try:
         with filler.open("wb") as file:
-            # More than once: others write meanwhile, and give back what they could not use.
+            # Repeated, because other processes write at the same time, and free what they could not use.
             while free := _free_bytes(folder):
                 _take(file.fileno(), free)
         yield
@@ -59,7 +59,7 @@ def _take(file: int, count: int) -> None:
     try:
         os.posix_fallocate(file, os.fstat(file).st_size, count)
     except OSError:
-        # Somebody was faster: as much as there was is not there any more.
+        # Another process was faster: there is less space than before.
         return
 
 

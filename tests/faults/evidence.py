@@ -1,4 +1,4 @@
-"""The evidence: what the topics hold, and what the receiver has written down."""
+"""Collects the evidence: the records in the topics, and the calls that the receiver logged."""
 
 import zlib
 from collections.abc import Sequence
@@ -15,11 +15,11 @@ _FIELDS: Final = "time, webhook-id, attempt, status, subscription and CRC-32"
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the verdict rests on.
+    """The basis of a verdict.
 
     Attributes:
-        events: each as often as there are subscriptions that it is for.
-        letters: what became dead letters.
+        events: the events, each once for every subscription that it is for.
+        letters: the events that became dead letters.
     """
 
     events: Sequence[Event]
@@ -28,7 +28,7 @@ class Evidence:
 
 
 async def events_of(broker: TestBroker, topic: str, audience: Audience = key_alone) -> list[Event]:
-    """Every event of a source topic, for each subscription of its audience."""
+    """Every event of a source topic, once for each subscription that it is for."""
     return [
         Event(
             f"{record.topic}-{record.partition}-{record.offset}",
@@ -45,7 +45,7 @@ async def events_of(broker: TestBroker, topic: str, audience: Audience = key_alo
 
 
 async def letters_of(broker: TestBroker, topic: str) -> list[Delivery]:
-    """Event and subscription of every dead letter."""
+    """The event and the subscription of every dead letter."""
     headers = [dict(record.headers) for record in await broker.read(topic)]
     return [
         Delivery(found["dlq.webhook-id"].decode(), found.get("dlq.subscription", b"").decode())
@@ -55,10 +55,10 @@ async def letters_of(broker: TestBroker, topic: str) -> list[Delivery]:
 
 
 def calls_of(log: Path) -> list[Call]:
-    """The calls in a receiver's log; of a line that was cut off by a kill nothing is taken.
+    """The calls in a receiver's log. A line that was cut off by a kill is ignored.
 
     Raises:
-        ValueError: a line is none of receiver.py.
+        ValueError: a line does not have the format of receiver.py.
     """
     lines = log.read_text().splitlines(keepends=True)
     return [_call(log, number, line) for number, line in enumerate(lines, start=1) if line.endswith("\n")]

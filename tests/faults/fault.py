@@ -1,4 +1,4 @@
-"""What a fault is: something that is broken and mended again, and what has to stay whole all the same."""
+"""Defines a fault: how a part is broken and repaired, and the promises that must hold nevertheless."""
 
 import random
 from collections.abc import Callable, Coroutine
@@ -10,25 +10,25 @@ from tests.faults.ledger import Promise
 from tests.faults.stage import Stage
 
 SESSION_SECONDS: Final = 15.0
-"""The group counts a worker as dead before that (WEBHOOKS_SESSION_SECONDS)."""
+"""Longer than WEBHOOKS_SESSION_SECONDS, after which the group counts a worker as dead."""
 
 Do = Callable[[Stage, random.Random], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong.
+    """A fault.
 
     Attributes:
-        about: for the table.
-        do: breaks and mends it.
-        promise: what has to hold all the same.
-        touches: what it does something to; faults that touch different things can happen at the same time.
-        workers: that run before it.
+        about: the description in the table.
+        do: breaks a part and repairs it.
+        promise: the promises that must hold nevertheless.
+        touches: the parts that it affects. Faults that affect different parts can happen at the same time.
+        workers: the number of workers before the fault.
         needs: "tokens" (subscriptions with OAuth2), "dlq-cluster" (a cluster for dead letters), "iptables" and root,
             "libfaketime", "tmpfs" (brokers on a small disk), "match" (the routing).
-        programs: where those of the build are that subscriptions are made with and workers run before it; None for this
-            build.
+        programs: the directory of the build that makes the subscriptions and runs the workers before the fault; None:
+            this build.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""All the faults, in the order of the table."""
+"""All faults, in the order of the table."""
 
 import random
 from typing import Final
@@ -15,7 +15,7 @@ from tests.faults.worker_faults import WORKER_FAULTS
 
 
 async def nothing(stage: Stage, _: random.Random) -> None:
-    """The load alone."""
+    """Only the load."""
     await stage.steady(6)
 
 

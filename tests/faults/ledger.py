@@ -1,16 +1,16 @@
-"""The ledger of truth: what was in the topic, what the receiver saw, what became of each event. Pure.
+"""Judges a run: what was in the topic, what the receiver saw, and what became of each event. Pure.
 
-lost        in the topic, and neither accepted by the receiver nor dead-lettered, after everything has come to rest.
-            At-most-once and none may give an event up that the receiver saw and did not accept: such events are not
-            lost but counted apart, as given up
-repeated    ended more than once: accepted twice, dead-lettered twice, or both. At at-most-once: seen more than once,
-            whatever was answered, or dead-lettered twice; one whose answer was lost on its way is both accepted and
-            dead-lettered there, for nobody may ask again
+lost        in the topic, and neither accepted by the receiver nor dead-lettered when everything has come to rest.
+                At-most-once and none may drop an event that the receiver saw and did not accept. Such events are
+                counted separately, as given up
+    repeated    ended more than once: accepted twice, dead-lettered twice, or both. With at-most-once: seen more than
+                once, whatever was answered, or dead-lettered twice; an event whose answer was lost may be accepted and
+                dead-lettered, because at-most-once does not send it again
 misordered  first seen after a later event of its subscription, topic and partition
 altered     seen with another body than it has in the topic
 
-Counted is an event for a subscription: with `routing: match` an event is for several, and may be lost for one of them
-alone. What was sent to a subscription that the event is not for is judged by no level (`strangers`).
+Each event is counted once for every subscription that it is for, because with `routing: match` it may be lost for one
+subscription only. Calls for a subscription that the event is not for are errors at every level (`strangers`).
 """
 
 from collections import Counter, defaultdict
@@ -21,17 +21,17 @@ from typing import Final, NamedTuple
 from pipeline.core.subscription import Qos
 
 NAMED: Final = 5
-"""How many events a verdict names."""
+"""The largest number of events that a verdict names."""
 
 
 class Delivery(NamedTuple):
-    """What is counted: an event, by its webhook-id, for a subscription."""
+    """What is counted: an event (by its webhook-id) for a subscription."""
 
     key: str
     subscription: str
 
     def __str__(self) -> str:
-        """As `orders-0-7 for s`."""
+        """The form `orders-0-7 for s`."""
         return f"{self.key} for {self.subscription}"
 
 
@@ -40,9 +40,9 @@ class Event:
     """An event of the source topic, for one of the subscriptions that it is for.
 
     Attributes:
-        key: its webhook-id.
-        produced_at: Unix seconds, as the producer said.
-        checksum: of its body (`zlib.crc32`).
+        key: the webhook-id.
+        produced_at: the producer's timestamp, Unix seconds.
+        checksum: the checksum of the body (`zlib.crc32`).
     """
 
     key: str
@@ -55,7 +55,7 @@ class Event:
 
     @property
     def delivery(self) -> Delivery:
-        """What it is counted as."""
+        """The delivery as which it is counted."""
         return Delivery(self.key, self.subscription)
 
     @property
@@ -66,14 +66,14 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that the receiver has read to its end; written down before it was answered.
+    """A request that the receiver has read to its end. It is logged before it is answered.
 
     Attributes:
-        at: Unix seconds.
-        key: its webhook-id.
-        status: of the answer; 0 where none was given.
-        subscription: whose URL was called.
-        checksum: of the body (`zlib.crc32`).
+        at: the time, Unix seconds.
+        key: the webhook-id.
+        status: the status of the answer; 0 without an answer.
+        subscription: the subscription whose URL was called.
+        checksum: the checksum of the body (`zlib.crc32`).
     """
 
     at: float
@@ -85,12 +85,12 @@ class Call:
 
     @property
     def delivery(self) -> Delivery:
-        """What it was a try of."""
+        """The delivery of which it was an attempt."""
         return Delivery(self.key, self.subscription)
 
     @property
     def is_accepted(self) -> bool:
-        """Whether the receiver took the event."""
+        """Whether the receiver accepted the event."""
         return 200 <= self.status < 300
 
 
@@ -99,10 +99,11 @@ class Verdict:
     """What became of the events of one level.
 
     Attributes:
-        given_up: seen and not accepted, by the rule of at-most-once or none.
-        lost_of_one: the most that one subscription has lost of one partition; *misordered_of_one*: has misordered.
+        given_up: events that were seen and not accepted, which at-most-once and none may drop.
+        lost_of_one: the largest number of events that one subscription lost in one partition.
+        misordered_of_one: the largest number of misordered events of one subscription in one partition.
         latencies: seconds from production to acceptance, sorted.
-        examples: some of the events behind each number above zero.
+        examples: some events for each number above zero.
     """
 
     events: int = 0
@@ -118,7 +119,7 @@ class Verdict:
     examples: Mapping[str, Sequence[Delivery]] = field(default_factory=dict)
 
     def quantile(self, share: float) -> float:
-        """The latency, in seconds, that this share of the accepted events did not exceed; 0 without any."""
+        """The latency in seconds that this share of the accepted events did not exceed; 0 without accepted events."""
         if not self.latencies:
             return 0.0
         return self.latencies[min(len(self.latencies) - 1, int(share * len(self.latencies)))]
@@ -130,9 +131,9 @@ def judge(
     """The verdict on each level.
 
     Args:
-        events: all of the topic; each as often as there are subscriptions that it is for.
-        calls: all that the receiver has written down, in its order.
-        letters: what became dead letters.
+        events: all events of the topic, each once for every subscription that it is for.
+        calls: all calls in the receiver's log, in order.
+        letters: the events that became dead letters.
         level_of: the level of each subscription.
     """
     seen: dict[Delivery, list[Call]] = defaultdict(list)
@@ -185,7 +186,7 @@ def _most_of_one(events: Iterable[Event]) -> int:
 
 
 def strangers(events: Iterable[Event], calls: Iterable[Call], letters: Iterable[Delivery]) -> list[Delivery]:
-    """What was called or dead-lettered although there is no such event, or it is not for that subscription."""
+    """Calls and dead letters for events that do not exist, or that are not for that subscription."""
     return sorted({*(call.delivery for call in calls), *letters} - {event.delivery for event in events})
 
 
@@ -207,19 +208,19 @@ def _misordered(events: Sequence[Event], calls: Mapping[Delivery, Sequence[Call]
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """What has to hold.
+    """The promises that must hold in a run.
 
-    At every level nothing is altered; at-least-once loses and misorders nothing, at-most-once repeats nothing. Without
-    *interrupted* and *refused* at-least-once repeats nothing, at-most-once and auto lose nothing.
+    At every level, nothing is altered. At-least-once loses and misorders nothing; at-most-once repeats nothing. Without
+    *interrupted* and *refused*, at-least-once also repeats nothing, and at-most-once and auto lose nothing.
 
     Attributes:
-        interrupted: a process was killed, frozen or cut off, or connections broke under requests: at-least-once and
-            auto may repeat, auto may lose.
-        refused: a receiver refused or withheld answers: at-most-once may give up what it has sent.
-        lost_at_most_once: how many events of each subscription and partition at-most-once may lose unseen: the one that
-            was claimed and not sent yet.
+        interrupted: a process was killed, paused or cut off, or connections broke during requests. At-least-once and
+            auto may repeat; auto may lose.
+        refused: a receiver refused or gave no answers. At-most-once may drop events that it has sent.
+        lost_at_most_once: how many events of each subscription and partition at-most-once may lose unseen, because they
+            were claimed and not sent.
         late_at_most_once: how many events of each subscription and partition at-most-once may send late: a worker that
-            is frozen between the claim of an event and its request sends that one when it wakes up.
+            is paused between the claim of an event and its request sends the event when it continues.
     """
 
     interrupted: bool = False
@@ -228,7 +229,7 @@ class Promise:
     late_at_most_once: int = 0
 
     def broken(self, verdicts: Mapping[Qos, Verdict]) -> list[str]:
-        """A sentence for every promise that does not hold."""
+        """A sentence for each promise that does not hold."""
         problems = []
         for level, verdict in verdicts.items():
             for name, most in self._allowed(level).items():
@@ -258,7 +259,7 @@ class Promise:
         return allowed
 
     def __add__(self, other: "Promise") -> "Promise":
-        """What holds when both happen."""
+        """The promises that hold if both faults happen."""
         return Promise(
             interrupted=self.interrupted or other.interrupted,
             refused=self.refused or other.refused,

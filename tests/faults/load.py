@@ -1,4 +1,4 @@
-"""The load: events of every subscription in turn, of several sizes, at an even pace, for as long as it is wanted."""
+"""The load: events for all subscriptions in turn, of several sizes, at an even rate, until it is stopped."""
 
 import asyncio
 import contextlib
@@ -16,26 +16,26 @@ from tests.support.brokers import TestBroker
 logger = logging.getLogger(__name__)
 
 PADDING: Final = (64, 64, 64, 64, 64, 64, 64, 1024, 1024, 16_384)
-"""Sizes of bodies, in bytes beyond the numbers in them; most events are small, and each subscription has all sizes."""
+"""Sizes of bodies, in bytes without the numbers in them. Most events are small. Each subscription gets all sizes."""
 
 PER_SECOND: Final = {Routing.KEY: 300.0, Routing.MATCH: 75.0}
-"""How many events there are. With `match` an event has four deliveries on average (audience.py)."""
+"""Events per second. With `match`, an event has four deliveries on average (audience.py)."""
 
 BUFFERED_EVENTS: Final = 20_000
-"""How many events wait for the brokers at most: a minute of them. While it is full none is made."""
+"""The largest number of events that wait for brokers: a minute of load. While the queue is full, none is made."""
 
 LEAST_SHARE: Final = 0.9
-"""A run whose brokers have acknowledged less of what was due says little of the fault."""
+"""If the brokers have acknowledged a smaller share of the due events, the run says little about the fault."""
 
 _TICK_SECONDS: Final = 0.02
 _ACKNOWLEDGED_SECONDS: Final = 60.0
-"""How long the last acknowledgements are waited for."""
+"""How long to wait for the last acknowledgements."""
 
 
 def event(number: int, subscriptions: Sequence[str]) -> tuple[str, bytes]:
-    """The subscription and the body of the event with this number, from 0."""
+    """The subscription and the body of the event with this number, which begins with 0."""
     sequence, place = divmod(number, len(subscriptions))
-    # Shifted with each round, or a subscription would have one size for ever.
+    # Shifted with each round, so that a subscription gets all sizes.
     padding = "x" * PADDING[(place + sequence) % len(PADDING)]
     body = {"subscription": subscriptions[place], "sequence": sequence, "padding": padding}
     return subscriptions[place], json.dumps(body).encode()
@@ -51,15 +51,15 @@ def place(number: int, subscriptions: Sequence[str], topics: Sequence[str]) -> s
 class Load:
     """Produces events until it is stopped.
 
-    One idempotent producer, whatever happens to the brokers: it tries each event again until it is acknowledged, keeps
-    their order and writes none twice. librdkafka does so without a time limit, where aiokafka gives a batch up after
-    its request timeout, and what follows it with it.
+    One idempotent producer is used, whatever happens to the brokers. It retries each event until it is acknowledged,
+    keeps the order and writes no event twice. librdkafka does this without a time limit. aiokafka would drop a batch
+    after its request timeout, and with it all later ones.
 
     Attributes:
         topics: where to.
-        due: how many events the pace asked for.
+        due: how many events the rate required.
         acknowledged: the webhook-ids of the events that the brokers have acknowledged.
-        unsure: how many acknowledgements did not come; the topic says whether those events are in it.
+        unsure: the number of missing acknowledgements. The topic shows whether these events are in it.
     """
 
     broker: TestBroker
@@ -81,11 +81,11 @@ class Load:
 
     @property
     def share(self) -> float:
-        """How much of what was due the brokers have acknowledged, from 0 to 1."""
+        """The share of the due events that the brokers have acknowledged, from 0 to 1."""
         return share(self.sent, self.due)
 
     def stop(self) -> None:
-        """Produce no more."""
+        """Stop producing."""
         self._stopping.set()
 
     async def run(self) -> None:
@@ -97,7 +97,7 @@ class Load:
                 "message.timeout.ms": 0,  # none
                 "queue.buffering.max.messages": self.buffered_events,
                 "linger.ms": 5,
-                "partitioner": "murmur2_random",  # Kafka's own: stage.py chooses names by it
+                "partitioner": "murmur2_random",  # Kafka's default; stage.py selects names with it
                 "topic.metadata.refresh.interval.ms": 5_000,
                 "reconnect.backoff.ms": 200,
                 "reconnect.backoff.max.ms": 1_000,
@@ -110,12 +110,12 @@ class Load:
                     break
             await self._until_acknowledged(producer)
         finally:
-            # What is left is given up; the callback of each says so.
+            # The remaining events are given up. Their callbacks count them.
             producer.purge()
             producer.poll(0)
 
     async def _paced(self, producer: Producer) -> AsyncIterator[int]:
-        """The numbers of the events, each when it is due."""
+        """Yields the number of each event when it is due."""
         self._began = asyncio.get_running_loop().time()
         count = 0
         while not self._stopping.is_set():
@@ -126,7 +126,7 @@ class Load:
             await self._pause(producer)
 
     async def _put(self, producer: Producer, number: int) -> bool:
-        """Hand an event to the producer, when it has room; whether it did before the load was stopped."""
+        """Produce an event when the producer's queue has room. Returns False if the load was stopped before."""
         subscription, body = event(number, self.subscriptions)
         topic = place(number, self.subscriptions, self.topics)
         while True:
@@ -151,7 +151,7 @@ class Load:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_TICK_SECONDS):
                 await self._stopping.wait()
-        # Also while there is no room: what the brokers keep from being made is no part of the load that counts.
+        # Events are due even while the queue is full, so that the share counts events that could not be made.
         self.due = int((asyncio.get_running_loop().time() - self._began) * self.per_second)
 
     def _noted(self, error: KafkaError | None, message: Message) -> None:
@@ -159,18 +159,18 @@ class Load:
         if error is None and offset is not None and offset >= 0:
             self.acknowledged.add(f"{message.topic()}-{message.partition()}-{offset}")
             return
-        # Without an offset it is one that a broker has found to be there already.
+        # Without an offset, a broker has found that the event is already in the log.
         self.unsure += 1
         logger.warning("an event for %s is not acknowledged: %s", message.key(), error)
 
 
 def share(sent: int, due: int) -> float:
-    """How much of what was *due* was *sent*, from 0 to 1; none of it where nothing was due."""
+    """The share of *due* events that were *sent*, from 0 to 1; 0 if nothing was due."""
     return 0.0 if due <= 0 else min(1.0, sent / due)
 
 
 def too_little(sent: int, due: int) -> list[str]:
-    """A sentence, if a run counts too little of its load to say anything."""
+    """A sentence if too small a share of the load counted; else None."""
     found = share(sent, due)
     if found >= LEAST_SHARE:
         return []

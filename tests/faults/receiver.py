@@ -1,8 +1,8 @@
-"""The receiver: a process of its own that writes every call down before it answers, and misbehaves when it is told to.
+"""The receiver: a separate process that logs every call before it answers, and misbehaves on command.
 
-`python -m tests.faults.receiver LOG` prints its port; each line on standard input is a mode, JSON. A line of
-LOG is one call: time, webhook-id, attempt, status (0 where no answer was given), the subscription whose URL was called
-and the CRC-32 of the body, with tabs between them.
+`python -m tests.faults.receiver LOG` prints its port. Each line of standard input is a mode, as JSON. Each line of LOG
+is a call, with fields separated by tabs: time, webhook-id, attempt, status (0 without an answer), subscription whose
+URL was called, CRC-32 of the body.
 """
 
 import asyncio
@@ -20,14 +20,14 @@ HOST: Final = "127.0.0.1"
 OK: Final = 200
 NONE: Final = 0
 TOKEN_SECONDS: Final = 3
-"""So short that tokens are asked for all the time."""
+"""Short, so that tokens are requested often."""
 
 
 class Receiver:
-    """Reads requests and answers by the mode.
+    """Reads requests, and answers according to the mode.
 
     Modes of callbacks: {"name": "ok"}, "hang", "slow" (*seconds*), "errors" (*share* of 503), "reject" (*share* of
-    422), "down"; with "only": "odd" they hold for the subscriptions whose number is odd. Of the token endpoint, /token:
+    422), "down"; with "only": "odd", only for subscriptions with an odd number. Of the token endpoint, /token:
     {"tokens": "ok"}, "down" (503), "slow" (two seconds), "wrong" (no JSON), "refuse" (401).
     """
 
@@ -42,12 +42,12 @@ class Receiver:
         self.port = 0
 
     async def listen(self) -> None:
-        """Open the port, the same one each time."""
+        """Open the port, which is always the same."""
         self._server = await asyncio.start_server(self._serve, HOST, self.port, reuse_address=True, backlog=1000)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def switch(self, mode: dict[str, Any]) -> None:
-        """Behave so from now on; whoever hangs is let go."""
+        """Change the mode, and end requests that hang."""
         if "tokens" in mode:
             self._tokens = mode["tokens"]
             return
@@ -87,7 +87,7 @@ class Receiver:
         status = self._status(mode)
         self._write_down(fields, status, called, zlib.crc32(body))
         if mode["name"] == "hang":
-            # Let go when the mode changes: the client has given up long before, or is told nothing now.
+            # Ends when the mode changes. The client has given up before, or gets no answer now.
             await self._changed.wait()
             return False
         if mode["name"] == "slow":

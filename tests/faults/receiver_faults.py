@@ -1,4 +1,4 @@
-"""Receivers that are down, hang, flap, are slow, fail and reject."""
+"""Faults of receivers: down, hanging, flapping, slow, failing, rejecting."""
 
 import random
 from typing import Final
@@ -9,21 +9,21 @@ from tests.faults.stage import Stage
 
 
 async def receiver_down(stage: Stage, _: random.Random) -> None:
-    """Nobody listens for some seconds."""
+    """The receiver is down for some seconds."""
     await stage.receiver.behave(name="down")
     await stage.steady(6)
     await stage.receiver.behave(name="ok")
 
 
 async def receiver_hanging(stage: Stage, _: random.Random) -> None:
-    """Half of the subscriptions' requests are taken and not answered."""
+    """Requests of half of the subscriptions are accepted and not answered."""
     await stage.receiver.behave(name="hang", only="odd")
     await stage.steady(8)
     await stage.receiver.behave(name="ok")
 
 
 async def receiver_flapping(stage: Stage, _: random.Random) -> None:
-    """Down and up again, five times."""
+    """The receiver is down and up again, five times."""
     for _number in range(5):
         await stage.receiver.behave(name="down")
         await stage.steady(0.7)
@@ -32,7 +32,7 @@ async def receiver_flapping(stage: Stage, _: random.Random) -> None:
 
 
 async def receiver_slow(stage: Stage, _: random.Random) -> None:
-    """Half of the subscriptions are answered after half a second."""
+    """Requests of half of the subscriptions are answered after half a second."""
     await stage.receiver.behave(name="slow", seconds=0.5, only="odd")
     await stage.steady(8)
     await stage.receiver.behave(name="ok")
@@ -53,7 +53,7 @@ async def receiver_rejecting(stage: Stage, _: random.Random) -> None:
 
 
 RECEIVER_FAULTS: Final = (
-    # One that goes down breaks connections: a request on its way counts as sent.
+    # A receiver that goes down breaks connections. A request that is under way counts as sent.
     Fault("receiver-down", "receiver: down for 6 s", receiver_down, INTERRUPTED, {"receiver"}),
     Fault("receiver-hanging", "receiver: half of it hangs for 8 s", receiver_hanging, REFUSED, {"receiver"}),
     Fault(

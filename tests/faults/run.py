@@ -1,4 +1,4 @@
-"""One run: the load, a fault in the middle of it, rest, and the verdict."""
+"""One run: the load with a fault in the middle of it, then rest, then the verdict."""
 
 import asyncio
 import random
@@ -24,21 +24,21 @@ from tests.faults.supervisor import left_by_themselves, start_workers
 BEFORE_SECONDS: Final = 3.0
 AFTER_SECONDS: Final = 2.0
 PAIRED: Final = 0.5
-"""Of a mixture's steps: how many are two faults at a time, where these don't touch the same thing."""
+"""The share of steps of a mixture with two faults at a time, if the faults affect different parts."""
 
 MIXABLE: Final = [
     name for name, fault in FAULTS.items() if name not in {"none", "scaled", "partitions-added"} and not fault.needs
 ]
-"""What a mixture draws from: what starts from any number of workers, ends as it began, and needs nothing special."""
+"""The faults of a mixture: they allow any number of workers, end in the initial state, and have no requirements."""
 
 
 Watch = Callable[[Stage], Coroutine[Any, Any, None]]
-"""Looks at a run until it is cancelled."""
+"""Observes a run until it is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
         fault: its name; of a mixture the names, joined by "+".
@@ -64,7 +64,7 @@ class Result:
     topics: int = 1
 
     def line(self) -> dict[str, Any]:
-        """For a file of results."""
+        """The result as a line of a file."""
         levels = {
             qos.value: {
                 "events": verdict.events,
@@ -105,7 +105,7 @@ async def run(
     topics: int = 1,
     per_second: float | None,
 ) -> Result:
-    """One fault in the middle of a load; *per_second* events, or what goes with the routing."""
+    """Run one fault in the middle of a load of *per_second* events, by default the rate of the routing."""
     return await _run(brokers, folder, [fault], seed, routing, topics=topics, per_second=per_second)
 
 
@@ -121,7 +121,7 @@ async def mixture(
     among: Sequence[str] = MIXABLE,
     watch: Watch | None = None,
 ) -> Result:
-    """Faults drawn by the seed from *among*, one or two at a time, for so long; *watch* runs beside them."""
+    """Run faults that the seed selects from *among*, one or two at a time, for *seconds*, together with *watch*."""
     faults = [FAULTS[name] for name in random.Random(seed).choices(among, k=10_000)]
     return await _run(
         brokers, folder, faults, seed, routing, topics=topics, per_second=per_second, seconds=seconds, watch=watch
@@ -167,7 +167,7 @@ async def _run(
                     await _do(stage, together, rng)
                     if seconds is not None and time.monotonic() - began > seconds:
                         break
-        except Exception as error:  # noqa: BLE001 - whatever it is, what it did to the events is to be known as well
+        except Exception as error:  # noqa: BLE001 - the verdict on the events is needed whatever happens
             problems += _said(error)
             await _mend(stage)
         try:
@@ -195,7 +195,7 @@ async def _run(
 
 @asynccontextmanager
 async def _loaded(stage: Stage, watch: Watch | None) -> AsyncIterator[None]:
-    """The load runs, from a while before what is done until a while after it; *watch* beside it."""
+    """Run the load from some time before the block until some time after it, with *watch*."""
     load = asyncio.create_task(stage.load.run())
     watching = None if watch is None else asyncio.create_task(watch(stage))
     try:
@@ -211,7 +211,7 @@ async def _loaded(stage: Stage, watch: Watch | None) -> AsyncIterator[None]:
 
 
 def _together(faults: Sequence[Fault], rng: random.Random, *, paired: bool) -> Iterator[Sequence[Fault]]:
-    """The faults one by one; or, every second time, with the next one if they don't touch the same thing."""
+    """The faults one by one, or a fault with the next one if they affect different parts, every second time."""
     remaining = deque(faults)
     while remaining:
         together = [remaining.popleft()]
@@ -223,7 +223,7 @@ def _together(faults: Sequence[Fault], rng: random.Random, *, paired: bool) -> I
 async def _do(stage: Stage, together: Sequence[Fault], rng: random.Random) -> None:
     async with asyncio.TaskGroup() as group:
         for fault in together:
-            # Each draws from its own: in which turn they ask is not known.
+            # Each fault has a separate generator, because the order of their calls is not fixed.
             group.create_task(fault.do(stage, random.Random(rng.random())))
 
 
@@ -242,7 +242,7 @@ async def _dlq_brokers(brokers: Brokers, folder: Path, *, wanted: bool) -> Async
 
 @asynccontextmanager
 async def _on_a_disk(brokers: Brokers, folder: Path, *, small: bool) -> AsyncIterator[Brokers]:
-    """The brokers, or as many others whose disk is small."""
+    """The brokers, or the same number of other brokers with a small disk."""
     if not small:
         yield brokers
         return
@@ -257,7 +257,7 @@ async def _on_a_disk(brokers: Brokers, folder: Path, *, small: bool) -> AsyncIte
 
 
 async def _mend(stage: Stage) -> None:
-    """Everything is as it should be again, wherever a fault has ended."""
+    """Restore the normal state, whatever the fault has left."""
     await stage.brokers.mend()
     await stage.receiver.behave(name="ok")
     await stage.receiver.behave(tokens="ok")
@@ -272,7 +272,7 @@ def _said(error: BaseException) -> list[str]:
 
 
 def _missing(stage: Stage, evidence: Evidence) -> list[str]:
-    """What the ledger can say of no level: events that the brokers lost, and calls and dead letters out of nowhere."""
+    """Problems that belong to no level: events that the brokers lost, and calls and dead letters without an event."""
     problems = []
     if gone := stage.load.acknowledged - {event.key for event in evidence.events}:
         problems.append(f"{len(gone)} acknowledged events are not in the topic: {', '.join(sorted(gone)[:NAMED])}")
@@ -283,7 +283,7 @@ def _missing(stage: Stage, evidence: Evidence) -> list[str]:
 
 
 def _keep(file: Path, evidence: Evidence, verdicts: Mapping[Qos, Verdict]) -> None:
-    """Write down every call of the events that the verdicts name."""
+    """Write all calls of the events that the verdicts name to a file."""
     lines = [
         f"{level} {name} {delivery}: {call.at:.3f} attempt {call.attempt} status {call.status}\n"
         for level, verdict in verdicts.items()

@@ -1,8 +1,8 @@
-"""The long run: faults that the workers have to live through, and what they use meanwhile, sampled.
+"""The soak: a long run of faults that workers have to survive, with samples of the resources that they use.
 
     memory, open files (sockets among them), threads, tasks, the age of the oldest unsettled event, live cursor rows
 
-All of it has to be flat: what the last third of the run uses is compared with the first third.
+All values have to be flat: the last third of the run is compared with the first third.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from tests.support.cluster import Worker
 
 EVERY_SECONDS: Final = 10.0
 GROWTH: Final = 1.25
-"""How much more the last third may use than the first, at the median: caches fill, and memory comes back late."""
+"""How much larger the median of the last third may be than that of the first: caches fill, and memory is freed late."""
 USED: Final = ("resident_bytes", "open_files", "threads", "tasks")
 OLDEST_SECONDS: Final = 60.0
-"""No event may stay unsettled for longer, whatever breaks: outages last for some ten seconds each."""
+"""The longest time that an event may be unsettled. Each outage lasts about ten seconds."""
 
 LIVED_THROUGH: Final = [name for name in MIXABLE if not name.startswith(("worker", "rolling", "cut", "clock"))]
 _OLDEST: Final = re.compile(r"^webhooks_oldest_unsettled_seconds\{[^}]*\} (\S+)$", re.MULTILINE)
@@ -36,7 +36,7 @@ _TASKS: Final = re.compile(r"^webhooks_tasks (\S+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One worker at a time.
+    """A sample of one worker.
 
     Attributes:
         at: seconds since the beginning.
@@ -54,17 +54,17 @@ class Sample:
 
 @dataclass
 class Soak:
-    """The samples of a run; *rows*: how many live rows the cursor topic had, each time."""
+    """The samples of a run. *rows* has the number of live rows in the cursor topic at each sample."""
 
     samples: list[Sample] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
 
     async def watch(self, stage: Stage) -> None:
-        """Sample every worker until it is over."""
+        """Sample every worker until cancelled."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         while True:
-            # While brokers are down there is nobody to ask, and a worker may leave in the middle of a question.
+            # While brokers are down, the rows can't be read, and a worker may end during a request.
             with contextlib.suppress(BrokerError, KafkaError, OSError, TimeoutError):
                 for worker in stage.workers:
                     self.samples.append(await _sample(worker, loop.time() - began))
@@ -73,7 +73,7 @@ class Soak:
             await asyncio.sleep(EVERY_SECONDS)
 
     def summary(self) -> dict[str, Any]:
-        """First and last third, at the median, and the most there was."""
+        """The medians of the first and the last third, and the largest values."""
         series = {name: [getattr(sample, name) for sample in self.samples] for name in (*USED, "oldest_seconds")}
         series["rows"] = self.rows
         return {
@@ -89,7 +89,7 @@ class Soak:
         }
 
     def problems(self) -> list[str]:
-        """What is not flat."""
+        """Sentences about values that are not flat."""
         found = self.summary()
         problems = [
             f"{name} grew from {found[name]['first']} to {found[name]['last']}"
@@ -129,7 +129,7 @@ def _entries(folder: Path) -> int:
 
 
 async def soak(brokers: Brokers, folder: Path, seed: int, *, seconds: float, per_second: float) -> tuple[Result, Soak]:
-    """The long run, and what it used."""
+    """Run the soak. Returns the result and the used resources."""
     watched = Soak()
     result = await mixture(
         brokers, folder, seed, seconds=seconds, per_second=per_second, among=LIVED_THROUGH, watch=watched.watch

@@ -1,4 +1,4 @@
-"""What faults are done to: three brokers, workers, a receiver and a load; and the ledger of what came of it."""
+"""The stage of the faults: three brokers, workers, a receiver and a load; and the evidence of what happened."""
 
 import asyncio
 import itertools
@@ -35,20 +35,20 @@ from tests.support.program import clean_environment
 from tests.support.waiting import eventually
 
 STARTER: Final = "WEBHOOKS_TEST_FAULTS_STARTER"
-"""The setting that names the program that starts, stops and breaks brokers; `.ci/run` knows what it can do."""
+"""The variable with the path of the program that starts, stops and breaks brokers."""
 
 PARTITIONS: Final = 8
 
 
 def name_in(qos: Qos, partition: int) -> str:
-    """A subscription whose events are in *partition*; its number is odd where the partition's is."""
+    """A subscription whose events are in *partition*. Its number is odd if the partition's number is odd."""
     partitions = list(range(PARTITIONS))
     names = (f"{qos}-{number}" for number in itertools.count(partition % 2, 2))
     return next(name for name in names if DefaultPartitioner()(name.encode(), partitions, partitions) == partition)
 
 
 SUBSCRIPTIONS: Final = {qos: [name_in(qos, partition) for partition in range(PARTITIONS)] for qos in Qos}
-"""Of every level one in each partition: whichever worker or broker is struck, every level is."""
+"""One subscription of every level in each partition, so that each fault affects all levels."""
 
 LEVEL_OF: Final = {name: qos for qos, names in SUBSCRIPTIONS.items() for name in names}
 RETRY: Final = {
@@ -58,22 +58,22 @@ RETRY: Final = {
     "maxDelaySeconds": 2,
     "jitter": "NONE",
 }
-"""Nothing is given up for want of tries."""
+"""Enough retries that no event is given up."""
 
 HTTP: Final = {"connectTimeout": 2000, "readTimeout": 3000}
 STUCK_SECONDS: Final = 120.0
-"""What has not moved for so long is stuck."""
+"""Without progress for this long, the run is stuck."""
 
 
 def starter() -> Path | None:
-    """The program that starts brokers, if there is one."""
+    """The program that starts brokers, or None."""
     named = os.environ.get(STARTER)
     path = Path(named) if named else Path(__file__).parents[2] / "../shared/kafka/kafka"
     return path.resolve() if path.exists() else None
 
 
 class Brokers:
-    """Three brokers in a folder, and what can be done to them."""
+    """Three brokers in a directory, with the operations that break them."""
 
     def __init__(self, program: Path, folder: Path) -> None:
         self._program = program
@@ -81,11 +81,11 @@ class Brokers:
         self.bootstrap = ""
 
     def another(self, folder: Path) -> "Brokers":
-        """Others, in a folder of their own; they are not started yet."""
+        """Other brokers in another directory, which are not started yet."""
         return Brokers(self._program, folder)
 
     async def start(self, count: int = 3) -> None:
-        """Start them; the folder keeps their data."""
+        """Start the brokers. The directory keeps their data."""
         said = await self._run("start", "--brokers", str(count), "--port", "0")
         self.bootstrap = said.splitlines()[-1].strip()
 
@@ -94,16 +94,16 @@ class Brokers:
         await self._run(action, str(number))
 
     async def mend(self) -> None:
-        """Let all of them run again, whatever was done to them; together, for one alone has no majority."""
+        """Make all brokers run again, whatever happened to them. They start together, because one has no majority."""
         await self._run("start", "--brokers", str(len(self.ports)), "--port", "0")
 
     async def stop(self) -> None:
-        """Stop all and remove their data."""
+        """Stop the brokers and remove their data."""
         await self._run("stop", "--wipe")
 
     @property
     def ports(self) -> list[int]:
-        """Where they listen."""
+        """The ports of the brokers."""
         return [int(address.rpartition(":")[2]) for address in self.bootstrap.split(",")]
 
     async def _run(self, command: str, *arguments: str) -> str:
@@ -118,7 +118,7 @@ class Brokers:
 
 
 class Receiver:
-    """The receiver's process."""
+    """The process of the receiver."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
         self._process = process
@@ -126,7 +126,7 @@ class Receiver:
         self.log = log
 
     async def behave(self, **mode: Any) -> None:
-        """Behave so from now on (receiver.Receiver)."""
+        """Change the mode (receiver.Receiver)."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(mode).encode() + b"\n")
@@ -134,13 +134,13 @@ class Receiver:
         assert await self._process.stdout.readline() == b"switched\n"
 
     def calls(self) -> list[Call]:
-        """All that it has written down."""
+        """All calls that it has logged."""
         return calls_of(self.log)
 
 
 @asynccontextmanager
 async def receiving(log: Path) -> AsyncIterator[Receiver]:
-    """A receiver, in a process of its own."""
+    """Run a receiver in a separate process."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.faults.receiver", str(log),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -155,11 +155,11 @@ async def receiving(log: Path) -> AsyncIterator[Receiver]:
 
 @dataclass
 class Stage:
-    """Everything that a fault can be done to.
+    """Everything that a fault can affect.
 
     Attributes:
         subscribers: the subscriptions, by name.
-        with_tokens: they authenticate with OAuth2 access tokens.
+        with_tokens: the subscriptions authenticate with OAuth2 access tokens.
     """
 
     brokers: Brokers
@@ -173,7 +173,7 @@ class Stage:
 
     @property
     def workers(self) -> list[Worker]:
-        """Those that run."""
+        """The running workers."""
         return [worker for worker in self.cluster.workers if worker.is_running]
 
     @property
@@ -181,12 +181,12 @@ class Stage:
         return self.broker if self.dlq_brokers is None else TestBroker(self.dlq_brokers.bootstrap)
 
     async def subscribe(self, name: str, level: Qos, choice: Choice) -> None:
-        """Make a subscription whose callback is the receiver's."""
+        """Make a subscription whose callback is at the receiver."""
         await self.cluster.store.apply(self._document(name, level, choice))
         await self._note(name, level, choice)
 
     async def subscribe_load(self, routing: Routing) -> None:
-        """Make the subscriptions of the load, with the programs that the workers are of."""
+        """Make the subscriptions of the load, with the build that runs the workers."""
         choices = {name: chosen(routing, name) for name in LEVEL_OF}
         if self.cluster.programs == INSTALLED:
             for name, level in LEVEL_OF.items():
@@ -221,7 +221,7 @@ class Stage:
         self.subscribers[name] = Subscriber(level, choice, offsets, made_at)
 
     async def leader_of(self, topic: str) -> int:
-        """The number of the broker that leads the topic's first partition."""
+        """The number of the broker that leads the first partition of a topic."""
         admin = self._admin()
         metadata = await asyncio.to_thread(admin.list_topics, topic, 20)
         return int(metadata.topics[topic].partitions[0].leader)
@@ -233,13 +233,13 @@ class Stage:
         return int((await asyncio.to_thread(described.result, 20)).coordinator.id)
 
     async def elect_preferred(self) -> None:
-        """Let every partition be led by the broker that should."""
+        """Make the preferred brokers lead all partitions."""
         admin = self._admin()
         elected = admin.elect_leaders(ElectionType.PREFERRED, None)
         await asyncio.to_thread(elected.result, 20)
 
     async def demand_replicas(self, topic: str, count: int) -> None:
-        """Let writes to *topic* need so many replicas in sync; Kafka takes more than the topic has for all of them."""
+        """Make writes to *topic* need *count* replicas in sync. If the topic has fewer replicas, Kafka requires all."""
         change = ConfigEntry("min.insync.replicas", str(count), incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[change])
         admin = self._admin()
@@ -247,7 +247,7 @@ class Stage:
             await asyncio.to_thread(done.result, 20)
 
     async def until_in_sync(self, topic: str, count: int) -> None:
-        """Return when every partition of *topic* has so many replicas in sync."""
+        """Return when every partition of *topic* has *count* replicas in sync."""
         admin = self._admin()
         counts: set[int] = set()
 
@@ -260,27 +260,27 @@ class Stage:
         await eventually(are_in_sync, within_seconds=30, says=lambda: f"{topic} has {counts} replicas in sync")
 
     def _admin(self) -> AdminClient:
-        # To be held for as long as an answer is waited for: what it has asked ends with it.
+        # Kept until the answer arrives, because its requests end with it.
         return AdminClient({"bootstrap.servers": self.brokers.bootstrap})
 
     async def resume_failed(self) -> None:
-        """Somebody resumes every subscription that has stopped, as people do it."""
+        """Resume every subscription in FAILURE, like an operator."""
         lanes = [lane for worker in self.workers for lane in await worker.lanes()]
         for name in {lane["subscription"] for lane in lanes if lane["status"] == "failure"}:
             await self.cluster.store.edit(name, RESUME)
 
     async def steady(self, seconds: float) -> None:
-        """Let the load go on for so long: what a fault meets, and how long it lasts, is a matter of time alone."""
+        """Let the load run for this time. Only the time determines what a fault meets and how long it lasts."""
         await asyncio.sleep(seconds)
 
     async def settle(self) -> None:
-        """Return when nothing is under way any more: all is committed, no lane and no cursor row has anything left.
+        """Return when everything has come to rest: all is committed, and no lane or cursor row has waiting events.
 
-        The rows are read from their topic: they are what the next owner of a partition would go by. Reading them takes
-        long, so it comes last.
+        The rows are read from their topic, like the next owner of a partition would read them. This takes long, so it
+        is the last step.
 
         Raises:
-            TimeoutError: it does not come to rest: something is stuck, which is a loss.
+            TimeoutError: something is stuck, which counts as a loss.
         """
         events = await self._events()
         ends = {(event.topic, event.partition): event.offset + 1 for event in events}
@@ -294,7 +294,7 @@ class Stage:
                 for topic in self.cluster.topics
                 for partition, offset in (await self.broker.committed(self.cluster.app, topic)).items()
             }
-            # Of a partition that was added and has no event yet, the place is its beginning.
+            # In an added partition without events, the position is the beginning.
             state["committed"] = {place: offset for place, offset in committed.items() if offset}
             lanes = [lane for worker in self.workers for lane in await worker.lanes()]
             state["busy"] = [lane for lane in lanes if lane["waitingAtMost"] or lane["queued"] or lane["inFlight"]]
@@ -316,7 +316,7 @@ class Stage:
         )
 
     async def evidence(self) -> Evidence:
-        """All that tells what became of every event."""
+        """The evidence of what became of each event."""
         return Evidence(
             await self._events(),
             self.receiver.calls(),
@@ -342,7 +342,7 @@ async def staged(
     dlq_brokers: Brokers | None = None,
     programs: Path | None = None,
 ) -> AsyncIterator[Stage]:
-    """Workers that deliver to subscriptions of every level, and a load that is ready to begin.
+    """Start workers that deliver to subscriptions of every level, and prepare a load.
 
     Args:
         brokers: that run.
@@ -353,8 +353,8 @@ async def staged(
         per_second: events of the load; what goes with the routing, if it is not said.
         settings: more WEBHOOKS_ settings, without the prefix.
         with_tokens: subscriptions authenticate with OAuth2 access tokens, which live for three seconds.
-        dlq_brokers: where the dead letters go, if not to *brokers*.
-        programs: the folder with the programs of another build, that makes the subscriptions and runs the workers.
+        dlq_brokers: the brokers of the dead-letter topic, if not *brokers*.
+        programs: the directory of another build, which makes the subscriptions and runs the workers.
     """
     app = f"faults-{uuid.uuid4().hex[:8]}"
     broker = TestBroker(brokers.bootstrap)

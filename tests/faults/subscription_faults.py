@@ -1,4 +1,4 @@
-"""Subscriptions that are made under load, while workers die."""
+"""Faults of new subscriptions: they are made under load while workers are killed."""
 
 import asyncio
 import random
@@ -15,24 +15,24 @@ from tests.faults.supervisor import start_workers
 NEWCOMERS: Final = 200
 CRASHES: Final = 12
 APART_SECONDS: Final = 0.9
-"""Between two newcomers, on average: they come for about as long as workers die."""
+"""The average time between two new subscriptions, so that they are made for as long as workers are killed."""
 
 BEFORE_ROUNDS: Final = 3
 ROUNDS: Final = 8
-"""Of the load, that a short newcomer asks for: the ones before it, which it must not get, and the ones after it."""
+"""The rounds before and after its creation for which a new subscription has a filter. It must get only later ones."""
 
 LEVELS: Final = (Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE, Qos.AUTO)
 
 
 async def newcomers(stage: Stage, rng: random.Random) -> None:
-    """Two hundred subscriptions are made, one after the other, while workers are killed again and again."""
+    """Two hundred subscriptions are made, one after another, while workers are killed repeatedly."""
     async with asyncio.TaskGroup() as group:
         group.create_task(_crash(stage, random.Random(rng.random())))
         group.create_task(_come(stage, random.Random(rng.random())))
 
 
 async def _crash(stage: Stage, rng: random.Random) -> None:
-    """Kill one worker or all, and start as many."""
+    """Kill one worker or all workers, and start the same number."""
     for _number in range(CRASHES):
         await stage.steady(rng.uniform(0, 4))
         struck = stage.workers if rng.random() < 1 / 4 else [rng.choice(stage.workers)]
@@ -53,7 +53,7 @@ async def _come(stage: Stage, rng: random.Random) -> None:
 
 
 def _choice(stage: Stage, number: int, rng: random.Random) -> Choice:
-    """Everything around now; of every fourth newcomer one key for good, so it has lived through most crashes."""
+    """The rounds around the present; for every fourth subscription a key without end, so that it sees most crashes."""
     if number % 4 == 0:
         return with_key(rng.choice(list(LEVEL_OF)))
     return in_rounds(stage.load.due // len(LEVEL_OF) - BEFORE_ROUNDS, ROUNDS)

@@ -1,4 +1,4 @@
-"""A supervisor, as every worker has one: whoever leaves by himself is started again."""
+"""A supervisor, as in production: it starts a worker again that has ended."""
 
 import asyncio
 import contextlib
@@ -9,26 +9,26 @@ from tests.faults.stage import Stage
 from tests.support.cluster import Worker
 
 START_SECONDS: Final = 120.0
-"""For a worker that finds a broker down when it starts, ends and is started again, until it finds it up."""
+"""Long enough for a worker that is restarted repeatedly, because it finds a broker down when it starts."""
 
 
 async def start_workers(stage: Stage, count: int = 1) -> None:
-    """Start so many, and return when all that run are ready and own every partition between them.
+    """Start *count* workers. Returns when all running workers are ready and together own every partition.
 
-    Whoever leaves meanwhile is replaced, one that ran before as well; the result of the run counts it.
+    A worker that ends during the wait is replaced, even if it ran before. The result of the run counts it.
 
     Raises:
-        TimeoutError: they are not ready in time.
+        TimeoutError: the workers are not ready in time.
     """
     wanted = len(stage.workers) + count
     async with asyncio.timeout(START_SECONDS):
         while True:
             while len(stage.workers) < wanted:
                 await stage.cluster.start_worker()
-            with contextlib.suppress(AssertionError):  # one has ended
+            with contextlib.suppress(AssertionError):  # a worker has ended
                 return await stage.cluster.until_ready(*stage.workers)
 
 
 def left_by_themselves(stage: Stage) -> list[Worker]:
-    """Those that have ended with an error and were not killed."""
+    """The workers that ended with an error and were not killed."""
     return [worker for worker in stage.cluster.workers if worker.process.returncode not in {None, 0, -signal.SIGKILL}]

@@ -1,4 +1,4 @@
-"""The network and the clock of a worker."""
+"""Faults of a worker's network and clock."""
 
 import random
 from typing import Final
@@ -9,19 +9,19 @@ from tests.faults.stage import Stage
 
 
 async def cut_off(stage: Stage, _: random.Random) -> None:
-    """A worker can't reach the brokers for longer than its session, and still reaches the receiver."""
+    """A worker can't reach the brokers for longer than its session timeout, but can reach the receiver."""
     worker = await stage.cluster.start_worker(group=CUT_GROUP)
     await stage.cluster.until_ready(*stage.workers)
     async with unreachable(stage.brokers.ports, CUT_GROUP):
         await stage.steady(SESSION_SECONDS + 7)
     await stage.steady(5)
-    # It may have left by itself: its supervisor would have started it again.
+    # The worker may have ended. A supervisor would have started it again.
     if worker.is_running:
         await stage.cluster.until_ready(*stage.workers)
 
 
 async def clock_jumps(stage: Stage, _: random.Random) -> None:
-    """A worker's clock jumps an hour ahead, and two back."""
+    """The clock of a worker jumps an hour forward, then two hours back."""
     offset = stage.cluster.folder / "clock"
     offset.write_text("+0")
     await stage.cluster.start_worker(environment=faked_clock(offset))

@@ -1,4 +1,4 @@
-"""The tables of the documents: for each fault and level what was lost, repeated and misordered, from how many runs."""
+"""Makes the tables of the documents: what was lost, repeated and misordered for each fault and level."""
 
 import json
 from collections import defaultdict
@@ -57,7 +57,7 @@ FAMILIES: Final = {
     ),
     "mixtures of them, drawn by a seed": ("mixture",),
 }
-"""The rows of the summary; each fault is in one of them."""
+"""The rows of the summary. Each fault is in one of them."""
 _HEADINGS: Final = {
     Routing.KEY: "With `routing: key`{}:",
     Routing.MATCH: "With `routing: match`{}, counting an event once for each subscription that it is for:",
@@ -67,7 +67,7 @@ _COUNTS: Final = ("lost", "repeated", "misordered")
 _PROBLEM_CHARACTERS: Final = 300
 
 Run = dict[str, Any]
-"""A line of the results."""
+"""A line of the results file."""
 
 
 class Setting(NamedTuple):
@@ -90,7 +90,7 @@ class Setting(NamedTuple):
 
 
 def report(runs: Sequence[Run]) -> str:
-    """A table for each routing, in Markdown, and beneath them every promise that a run broke."""
+    """A table for each routing, in Markdown, followed by every promise that a run broke."""
     problems = [
         problem
         for setting in _settings(runs)
@@ -102,7 +102,7 @@ def report(runs: Sequence[Run]) -> str:
 
 
 def summary(runs: Sequence[Run]) -> str:
-    """The same by families of faults, without the seeds."""
+    """The tables by family of faults, without seeds."""
     return "\n".join(_tables(runs, _families)).strip()
 
 
@@ -140,7 +140,7 @@ def _by_fault(runs: Iterable[Run], setting: Setting) -> dict[str, list[Run]]:
 
 
 def _setting(run: Run) -> Setting:
-    # Runs from before there was a choice do not say it.
+    # Old runs have no routing, because there was only one.
     return Setting(Routing(run.get("routing", Routing.KEY)), run.get("topics", 1))
 
 
@@ -158,7 +158,7 @@ def _row(about: str, runs: Sequence[Run], *, with_seeds: bool) -> tuple[str, ...
 
 
 def _cell(runs: Sequence[Run], level: Qos) -> str:
-    # A run that did not come up has no levels; what one that came to no rest has not delivered is not lost.
+    # A run that could not start has no levels. In a run that did not come to rest, undelivered events are not lost.
     judged = [run["levels"][level.value] for run in runs if level.value in run["levels"] and _is_at_rest(run)]
     if not judged:
         return "-"
@@ -178,7 +178,7 @@ def _problems(run: Run) -> list[str]:
 
 
 def write(results: Path) -> None:
-    """Write the table and its summary from a file of results."""
+    """Write the tables and their summary from a file of results."""
     runs = [json.loads(line) for line in results.read_text().splitlines()]
     _put(README, report(runs))
     _put(SUMMARY, summary(runs))

@@ -1,4 +1,4 @@
-"""A mixture of faults on three brokers, with a printed seed; its length is MIXTURE_SECONDS, its seed MIXTURE_SEED.
+"""Runs a mixture of faults on three brokers for MIXTURE_SECONDS. It prints its seed; MIXTURE_SEED sets it.
 
 Odd seeds run with `routing: match`.
 """

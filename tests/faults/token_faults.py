@@ -1,4 +1,4 @@
-"""Token endpoints that are down, slow, wrong or refuse."""
+"""Faults of token endpoints: down, slow, invalid answers, refusals."""
 
 import random
 from typing import Final
@@ -18,13 +18,13 @@ async def tokens_slow(stage: Stage, _: random.Random) -> None:
 
 
 async def tokens_wrong(stage: Stage, _: random.Random) -> None:
-    """The token endpoint answers nonsense: FAILURE, and somebody resumes."""
+    """The token endpoint gives invalid answers. Subscriptions fail, and an operator resumes them."""
     await _tokens(stage, "wrong")
     await stage.resume_failed()
 
 
 async def tokens_refused(stage: Stage, _: random.Random) -> None:
-    """The token endpoint refuses the credentials: FAILURE, and somebody resumes."""
+    """The token endpoint refuses the credentials. Subscriptions fail, and an operator resumes them."""
     await _tokens(stage, "refuse")
     await stage.resume_failed()
 

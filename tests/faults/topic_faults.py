@@ -1,4 +1,4 @@
-"""Topics that grow, and topics that take no writes."""
+"""Faults of topics: they gain partitions, or refuse writes."""
 
 import random
 from typing import Final
@@ -8,7 +8,7 @@ from tests.faults.stage import PARTITIONS, Stage
 
 
 async def partitions_added(stage: Stage, _: random.Random) -> None:
-    """The source topic gets half as many partitions more."""
+    """The source topic gains half of its number of partitions."""
     stage.cluster.partitions += PARTITIONS // 2
     await stage.broker.add_partitions(stage.cluster.topic, stage.cluster.partitions)
     await stage.cluster.until_ready(*stage.workers)
@@ -16,17 +16,17 @@ async def partitions_added(stage: Stage, _: random.Random) -> None:
 
 
 async def dead_letters_refused(stage: Stage, rng: random.Random) -> None:
-    """The dead-letter topic takes no writes while the receiver rejects."""
+    """The dead-letter topic refuses writes while the receiver rejects events."""
     await _reject_while_read_only(stage, f"{stage.cluster.app}-dlq", rng)
 
 
 async def rows_refused(stage: Stage, rng: random.Random) -> None:
-    """The topic of the cursor rows takes no writes while the receiver rejects."""
+    """The topic of cursor rows refuses writes while the receiver rejects events."""
     await _reject_while_read_only(stage, f"{stage.cluster.app}.cursors", rng)
 
 
 async def _reject_while_read_only(stage: Stage, topic: str, rng: random.Random) -> None:
-    """The topic demands three replicas in sync, the others two; and one of three brokers is down."""
+    """One of three brokers is down. The topic needs three replicas in sync; all other topics need two."""
     leader = await stage.leader_of(topic)
     number = rng.choice([each for each in (1, 2, 3) if each != leader])
     await stage.demand_replicas(topic, 3)
@@ -41,7 +41,7 @@ async def _reject_while_read_only(stage: Stage, topic: str, rng: random.Random) 
 
 
 async def dead_letter_cluster_down(stage: Stage, _: random.Random) -> None:
-    """The dead letters' own cluster is killed while the receiver rejects, and comes back."""
+    """The separate cluster of dead letters is killed while the receiver rejects events, and restarted."""
     assert stage.dlq_brokers is not None
     await stage.receiver.behave(name="reject", share=0.2)
     await stage.dlq_brokers.act("kill", 1)

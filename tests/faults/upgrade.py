@@ -1,4 +1,4 @@
-"""A rolling upgrade under load: workers of an older build are replaced one by one by workers of this one.
+"""A rolling upgrade under load: workers of an older build are replaced by workers of this build, one by one.
 
 The older build is installed from its own lock file, and makes the subscriptions, so that everything this build reads
 was written by the other one: subscriptions, cursor rows, committed offsets with their notes, access tokens.
@@ -20,10 +20,10 @@ READY_SECONDS: Final = 180.0
 
 
 async def install(ref: str, folder: Path) -> Path:
-    """The programs of the build at a git ref, installed into an environment of their own in *folder*, or there already.
+    """The programs of the build at a git ref. They are installed into a separate environment in *folder*, if necessary.
 
     Raises:
-        RuntimeError: git does not know the ref, or it can't be installed; says what was printed.
+        RuntimeError: the ref does not exist or can't be installed; contains the output.
     """
     source, environment = folder / "source", folder / "environment"
     if (environment / "bin/webhooks").exists():
@@ -39,16 +39,17 @@ async def install(ref: str, folder: Path) -> Path:
 
 
 def upgrade(older: Path) -> Fault:
-    """The upgrade from the build whose programs are in the folder *older*."""
+    """The upgrade from the build whose programs are in the directory *older*."""
     about = "workers: rolling upgrade from an older build"
     return Fault("upgrade", about, _replace_all, REFUSED, {"workers"}, workers=WORKERS, programs=older)
 
 
 async def _replace_all(stage: Stage, _: random.Random) -> None:
-    """One after the other is stopped, and one of this build is started.
+    """Stop the workers one after another, and start a worker of this build for each.
 
-    Half of the receivers fail until the first is replaced, so that the new owner of a lane finds a row with attempts
-    made and the time of the next. Not for longer: what waits then is delivered in order, one event after the other.
+    Half of the receivers fail until the first worker is replaced, so that the new owner of a lane finds a row with
+    attempts and the time of the next one. They do not fail for longer, because waiting events are delivered one after
+    another.
     """
     await stage.receiver.behave(name="errors", share=0.5, only="odd")
     await stage.steady(2)

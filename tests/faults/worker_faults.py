@@ -1,4 +1,4 @@
-"""Workers that are killed, frozen, stopped, restarted, added and taken away."""
+"""Faults of workers: killed, paused, stopped, restarted, added, removed."""
 
 import random
 import signal
@@ -15,14 +15,14 @@ def _any_worker(stage: Stage, rng: random.Random) -> Worker:
 
 
 async def worker_killed(stage: Stage, rng: random.Random) -> None:
-    """Kill -9, and a new one is started."""
+    """A worker is killed, and a new one is started."""
     await _any_worker(stage, rng).kill()
     await stage.steady(2)
     await start_workers(stage)
 
 
 async def worker_frozen(stage: Stage, rng: random.Random) -> None:
-    """Frozen for longer than its session, and woken up: a former owner that knows nothing of it."""
+    """A worker is paused for longer than its session timeout, so that it continues as a former owner."""
     worker = _any_worker(stage, rng)
     worker.send_signal(signal.SIGSTOP)
     await stage.steady(SESSION_SECONDS + 5)
@@ -31,13 +31,13 @@ async def worker_frozen(stage: Stage, rng: random.Random) -> None:
 
 
 async def worker_stopped(stage: Stage, rng: random.Random) -> None:
-    """SIGTERM, and a new one is started."""
+    """A worker is stopped with SIGTERM, and a new one is started."""
     await _end_cleanly(_any_worker(stage, rng))
     await start_workers(stage)
 
 
 async def rolling_restart(stage: Stage, _: random.Random) -> None:
-    """One after the other is stopped and replaced."""
+    """The workers are stopped and replaced, one after another."""
     for worker in stage.workers:
         await _end_cleanly(worker)
         await start_workers(stage)
@@ -45,7 +45,7 @@ async def rolling_restart(stage: Stage, _: random.Random) -> None:
 
 
 async def scaled(stage: Stage, _: random.Random) -> None:
-    """One worker, four, two."""
+    """The number of workers is one, then four, then two."""
     for _number in range(3):
         await start_workers(stage)
     await stage.steady(2)

@@ -1,4 +1,4 @@
-"""Alerts and dashboard speak of metrics that exist, each alert fires when it should, and says what to do then."""
+"""Alerts and dashboard use metrics that exist. Each alert fires when it should, and links to what to do."""
 
 import asyncio
 import json
@@ -54,7 +54,7 @@ FIRES: Final[dict[str, dict[str, str]]] = {
     "WebhooksRebalancing": {"webhooks_rebalances_total": "0+1x60"},
     "WebhooksAttemptLogIncomplete": {"webhooks_attempt_log_dropped_total": "0x50 9x10"},
 }
-"""Series, a value each minute, after which the alert fires. `0x60` is 0 and sixty times the same."""
+"""Series with a value each minute that make the alert fire. `0x60` is 0 and sixty repetitions of it."""
 
 WELL: Final = {
     "webhooks_ready": "1x60",
@@ -79,7 +79,7 @@ WELL: Final = {
     "webhooks_rebalances_total": "0 1 2x58",
     "webhooks_attempt_log_dropped_total": "0x60",
 }
-"""A worker that nobody has to look at."""
+"""The series of a healthy worker."""
 
 
 def rules() -> list[dict[str, Any]]:
@@ -89,10 +89,10 @@ def rules() -> list[dict[str, Any]]:
 
 
 class OneWorker:
-    """With one partition."""
+    """A reporter of a worker with one partition."""
 
     def worker(self) -> WorkerReport:
-        partition = PartitionReport("t", 0, True, 0, 0, 0, 0, 0.0, 0, False, 0.0)  # noqa: FBT003 - nobody looks at them
+        partition = PartitionReport("t", 0, True, 0, 0, 0, 0, 0.0, 0, False, 0.0)  # noqa: FBT003 - values without meaning here
         return WorkerReport("app", "host:1", ("t",), 1, True, None, True, (0,), (partition,), 0, 0, 0, 0)  # noqa: FBT003 - as above
 
     async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:  # noqa: ARG002 - there are none

@@ -1,4 +1,4 @@
-"""Which module may import what: the layers of the packages, and the libraries that belong to some of them."""
+"""Checks imports: the layers of the packages, and the packages that may use each library."""
 
 import ast
 import re
@@ -27,21 +27,21 @@ LAYERS = (
     {"worker"},
     {"cli"},
 )
-"""From the bottom up. A module imports from its own package, or from a lower layer; also for type checkers alone."""
+"""The layers, from the bottom. A module imports from its own package or from a lower layer, even for types only."""
 
 FAUST = "app.py worker.py runtime/ kafka/connection.py cli/ web/ agents/"
 KAFKA = "kafka/ runtime/ subscriptions/ cluster/ cli/"
 
-# What is imported, as a pattern, and the files (and folders) that may.
+# A pattern of imports, and the files and directories that may have them.
 RULES = {
     r"(faust|mode)\b": FAUST,
     r"aiokafka\b": KAFKA,
-    # Whoever reads records has the consumer that reads all of them.
+    # All other modules use a consumer that can read any record (kafka/records.py).
     r"aiokafka\.(AIOKafkaConsumer|consumer\.(AIOKafkaConsumer|consumer|fetcher))\b": "kafka/records.py",
-    # The server's half of aiohttp is free for all; this is the client's.
+    # These are the names of aiohttp's client. All modules may use its server.
     r"aiohttp(\.request|\.[Cc]lient\w*|\.connector|\.\w*Connector|$)": "http/ web/key_source.py",
     r"(aiohappyeyeballs|python_socks)\b": "http/",
-    # Name lookups block or take a thread; this is what does neither.
+    # These name lookups block or use a thread. The pipeline's resolver does neither.
     r"(aiodns|pycares|aiohttp\.\w*Resolver)\b": "http/resolver.py",
     r"(socket\.get(addrinfo|host\w*|nameinfo)|http\.client|urllib\.request\.(urlopen|build_opener))\b": "",
     r"os\.(environ|getenv)\b": "config/settings.py",
@@ -118,12 +118,12 @@ def test_what_is_allowed_is_no_trespass(path: str, source: str) -> None:
 
 
 def package_of(path: str) -> str:
-    """The package of a module, or the module itself where it stands at the root."""
+    """The package of a module, or the module itself if it is at the root."""
     return path.removeprefix("pipeline/").split("/")[0].removesuffix(".py")
 
 
 def climbs(path: str, source: str) -> list[str]:
-    """The imports of the module at *path* (relative to the repository) that don't go down."""
+    """The imports of the module at *path* (relative to the repository) that are not from a lower layer."""
     rank = {package: number for number, layer in enumerate(LAYERS) for package in layer}
     own = package_of(path)
     targets = {name: name.removeprefix("pipeline.").split(".")[0] for name in imported(source)}

@@ -1,4 +1,4 @@
-"""The arithmetic of the benchmarks: a number that is wrong would convince as well as one that is right."""
+"""Tests the arithmetic of the benchmarks, because a wrong result looks as plausible as a right one."""
 
 import os
 import sys

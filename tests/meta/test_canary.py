@@ -1,7 +1,7 @@
-"""The names of other packages that are private to them and used here, and what they look like.
+"""Lists the private names of libraries that the pipeline uses, with their parameters.
 
-A new version of a package may rename them without a word. Here each one is pinned: after an update this says which
-modules to look at. A use that is not in USED fails; before adding it, look for a public way (CONTRIBUTING.md).
+A new version of a library may rename its private names without notice. After an update, these tests name the modules
+that are affected. A use that is not in USED fails. Before adding a use, look for a public way (CONTRIBUTING.md).
 """
 
 import ast
@@ -30,13 +30,13 @@ VERSIONS: Final = {
     "mode-streaming": "0.7.1",
     "python-socks": "3.2.1",
 }
-"""What USED was written down from."""
+"""The versions for which USED was written."""
 
 LIBRARIES: Final = frozenset({"aiohttp", "aiohappyeyeballs", "aiokafka", "click", "faust", "mode", "python_socks"})
-"""The packages whose classes are looked through for what their subclasses here use."""
+"""The packages whose classes are searched for names that subclasses in the pipeline use."""
 
 PUBLIC: Final = frozenset({"_asdict", "_fields", "_make", "_replace"})
-"""Of named tuples: they begin with a line so as not to collide with fields."""
+"""Public methods of named tuples. They begin with _ only to avoid collisions with field names."""
 
 HELD: Final = "an attribute"
 
@@ -160,7 +160,7 @@ USED: Final = {
         "faust.web.drivers.aiohttp:Web._runner": HELD,
     },
 }
-"""By module: each private name, or one that is replaced, with its parameters if it is called."""
+"""For each module, the private or replaced names that it uses, with their parameters if they are called."""
 
 
 # ----------------------------------------------------------- what they look like
@@ -177,7 +177,7 @@ def parameters(function: Any) -> str:
 
 
 def original(found: Any) -> Any:
-    """What a library has at a place, also where it is replaced here."""
+    """The original of a name in a library, even if the pipeline replaces it."""
     return next(each for each in found.__mro__ if is_foreign(each)) if inspect.isclass(found) else found
 
 
@@ -192,11 +192,11 @@ class Default:
 
 @functools.cache
 def private_names(library_class: type) -> frozenset[str]:
-    """The private names that a class has itself: defined in it, or set by its methods."""
+    """The private names that a class itself defines, or that its methods set."""
     names = set(vars(library_class))
     try:
         source = textwrap.dedent(inspect.getsource(library_class))
-    except (OSError, TypeError):  # in C, which shows no source
+    except (OSError, TypeError):  # written in C, so there is no source
         source = ""
     names |= {
         node.attr
@@ -240,7 +240,7 @@ def test_a_name_is_there_and_looks_as_it_did(path: str, shape: str) -> None:
 
 
 def uses(source: str, module: ModuleType) -> Iterator[str]:
-    """The private names of other packages in a module, as far as its text tells."""
+    """The private names of other packages that the text of a module uses."""
     for node in ast.walk(parsed(source)):
         match node:
             case ast.ImportFrom(module=str(package), names=names) if package.split(".")[0] in LIBRARIES:
@@ -249,7 +249,7 @@ def uses(source: str, module: ModuleType) -> Iterator[str]:
                 yield name
             case ast.Attribute(value=ast.Name(owner), attr=name, ctx=ast.Store()):
                 if inspect.ismodule(getattr(module, owner, None)):
-                    yield name  # replaced for everybody
+                    yield name  # replaced in the library
             case ast.ClassDef(name=name):
                 yield from names_of_bases(node, getattr(module, name, None))
             case _:
@@ -257,7 +257,7 @@ def uses(source: str, module: ModuleType) -> Iterator[str]:
 
 
 def names_of_bases(node: ast.ClassDef, made: type | None) -> Iterator[str]:
-    """What a class takes from, or puts in the place of, what classes of a library keep to themselves."""
+    """The private names of a library's classes that a subclass uses or overrides."""
     bases = [] if made is None else list(filter(is_foreign, made.__mro__))
     for each in ast.walk(node):
         match each:
@@ -296,7 +296,7 @@ def test_every_private_name_that_is_used_is_pinned(path: str) -> None:
     ],
 )
 def test_a_use_is_seen(name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from aiokafka.consumer import fetcher  # noqa: PLC0415 - one of the sources replaces something of it
+    from aiokafka.consumer import fetcher  # noqa: PLC0415 - one of the sources replaces a name in it
 
     monkeypatch.setattr(fetcher, "MemoryRecords", fetcher.MemoryRecords)
     assert set(uses(source, made_of(source))) == {name}
@@ -315,7 +315,7 @@ def test_what_is_our_own_is_no_use(source: str) -> None:
 
 
 def overrides() -> Iterator[tuple[Any, Any]]:
-    """Each method here that stands in for one of a library, and that one."""
+    """Each method that overrides a method of a library, with the overridden one."""
     made = {each for path in CODE for each in vars(module_of(path)).values() if inspect.isclass(each)}
     for each in sorted(made, key=lambda found: (found.__module__, found.__qualname__)):
         bases = [] if is_foreign(each) else list(filter(is_foreign, each.__mro__))
@@ -330,7 +330,7 @@ def overrides() -> Iterator[tuple[Any, Any]]:
 )
 def test_an_override_takes_what_the_library_passes(function: Any, replaced: Any) -> None:
     found = inspect.signature(replaced).parameters.values()
-    # One that stands for a function only saves looking that up: nobody passes it.
+    # A default that is a function is only a cache for its lookup. No caller passes it.
     passed = [each for each in found if each.default is each.empty or not callable(each.default)]
     taken = inspect.signature(function).parameters
     kinds = {each.kind for each in taken.values()}
@@ -347,5 +347,5 @@ def test_an_override_takes_what_the_library_passes(function: Any, replaced: Any)
 
 def made_of(source: str) -> ModuleType:
     module = ModuleType("made")
-    exec(source, module.__dict__)  # noqa: S102 - the sources stand above
+    exec(source, module.__dict__)  # noqa: S102 - the sources are above
     return module

@@ -1,4 +1,4 @@
-"""The Helm chart under deploy/chart: that it says what the code says, and what Helm makes of it where there is Helm."""
+"""The Helm chart in deploy/chart agrees with the code. If Helm is installed, its output is tested, too."""
 
 import json
 import re
@@ -103,7 +103,7 @@ Render = Callable[[Mapping[str, Any]], dict[str, dict[str, Any]]]
 
 @pytest.fixture
 def render(tmp_path: Path) -> Render:
-    """What `helm template` makes of values, by kind."""
+    """The objects that `helm template` makes of values, by kind."""
 
     def rendered(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         return {each["kind"]: each for each in documents(tmp_path, values).values()}
@@ -206,7 +206,7 @@ def test_the_user_may_be_another_one_or_the_clusters_choice(render: Render) -> N
         return made
 
     always = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    large = 1_000_740_000  # as OpenShift has them; Helm writes it with an exponent if it is not told otherwise
+    large = 1_000_740_000  # like OpenShift's ids; by default, Helm writes it with an exponent
     assert context(None) == always
     assert context(large) == {**always, "runAsUser": large, "runAsGroup": large, "fsGroup": large}
 
@@ -287,7 +287,7 @@ def test_autoscaling_alone_decides_the_number_of_workers(render: Render) -> None
 
 
 class ApiServer(BaseHTTPRequestHandler):
-    """Of the API of Kubernetes, what Helm asks before it looks up a StatefulSet; there is one with six workers."""
+    """The part of the Kubernetes API that Helm uses to look up a StatefulSet. There is one with six workers."""
 
     def do_GET(self) -> None:
         kind = {"name": "statefulsets", "namespaced": True, "kind": "StatefulSet", "verbs": ["get"]}
@@ -345,9 +345,9 @@ def test_scaling_looks_at_the_workers_of_this_release(render: Render) -> None:
 @with_helm
 @pytest.mark.parametrize("values", [LEAST, EVERYTHING], ids=["least", "everything"])
 def test_kubernetes_accepts_every_field(render: Render, values: Mapping[str, Any]) -> None:
-    """With the strict schemas of kubernetes-validate, which is no dependency because it has 22 MB."""
+    """Uses the strict schemas of kubernetes-validate, which is not a dependency because it has 22 MB."""
     validate = pytest.importorskip("kubernetes_validate").validate
     for kind, document in render(values).items():
-        if kind not in {"PodMonitor", "ScaledObject"}:  # not of Kubernetes itself
+        if kind not in {"PodMonitor", "ScaledObject"}:  # not a part of Kubernetes
             for version in ("1.27", "1.31"):
                 validate(document, version, strict=True)

@@ -1,4 +1,4 @@
-"""docs/compatibility.md lists what is public, as the code has it, and each list that it points to is held by a test."""
+"""docs/compatibility.md lists the public names of the code. Each list that it links to is checked by a test."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ TEXT = PAGE.read_text()
 
 
 def test_commands_and_headers_are_those_of_the_code() -> None:
-    """To mend it: `python -m tests.support.public_names`."""
+    """If this fails, run `python -m tests.support.public_names`."""
     assert with_lists(TEXT) == TEXT
 
 

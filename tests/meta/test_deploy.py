@@ -1,4 +1,4 @@
-"""The files under deploy/ say what the code says: settings, their defaults, an example definition and subscription."""
+"""The files in deploy/ agree with the code: settings, their defaults, an example definition and subscription."""
 
 import json
 import re
@@ -22,7 +22,7 @@ KNOWN = {CONFIG, *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)}
 
 
 class Line(NamedTuple):
-    """One setting of env.example: what is said above it, and whether it is commented out."""
+    """One setting of env.example: the comment above it, and whether it is commented out."""
 
     said: str
     is_default: bool
@@ -107,7 +107,7 @@ def test_the_image_installs_nothing_without_a_hash() -> None:
     assert len(commands) == 4
     for command in commands:
         assert "--require-hashes" in command or ("--no-index" in command and "--no-deps" in command)
-    # pip fetches what builds a package by itself, and knows no hashes for that.
+    # pip would download build tools without checking hashes.
     assert all("--no-build-isolation" in command for command in commands if command.startswith("pip wheel"))
     assert not [command for command in commands if command.startswith("pip install") and " . " in f"{command} "]
 

@@ -1,4 +1,4 @@
-"""Every command of a document is run by a test, or says why not; every `webhooks` command in a text is one."""
+"""Each command in a document is run by a test, or gives the reason why not. Each `webhooks` command exists."""
 
 import re
 import shlex
@@ -32,7 +32,7 @@ def commands(document: str) -> list[Command]:
 
 
 def calls(document: str) -> Iterator[str]:
-    """What follows after `webhooks` in each command of a document."""
+    """The words after `webhooks` in each command of a document."""
     for command in commands(document):
         yield from PROGRAM.findall(command.text.replace("\\\n", " "))
     for span in SPAN.findall((ROOT / document).read_text()):
@@ -40,7 +40,7 @@ def calls(document: str) -> Iterator[str]:
 
 
 def mistake(call: str) -> str | None:
-    """Why the program would not take these words, if so. Values are not looked at."""
+    """Why the program would refuse these words, or None. Values are not checked."""
     command: click.Command = program()
     words = shlex.split(call)
     context = click.Context(command)

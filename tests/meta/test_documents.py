@@ -1,4 +1,4 @@
-"""What documents and code say of the tree is there: files, tests and sections. A changelog speaks of the past."""
+"""Files, tests and sections that documents and code name exist. The changelog is excluded: it describes the past."""
 
 import ast
 import re
@@ -22,18 +22,18 @@ LINK = re.compile(r"\]\(([^)]+)\)")
 FILE = re.compile(r"(?<![\w/.:~<-])((?:[\w.-]+/)+[\w.@-]+\.(?:py|md|yaml|json|toml|example|service))\b")
 TEST = re.compile(r"`(test_\w+)`")
 CITED = re.compile(r"docs/(\w+)\.md, ([A-Z][^:;.)\n]*)")
-# Written so that it does not match its own text.
+# This pattern must not match its own text.
 ELSEWHERE = re.compile(r"\b(architecture(,| (sections? )?\d)|(architecture|interface|house)[.]md)")
 """Design documents that are not in the repository."""
 
 
 def anchor(heading: str) -> str:
-    """What a heading is called in a link."""
+    """The anchor of a heading in a link."""
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 def broken_links(document: Path, text: str) -> Iterator[str]:
-    """The relative links of a document that lead nowhere."""
+    """The relative links of a document whose targets do not exist."""
     for link in LINK.findall(text):
         place, _, part = link.partition("#")
         target = (document.parent / place).resolve() if place else document
@@ -48,7 +48,7 @@ def broken_links(document: Path, text: str) -> Iterator[str]:
 
 
 def missing_files(text: str) -> list[str]:
-    """The files that a text names and that are neither at the root nor in pipeline/."""
+    """The files that a text names and that exist neither at the root nor in pipeline/."""
     return [
         name
         for name in FILE.findall(LINK.sub("", text))

@@ -1,4 +1,4 @@
-"""Whom the events of the load are for: the ledger and the filters of the pipeline say the same."""
+"""The ledger of the fault runs and the filters of the pipeline agree on which subscriptions an event is for."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The small disk of the faults is small, and full when it should be."""
+"""The small disk of the fault runs is small, and can be filled."""
 
 import errno
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The ledger of the faults finds what was planted: a loss, a repetition, a disorder; and nothing where nothing is."""
+"""The ledger of the fault runs finds planted losses, repetitions and disorder, and nothing where nothing is wrong."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the load of the faults consists of, and how much of it has to count."""
+"""The events of the load in the fault runs, and how many of them have to count."""
 
 import json
 from collections import defaultdict

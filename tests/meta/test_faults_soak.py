@@ -1,4 +1,4 @@
-"""What a soak calls flat, and what not."""
+"""Which samples of a soak count as flat."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ STEADY: dict[str, float] = {
 
 
 def soaked(changed: Mapping[str, float], *, rows: int = 20) -> Soak:
-    """Thirty samples; in the last ten a few values are others."""
+    """Thirty samples. In the last ten, some values differ."""
     samples: list[Any] = [{**STEADY, **(changed if number >= 20 else {})} for number in range(30)]
     return Soak([Sample(at=10.0 * number, pid=1, **sample) for number, sample in enumerate(samples)], [20, 20, rows])
 

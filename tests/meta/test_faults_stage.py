@@ -1,4 +1,4 @@
-"""What faults are done to: no level stands beside what is struck."""
+"""The stage of the fault runs: each fault affects subscriptions of every level."""
 
 from aiokafka.partitioner import DefaultPartitioner
 

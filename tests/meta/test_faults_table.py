@@ -1,4 +1,4 @@
-"""The table of the faults hides nothing: neither a count nor a run that broke a promise or did not come up."""
+"""The table of the fault runs contains every count, and every run that broke a promise or could not start."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The hosted workflow runs what .ci/run runs on each promised Python, with rights to read and pinned actions."""
+"""The hosted workflow runs the checks of .ci/run on each supported Python, with read rights and pinned actions."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Plants faults in a pytest run of its own, under the project's configuration, and sees each of them caught."""
+"""Plants faults in a separate pytest run with the project's configuration, and checks that each one is found."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Names of tests are sentences that can be read at a glance."""
+"""Names of tests are short sentences."""
 
 import ast
 from pathlib import Path
@@ -10,7 +10,7 @@ LONGEST = 60
 
 
 def long_names(text: str) -> list[str]:
-    """The tests of a module whose names are longer."""
+    """The tests of a module whose names are too long."""
     functions = (node for node in ast.walk(parsed(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return [each.name for each in functions if each.name.startswith("test_") and len(each.name) > LONGEST]
 

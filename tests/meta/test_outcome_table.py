@@ -1,4 +1,4 @@
-"""The tables of docs/delivery.md say what the policy decides, and what receivers do."""
+"""The tables of docs/delivery.md agree with the policy and with the tests of misbehaving receivers."""
 
 from typing import get_args
 

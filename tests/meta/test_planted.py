@@ -1,4 +1,4 @@
-"""The faults of tests/mutants fit the source as it is; planting them takes minutes and is done by `make mutants`."""
+"""The texts that tests/mutants replaces exist in the source. `make mutants` plants the faults, which takes minutes."""
 
 import ast
 import re

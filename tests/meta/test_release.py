@@ -1,4 +1,4 @@
-"""What `make release` makes besides the build: it refuses what does not agree, and lists every package of the lock."""
+"""`make release` refuses versions that do not agree, and lists every package of the lock file."""
 
 import os
 import re
@@ -19,7 +19,7 @@ CHANGELOG = "# Changelog\n\n## [1.2.3] - 2026-11-27\n\n### Delivery\n\n- New.\n\
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A tree whose version is 1.2.3 everywhere."""
+    """A tree that has version 1.2.3 everywhere."""
     (tmp_path / "deploy/chart").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG)

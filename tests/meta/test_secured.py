@@ -1,4 +1,4 @@
-"""How the tests are told of a secured Kafka (tests/support/secured.py)."""
+"""The variable that describes a secured Kafka for the tests (tests/support/secured.py)."""
 
 from pathlib import Path
 

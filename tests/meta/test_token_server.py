@@ -1,4 +1,4 @@
-"""Access tokens by assertion, from a subscription as somebody writes it to the call that carries one: over real TLS."""
+"""Access tokens by assertion: from the document of a subscription to the call with a token, over real TLS."""
 
 import base64
 import ssl
@@ -76,7 +76,7 @@ SHOWING = {
 
 @dataclass
 class Bench:
-    """A worker's way from an event to its receiver, with nothing in it that is not real but the rows of its tokens."""
+    """The parts of a worker between an event and its receiver. All are real except the rows of tokens."""
 
     stack: AsyncExitStack
     send: Authorized

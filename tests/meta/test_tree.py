@@ -1,4 +1,4 @@
-"""What may stand in no file of the repository, and what no module may be called."""
+"""Texts that no file of the repository may contain, and names that no module may have."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ MADE_BY_TOOLS = {".git", ".venv", ".hypothesis", "__pycache__", "build", "dist"}
 
 NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "manager", "base", "common", "misc"}
 
-# Each written so that it does not match its own text.
+# These patterns must not match their own text.
 FORBIDDEN = {
     "a registry": r"\b(pypi|pythonhosted|npmjs|crates|rubygems|docker|ghcr|quay|gcr|maven)[.](org|com|io)\b",
     "a path of somebody's machine": r"(?<![\w.~])/(home|Users|root|work|opt/wheels)/\w",

@@ -1,4 +1,4 @@
-"""The clock that jumps: what waits runs in its order, and what never ends is ended."""
+"""Virtual time: waiting tasks run in their order, and a test that would never end fails."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""A wait for a condition ends when it holds, or when nothing moves any more."""
+"""A wait for a condition ends when the condition holds, or when there is no more progress."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from tests.support.waiting import eventually
 
 
 async def after(polls: int, *, moves_for: int = 0) -> None:
-    """Wait up to a second for a condition that holds at the last of so many *polls*, ten of them a second."""
+    """Wait up to a second for a condition that holds at the last of *polls* checks, of which there are ten a second."""
     asked = moved = 0
 
     async def holds() -> bool:

@@ -1,4 +1,4 @@
-"""The API of workers that deliver nothing: a real store on a broker, served by Faust's web application."""
+"""The API of workers that deliver nothing, with a real store on a broker, served by Faust's web application."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -58,7 +58,7 @@ class ApiWorker:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """Speaks to it as an administrator."""
+        """A client of the worker that is an administrator."""
         async with AsyncExitStack() as stack:
             await self.registry.start(self.view.on_subscription)
             stack.push_async_callback(self.registry.stop)
@@ -76,12 +76,12 @@ async def _no_keys() -> KeySet:
 
 
 def token(tenant: Mapping[str, str], scope: str = "read write secrets", name: str = "somebody") -> dict[str, str]:
-    """The headers of somebody with a signed token."""
+    """The headers of a client with a signed token."""
     return {"Authorization": f"Bearer {KEY.token(sub=name, scope=scope, tenant=dict(tenant))}"}
 
 
 class ApiCluster:
-    """Workers of one application; made before there is an event loop, as a worker does."""
+    """Workers of one application. They are made before there is an event loop, like a real worker."""
 
     def __init__(
         self, broker: TestBroker, name: str, *, routing: str = "key", partitions: int = 2, dlq: bool = False
@@ -105,7 +105,7 @@ class ApiCluster:
             broker.mock.create_topic(f"{name}-dlq", 1)
 
     def worker(self) -> ApiWorker:
-        """One more worker."""
+        """Add a worker."""
         connection, topic, box = self.broker.connection, f"{self.name}.subscriptions", SecretBox([self._key])
         registry = Registry(connection, topic, box, self.definition)
         store = SubscriptionStore(registry, connection, topic, box, self.definition)
@@ -129,7 +129,7 @@ class ApiCluster:
         return ApiWorker(app, registry, store, view, audit)
 
     async def fail(self, name: str, kind: str, message: str, partition: int = 0) -> None:
-        """Write the row of a subscription in FAILURE, as the owner of its partition does."""
+        """Write the row of a subscription in FAILURE, like the owner of its partition."""
         rows = KafkaRows(self.broker.connection, f"{self.name}.cursors", partition, on_written=lambda _: None)
         await rows.open()
         try:
@@ -139,7 +139,7 @@ class ApiCluster:
 
 
 async def problem(response: ClientResponse, status: int) -> dict[str, Any]:
-    """The problem of an answer, whose shape is checked."""
+    """Check that an answer is a problem, and return it."""
     body: dict[str, Any] = await response.json(content_type="application/problem+json")
     assert (response.status, body["status"]) == (status, status), body
     assert body.keys() >= {"type", "title", "detail"}

@@ -1,4 +1,4 @@
-"""Fixtures of the JSON API: two workers of one cluster on an embedded broker, and an administrator at each."""
+"""Fixtures of the JSON API: two workers of one cluster on an embedded broker, each with an administrator's client."""
 
 from collections.abc import AsyncIterator, Callable
 

@@ -1,4 +1,4 @@
-"""Batches of records as other clients than Java's may write them, made by hand: header names are bytes here."""
+"""Makes batches of records that only other clients than Java's may write. Header names are bytes here."""
 
 import struct
 import time
@@ -10,7 +10,7 @@ from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.util import calc_crc32c, encode_varint
 
 ENCODERS: Final = {"none": bytes, "gzip": gzip_encode, "snappy": snappy_encode, "lz4": lz4_encode, "zstd": zstd_encode}
-"""By the name of the codec; their order is that of Kafka's numbers."""
+"""The compressors, by name of the codec, in the order of Kafka's codec numbers."""
 LOG_APPEND_TIME: Final = 0x08
 TRANSACTIONAL: Final = 0x10
 CONTROL: Final = 0x20
@@ -18,7 +18,7 @@ CONTROL: Final = 0x20
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A record to write; *attributes* is a byte that nobody uses yet."""
+    """A record to write. *attributes* is a byte that Kafka does not use yet."""
 
     value: bytes | None = b""
     key: bytes | None = b"sub-1"
@@ -35,15 +35,15 @@ def batch(
     timestamp: int | None = None,
     producer_id: int = -1,
 ) -> bytes:
-    """One batch; a broker sets its base offset.
+    """Make one batch. A broker sets its base offset.
 
     Args:
-        records: its records, in their order.
+        records: the records of the batch.
         codec: how they are compressed.
         base_offset: the offset of the first one.
-        attributes: of the batch, but for the codec.
-        timestamp: of the first record; now, if it is None.
-        producer_id: whose transaction it belongs to.
+        attributes: the attributes of the batch, without the codec.
+        timestamp: the timestamp of the first record; None: now.
+        producer_id: the producer whose transaction the batch belongs to.
     """
     first = int(time.time() * 1000) if timestamp is None else timestamp
     attributes |= list(ENCODERS).index(codec)

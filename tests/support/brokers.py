@@ -1,4 +1,4 @@
-"""One value for both kinds of broker that tests run on: the embedded one and a real Kafka."""
+"""The brokers that tests run on, the embedded broker and a real Kafka, with one interface."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -26,12 +26,12 @@ class TestBroker:
     """A broker to test against.
 
     Attributes:
-        bootstrap: its address, `host:port`; of several brokers with commas between them.
+        bootstrap: its address, `host:port`; several brokers are separated by commas.
         mock: the embedded broker, with its faults; None for a real Kafka.
         security: the `security` block of its endpoint in an API definition; None for a plain listener.
     """
 
-    __test__: ClassVar[bool] = False  # a value, whatever pytest thinks of its name
+    __test__: ClassVar[bool] = False  # not a test class
 
     bootstrap: str
     mock: EmbeddedBroker | None = None
@@ -39,22 +39,22 @@ class TestBroker:
 
     @property
     def embedded(self) -> bool:
-        """Whether this is the embedded broker: no rebalances, no fencing, no transactions worth the name."""
+        """Whether this is the embedded broker, which has no rebalances, no fencing and no real transactions."""
         return self.mock is not None
 
     @property
     def replicas(self) -> int:
-        """Of the topics that are created: one on each of the brokers it names."""
+        """The number of replicas of created topics: one on each broker."""
         return len(self.bootstrap.split(","))
 
     @property
     def connection(self) -> KafkaConnection:
-        """How the pipeline reaches it."""
+        """The connection of the pipeline to the broker."""
         security = None if self.security is None else read(Security, self.security, "security")
         return replace(connection(tuple(self.bootstrap.split(",")), security, "security"), embedded=self.embedded)
 
     async def create_topic(self, name: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> str:
-        """Create a topic and return its name. The embedded broker has no topic configuration: *config* is for Kafka."""
+        """Create a topic and return its name. *config* is for a real Kafka only."""
         if self.mock is not None:
             self.mock.create_topic(name, partitions)
             return name
@@ -67,14 +67,14 @@ class TestBroker:
             for topic, code, *reason in answer.topic_errors:
                 if code:
                     raise for_code(code)(f"{topic}: {reason}")
-            # The controller has it; brokers learn of it a moment later.
+            # The controller has created the topic. Brokers have it a moment later.
             await eventually(lambda: _is_led(admin, name, partitions), within_seconds=20, says=lambda: f"no {name}")
         finally:
             await admin.close()
         return name
 
     async def until_led(self, name: str, partitions: int) -> None:
-        """Return when the brokers know a topic that somebody else has created (a real Kafka only)."""
+        """Return when the brokers have a topic that another client has created (a real Kafka only)."""
         admin = AIOKafkaAdminClient(**self.connection.client_options())
         try:
             await admin.start()
@@ -83,7 +83,7 @@ class TestBroker:
             await admin.close()
 
     async def add_partitions(self, name: str, count: int) -> None:
-        """Let a topic have *count* partitions (a real Kafka only)."""
+        """Increase the number of partitions of a topic to *count* (a real Kafka only)."""
         admin = AIOKafkaAdminClient(**self.connection.client_options())
         try:
             await admin.start()
@@ -94,7 +94,7 @@ class TestBroker:
 
     @asynccontextmanager
     async def producer(self) -> AsyncIterator[AIOKafkaProducer]:
-        """A started producer that waits for every replica."""
+        """A started producer that waits for all replicas."""
         producer = AIOKafkaProducer(acks="all", **self.connection.client_options())
         try:
             await producer.start()
@@ -105,13 +105,13 @@ class TestBroker:
     async def produce(
         self, topic: str, *records: tuple[bytes | None, bytes | None], partition: int | None = None
     ) -> None:
-        """Append (key, value) pairs in their order, and return when the broker has confirmed them all."""
+        """Append (key, value) pairs in order, and return when the broker has confirmed all of them."""
         async with self.producer() as producer:
             sent = [await producer.send(topic, value, key=key, partition=partition) for key, value in records]
             await asyncio.gather(*sent)
 
     async def append(self, topic: str, batch: bytes, partition: int = 0) -> None:
-        """Append a batch of records as it is (batches.py), and return when the broker has confirmed it.
+        """Append a batch of records unchanged (batches.py), and return when the broker has confirmed it.
 
         Raises:
             aiokafka.errors.KafkaError: the broker refuses it.
@@ -128,15 +128,15 @@ class TestBroker:
                     raise error(f"{topic}-{partition}")
                 return error is NoError
 
-            # A broker learns a moment later than the controller what it leads.
+            # A broker becomes a leader a moment after the controller has decided it.
             await eventually(is_taken, within_seconds=20, says=lambda: f"nobody leads {topic}-{partition}")
 
     async def read(self, topic: str, *, committed_only: bool = False) -> Records:
-        """What the topic holds now, by partition and offset.
+        """The present records of a topic, by partition and offset.
 
         Args:
             topic: an existing topic.
-            committed_only: leave out what belongs to open and aborted transactions (a real Kafka only).
+            committed_only: leave out records of open and aborted transactions (a real Kafka only).
         """
         records: Records = []
         async with self._reader(topic, committed_only=committed_only) as reader:
@@ -148,10 +148,10 @@ class TestBroker:
         return sorted(records, key=lambda record: (record.partition, record.offset))
 
     async def wait_for(self, topic: str, count: int, *, within_seconds: float = 20.0) -> Records:
-        """The first *count* records that the topic ever had, as soon as it has them, by partition and offset.
+        """Wait until the topic has *count* records. Returns its first *count* records, by partition and offset.
 
         Raises:
-            TimeoutError: there were fewer when the time was up; says how many.
+            TimeoutError: there were fewer records after *within_seconds*; says how many.
         """
         records: Records = []
         try:
@@ -164,7 +164,7 @@ class TestBroker:
         return sorted(records[:count], key=lambda record: (record.partition, record.offset))
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-        """Commit offsets as the workers of a group do."""
+        """Commit offsets like the workers of a group."""
         consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **self.connection.client_options())
         places = {TopicPartition(topic, number): offset for number, offset in offsets.items()}
         try:
@@ -175,11 +175,11 @@ class TestBroker:
             await consumer.stop()
 
     async def committed(self, group: str, topic: str) -> dict[int, int]:
-        """The offsets that a consumer group has committed, by partition; one without an offset is left out."""
+        """The committed offsets of a consumer group, by partition. Partitions without an offset are left out."""
         return {number: found.offset for number, found in (await self.commits(group, topic)).items()}
 
     async def commits(self, group: str, topic: str) -> dict[int, OffsetAndMetadata]:
-        """The same with their metadata."""
+        """The committed offsets of a consumer group, by partition, with their metadata."""
         admin = AIOKafkaAdminClient(**self.connection.client_options())
         try:
             await admin.start()

@@ -1,4 +1,4 @@
-"""Headless Chromium, spoken to in its own protocol (CDP) over a WebSocket: no driver has to be installed."""
+"""Controls headless Chromium with its own protocol (CDP) over a WebSocket, so that no driver is needed."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ from typing import Any, Final
 from aiohttp import ClientSession, ClientWebSocketResponse
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-"""None: no test can use one."""
+"""The path of the browser; None: tests that need a browser are skipped."""
 
 START_SECONDS: Final = 60.0
 ANSWER_SECONDS: Final = 60.0
@@ -21,7 +21,7 @@ ANSWER_SECONDS: Final = 60.0
 OPTIONS: Final = (
     "--headless=new",
     "--remote-debugging-port=0",
-    "--no-sandbox",  # it opens pages of this machine only, and root has no sandbox
+    "--no-sandbox",  # the browser opens only pages of this machine, and root can't use the sandbox
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--disable-extensions",
@@ -36,14 +36,14 @@ OPTIONS: Final = (
 
 
 class PageError(Exception):
-    """What a page's script or the browser could not do."""
+    """An error of a page's script or of the browser."""
 
 
 class Page:
     """A tab.
 
     Attributes:
-        troubles: what its console has complained about: errors, and what the content security policy has refused.
+        troubles: errors in its console, and violations of the content security policy.
     """
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
@@ -54,7 +54,7 @@ class Page:
         self.troubles: list[str] = []
 
     async def listen(self) -> None:
-        """Take in what the browser says, until it is closed."""
+        """Read messages of the browser until it is closed."""
         async for message in self._socket:
             said = json.loads(message.data)
             if "id" in said:
@@ -74,10 +74,10 @@ class Page:
                 self.troubles.append(f"{params['entry']['text']} {params['entry'].get('url', '')}")
 
     async def send(self, method: str, **params: Any) -> Any:
-        """Call the browser; its answer.
+        """Call a method of the browser, and return the result.
 
         Raises:
-            PageError: it refuses.
+            PageError: the browser refuses.
         """
         number = next(self._numbers)
         self._answers[number] = asyncio.get_running_loop().create_future()
@@ -88,7 +88,7 @@ class Page:
         return said["result"]
 
     async def open(self, url: str) -> None:
-        """Go to *url*, and wait until it is loaded."""
+        """Open *url*, and wait until it is loaded."""
         self._loaded.clear()
         found = await self.send("Page.navigate", url=url)
         if found.get("errorText"):
@@ -96,10 +96,10 @@ class Page:
         await asyncio.wait_for(self._loaded.wait(), ANSWER_SECONDS)
 
     async def run(self, script: str) -> Any:
-        """The value of an expression; a promise is waited for.
+        """Evaluate an expression, and return its value. Waits for a promise.
 
         Raises:
-            PageError: it throws.
+            PageError: the expression throws.
         """
         found = await self.send("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in found:
@@ -107,11 +107,11 @@ class Page:
         return found["result"].get("value")
 
     async def text(self, selector: str = "body") -> str:
-        """The visible text of the first element that *selector* finds; "" without one."""
+        """The visible text of the first element that *selector* matches; "" without such an element."""
         return str(await self.run(f"document.querySelector({json.dumps(selector)})?.innerText ?? ''"))
 
     async def until(self, script: str, within_seconds: float = 60.0) -> None:
-        """Return when an expression is true; a page in between two documents is asked again."""
+        """Wait until an expression is true. It is evaluated again if the page is changing to another document."""
         is_so = False
         try:
             async with asyncio.timeout(within_seconds):
@@ -123,7 +123,7 @@ class Page:
             raise TimeoutError(f"{script} was never true; the page:\n{await self.text()}\n{self.troubles}") from None
 
     async def click(self, selector: str) -> None:
-        """Click with the mouse at the middle of an element, as soon as it can be seen."""
+        """Wait until an element is visible, and click at its centre."""
         chosen = f"document.querySelector({json.dumps(selector)})"
         await self.until(f"{chosen}?.checkVisibility() && !{chosen}.disabled")
         box = await self.run(
@@ -140,7 +140,7 @@ class Page:
             await self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code, **more)
 
     async def look(self, *, width: int, height: int, dark: bool = False, phone: bool = False) -> None:
-        """The size of the window, and what its user prefers."""
+        """Set the size of the window and the preferences of its user."""
         scale = 2 if phone else 1
         await self.send(
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=phone
@@ -149,14 +149,14 @@ class Page:
         await self.send("Emulation.setEmulatedMedia", features=features)
 
     async def picture(self) -> bytes:
-        """A PNG of the whole page, for a person to look at."""
+        """A PNG of the whole page, for people."""
         found = await self.send("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(found["data"])
 
 
 @asynccontextmanager
 async def browser() -> AsyncIterator[Callable[[], Awaitable[Page]]]:
-    """A browser; opens tabs."""
+    """Start a browser. Yields a function that opens a tab."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True) as folder:
         process = await asyncio.create_subprocess_exec(

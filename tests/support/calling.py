@@ -1,4 +1,4 @@
-"""The worker's HTTP client as most tests have it: it may reach loopback, and nothing else."""
+"""The worker's HTTP client for most tests. It may connect to loopback only."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -20,13 +20,13 @@ async def loopback_transport(
     system: SystemProxies | None = None,
     resolver: Callable[[], AbstractResolver] = Resolver,
 ) -> AsyncIterator[Transport]:
-    """A transport that is started, and closed in the end.
+    """A started transport, which is closed at the end.
 
     Args:
-        max_in_flight: as the transport has it, like the next one.
-        idle_timeout_seconds: for connections.
-        system: the system's proxies; none if not given.
-        resolver: makes what looks names up.
+        max_in_flight: the limit of concurrent requests.
+        idle_timeout_seconds: how long idle connections are kept.
+        system: the proxies of the system; none by default.
+        resolver: makes the resolver for host names.
     """
     transport = Transport(
         guard=Guard([ip_network("127.0.0.0/8")]),

@@ -1,4 +1,4 @@
-"""A cluster as its users run it: workers are processes of `webhooks worker`, on a broker of the tests."""
+"""A cluster like a user's: workers are processes of `webhooks worker`, on a broker of the tests."""
 
 import asyncio
 import json
@@ -34,19 +34,19 @@ from tests.support.waiting import eventually
 
 ADMIN_TOKEN = "planted-admin-token"
 INSTALLED = Path(sys.executable).parent
-"""Where the programs of this build are."""
+"""The directory with the programs of this build."""
 START_SECONDS = 120.0
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """A port that was free when it was checked."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def free_ports(count: int) -> int:
-    """The first of *count* ports in a row that were free a moment ago."""
+    """The first of *count* successive ports that were free when they were checked."""
     while True:
         with ExitStack() as stack:
             first = free_port()
@@ -67,7 +67,7 @@ class Worker:
         self.log = log
 
     async def text(self, path: str) -> str:
-        """What its web view answers; empty while it does not answer."""
+        """The answer of its web view as text; empty while it does not answer."""
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
         try:
             async with (
@@ -79,58 +79,58 @@ class Worker:
             return ""
 
     async def get(self, path: str) -> Any:
-        """JSON from its web view; None while it does not answer."""
+        """The answer of its web view as JSON; None while it does not answer."""
         text = await self.text(path)
         return json.loads(text) if text else None
 
     async def is_ready(self) -> bool:
-        """Whether /health/ready says so."""
+        """Whether /health/ready says that it is ready."""
         health = await self.get("/health/ready")
         return health is not None and bool(health["ready"])
 
     async def partitions(self) -> list[int]:
-        """The partitions that it has open, from its metrics."""
+        """Its open partitions, according to its metrics."""
         text = await self.text("/metrics")
         found = re.findall(r'^webhooks_dispatched_offset\{.*partition="(\d+)".*\}', text, re.MULTILINE)
         return [int(number) for number in found]
 
     async def lanes(self) -> list[dict[str, Any]]:
-        """What /lanes says."""
+        """Its lanes, according to /lanes."""
         answer = await self.get("/lanes?limit=1000")
         return [] if answer is None else list(answer["lanes"])
 
     @property
     def is_running(self) -> bool:
-        """Whether the process is still there."""
+        """Whether the process is running."""
         return self.process.returncode is None
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Signal the process, if it is still there."""
+        """Send a signal to the process if it is running."""
         if self.is_running:
             self.process.send_signal(number)
 
     async def kill(self) -> None:
-        """kill -9."""
+        """Kill the process with SIGKILL."""
         self.send_signal(signal.SIGKILL)
         await self.process.wait()
 
     async def terminate(self, within_seconds: float = 40.0) -> int:
-        """SIGTERM, and wait for its end: the exit code."""
+        """Send SIGTERM, wait for the end of the process, and return the exit code."""
         self.send_signal(signal.SIGTERM)
         async with asyncio.timeout(within_seconds):
             return await self.process.wait()
 
     def output(self) -> str:
-        """All that it has written."""
+        """Everything that the process has written."""
         return self.log.read_text(errors="replace")
 
 
 @dataclass
 class Cluster:
-    """An application on a broker: its topics, its subscriptions, its workers.
+    """An application on a broker, with topics, subscriptions and workers.
 
     Attributes:
-        programs: the folder with the `webhooks` that workers are started with.
+        programs: the directory of the `webhooks` program that runs workers.
     """
 
     broker: TestBroker
@@ -155,7 +155,7 @@ class Cluster:
         return self.topic, *self.others
 
     def redefine(self, others: Mapping[str, int], reset: str = "earliest") -> None:
-        """Change the source topics beside the first, and where a new one begins, for workers that are started later."""
+        """Change the other source topics and `autoOffsetReset` for workers that are started later."""
         self.others = dict(others)
         path = Path(self.environment["WEBHOOKS_API"])
         document = json.loads(path.read_text())
@@ -172,13 +172,13 @@ class Cluster:
         program: str | None = None,
         **settings: str,
     ) -> Worker:
-        """Start a worker process; it is not ready yet.
+        """Start a worker process. It is not ready when this returns.
 
         Args:
-            group: the id of the group that it runs as.
-            environment: more of it, as it is.
-            program: a module beside this one that runs a worker in its own way.
-            settings: more WEBHOOKS_ settings, without the prefix.
+            group: the id of the operating system's group that the process runs as.
+            environment: further variables, unchanged.
+            program: a module of this package that runs a changed worker.
+            settings: further WEBHOOKS_ settings, without the prefix.
         """
         port = free_port()
         number = len(self.workers) + 1
@@ -206,11 +206,11 @@ class Cluster:
         return [str(self.programs / "webhooks"), "worker"]
 
     async def until_ready(self, *workers: Worker, within_seconds: float = START_SECONDS) -> None:
-        """Return when the workers (all, if none is named) are ready and own every partition between them.
+        """Return when the named workers, or else all workers, are ready and together own every partition.
 
         Raises:
-            AssertionError: one has ended.
-            TimeoutError: they are not ready in time.
+            AssertionError: a worker has ended.
+            TimeoutError: the workers are not ready in time.
         """
         wanted = workers or tuple(self.workers)
         await eventually(
@@ -230,12 +230,12 @@ class Cluster:
         return sorted(owned) == sorted(number for count in counts for number in range(count))
 
     async def subscribe(self, recorder: Recorder, *ids: str, **fields: Any) -> None:
-        """Apply subscriptions whose callback is the recorder.
+        """Apply subscriptions whose callbacks go to the recorder.
 
         Args:
             recorder: the receiver.
-            ids: of the subscriptions.
-            fields: of the document, e.g. `qos`; `endpoint={...}` are fields of its entrypointConfiguration.
+            ids: the ids of the subscriptions.
+            fields: fields of the document, such as `qos`; `endpoint={...}` has fields of its entrypointConfiguration.
         """
         endpoint = fields.pop("endpoint", {})
         documents = []
@@ -249,7 +249,7 @@ class Cluster:
     async def produce(
         self, records: Iterable[tuple[str, bytes | None]], *, partition: int | None = None, topic: str | None = None
     ) -> int:
-        """Append events (subscription, body) to a source topic, the first without its name; how many there were."""
+        """Append events (subscription, body) to a source topic, by default the first one. Returns how many."""
         producer = AIOKafkaProducer(acks="all", linger_ms=5, **self.broker.connection.client_options())
         count = 0
         try:
@@ -278,10 +278,10 @@ class Cluster:
         return rows
 
     async def until_row(self, subscription: str, **fields: object) -> Cursor:
-        """The subscription's row, as soon as it has these values.
+        """Wait until the subscription's row has these values, and return it.
 
         Raises:
-            TimeoutError: it has not in time.
+            TimeoutError: the row does not have these values in time.
         """
         found: list[Cursor] = []
 
@@ -293,7 +293,7 @@ class Cluster:
         return next(row for row in found if all(getattr(row, key) == value for key, value in fields.items()))
 
     async def close(self) -> None:
-        """End every worker that is still there."""
+        """Kill every worker that is still running."""
         for worker in self.workers:
             await worker.kill()
 
@@ -308,9 +308,9 @@ def definition_document(
     others: Iterable[str] = (),
     **configuration: Any,
 ) -> dict[str, Any]:
-    """An API definition for the tests; its dead letters go to the source's broker unless *dlq_broker* is another.
+    """An API definition for tests. Dead letters go to the source's broker unless *dlq_broker* is another one.
 
-    *others* are more source topics.
+    *others* are further source topics.
     """
     consumer = {"consumer": {"enabled": True, "topics": [topic, *others], "autoOffsetReset": "earliest"}}
     groups = [_group("source", broker, consumer)]
@@ -348,21 +348,21 @@ async def cluster(
     others: Mapping[str, int] | None = None,
     **configuration: Any,
 ) -> AsyncIterator[Cluster]:
-    """An application with its topics, ready to be given subscriptions and workers.
+    """Make an application with its topics, for tests to add subscriptions and workers.
 
     Args:
-        broker: where it lives.
-        app: its name; a new one for each test.
-        folder: for its files.
-        partitions: of the source topic.
-        qos: of the entrypoint.
-        dlq: with a dead-letter topic, `<app>-dlq`.
-        dlq_broker: where that is, if not on *broker*.
-        settings: more WEBHOOKS_ settings, without the prefix.
+        broker: the broker of the application.
+        app: the name of the application, unique for each test.
+        folder: the directory for its files.
+        partitions: the number of partitions of the source topic.
+        qos: the level of the entrypoint.
+        dlq: whether there is a dead-letter topic, `<app>-dlq`.
+        dlq_broker: the broker of the dead-letter topic, if it is not *broker*.
+        settings: further WEBHOOKS_ settings, without the prefix.
         routing: how an event finds its subscriptions.
-        recovery: of the entrypoint; the defaults if None.
-        others: more source topics, and how many partitions each has.
-        configuration: of the entrypoint.
+        recovery: `recovery` of the entrypoint; None: the defaults.
+        others: further source topics with their numbers of partitions.
+        configuration: `configuration` of the entrypoint.
     """
     topic, dead = f"{app}-events", f"{app}-dlq"
     document = definition_document(

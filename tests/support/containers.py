@@ -1,4 +1,4 @@
-"""Where the real Kafka of the tests comes from, and what follows when there is none."""
+"""Finds the real Kafka for tests. Without one, tests are skipped or fail."""
 
 import gc
 import os
@@ -18,7 +18,7 @@ DEFAULT_IMAGE: Final = "confluentinc/cp-kafka:7.6.0"
 
 @contextmanager
 def real_kafka() -> Iterator[TestBroker]:
-    """The Kafka that WEBHOOKS_TEST_KAFKA names, else one in a container; without both: a skip, in CI a failure."""
+    """The Kafka in WEBHOOKS_TEST_KAFKA, or one in a container. Without either, the test is skipped; in CI it fails."""
     if address := os.environ.get("WEBHOOKS_TEST_KAFKA"):
         yield TestBroker(address)
         return
@@ -28,10 +28,10 @@ def real_kafka() -> Iterator[TestBroker]:
 
 @contextmanager
 def kafka_container(*, expected: bool) -> Iterator[TestBroker]:
-    """A single Kafka in a container of the image KAFKA_IMAGE, or `DEFAULT_IMAGE`.
+    """A Kafka in a container of the image KAFKA_IMAGE, or `DEFAULT_IMAGE`.
 
     Args:
-        expected: whether to fail, and not to skip, where no Docker engine answers or it has no such image.
+        expected: if no Docker engine answers or the image is missing, fail instead of skipping the test.
     """
     container = _started()
     if isinstance(container, str):
@@ -44,10 +44,10 @@ def kafka_container(*, expected: bool) -> Iterator[TestBroker]:
 
 
 def _started() -> KafkaContainer | str:
-    """A Kafka that runs, or why there is none."""
+    """A running Kafka, or why there is none."""
     try:
         container = KafkaContainer(os.environ.get("KAFKA_IMAGE", DEFAULT_IMAGE)).with_kraft()
-        # Three replicas by default, which one broker can't have: no transaction would ever begin.
+        # The default is three replicas. With one broker, no transaction would ever begin.
         container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
         container.with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
         container.start()
@@ -57,24 +57,24 @@ def _started() -> KafkaContainer | str:
 
 
 def collect_sockets() -> None:
-    """Docker's client leaves a socket open where no engine answers: that is no fault of whatever test is next."""
+    """Collect a socket that Docker's client leaves open without an engine. The next test would fail because of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
 
 
 def in_ci() -> bool:
-    """Whether this run is the one that counts: what is missing there is an error."""
+    """Whether this is a run in CI, where everything that is missing is an error."""
     return os.environ.get("CI", "").lower() in {"1", "true"}
 
 
 def docker_expected() -> bool:
-    """Whether this CI says that it has a Docker engine."""
+    """Whether this CI is configured to have a Docker engine."""
     return in_ci() and os.environ.get("WEBHOOKS_TEST_DOCKER") == "1"
 
 
 def absent(sentence: str, *, expected: bool) -> NoReturn:
-    """Skip the test with *sentence*, or fail it where the thing was expected to be there."""
+    """Skip the test with *sentence*, or fail if the missing thing was *expected*."""
     if expected:
         pytest.fail(sentence, pytrace=False)
     pytest.skip(sentence)

@@ -1,4 +1,4 @@
-"""Key stores in DER whose keys take as many rounds to derive as a test wants."""
+"""Makes key stores in DER whose keys need a given number of rounds to derive."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ SALT = bytes.fromhex("0408") + b"saltsalt"
 
 
 def element(tag: int, *parts: bytes) -> bytes:
-    """DER."""
+    """An element in DER."""
     content = b"".join(parts)
     size = len(content)
     length = bytes([size]) if size < 0x80 else b"\x82" + size.to_bytes(2)
@@ -22,7 +22,7 @@ def element(tag: int, *parts: bytes) -> bytes:
 
 
 def indefinite(tag: int, *parts: bytes) -> bytes:
-    """BER, as macOS and NSS write stores."""
+    """An element of indefinite length in BER, as macOS and NSS write."""
     return bytes([tag, 0x80]) + b"".join(parts) + b"\0\0"
 
 
@@ -45,7 +45,7 @@ Wrap = Callable[..., bytes]
 
 
 def store(rounds: int, wrap: Wrap = element) -> bytes:
-    """A PKCS#12 store with nothing in it but a MAC of so many rounds."""
+    """A PKCS#12 store that contains only a MAC with this number of rounds."""
     data = wrap(0x30, identifier("2a864886f70d010701"), wrap(0xA0, element(4, element(0x30))))
     digest = element(0x30, algorithm("608648016503040201", b"\5\0"), element(4, bytes(32)))
     return wrap(0x30, number(3), data, wrap(0x30, digest, SALT, number(rounds)))
@@ -57,23 +57,23 @@ def encrypted_key(*scheme: bytes) -> bytes:
 
 
 def pbes2(derivation: bytes) -> bytes:
-    """RFC 8018 appendix A.4."""
+    """PBES2 (RFC 8018 appendix A.4)."""
     cipher = algorithm("60864801650304012a", element(4, bytes(16)))
     return encrypted_key(identifier("2a864886f70d01050d"), element(0x30, derivation, cipher))
 
 
 def pbkdf2(rounds: int, *more: bytes) -> bytes:
-    """RFC 8018 appendix A.2."""
+    """PBKDF2 (RFC 8018 appendix A.2)."""
     return algorithm("2a864886f70d01050c", element(0x30, SALT, number(rounds), *more))
 
 
 def scrypt(n: int, r: int, p: int) -> bytes:
-    """RFC 7914 section 7."""
+    """scrypt (RFC 7914 section 7)."""
     return algorithm("2b06010401da47040b", element(0x30, SALT, number(n), number(r), number(p)))
 
 
 def hidden(rounds: int) -> bytes:
-    """A PKCS#12 store that PASSWORD opens, with a key of so many rounds inside of what is encrypted with one round."""
+    """A PKCS#12 store for PASSWORD. A key with this number of rounds is in a part that is encrypted with one round."""
     key = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     cipher, sealed = _encrypted(key, rounds)
     bag = algorithm("2a864886f70d010c0a0102", element(0xA0, element(0x30, cipher, element(4, sealed))))
@@ -86,7 +86,7 @@ def hidden(rounds: int) -> bytes:
 
 
 def _encrypted(data: bytes, rounds: int) -> tuple[bytes, bytes]:
-    """Algorithm and ciphertext (RFC 8018 section 6.2), of one round whatever they say."""
+    """Algorithm and ciphertext (RFC 8018 section 6.2). The encryption always uses one round."""
     vector = bytes(16)
     secret = hashlib.pbkdf2_hmac("sha256", PASSWORD.encode(), SALT[2:], 1, 32)
     padder, encryptor = PKCS7(128).padder(), Cipher(algorithms.AES(secret), modes.CBC(vector)).encryptor()
@@ -97,7 +97,7 @@ def _encrypted(data: bytes, rounds: int) -> tuple[bytes, bytes]:
 
 
 def _mac(data: bytes) -> bytes:
-    """RFC 7292 appendix B, of one round of SHA-256."""
+    """A MAC (RFC 7292 appendix B) with one round of SHA-256."""
     secret = PASSWORD.encode("utf-16-be") + b"\0\0"
     block = bytes([3]) * 64 + SALT[2:] * 8 + (secret * 64)[:64]
     return hmac.digest(hashlib.sha256(block).digest(), data, "sha256")

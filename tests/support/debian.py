@@ -1,4 +1,4 @@
-"""A small Debian to build the worker's image on, on machines that can't pull one as well."""
+"""A small Debian image as the base of the worker's image, even on machines that can't pull images."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ ENV PIP_CERT=/etc/ssl/site.pem
 
 
 def debian_image(client: docker.DockerClient) -> str:
-    """The tag of a Debian that trusts whom this machine trusts; made once per engine, pulled or by debootstrap."""
+    """The tag of a Debian image with this machine's trusted certificates. It is pulled or built once per engine."""
     try:
         client.images.get(TAG)
     except ImageNotFound:

@@ -1,8 +1,8 @@
-"""The commands of a document, and a shell that runs them one after the other as a reader does.
+"""Extracts the commands of a document, and runs them in a shell, one after another, as a reader does.
 
-A block that begins with ```console holds commands, each after `$ `, and what they print. A comment before a block says
-more: `<!-- file: NAME -->` makes it the content of a file, `<!-- printed by: COMMAND -->` the output of a command that
-goes on, and `<!-- not run: REASON -->` leaves its commands out.
+A block that begins with ```console has commands, each after `$ `, and their output. A comment before a block changes
+its meaning: with `<!-- file: NAME -->`, the block is the content of a file; with `<!-- printed by: COMMAND -->`, the
+output of a command that keeps running; with `<!-- not run: REASON -->`, its commands are not run.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ BLOCK: Final = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 WALKED: Final = ("docs/ten-minutes.md", "docs/api.md")
-"""The documents whose commands are run, one after the other: what the first has set up serves the next."""
+"""The documents whose commands are run, one after another. A document uses what earlier ones have set up."""
 HERE_DOCUMENT: Final = re.compile(r"<<'?(\w+)")
 LASTING: Final = ("webhooks worker", "webhooks cluster", "python deploy/receiver.py")
-"""Commands that have a terminal of their own."""
+"""Commands that keep running in a separate terminal."""
 END_SECONDS: Final = 120.0
 
 
@@ -39,7 +39,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command with the lines of its output that are shown, if any; and why it isn't run, if so."""
+    """A command, the shown lines of its output, and the reason if it is not run."""
 
     text: str
     shown: tuple[str, ...] = ()
@@ -47,13 +47,13 @@ class Command:
 
     @property
     def lasts(self) -> bool:
-        """Whether it goes on until it is stopped."""
+        """Whether the command runs until it is stopped."""
         return self.text.startswith(LASTING)
 
 
 @dataclass(frozen=True, slots=True)
 class Printed:
-    """What a command that lasts prints in the end."""
+    """Output that a command that keeps running prints later."""
 
     by: str
     shown: tuple[str, ...]
@@ -63,7 +63,7 @@ Step = File | Command | Printed
 
 
 def steps(document: str) -> Iterator[Step]:
-    """What a reader does, in its order."""
+    """The steps of a reader, in order."""
     for block in BLOCK.finditer(document):
         text = dedent(block["text"])
         if block["mark"] == "file":
@@ -101,7 +101,7 @@ def as_shown(shown: tuple[str, ...], output: str) -> bool:
 
 
 class Shell:
-    """A bash that runs one command after the other, and beside it those that last."""
+    """A bash that runs commands one after another, and commands that keep running beside them."""
 
     def __init__(self, process: asyncio.subprocess.Process, folder: Path) -> None:
         self._process = process
@@ -109,11 +109,11 @@ class Shell:
         self._logs: dict[str, Path] = {}
 
     async def run(self, command: Command) -> str:
-        """Run a command to its end; what it printed. One that lasts is left running, its output in a file.
+        """Run a command to its end, and return its output. A command that lasts is left running, with output to a file.
 
         Raises:
-            AssertionError: it failed.
-            TimeoutError: it does not print what is shown.
+            AssertionError: the command failed.
+            TimeoutError: it does not print the shown lines.
         """
         if command.lasts:
             log = self._logs[command.text] = self._folder / f"terminal-{len(self._logs)}.log"
@@ -125,7 +125,7 @@ class Shell:
             assert code == 0, f"{command.text}: exit code {code}\n{output}"
 
         async def is_as_shown() -> bool:
-            # What the pipeline does meanwhile is seen a moment later.
+            # Effects of the pipeline may become visible a moment later.
             nonlocal code, output
             if (code != 0) == is_error and as_shown(command.shown, output):
                 return True
@@ -136,10 +136,10 @@ class Shell:
         return output
 
     async def sees(self, printed: Printed) -> None:
-        """Wait until a command that lasts has printed this.
+        """Wait until a command that keeps running has printed this.
 
         Raises:
-            TimeoutError: it has not.
+            TimeoutError: the command has not printed it.
         """
         log = self._logs[printed.by]
 
@@ -163,7 +163,7 @@ class Shell:
 
 @asynccontextmanager
 async def shell(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Shell]:
-    """A shell in *folder*; what it has left running is ended with it."""
+    """A shell in *folder*. Commands that it has left running are ended with it."""
     process = await asyncio.create_subprocess_exec(
         "bash",
         cwd=folder,

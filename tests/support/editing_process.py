@@ -1,6 +1,6 @@
-"""A process that pauses and resumes a subscription, once for each line that it reads, and tells the new status.
+"""A process that pauses or resumes a subscription for each line that it reads, and prints the new status.
 
-It is given as JSON: bootstrap, embedded, topic, key.
+Its argument is JSON: bootstrap, embedded, topic, key.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""`webhooks worker` for an embedded broker, which no setting can name: `webhooks dev` alone runs one."""
+"""`webhooks worker` for an embedded broker, which no setting can name, because only `webhooks dev` uses one."""
 
 import sys
 
@@ -12,7 +12,7 @@ from pipeline.worker import as_worker
 
 
 def main() -> None:
-    """Run a worker on the settings of the environment."""
+    """Run a worker with the settings in the environment."""
     use("uvloop")
     settings = Settings()
     definition = embedded(configured_definition(settings))

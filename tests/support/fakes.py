@@ -1,4 +1,4 @@
-"""Small stand-ins for what surrounds the core, each driven by hand: nothing happens here until a test says so."""
+"""Fakes of the parts around the core. Tests control them: nothing happens until a test calls a method."""
 
 import asyncio
 from bisect import bisect_left
@@ -16,11 +16,11 @@ from pipeline.core.subscription import Filter, Subscription
 
 TOPIC = "events"
 MS_PER_OFFSET = 1_000
-"""The record at offset o of a `SourceLog` has the time stamp o * MS_PER_OFFSET."""
+"""The record at offset o of a `SourceLog` has the timestamp o * MS_PER_OFFSET."""
 
 
 class VirtualClock:
-    """The clock of the running loop; in virtual time (virtual_time.py) it jumps."""
+    """The clock of the running loop. In virtual time (virtual_time.py), it jumps."""
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -30,7 +30,7 @@ class VirtualClock:
 
 
 class HandLease(Lease):
-    """A lease that is held until a test lets it end, and again when a heartbeat is confirmed."""
+    """A lease that is held until a test ends it, and again after a confirmed heartbeat."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -38,17 +38,17 @@ class HandLease(Lease):
         self.confirm()
 
     def end(self) -> None:
-        """So much time passes without a heartbeat."""
+        """Let this time pass without a heartbeat."""
         self.seconds += 15.0
 
     def confirm(self) -> None:
-        """A heartbeat that was sent just now is confirmed."""
+        """Confirm a heartbeat that was sent now."""
         self.renew(self.seconds)
 
 
 @dataclass(slots=True)
 class SourceLog:
-    """One partition of the source topic, with gaps where *end* was moved on, cut off below *begin* by retention."""
+    """One partition of the source topic. It has gaps where a test increased *end*. Events below *begin* are deleted."""
 
     records: list[Record] = field(default_factory=list)
     begin: int = 0
@@ -76,7 +76,7 @@ class SourceLog:
 
 @dataclass(slots=True, eq=False)
 class Attempt:
-    """A request that nobody has answered yet."""
+    """A request without an answer so far."""
 
     subscription: Subscription
     event: Event
@@ -94,7 +94,7 @@ class Attempt:
 
 
 class ScriptedSend:
-    """A `Send` whose answers are given by hand; with *script*, they are given at once while it lasts."""
+    """A `Send` whose requests a test answers. While *script* has answers, they are given at once."""
 
     def __init__(self, *script: Outcome) -> None:
         self.script: list[Outcome | LeaseEndedError] = list(script)
@@ -118,14 +118,14 @@ class ScriptedSend:
             self.pending.remove(made)
 
     def offsets(self) -> list[int]:
-        """Of every attempt so far, in the order in which they were made."""
+        """The offsets of all attempts so far, in order."""
         return [attempt.offset for attempt in self.made]
 
 
 class RowTopic:
-    """The durable rows of one partition, and who may write them.
+    """The durable rows of one partition, and the owner that may write them.
 
-    *observe* is told of each row before it becomes durable.
+    *observe* is called with each row before it becomes durable.
     """
 
     def __init__(self, observe: Callable[[bytes, Cursor | None], None] = lambda _key, _row: None) -> None:
@@ -154,7 +154,7 @@ class _Put:
 
 
 class MemoryRows:
-    """A `RowStore`: rows wait until `land`; a newer owner fences this one."""
+    """A `RowStore`. Rows wait until `land` is called. A newer owner fences this one."""
 
     def __init__(self, topic: RowTopic) -> None:
         self.topic = topic
@@ -181,7 +181,7 @@ class MemoryRows:
         return put.landed
 
     def store(self, count: int | None = None) -> None:
-        """The broker has the first *count* rows that wait, as one transaction; whoever waits does not know yet."""
+        """Make the first *count* waiting rows durable, as one transaction. The callers are not notified yet."""
         if self.is_fenced:
             return
         group = [put for put in self.pending[:count] if not put.is_stored]
@@ -191,7 +191,7 @@ class MemoryRows:
             put.is_stored = True
 
     def land(self, count: int | None = None) -> None:
-        """The broker confirms the first *count* rows that wait, or refuses them to a former owner."""
+        """Confirm the first *count* waiting rows, or refuse them if this is a former owner."""
         self.store(count)
         landed, self.pending = self.pending[:count], [] if count is None else self.pending[count:]
         for put in landed:
@@ -211,7 +211,7 @@ class MemoryRows:
 
 
 class MemoryReader:
-    """A `Log`: reads a `SourceLog` again when a test calls `serve`."""
+    """A `Log` that reads a `SourceLog` when a test calls `serve`."""
 
     def __init__(self, log: SourceLog, answer_seconds: float = 0.5) -> None:
         self.log = log
@@ -238,7 +238,7 @@ class MemoryReader:
         return sum((each.key or b"") == wanted if isinstance(wanted, bytes) else wanted(each) for each in found)
 
     def fetch(self, partition: Behind, count: int) -> "Stretch | None":
-        """Read where the partition wants it; None where it wants nothing or had to be told of a retention."""
+        """Read what a partition wants; None if it wants nothing, or if it was notified of deleted offsets instead."""
         wanted = partition.wanted()
         if wanted is None:
             self.wanting.pop(partition, None)
@@ -261,7 +261,7 @@ class MemoryReader:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """What was read of the log and is not handed over yet."""
+    """Events that were read from the log and not delivered to the partition yet."""
 
     partition: Behind
     wanted: Wanted
@@ -273,7 +273,7 @@ class Stretch:
 
 
 class MemoryRegistry:
-    """A `Registry` over a list of changes that it reads when a test says so."""
+    """A `Registry` with a list of changes, which it reads when a test calls `read`."""
 
     def __init__(self, changes: list[tuple[str, Subscription | None]] | None = None) -> None:
         self.changes = [] if changes is None else changes
@@ -285,7 +285,7 @@ class MemoryRegistry:
         self.changes.append((subscription_id, subscription))
 
     def read(self, count: int | None = None) -> list[tuple[str, Subscription | None]]:
-        """Take up the next *count* changes; returns them."""
+        """Read the next *count* changes, and return them."""
         end = len(self.changes) if count is None else min(len(self.changes), self.position + count)
         found = self.changes[self.position : end]
         self.position = end
@@ -326,7 +326,7 @@ class MemoryRegistry:
 
 
 class AskEachFilter:
-    """A `Matching` that asks the filter of every subscription."""
+    """A `Matching` that evaluates the filter of every subscription."""
 
     def __init__(self) -> None:
         self._subscriptions: dict[bytes, Subscription] = {}
@@ -346,7 +346,7 @@ class AskEachFilter:
 
 
 class RecordingDeadLetters:
-    """`DeadLetterWriter` that are confirmed or refused by hand, or at once with *at_once*."""
+    """A `DeadLetterWriter`. A test confirms or refuses its letters; with *at_once*, they are confirmed at once."""
 
     def __init__(self, *, at_once: bool = False) -> None:
         self.at_once = at_once

@@ -1,4 +1,4 @@
-"""Hypothesis strategies of filters whose few places and texts make them match often."""
+"""Hypothesis strategies for filters. They use few fields and texts, so that filters match often."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A view of a cluster that says what a test told it to."""
+"""A fake view of a cluster with states that a test sets."""
 
 import asyncio
 from collections.abc import Mapping
@@ -47,13 +47,13 @@ def failed(name: str, message: str = "the callback answered 503", **facts: Any) 
 
 
 def live(name: str, **metadata: str) -> SubscriptionState:
-    """A subscription without anything to say."""
+    """A live subscription without waiting events."""
     return SubscriptionState(name, "live", 3, "api.example.com", "auto", metadata=metadata)
 
 
 @dataclass
 class FixedView:
-    """Says what is in it."""
+    """A view that returns the states in its attributes."""
 
     items: list[SubscriptionState] = field(default_factory=list)
     present: list[WorkerState] = field(default_factory=list)
@@ -109,6 +109,6 @@ class FixedView:
         return self.version
 
     def change(self) -> None:
-        """Something has changed."""
+        """Notify callers of a change."""
         self.version += 1
         self._more.set()

@@ -1,7 +1,7 @@
-"""Runs commands in forks of a process that has loaded the program already, which saves a second of CPU for each.
+"""Runs commands in forks of a process that has already loaded the program, which saves a second of CPU time each.
 
-A command still is a process of its own, with its arguments, environment, input, output and exit code. What only a fresh
-interpreter shows (what is imported when, the entry point) is tested with one (`tests/process/test_commands.py`).
+Each command is still a separate process with arguments, environment, input, output and exit code.
+`tests/process/test_commands.py` uses fresh interpreters for what depends on them: imports and the entry point.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ BESIDE: Final = {
     "faust": ("pipeline.cli.faust_commands", "pipeline.app"),
     EMBEDDED_WORKER.name: ("pipeline.worker", "pipeline.cli.dev.project"),
 }
-"""What is loaded beside the pipeline's own commands, which load no Faust."""
+"""The modules that are loaded in addition to the pipeline's own commands, which load no Faust."""
 
 
 class ForkServer:
-    """A process that forks itself for each command, and ends with this one.
+    """A process that forks itself for each command. It ends with this process.
 
     Args:
         kind: a key of BESIDE.
@@ -66,7 +66,7 @@ class ForkServer:
     async def run(
         self, arguments: Sequence[str], environment: Mapping[str, str], stdin: bytes
     ) -> tuple[int, bytes, bytes]:
-        """Run a command to its end: its exit code, and what it wrote to stdout and stderr."""
+        """Run a command to its end. Returns its exit code, stdout and stderr."""
         with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
             given.write(stdin)
             given.seek(0)
@@ -83,7 +83,7 @@ class ForkServer:
 
 
 class ForkedProcess:
-    """A process of a fork server, as `asyncio.subprocess.Process`. Who starts one waits for its end."""
+    """A process of a fork server, with the interface of `asyncio.subprocess.Process`. Its starter must call `wait`."""
 
     def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.pid = pid
@@ -97,23 +97,23 @@ class ForkedProcess:
         return code
 
     async def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Wait for its end, and return its exit code."""
         return await asyncio.shield(self._end)
 
     def send_signal(self, number: int) -> None:
-        """Signal it."""
+        """Send it a signal."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
 
 @cache
 def fork_server(kind: str) -> ForkServer:
-    """The one of this process, started when it is first needed."""
+    """The fork server of this process, which is started on first use."""
     return ForkServer(kind)
 
 
 def serve(kind: str) -> None:
-    """Serve on the socket that is standard input until its other end is closed; returns only as a command to run."""
+    """Serve on the socket that is standard input, until its other end is closed. Returns only in a forked command."""
     for module in (*OWN.values(), *BESIDE[kind]):
         import_module(module)
     gc.freeze()
@@ -130,7 +130,7 @@ def serve(kind: str) -> None:
 
 
 def _become(control: int, *streams: int) -> None:
-    """Fork once more, wait for that process and say how it ended; returns in that process alone, as the command."""
+    """Fork again, wait for the new process and report how it ended. Returns only in the new process, the command."""
     with socket.socket(fileno=control) as asked:
         with asked.makefile("rb") as file:
             folder, arguments, environment = json.load(file)
@@ -150,7 +150,7 @@ def _become(control: int, *streams: int) -> None:
 
 
 def _reap() -> None:
-    """Forget the processes that have ended."""
+    """Remove the processes that have ended."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

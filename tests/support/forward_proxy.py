@@ -1,4 +1,4 @@
-"""A forward proxy for tests: absolute-form for http (RFC 9112 section 3.2.2), tunnels for https (RFC 9110 9.3.6)."""
+"""A forward proxy for tests. http: absolute-form (RFC 9112 section 3.2.2); https: tunnels (RFC 9110 section 9.3.6)."""
 
 import asyncio
 import ssl
@@ -14,11 +14,11 @@ class ForwardProxy(TunnelServer):
     """The proxy; an async context manager.
 
     Args:
-        authorization: the value of Proxy-Authorization that it wants, if it wants one.
-        tls: the proxy's context, for a proxy that is spoken to in TLS.
+        authorization: the required value of Proxy-Authorization; None: not required.
+        tls: the TLS context of the proxy, if clients connect to it with TLS.
 
     Attributes:
-        requests: the heads that it was sent, CONNECT or POST.
+        requests: the received heads, CONNECT or POST.
     """
 
     def __init__(self, authorization: str | None = None, *, tls: ssl.SSLContext | None = None) -> None:
@@ -28,11 +28,11 @@ class ForwardProxy(TunnelServer):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the proxy."""
         return f"{'http' if self._tls is None else 'https'}://{HOST}:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass one request on, or open a tunnel."""
+        """Forward one request, or open a tunnel."""
         request = await read_request(reader)
         self.requests.append(request)
         if request.header("proxy-authorization") != self._authorization:
@@ -47,7 +47,7 @@ class ForwardProxy(TunnelServer):
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         else:
             questions.write(_forwarded(request, target.removeprefix(f"http://{authority}")))
-        # One request per connection is enough here: what follows on it goes through unread.
+        # Only one request per connection is parsed. Later bytes are forwarded unread.
         await tunnel(reader, writer, (answers, questions))
 
 

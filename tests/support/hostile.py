@@ -1,7 +1,7 @@
-"""What misbehaving receivers may do to a client, each trick with the outcome it must have.
+"""The tricks of misbehaving receivers, each with the outcome that the attempt must have.
 
-`python -m tests.support.hostile` serves each trick under its name as the path. The memory that a trick takes is then in
-another process, so that the client's own can be measured (tests/unit/http/test_hostile.py).
+`python -m tests.support.hostile` serves each trick; the path is its name. The trick's memory is then in another
+process, so that the memory of the client can be measured (tests/unit/http/test_hostile.py).
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tests.support.receiver import (
 )
 
 Fate = Literal["delivered", "rejected", "server error", "broken", "timed out"]
-"""The outcome the attempt must have; with broken and timed out, the event may have arrived."""
+"""The outcome that the attempt must have. With "broken" and "timed out", the event may have arrived."""
 
 OK: Final = b"HTTP/1.1 200 OK\r\n"
 EMPTY: Final = b"Content-Length: 0\r\n\r\n"
@@ -35,12 +35,12 @@ CHUNKED: Final = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Trick:
-    """One way to misbehave.
+    """A way to misbehave.
 
     Attributes:
-        name: of letters and hyphens.
-        about: what it does, for people.
-        is_endless: whether it sends as long as the client reads, or far more than an answer is worth.
+        name: a name of letters and hyphens.
+        about: what the receiver does, for people.
+        is_endless: whether it sends as long as the client reads, or far more than a normal answer.
     """
 
     name: str
@@ -77,7 +77,7 @@ async def _drip(exchange: Exchange) -> None:
     await exchange.send(OK + b"Content-Length: 1000000\r\n\r\n")
     while not exchange.writer.is_closing():
         await exchange.send(b"x")
-        await asyncio.sleep(0.01)  # the trick is to be slow
+        await asyncio.sleep(0.01)  # being slow is the trick
 
 
 async def _100_mb(exchange: Exchange) -> None:
@@ -365,14 +365,14 @@ TRICKS: Final = (
 
 
 async def by_path(exchange: Exchange) -> None:
-    """The trick that the path names; anything else is answered 200."""
+    """Run the trick in the path. Other paths are answered with 200."""
     name = exchange.request.line.split(" ")[1].strip("/")
     behaviour = {trick.name: trick.behaviour for trick in TRICKS}.get(name, answer(200))
     await behaviour(exchange)
 
 
 async def main() -> None:
-    """Serve until standard input ends; the first line that is printed is the port."""
+    """Serve until standard input ends. The first printed line is the port."""
     async with Receiver(by_path) as receiver:
         sys.stdout.write(f"{receiver.port}\n")
         sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""What every test is held to, as a pytest plugin: nothing blocks the event loop, no task is left behind.
+"""A pytest plugin that checks every test: nothing blocks the event loop, and no task is left behind.
 
-Loaded by conftest.py; test_hygiene.py plants the faults that it has to catch. That warnings are errors and that tests
-end in time are settings in pyproject.toml, tried there as well.
+conftest.py loads it. test_hygiene.py plants faults that it has to find. pyproject.toml makes warnings errors and limits
+the time of tests; test_hygiene.py tests these settings, too.
 """
 
 import asyncio
@@ -17,20 +17,20 @@ from blockbuster import blockbuster_ctx
 from hypothesis import settings
 
 GUARDED: Final = ("pipeline", "agents")
-"""The packages whose code may not block the event loop. What tests themselves do there is their own affair."""
+"""The packages whose code must not block the event loop. The code of tests may block it."""
 
 TURNS_TO_END: Final = 20
-"""How many turns of the event loop a task that was cancelled has for its clean-up before it counts as left behind."""
+"""A cancelled task may take this many turns of the event loop for its clean-up before it counts as left behind."""
 
 settings.register_profile("dev", max_examples=50, deadline=None)
-# The same examples in each run: a failure in CI is never a matter of luck, and more of them, for there is time.
+# In CI, each run has the same examples, so that failures are reproducible, and more of them, because there is time.
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 
 @pytest.fixture(autouse=True)
 def _no_leftover_tasks(request: pytest.FixtureRequest) -> None:
-    """Set up before anything else of a test, so that it looks when all its other fixtures are gone."""
+    """Set up before all other fixtures, so that the check at its end runs after they are torn down."""
     if request.node.get_closest_marker("asyncio"):
         request.getfixturevalue("_leftover_task_check")
 
@@ -54,7 +54,7 @@ def _describe(task: asyncio.Task[object]) -> str:
 
 
 def _unloaded(package: str) -> ModuleType:
-    """The package as blockbuster needs it: its path. Its code does not run: this loads no module of ours."""
+    """The path of the package, which blockbuster needs. The package is not imported."""
     spec = find_spec(package)
     assert spec is not None
     return module_from_spec(spec)
@@ -62,9 +62,9 @@ def _unloaded(package: str) -> ModuleType:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_blocking_calls() -> Iterator[None]:
-    """A call that blocks inside a running event loop, with code of ours on the stack, raises BlockingError.
+    """Make a call raise BlockingError if it blocks a running event loop and the pipeline's code is on the stack.
 
-    Set up once: sixty functions are replaced, which takes longer than most tests.
+    Set up once per session, because replacing sixty functions takes longer than most tests.
     """
     with blockbuster_ctx(scanned_modules=[_unloaded(name) for name in GUARDED]):
         yield
@@ -72,5 +72,5 @@ def _no_blocking_calls() -> Iterator[None]:
 
 @pytest.fixture
 def unique_name() -> Callable[[str], str]:
-    """Names for applications, topics and groups that no other test and no other run uses."""
+    """Makes names for applications, topics and groups that no other test or run uses."""
     return lambda stem: f"{stem}-{uuid4().hex[:12]}"

@@ -1,4 +1,4 @@
-"""Somebody who signs tokens and publishes the keys: real keys, and a real server on loopback."""
+"""An issuer that signs tokens and publishes its keys, with real keys and a real server on loopback."""
 
 import asyncio
 import json
@@ -39,13 +39,13 @@ class SigningKey:
         return cls(kid, algorithm, private_key(algorithm, bits))
 
     def jwk(self, **members: Any) -> dict[str, Any]:
-        """The public key as a JWK; *members* are added, None takes one away."""
+        """The public key as a JWK. *members* are added; a member that is None is removed."""
         public = jwt.get_algorithm_by_name(self.algorithm).to_jwk(self.private.public_key(), as_dict=True)
         named = {**public, "alg": self.algorithm, "kid": self.kid, "use": "sig", **members}
         return {name: value for name, value in named.items() if value is not None and name != "key_ops"}
 
     def token(self, kid: str | None = None, **claims: Any) -> str:
-        """A signed token that ends in a minute; *kid* instead of the key's; *claims* are added, None takes one away."""
+        """A token that expires in a minute. *kid* replaces the key's id; *claims* are added, or removed if None."""
         named = {"sub": "an-admin", "exp": time.time() + 60, **claims}
         payload = {name: value for name, value in named.items() if value is not None}
         kid = kid or self.kid
@@ -59,11 +59,11 @@ def key_set(*keys: SigningKey | dict[str, Any]) -> bytes:
 
 @dataclass
 class KeyServer:
-    """Publishes a JWK set.
+    """A server of a JWK set.
 
     Attributes:
-        asked: how often it was asked for the set.
-        open: while it is not set, requests wait.
+        asked: the number of requests for the set.
+        open: requests wait until this event is set.
     """
 
     body: bytes
@@ -81,7 +81,7 @@ class KeyServer:
 
 @asynccontextmanager
 async def publishing(body: bytes) -> AsyncIterator[KeyServer]:
-    """A server of keys on loopback."""
+    """Start a key server on loopback."""
     server = KeyServer(body)
     server.open.set()
     application = web.Application()

@@ -1,4 +1,4 @@
-"""Reads a page as a browser's parser does, to see what stands in it."""
+"""Parses a page like a browser, so that tests can check its content."""
 
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -9,7 +9,7 @@ VOID = {"meta", "link", "input", "br", "img"}
 
 @dataclass
 class Element:
-    """An element, with the text within it."""
+    """An element with its text."""
 
     tag: str
     attributes: dict[str, str]
@@ -17,13 +17,13 @@ class Element:
 
     @property
     def words(self) -> str:
-        """The text, with one blank for each space between words."""
+        """The text, with single spaces between words."""
         return " ".join(self.text.split())
 
 
 @dataclass
 class Document(HTMLParser):
-    """All elements of a page, in their order."""
+    """All elements of a page, in order."""
 
     source: str
     elements: list[Element] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Document(HTMLParser):
             each.text += data
 
     def all(self, tag: str, **attributes: str) -> list[Element]:
-        """The elements with this tag and these attributes; `class_` is a part of the class."""
+        """The elements with this tag and these attributes. `class_` is one name in the class attribute."""
         wanted = {name.rstrip("_"): value for name, value in attributes.items()}
         return [
             each
@@ -67,6 +67,6 @@ class Document(HTMLParser):
         ]
 
     def one(self, tag: str, **attributes: str) -> Element:
-        """The only one."""
+        """The only element with this tag and these attributes."""
         [found] = self.all(tag, **attributes)
         return found

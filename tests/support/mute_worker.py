@@ -1,4 +1,4 @@
-"""`webhooks worker` for a cluster where the topic of announcements does not exist, and may not be created."""
+"""`webhooks worker` for a cluster in which the topic of announcements does not exist and is not created."""
 
 import sys
 
@@ -11,7 +11,7 @@ from pipeline.worker import as_worker
 
 
 def main() -> None:
-    """Run a worker on the settings of the environment, without its checks of topics, which would create it."""
+    """Run a worker with the settings in the environment, without checks of topics, which would create that topic."""
     use("uvloop")
     settings = Settings()
     sys.argv = ["webhooks", "worker"]

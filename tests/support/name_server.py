@@ -1,4 +1,4 @@
-"""A name server on loopback: it knows some names, and is silent about all others."""
+"""A name server on loopback. It answers questions for some names, and no others."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ _HEADER: Final = struct.Struct("!6H")
 _RESPONSE: Final = 0x8180
 _NO_SUCH_NAME: Final = 3
 _TYPES: Final = {1: 4, 28: 6}
-"""A and AAAA, and the version of IP whose addresses they hold."""
+"""The record types A and AAAA, with the IP versions of their addresses."""
 _CLASS_INTERNET: Final = 1
 _POINTER_TO_THE_QUESTION: Final = 0xC00C
 
@@ -23,11 +23,11 @@ class NameServer(asyncio.DatagramProtocol):
     """Answers over UDP (RFC 1035).
 
     Args:
-        addresses: by name; a name without any is said not to exist.
+        addresses: the addresses of each name. The answer for a name without addresses is that it does not exist.
 
     Attributes:
-        asked: the name of each question; there are two for a lookup of both families.
-        address: where it is asked.
+        asked: the name in each question. A lookup of both families has two questions.
+        address: the address of the server.
     """
 
     def __init__(self, addresses: Mapping[str, Sequence[str]]) -> None:
@@ -38,7 +38,7 @@ class NameServer(asyncio.DatagramProtocol):
         self._heard = asyncio.Event()
 
     async def until_asked(self, count: int) -> None:
-        """Return when there were *count* questions."""
+        """Return when there have been *count* questions."""
         async with asyncio.timeout(5):
             while len(self.asked) < count:
                 self._heard.clear()
@@ -59,7 +59,7 @@ class NameServer(asyncio.DatagramProtocol):
             self._transport.sendto(_answer(data, end, known), addr)
 
     def learn(self, name: str, *addresses: str) -> None:
-        """Know *name* from now on, and answer the questions for it that are still waiting."""
+        """Add *name*, and answer the questions for it that wait."""
         self.addresses[name] = addresses
         waiting, self._unanswered = self._unanswered, []
         for question, asker in waiting:
@@ -71,7 +71,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 def _name(data: bytes) -> tuple[str, int]:
-    """The name of the question, and where the question ends."""
+    """The name in the question, and the position after the question."""
     labels, at = [], _HEADER.size
     while data[at]:
         labels.append(data[at + 1 : at + 1 + data[at]].decode("ascii"))
@@ -93,7 +93,7 @@ def _answer(question: bytes, end: int, addresses: Sequence[str]) -> bytes:
 
 @asynccontextmanager
 async def name_server(addresses: Mapping[str, Sequence[str]] | None = None) -> AsyncIterator[NameServer]:
-    """A name server, until the end of the context."""
+    """Run a name server until the end of the context."""
     loop = asyncio.get_running_loop()
     transport, server = await loop.create_datagram_endpoint(
         lambda: NameServer(addresses or {}), (HOST, 0), family=socket.AF_INET

@@ -1,4 +1,4 @@
-"""`webhooks worker` on brokers that tell no ids of topics, as those before Kafka 2.8."""
+"""`webhooks worker` as if the brokers had no topic ids, like brokers before Kafka 2.8."""
 
 import sys
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 from pipeline.kafka import topic_ids
 
 
-async def tell_nothing(client: Any, topic: str) -> topic_ids.TopicNow:  # noqa: ARG001 - as the one it replaces
-    """What is known of a topic if the broker does not know the request."""
+async def tell_nothing(client: Any, topic: str) -> topic_ids.TopicNow:  # noqa: ARG001 - the signature of the replaced function
+    """The result if the broker does not support the request for topic ids."""
     return topic_ids.TopicNow()
 
 
 def main() -> None:
-    """Run a worker on the settings of the environment."""
+    """Run a worker with the settings in the environment."""
     topic_ids.describe_topic = tell_nothing
-    # Only now, for they take the function's name along.
+    # Imported after the replacement, because the modules import the function by name.
     from pipeline.cli.main import main as webhooks  # noqa: PLC0415
 
     sys.argv = ["webhooks", "worker"]

@@ -1,4 +1,4 @@
-"""A resolver that says what it is told to."""
+"""A resolver with addresses that a test sets."""
 
 import socket
 
@@ -6,11 +6,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 
 class Names(AbstractResolver):
-    """Names and their addresses.
+    """A resolver of names to given addresses.
 
     Attributes:
-        addresses: by name; may be changed.
-        asked: how many questions there were.
+        addresses: the addresses of each name. Tests may change them.
+        asked: the number of lookups.
     """
 
     def __init__(self, **addresses: list[str]) -> None:
@@ -20,7 +20,7 @@ class Names(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        del family  # all addresses that there are, as a caller of getaddrinfo gets them
+        del family  # like getaddrinfo, return the addresses of all families
         self.asked += 1
         return [
             ResolveResult(

@@ -1,6 +1,6 @@
 """The tables of docs/delivery.md: what the policy decides for each outcome, and how misbehaving receivers are handled.
 
-`python -m tests.support.outcome_table` writes both into the document; test_outcome_table.py compares them with it.
+`python -m tests.support.outcome_table` writes both tables into the document. test_outcome_table.py compares them.
 """
 
 from dataclasses import replace
@@ -81,7 +81,7 @@ def _decided(
     interrupt: Interrupt = _DEFAULT,
     has_dead_letters: bool = True,
 ) -> Decision:
-    """The first decision, or with a high *attempt* the last one."""
+    """The decision at the first attempt or, with a high *attempt*, at the last one."""
     rules = Rules(qos, RetryPolicy(), interrupt, has_dead_letters)
     return decide(rules, attempt, outcome, token_renewed=attempt > 1)
 
@@ -125,7 +125,7 @@ def _word(decision: Decision) -> str:
 
 
 def tricks() -> str:
-    """The tricks of receivers and their outcomes, in Markdown."""
+    """The table of receivers' tricks and their outcomes, in Markdown."""
     rows = [("the receiver sends or does", "outcome"), ("---", "---"), *((trick.about, trick.fate) for trick in TRICKS)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 

@@ -1,4 +1,4 @@
-"""Users of the secured Kafka that may do only what a test grants them (ACLs of Kafka's StandardAuthorizer)."""
+"""Users of the secured Kafka with only the rights that a test grants (ACLs of Kafka's StandardAuthorizer)."""
 
 import asyncio
 import secrets
@@ -38,7 +38,7 @@ KINDS: Final[Mapping[Kind, ResourceType]] = {
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """One right: what the principal may do with a resource, or with all whose names begin so."""
+    """One right: an operation on a resource, or on all resources whose names have a prefix."""
 
     kind: Kind
     name: str
@@ -48,7 +48,7 @@ class Grant:
 
 @dataclass
 class Principal:
-    """A user without any right but those that are granted here."""
+    """A user with only the rights that are granted here."""
 
     name: str
     password: str = field(repr=False)
@@ -57,17 +57,17 @@ class Principal:
 
     @property
     def broker(self) -> TestBroker:
-        """The broker as this user sees it."""
+        """The broker, with the logins of this user."""
         login = {"mechanism": MECHANISM, "username": self.name, "password": self.password}
         security = {**self.secured.security(MECHANISM), "sasl": login}
         return TestBroker(self.secured.address, security=security)
 
     async def grant(self, *grants: Grant) -> None:
-        """Give it rights; returns when the broker has confirmed them."""
+        """Grant rights, and return when the broker has confirmed them."""
         await _all(self.admin.create_acls([self._binding(each) for each in grants]))
 
     async def revoke(self, *grants: Grant) -> None:
-        """Take rights away."""
+        """Revoke rights."""
         found = [self._binding(each) for each in grants]
         filters = [
             AclBindingFilter(
@@ -92,7 +92,7 @@ class Principal:
 
 
 def worker_rights(app: str, topic: str, *, dlq: str | None = None) -> dict[str, Grant]:
-    """All that a worker needs, by a name for each."""
+    """All rights that a worker needs, each with a name."""
     rights = {
         "source": Grant("topic", topic, "READ"),
         "group": Grant("group", app, "READ"),
@@ -110,7 +110,7 @@ def worker_rights(app: str, topic: str, *, dlq: str | None = None) -> dict[str, 
 
 @asynccontextmanager
 async def principal(secured: SecuredKafka, name: str) -> AsyncIterator[Principal]:
-    """A new user; its rights are gone at the end. A Kafka without an authorizer is a skip, and in CI a failure."""
+    """A new user, whose rights are removed at the end. Without an authorizer, the test is skipped; in CI it fails."""
     with tempfile.NamedTemporaryFile("w", suffix=".pem") as ca:
         options: dict[str, str | int | float | bool] = {
             "bootstrap.servers": secured.address,
@@ -138,15 +138,15 @@ async def principal(secured: SecuredKafka, name: str) -> AsyncIterator[Principal
         )
         every = AclBindingFilter(
             ResourceType.ANY,
-            None,  # type: ignore[arg-type]  # its stubs know of no filter for any name
+            None,  # type: ignore[arg-type]  # the stubs do not allow a filter for any name
             ResourcePatternType.ANY,
             f"User:{name}",
-            None,  # type: ignore[arg-type]  # likewise for any host
+            None,  # type: ignore[arg-type]  # the stubs do not allow a filter for any host
             AclOperation.ANY,
             AclPermissionType.ANY,
         )
         try:
-            # The first question of this kind shows whether there is an authorizer.
+            # The first such request shows whether there is an authorizer.
             await _all([admin.describe_acls(every)])
         except KafkaException as error:
             if error.args[0].code() != KafkaError.SECURITY_DISABLED:

@@ -1,4 +1,4 @@
-"""The `webhooks` program as people run it: a process of its own, its output as it comes, its exit code."""
+"""Runs the `webhooks` program like a user: as a separate process, with its output and its exit code."""
 
 import asyncio
 import os
@@ -29,17 +29,17 @@ class Ended:
 
 @dataclass(slots=True)
 class Running:
-    """A program under way. `output` has the lines of stdout and stderr so far, in their order of arrival."""
+    """A running program. `output` has the lines of stdout and stderr so far, in order of arrival."""
 
     process: asyncio.subprocess.Process
     output: list[str] = field(default_factory=list)
     _more: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def line(self, part: str, *, after: int = 0, within_seconds: float = 30.0) -> str:
-        """The first line from number *after* on that holds *part*, as soon as there is one.
+        """Wait for a line that contains *part*, from line number *after* on, and return it.
 
         Raises:
-            TimeoutError: there was none in time, or the program has ended; says what it has written.
+            TimeoutError: there was no such line in time, or the program has ended; contains the output.
         """
         try:
             async with asyncio.timeout(within_seconds):
@@ -56,12 +56,12 @@ class Running:
         raise TimeoutError(f"no line with {part!r} in:\n" + "\n".join(self.output))
 
     async def stop(self, number: signal.Signals) -> int:
-        """Send a signal; the exit code once the program has ended."""
+        """Send a signal, wait for the end of the program, and return its exit code."""
         self.process.send_signal(number)
         return await asyncio.wait_for(self.process.wait(), END_SECONDS)
 
     async def read(self) -> None:
-        """Take in the output until it ends."""
+        """Read the output until it ends."""
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             self.output.append(line.decode().rstrip("\n"))
@@ -71,7 +71,7 @@ class Running:
 
 @dataclass(frozen=True, slots=True)
 class Webhooks:
-    """The program with the settings of one application, which *environment* holds."""
+    """The program with the settings of one application, which are in *environment*."""
 
     environment: Mapping[str, str]
 
@@ -84,21 +84,21 @@ class Webhooks:
         return Ended(code, out.decode(), err.decode())
 
     async def done(self, *arguments: str, stdin: bytes = b"") -> str:
-        """Run a command that has to succeed; what it wrote to stdout."""
+        """Run a command that has to succeed, and return its stdout."""
         ended = await self.run(*arguments, stdin=stdin)
         assert ended.code == 0, ended
         return ended.out
 
     @asynccontextmanager
     async def start(self, *arguments: str) -> AsyncIterator[Running]:
-        """Start a command that goes on; it is killed if it still runs at the end."""
+        """Start a command that keeps running. If it still runs at the end, it is killed."""
         async with started(PROGRAM, *arguments, settings=self.environment) as running:
             yield running
 
 
 @asynccontextmanager
 async def started(*command: str, settings: Mapping[str, str]) -> AsyncIterator[Running]:
-    """Start any command that goes on; it is killed if it still runs at the end."""
+    """Start any program that keeps running. If it still runs at the end, it is killed."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env=clean_environment(settings),
@@ -118,17 +118,17 @@ async def started(*command: str, settings: Mapping[str, str]) -> AsyncIterator[R
 
 
 def clean_environment(settings: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment with these settings of the program, and no others."""
+    """The environment of this process, with only these settings of the program."""
     others = {name: value for name, value in os.environ.items() if not name.startswith("WEBHOOKS_")}
     return {**others, "PYTHONUNBUFFERED": "1", **settings}
 
 
 def application(folder: Path, name: str, bootstrap: str, *, source: str, dlq: str | None = None) -> Webhooks:
-    """The program for an application whose definition is written into *folder*.
+    """The program for an application whose definition is written to *folder*.
 
     Args:
-        folder: for the definition.
-        name: WEBHOOKS_APP.
+        folder: the directory for the definition.
+        name: the value of WEBHOOKS_APP.
         bootstrap: the broker of both topics.
         source: the source topic.
         dlq: the dead-letter topic, if any.
@@ -137,7 +137,7 @@ def application(folder: Path, name: str, bootstrap: str, *, source: str, dlq: st
 
 
 def write_application(folder: Path, name: str, document: Mapping[str, object]) -> Webhooks:
-    """As `application`, for an API definition of one's own."""
+    """Like `application`, but with a given API definition."""
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump(document))
     return Webhooks(
@@ -152,7 +152,7 @@ def write_application(folder: Path, name: str, document: Mapping[str, object]) -
 
 
 def definition(bootstrap: str, source: str, dlq: str | None = None) -> dict[str, object]:
-    """A whole API definition: at-least-once, and 5xx go to the dead-letter topic, if there is one, as 4xx do."""
+    """A complete API definition: at-least-once; 5xx are dead-lettered like 4xx if there is a dead-letter topic."""
     entrypoint: dict[str, object] = {
         "type": "webhook-advanced",
         "routing": "key",

@@ -1,4 +1,4 @@
-"""The lists of docs/compatibility.md that are made from the code: commands with their options, headers of requests.
+"""Makes the lists in docs/compatibility.md from the code: commands with their options, and headers of requests.
 
 `python -m tests.support.public_names` writes them.
 """
@@ -18,7 +18,7 @@ END: Final = "<!-- end of {} -->"
 
 
 def commands() -> str:
-    """The pipeline's own commands and their options, in Markdown; of Faust's, `worker`, whose options are Faust's."""
+    """The pipeline's commands and their options, in Markdown. Of Faust's commands, only `worker` is listed."""
     group = whole_group().commands
     rows = ["| command | options |", "| --- | --- |", "| `webhooks worker` | settings |"]
     rows += [row for name in sorted(OWN) for row in _rows(f"webhooks {name}", group[name])]
@@ -35,7 +35,7 @@ def _rows(name: str, command: click.Command) -> Iterator[str]:
 
 
 def headers() -> str:
-    """The fields that only the pipeline sets."""
+    """The headers that only the pipeline sets."""
     return ", ".join(f"`{name}`" for name in sorted(OWN_HEADERS))
 
 
@@ -43,7 +43,7 @@ LISTS: Final = {"commands": commands, "headers": headers}
 
 
 def with_lists(text: str) -> str:
-    """The page with the lists as the code has them."""
+    """The page with the lists from the code."""
     for name, made in LISTS.items():
         begin, end = BEGIN.format(name), END.format(name)
         before, rest = text.split(begin)

@@ -1,11 +1,11 @@
-"""A receiver that misbehaves on command: a real HTTP/1.1 server on loopback, scripted answer by answer.
+"""A receiver that misbehaves on command: a real HTTP/1.1 server on loopback with a script of answers.
 
     async with Receiver(answer(503), reset, answer(200)) as receiver:
         ... call receiver.url ...
     assert [request.body for request in receiver.requests] == [b"a", b"a", b"a"]
 
-Each request takes the next behaviour of the script; the last one goes on for ever. A behaviour is an async function of
-an `Exchange`; when it returns, the next request of the connection is read, unless it has closed the connection.
+Each request gets the next behaviour of the script; the last one is repeated. A behaviour is an async function of an
+`Exchange`. When it returns, the next request of the connection is read, unless the behaviour has closed the connection.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ HOST: Final = "127.0.0.1"
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it came in. Names are in lower case."""
+    """A received request. Names of headers are in lower case."""
 
     line: str
     headers: tuple[tuple[str, str], ...]
@@ -31,20 +31,20 @@ class Request:
     connection: int
 
     def header(self, name: str) -> str | None:
-        """The value of the first header called *name*."""
+        """The value of the first header with this name."""
         return next((value for key, value in self.headers if key == name.lower()), None)
 
     def all(self, name: str) -> list[str]:
-        """Every value of *name*."""
+        """All values of the headers with this name."""
         return [value for key, value in self.headers if key == name.lower()]
 
 
 @dataclass(slots=True)
 class Exchange:
-    """What a behaviour works with.
+    """The request and the connection that a behaviour gets.
 
     Attributes:
-        released: an event of the receiver; `held` waits for it.
+        released: an event of the receiver, for which `held` waits.
     """
 
     reader: asyncio.StreamReader
@@ -53,7 +53,7 @@ class Exchange:
     released: asyncio.Event
 
     async def send(self, data: bytes) -> None:
-        """Write *data* as it is."""
+        """Write *data* unchanged."""
         self.writer.write(data)
         await self.writer.drain()
 
@@ -68,7 +68,7 @@ Behaviour = Callable[[Exchange], Awaitable[None]]
 
 
 def answer(status: int = 200, body: bytes = b"", headers: Iterable[tuple[str, str]] = ()) -> Behaviour:
-    """A whole, correct answer."""
+    """A complete, correct answer."""
     lines = [f"HTTP/1.1 {status} -", f"Content-Length: {len(body)}", *(f"{name}: {value}" for name, value in headers)]
     return raw("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
 
@@ -85,7 +85,7 @@ def raw(data: bytes, *, then_close: bool = False) -> Behaviour:
 
 
 def endless(start: bytes, piece: bytes) -> Behaviour:
-    """*start*, then *piece* over and over, until the client goes."""
+    """*start*, then *piece* repeatedly, until the client closes the connection."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.send(start)
@@ -97,18 +97,18 @@ def endless(start: bytes, piece: bytes) -> Behaviour:
 
 
 def in_pieces(*pieces: bytes) -> Behaviour:
-    """Each piece in a packet of its own."""
+    """Each piece in a separate packet."""
 
     async def behave(exchange: Exchange) -> None:
         for piece in pieces:
             await exchange.send(piece)
-            await asyncio.sleep(0.002)  # nothing tells when the client has read; pieces sent at once arrive as one
+            await asyncio.sleep(0.002)  # without a pause, pieces arrive as one
 
     return behave
 
 
 def stalled(start: bytes) -> Behaviour:
-    """*start*, then nothing more, until the client goes."""
+    """*start*, then nothing, until the client closes the connection."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.send(start)
@@ -118,24 +118,24 @@ def stalled(start: bytes) -> Behaviour:
 
 
 async def silent(exchange: Exchange) -> None:
-    """No answer at all, until the client goes."""
+    """No answer, until the client closes the connection."""
     await exchange.gone()
 
 
 async def hang_up(exchange: Exchange) -> None:
-    """Close without a word."""
+    """Close the connection without an answer."""
     exchange.writer.close()
 
 
 async def reset(exchange: Exchange) -> None:
-    """Cut the connection off (RST)."""
+    """Reset the connection (RST)."""
     sock = exchange.writer.get_extra_info("socket")
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     exchange.writer.transport.abort()
 
 
 def held(behaviour: Behaviour) -> Behaviour:
-    """*behaviour* once `Receiver.release` has been called."""
+    """*behaviour*, after `Receiver.release` was called."""
 
     async def behave(exchange: Exchange) -> None:
         await exchange.released.wait()
@@ -148,15 +148,15 @@ class Receiver:
     """The server; an async context manager.
 
     Args:
-        script: the behaviours; `answer()` if there is none.
-        tls: the server's context, for https.
+        script: the behaviours; by default `answer()`.
+        tls: the TLS context of the server, for https.
         host: a loopback address.
-        reads_body: False leaves bodies to the behaviours, as a server does that has made up its mind by the head.
+        reads_body: False leaves bodies to the behaviours, like a server that decides after the head.
 
     Attributes:
-        requests: what came in, in order.
-        connections: how many have been accepted.
-        open_connections: how many are open now.
+        requests: the received requests, in order.
+        connections: the number of accepted connections.
+        open_connections: the number of open connections.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        """Where to send to."""
+        """The URL of the receiver."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}/hook"
 
@@ -202,11 +202,11 @@ class Receiver:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def release(self) -> None:
-        """Let the `held` behaviours go on."""
+        """Let the `held` behaviours continue."""
         self._released.set()
 
     async def until(self, condition: Callable[["Receiver"], bool], seconds: float = 5.0) -> None:
-        """Return when *condition* holds; looked at whenever a request comes in or a connection opens or closes.
+        """Return when *condition* holds. It is checked when a request arrives, and when a connection opens or closes.
 
         Raises:
             TimeoutError: it does not hold after *seconds*.
@@ -217,13 +217,13 @@ class Receiver:
                 await self._changed.wait()
 
     async def speak_unasked(self, data: bytes) -> None:
-        """Write *data* on every open connection although nobody has asked."""
+        """Write *data* to every open connection without a request."""
         for writer in list(self._writers):
             writer.write(data)
             await writer.drain()
 
     async def hang_up_all(self) -> None:
-        """Close every open connection, as a server does whose keep-alive time has passed."""
+        """Close every open connection, like a server after its keep-alive time."""
         for writer in list(self._writers):
             writer.close()
 
@@ -236,7 +236,7 @@ class Receiver:
         self.open_connections += 1
         self._writers.add(writer)
         self._changed.set()
-        # The client has gone, or the receiver is stopped: asyncio's streams take a cancelled handler for a fault.
+        # The client has disconnected, or the receiver stops: asyncio's streams report a cancelled handler as an error.
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._converse(reader, writer, self.connections)
         writer.close()
@@ -256,10 +256,10 @@ class Receiver:
 
 
 async def read_request(reader: asyncio.StreamReader, connection: int = 0, *, reads_body: bool = True) -> Request:
-    """One request; its body, if any and if it is read, has a Content-Length.
+    """Read one request. A body that is read must have a Content-Length.
 
     Raises:
-        asyncio.IncompleteReadError: the client has gone.
+        asyncio.IncompleteReadError: the client has disconnected.
     """
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     line, *lines = head.removesuffix("\r\n\r\n").split("\r\n")

@@ -1,4 +1,4 @@
-"""A receiver that answers as it is told and remembers every call: the truth of the end-to-end tests."""
+"""A receiver for end-to-end tests that answers as configured and records every call."""
 
 import asyncio
 import socket
@@ -12,7 +12,7 @@ from aiohttp import web
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that arrived, noted before it is answered."""
+    """A request that arrived. It is recorded before it is answered."""
 
     subscription: str
     webhook_id: str
@@ -30,12 +30,12 @@ Behaviour = Callable[[Call], Awaitable[web.Response]]
 
 
 async def accept(_: Call) -> web.Response:
-    """200, at once."""
+    """Answer 200 at once."""
     return web.Response()
 
 
 def answer(status: int, headers: dict[str, str] | None = None) -> Behaviour:
-    """Always the same status."""
+    """Always answer with this status."""
 
     async def behave(_: Call) -> web.Response:
         return web.Response(status=status, headers=headers, text=f"status {status}")
@@ -50,11 +50,11 @@ async def hang(_: Call) -> web.Response:
 
 
 class Recorder:
-    """Every call that arrived, in order.
+    """All calls that arrived, in order.
 
     Attributes:
-        behaviours: by subscription; `accept` where there is none.
-        come_up: begin to accept connections.
+        behaviours: how to answer each subscription; by default `accept`.
+        come_up: begins to accept connections.
     """
 
     come_up: Callable[[], Awaitable[None]]
@@ -70,7 +70,7 @@ class Recorder:
         return f"{self.base_url}/{subscription}"
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Note the call, then behave."""
+        """Record the call, then answer."""
         headers = {name.lower(): value for name, value in request.headers.items()}
         call = Call(
             subscription=headers.get("webhook-subscription", ""),
@@ -85,10 +85,10 @@ class Recorder:
         return await self.behaviours.get(call.subscription, accept)(call)
 
     async def until(self, condition: Callable[[], bool], *, within_seconds: float = 45.0) -> None:
-        """Return when the condition over the calls holds.
+        """Return when a condition on the calls holds.
 
         Raises:
-            TimeoutError: it does not in time; says how many calls there were.
+            TimeoutError: it does not hold in time; says how many calls there were.
         """
         try:
             async with asyncio.timeout(within_seconds), self._arrived:
@@ -97,7 +97,7 @@ class Recorder:
             raise TimeoutError(f"after {within_seconds} s: {len(self.calls)} calls, {self.counts()}") from error
 
     async def until_events(self, count: int, *, within_seconds: float = 45.0) -> None:
-        """Return when so many different events have arrived; one of two subscriptions counts twice."""
+        """Return when this many different events have arrived. An event for two subscriptions counts twice."""
         seen: set[tuple[str, str]] = set()
         place = 0
 
@@ -110,7 +110,7 @@ class Recorder:
         await self.until(enough, within_seconds=within_seconds)
 
     def counts(self) -> dict[str, int]:
-        """Calls by subscription."""
+        """The number of calls of each subscription."""
         return dict(Counter(call.subscription for call in self.calls))
 
     def of(self, subscription: str) -> list[Call]:
@@ -118,19 +118,19 @@ class Recorder:
         return [call for call in self.calls if call.subscription == subscription]
 
     def repeated(self) -> dict[str, int]:
-        """Events that a subscription got more than once: how often."""
+        """The events that a subscription got more than once, with how often."""
         counts = Counter((call.subscription, call.webhook_id) for call in self.calls)
         return {webhook_id: count for (_, webhook_id), count in counts.items() if count > 1}
 
     def first_arrivals(self) -> dict[str, list[int]]:
-        """By subscription, the offsets of its events in the order in which each first arrived."""
+        """For each subscription, the offsets of its events in the order of their first arrivals."""
         firsts: dict[str, dict[int, None]] = defaultdict(dict)
         for call in self.calls:
             firsts[call.subscription].setdefault(call.offset)
         return {subscription: list(offsets) for subscription, offsets in firsts.items()}
 
     def out_of_order(self) -> list[str]:
-        """Subscriptions whose first arrivals do not follow the log of a partition."""
+        """The subscriptions whose first arrivals are not in the order of the partition."""
         firsts: dict[tuple[str, str], dict[int, None]] = defaultdict(dict)
         for call in self.calls:
             firsts[call.subscription, call.webhook_id.rpartition("-")[0]].setdefault(call.offset)
@@ -139,21 +139,21 @@ class Recorder:
 
 @asynccontextmanager
 async def recording(port: int = 0, *, is_down: bool = False) -> AsyncIterator[Recorder]:
-    """A receiver on loopback.
+    """Run a receiver on loopback.
 
     Args:
-        port: 0 for any.
-        is_down: its port refuses connections until `come_up`.
+        port: the port; 0 for any.
+        is_down: whether its port refuses connections until `come_up` is called.
     """
     application = web.Application(client_max_size=64 * 1024 * 1024)
-    # Handlers that hang are cancelled at the end of the test instead of being waited for.
+    # At the end of the test, handlers that hang are cancelled.
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
     recorder = Recorder("")
     application.router.add_post("/{tail:.*}", recorder.handle)
     await runner.setup()
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))  # nobody else gets it, and until somebody listens, it refuses connections
+        listener.bind(("127.0.0.1", port))  # refuses connections until `come_up` listens
         recorder.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         recorder.come_up = web.SockSite(runner, listener, backlog=1024).start
         try:

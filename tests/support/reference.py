@@ -1,4 +1,4 @@
-"""The reference of settings and fields: their values, units and defaults, out of the models.
+"""Makes the reference of settings and fields from the models: values, units and defaults.
 
 `python -m tests.support.reference` writes the table of docs/settings.md, and the columns "values" and "default" of the
 tables in docs/configuration.md. tests/meta/test_fields_table.py compares them.
@@ -50,7 +50,7 @@ def settings() -> str:
 
 
 def tables() -> dict[str, dict[str, tuple[str, str]]]:
-    """Values and default of each field, by the heading of its table and its name there."""
+    """The values and the default of each field, by the heading of its table and its name in the table."""
     own = {name: told for name, told in _told(Endpoint).items() if name not in _OPAQUE}
     parts: dict[str, type[BaseModel]] = {
         "configuration": KafkaEndpointConfiguration,
@@ -81,7 +81,7 @@ def _marked(model: type[BaseModel], name: str) -> str:
 
 
 def filled(text: str) -> str:
-    """*text* with these columns of its rows written again."""
+    """*text* with new values in these columns."""
     for heading, known in tables().items():
         before, title, rest = text.partition(f"\n## {heading}\n")
         section, following, after = rest.partition("\n## ")
@@ -95,7 +95,7 @@ def _row(known: Mapping[str, tuple[str, str]], found: re.Match[str]) -> str:
 
 
 def leaves(model: type[BaseModel]) -> Iterator[tuple[str, Schema, bool]]:
-    """The fields that hold values: path, schema, and whether the object they are in needs them."""
+    """The fields that have values: path, schema, and whether the field is required in its object."""
     whole = model.model_json_schema()
     yield from _below(whole, whole.get("$defs", {}), "")
 
@@ -117,7 +117,7 @@ def _without_null(schema: Schema) -> Schema:
 
 
 def values(name: str, schema: Schema) -> str:
-    """What is allowed, with its unit."""
+    """The allowed values, with their unit."""
     match schema:
         case {"enum": options}:
             return ", ".join(f"`{each}`" if each else "empty" for each in options)
@@ -151,7 +151,7 @@ def _number(value: float) -> str:
 
 
 def default(schema: Schema, *, is_required: bool) -> str:
-    """The value of a field that is left out."""
+    """The default of a field."""
     if is_required:
         return "required"
     match schema.get("default"):
@@ -166,7 +166,7 @@ def default(schema: Schema, *, is_required: bool) -> str:
 
 
 def main() -> None:
-    """Write both documents."""
+    """Write the two documents."""
     before, rest = SETTINGS.read_text().split(BEGIN)
     SETTINGS.write_text(f"{before}{BEGIN}\n\n{settings()}\n\n{END}{rest.split(END)[1]}")
     FIELDS.write_text(filled(FIELDS.read_text()))

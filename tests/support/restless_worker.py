@@ -1,4 +1,4 @@
-"""`webhooks worker` whose fetcher is restarted and whose flow is resumed all the time, as Faust does at a rebalance."""
+"""`webhooks worker` that continuously restarts its fetcher and resumes its flow, as Faust does at a rebalance."""
 
 import asyncio
 import sys
@@ -11,7 +11,7 @@ from pipeline.config.settings import Settings
 
 
 def main() -> None:
-    """Run a worker on the settings of the environment."""
+    """Run a worker with the settings in the environment."""
     use("uvloop")
     settings = Settings()
     app = create_app(settings, configured_definition(settings))

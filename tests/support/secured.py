@@ -1,12 +1,12 @@
-"""Where the secured Kafka of the tests comes from: a listener with SASL, and with TLS if it has it.
+"""Finds the secured Kafka for tests: a listener with SASL, with or without TLS.
 
-WEBHOOKS_TEST_KAFKA_SASL says all that a client needs, as a URL:
+WEBHOOKS_TEST_KAFKA_SASL is a URL with everything that a client needs:
 
     sasl-ssl://USER:PASSWORD@HOST:PORT?ca=/path/to/ca.pem
     sasl-plaintext://USER:PASSWORD@HOST:PORT
 
-User and password are percent-encoded. The user may do everything and can log in by each mechanism of `MECHANISMS`.
-`none` says that there is no such Kafka, where a CI has to say something.
+User and password are percent-encoded. The user has all rights and can log in with each mechanism of `MECHANISMS`. In
+CI, where the variable is required, `none` means that there is no such Kafka.
 """
 
 import os
@@ -33,7 +33,7 @@ class SecuredKafka:
     """A listener with SASL.
 
     Attributes:
-        ca: the certificates, in PEM, that sign the broker's; None without TLS.
+        ca: the file of the authority's certificates, in PEM; None without TLS.
     """
 
     address: str
@@ -48,11 +48,11 @@ class SecuredKafka:
         return self.protocol == "SASL_SSL"
 
     def broker(self, mechanism: str) -> TestBroker:
-        """It, as a broker to test against, with logins by *mechanism*."""
+        """The listener as a broker to test against, with logins by *mechanism*."""
         return TestBroker(self.address, security=self.security(mechanism))
 
     def security(self, mechanism: str, *, password: str | None = None, ca: Path | None = None) -> dict[str, Any]:
-        """The `security` block for it; with the right password and the right CA unless another one's file is given."""
+        """The `security` block for the listener. By default, it has the right password and the right CA."""
         login = {"mechanism": mechanism, "username": self.username, "password": password or self.password}
         block: dict[str, Any] = {"protocol": self.protocol, "sasl": login}
         if self.has_tls:
@@ -62,7 +62,7 @@ class SecuredKafka:
 
 
 def secured_kafka(environ: Mapping[str, str] = os.environ) -> SecuredKafka:
-    """The Kafka that the variable describes; `none` is a skip, no variable a skip too, but in CI a failure."""
+    """The Kafka in the variable. With `none`, or without the variable, tests are skipped; in CI, it is required."""
     url = environ.get(VARIABLE, "")
     if url in {"", NONE}:
         sentence = f"no secured Kafka: set {VARIABLE}=sasl-ssl://user:password@host:port?ca=FILE"
@@ -78,7 +78,7 @@ def parse(url: str) -> SecuredKafka:
     """The listener that a URL describes.
 
     Raises:
-        ValueError: it is not of the form above; the message does not repeat it.
+        ValueError: it does not have the form above; the message does not contain it.
         OSError: the file of the CA can't be read.
     """
     parts = urlsplit(url)

@@ -13,7 +13,7 @@ _IPV4, _NAME, _IPV6 = 1, 3, 4
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a client asked for."""
+    """The request of a client."""
 
     version: int
     host: str
@@ -26,14 +26,14 @@ class SocksProxy(TunnelServer):
     """The proxy; an async context manager.
 
     Args:
-        credentials: user name and password that version 5 wants; the user id, with "", that version 4 wants.
-        refuses: every connection is refused.
-        says: sent instead of any answer, before the connection is closed.
-        is_silent: it never answers.
+        credentials: the user name and password that version 5 requires; for version 4, the user id and "".
+        refuses: refuse every connection.
+        says: the bytes to send instead of an answer, before the connection is closed.
+        is_silent: never answer.
 
     Attributes:
-        asked: for what, in order.
-        reached: set once a client has spoken.
+        asked: the requests, in order.
+        reached: set once a client has sent something.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class SocksProxy(TunnelServer):
         self._is_silent = is_silent
 
     def url(self, scheme: str = "socks5") -> str:
-        """Where it listens."""
+        """The URL of the proxy."""
         return f"{scheme}://{HOST}:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Find out where to, and open a tunnel."""
+        """Read the destination, and open a tunnel."""
         [version] = await reader.readexactly(1)
         self.reached.set()
         if self._is_silent:

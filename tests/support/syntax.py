@@ -1,14 +1,14 @@
-"""Syntax trees of modules."""
+"""Parses modules into syntax trees."""
 
 import ast
 import gc
 
 
 def parsed(source: str) -> ast.Module:
-    """The tree of a module, made without a collection in between.
+    """The tree of a module, parsed while the garbage collector is off.
 
-    A collected future whose error nobody asked for logs its traceback, which parses the lines that it shows. Python
-    3.11 then raises "AST constructor recursion depth mismatch" for the tree that was being made.
+    A collected future with an unread error logs its traceback, and for that parses lines of source. Python 3.11 then
+    raises "AST constructor recursion depth mismatch" for the tree that is being built.
     """
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""A token endpoint that judges client assertions as strictly as RFC 7523 section 3 lets it; a behaviour of a Receiver.
+"""A token endpoint, as a behaviour of a Receiver. It checks assertions as strictly as RFC 7523 section 3 allows.
 
 server = TokenServer({"client-1": Client("RS256", public_key)})
 async with Receiver(server, tls=...) as endpoint:
@@ -25,7 +25,7 @@ CLAIMS: Final = ["iss", "sub", "aud", "iat", "exp", "jti"]
 
 @dataclass(frozen=True)
 class Client:
-    """Who may ask: with which algorithm, and a public key or secret; or with a certificate that *authority* issued."""
+    """A client: its algorithm, and its public key or secret, or the *authority* that issued its certificate."""
 
     algorithm: str
     key: Any = None
@@ -34,12 +34,12 @@ class Client:
 
 @dataclass
 class TokenServer:
-    """Issues `token-1`, `token-2`...; refuses with `invalid_client` and the reason, as RFC 6749 section 5.2 has it.
+    """Issues `token-1`, `token-2`... Refuses with `invalid_client` and the reason (RFC 6749 section 5.2).
 
     Attributes:
-        audience: what `aud` must be.
-        seen: the ids of assertions, of which each is taken once.
-        scopes: what was asked for, request by request.
+        audience: the required `aud`.
+        seen: the ids of used assertions; each is accepted once.
+        scopes: the requested scope of each request.
     """
 
     clients: Mapping[str, Client]
@@ -82,7 +82,7 @@ class TokenServer:
 
 
 def _certified(assertion: str, authority: x509.Certificate) -> Any:
-    """The key of the first certificate in `x5c` (RFC 7515 section 4.1.6), if each was issued by the next."""
+    """The key of the first certificate in `x5c` (RFC 7515 section 4.1.6), if the next certificate issued each one."""
     encoded: Sequence[str] = jwt.get_unverified_header(assertion).get("x5c", [])
     chain = [x509.load_der_x509_certificate(base64.b64decode(each, validate=True)) for each in encoded]
     if not chain or chain[-1] != authority:

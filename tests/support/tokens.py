@@ -1,4 +1,4 @@
-"""Fakes of what surrounds the access tokens: the time, a token endpoint and a store."""
+"""Fakes of the parts around access tokens: the time, a token endpoint and a store."""
 
 import asyncio
 import math
@@ -21,7 +21,7 @@ def subscription(name: str = "s", auth: ClientAuth = CREDENTIALS) -> Subscriptio
 
 @dataclass
 class ManualClock:
-    """The time is what the test says."""
+    """A clock whose time a test sets."""
 
     time: float = 1_000.0
 
@@ -34,7 +34,7 @@ class ManualClock:
 
 @dataclass
 class Issuer:
-    """A token endpoint: issues T1, T2... with a lifetime, or answers what is scripted; can be held shut."""
+    """A token endpoint. It issues T1, T2... with a lifetime, or gives scripted answers. Tests can delay answers."""
 
     clock: ManualClock
     lifetime_seconds: float | None = 3600.0
@@ -64,7 +64,7 @@ class Issuer:
 
 @dataclass
 class MemoryStore:
-    """A store whose rows outlive a cache; *broken* makes it refuse to write."""
+    """A store whose rows outlive a cache. With *broken*, it refuses to write."""
 
     rows: dict[tuple[int, bytes], AccessToken] = field(default_factory=dict)
     saves: list[tuple[int, AccessToken]] = field(default_factory=list)
@@ -93,7 +93,7 @@ class MemoryStore:
 
 @dataclass
 class Tally:
-    """Counts what token endpoints said."""
+    """Counts the answers of token endpoints."""
 
     results: Counter[TokenResult] = field(default_factory=Counter)
 
@@ -102,6 +102,6 @@ class Tally:
 
 
 async def turns(count: int = 10) -> None:
-    """Let the tasks that are ready go on."""
+    """Let tasks that are ready run."""
     for _ in range(count):
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What the proxies of the tests have in common: a server on loopback, and bytes that go both ways."""
+"""The common part of the tests' proxies: a server on loopback that forwards bytes in both directions."""
 
 import asyncio
 import contextlib
@@ -12,14 +12,14 @@ _PIECE_BYTES: Final = 65_536
 
 
 class TunnelServer:
-    """A server on loopback; an async context manager. Subclasses say what a connection is for.
+    """A server on loopback; an async context manager. Subclasses handle the connections.
 
     Args:
-        tls: for one that is spoken to in TLS.
+        tls: the TLS context, if clients connect with TLS.
 
     Attributes:
-        port: where it listens.
-        left: set once a client has gone.
+        port: the port of the server.
+        left: set once a client has disconnected.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -30,7 +30,7 @@ class TunnelServer:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Do what the client of this connection wants."""
+        """Handle a connection."""
         raise NotImplementedError
 
     async def __aenter__(self) -> Self:
@@ -65,7 +65,7 @@ async def tunnel(
     writer: asyncio.StreamWriter,
     upstream: tuple[asyncio.StreamReader, asyncio.StreamWriter],
 ) -> None:
-    """Pass bytes both ways until one side ends; then the upstream is cut off."""
+    """Forward bytes in both directions until one side ends, then close the upstream connection."""
     answers, questions = upstream
     both = [asyncio.ensure_future(_pump(reader, questions)), asyncio.ensure_future(_pump(answers, writer))]
     try:

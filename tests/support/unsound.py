@@ -1,4 +1,4 @@
-"""A private key that looks like one and is none."""
+"""Makes a private key that is well-formed but invalid."""
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa

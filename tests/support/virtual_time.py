@@ -1,4 +1,4 @@
-"""An event loop whose clock jumps: when every task waits for a timer, it is that time at once."""
+"""An event loop with virtual time: when all tasks wait for timers, the clock jumps to the next timer."""
 
 import asyncio
 import functools
@@ -9,19 +9,19 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 TURNS = 20
-"""How many turns of the loop `settle` gives; the longest chain of callbacks in the core takes about ten."""
+"""The turns of the loop that `settle` allows. The longest chain of callbacks in the core takes about ten."""
 
 
 TURNS_AT_MOST = 200_000
-"""How many turns one `run` may take; a schedule of the simulation takes fewer than two thousand."""
+"""The turns that one `run` may take. A schedule of the simulation takes fewer than two thousand."""
 
 
 class DeadlockError(RuntimeError):
-    """Every task waits, and no timer will ever wake one; or they go on and on."""
+    """All tasks wait and no timer is set; or the tasks do not end."""
 
 
 class _JumpingSelector(selectors.SelectSelector):
-    """Passes the time instead of waiting for sockets, of which there are none."""
+    """A selector that advances the time. There are no sockets to wait for."""
 
     now = 1_000.0
     turns = 0
@@ -37,7 +37,7 @@ class _JumpingSelector(selectors.SelectSelector):
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """The standard loop over a clock of its own."""
+    """The standard event loop with a virtual clock."""
 
     def __init__(self) -> None:
         self._jumping = _JumpingSelector()
@@ -49,13 +49,13 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing is left to run beside the caller until time passes."""
-        timers = self._scheduled  # type: ignore[attr-defined] # the standard loop keeps both where nothing public shows them
-        return not self._ready and not (timers and timers[0].when() <= self.time() + self._clock_resolution)  # type: ignore[attr-defined] # so too
+        """Whether no other task can run until time passes."""
+        timers = self._scheduled  # type: ignore[attr-defined] # both attributes of the standard loop are private
+        return not self._ready and not (timers and timers[0].when() <= self.time() + self._clock_resolution)  # type: ignore[attr-defined] # see above
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run *main* in virtual time; tasks that it leaves behind are cancelled."""
+    """Run *main* in virtual time. Tasks that it leaves behind are cancelled."""
     loop = VirtualTimeLoop()
     try:
         return loop.run_until_complete(main)
@@ -69,7 +69,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 
 
 def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
-    """Make a plain test of a coroutine: `@in_virtual_time`."""
+    """Turn a coroutine function into a synchronous test that runs in virtual time: `@in_virtual_time`."""
 
     @functools.wraps(test)
     def wrapper(*args: Any, **kwargs: Any) -> None:
@@ -79,7 +79,7 @@ def in_virtual_time(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[
 
 
 async def settle(turns: int = TURNS) -> None:
-    """Let everything happen that can happen without time passing, in so many turns of the loop at most."""
+    """Run all tasks that can run without time passing, for at most *turns* turns of the loop."""
     loop = asyncio.get_running_loop()
     for _ in range(turns):
         await asyncio.sleep(0)
@@ -88,6 +88,6 @@ async def settle(turns: int = TURNS) -> None:
 
 
 async def within(awaitable: Awaitable[None], seconds: float = 60.0) -> None:
-    """Await something that has to come in *seconds* of virtual time."""
+    """Await *awaitable*, which has to end within *seconds* of virtual time."""
     async with asyncio.timeout(seconds):
         await awaitable

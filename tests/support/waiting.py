@@ -1,4 +1,4 @@
-"""Waits for conditions that can only be asked for: a broker's state, a web view."""
+"""Waits for conditions that can only be polled: the state of a broker, an answer of the web view."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,13 +14,13 @@ async def eventually(
     """Return when the condition holds.
 
     Args:
-        condition: asked ten times a second.
-        within_seconds: the deadline, which begins anew whenever *progress* has changed.
-        says: what to say when it has passed.
-        progress: how far the condition has come; a slow machine takes its time, and only what stands still is stuck.
+        condition: checked ten times a second.
+        within_seconds: the time limit, which begins again whenever *progress* has changed.
+        says: returns the error message.
+        progress: returns a value that changes while the condition makes progress, so that slow machines have time.
 
     Raises:
-        TimeoutError: it has passed.
+        TimeoutError: the time limit has passed.
     """
     loop = asyncio.get_running_loop()
     try:

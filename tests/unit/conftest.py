@@ -1,4 +1,4 @@
-"""Which event loop tests run on: asyncio's; what talks over sockets runs on uvloop as well, as workers do."""
+"""Event loops of tests: asyncio's loop. Tests with sockets also run on uvloop, which workers use."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ ON_BOTH_LOOPS: Final = frozenset(
         "kafka/test_prompt_tls.py",
     }
 )
-"""Connections end in other ways on each of them: these modules hold on both."""
+"""The modules that run on both loops, because connections end differently on them."""
 
 ASYNCIO: Final = {"asyncio": asyncio.new_event_loop}
 
@@ -29,5 +29,5 @@ def pytest_asyncio_loop_factories(
     config: pytest.Config,  # noqa: ARG001 - the hook's signature
     item: pytest.Item,
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """pytest-asyncio runs each asynchronous test once for each of these."""
+    """pytest-asyncio runs each asynchronous test once for each factory."""
     return {**ASYNCIO, "uvloop": uvloop.new_event_loop} if "/".join(item.path.parts[-2:]) in ON_BOTH_LOOPS else ASYNCIO

@@ -1,4 +1,4 @@
-"""What the composition root ties together: a part that was left out would be missed by none of the parts' own tests."""
+"""The connections that the composition root makes. The tests of single parts would not notice a missing one."""
 
 import asyncio
 from collections.abc import Callable
@@ -42,13 +42,13 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unique_name: Calla
 
 @pytest.fixture
 def app(settings: Settings) -> DeliveryApp:
-    """Nothing of it is started, nothing is connected."""
+    """The application, not started and not connected."""
     return create_app(settings, DEFINITION)
 
 
 @dataclass
 class Sending:
-    """The way of an attempt in an application."""
+    """The parts of an application that send an attempt."""
 
     authorized: Authorized
     transport: Transport
@@ -61,7 +61,7 @@ def sending(app: DeliveryApp) -> Sending:
 
 
 def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) -> None:
-    """Whoever asked for the lease before the connection was made, and waited for it, has to ask once more."""
+    """An attempt that checks the lease and then waits for a connection has to check the lease again."""
 
     async def attempt() -> None:
         found = sending(app)
@@ -101,7 +101,7 @@ def test_a_partition_that_is_closed_takes_its_tokens_with_it(app: DeliveryApp) -
 
 
 def test_what_a_group_sees_last_grows_last(app: DeliveryApp, settings: Settings) -> None:
-    """A partition is assigned when all topics of the group have it: by then it has a place for its rows."""
+    """A partition is assigned when all topics of the group have it. By then, the topic of rows must have it."""
     expansion = _expansion(app, settings, DEFINITION, SystemClock())
     assert expansion is not None
     assert list(expansion._own) == [f"{settings.app}.cursors", f"{settings.app}-tokens-changelog"]

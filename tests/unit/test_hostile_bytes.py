@@ -1,7 +1,7 @@
-"""Whatever strangers write, reading it takes time that grows as its length does, and no more.
+"""Reading untrusted data takes time that is at most proportional to its length.
 
-One table of all that reads the bytes of strangers: records, answers, rows, stores, subscriptions, requests. Each is
-given texts that make patterns and parsers go over the same characters again and again, and a megabyte of the worst.
+A table lists all readers of untrusted bytes: of records, answers, rows, stores, subscriptions, requests. Each gets
+texts that make naive patterns and parsers read the same characters repeatedly, and a megabyte of the worst.
 """
 
 import base64
@@ -124,11 +124,11 @@ UNITS: Final = (
     ),
     *("<!--", "&amp;", "data:", "ce_", "dlq.", "header.", "\\u0041", "\\ud800", "a=b;", 'a="b', "*", "true", "null,"),
 )
-"""What hostile texts repeat."""
+"""The pieces that hostile texts repeat."""
 
 
 def settings_of(**changes: object) -> Reader:
-    """Reads a subscription one of whose values, by its path, is the text."""
+    """A reader of a subscription that has the text as the value at a path."""
 
     def read(text: str) -> object:
         document = json.loads(json.dumps(FULL))
@@ -161,7 +161,7 @@ def record(text: str, **changes: Any) -> Record:
 
 
 def request(text: str) -> object:
-    """The request for a record; names of headers too."""
+    """The request for a record, including header names."""
     head = request_head(
         Target("/", "example.com"),
         subscription_id="s",
@@ -179,14 +179,14 @@ def request(text: str) -> object:
 
 
 def wants(document: dict[str, object], **headers: str) -> Reader:
-    """Asks a filter about a record whose body is the text."""
+    """A reader that applies a filter to a record with the text as its body."""
     wanted = event_filter(document, "filter")
     kept = [(name.replace("_", "-"), value.encode()) for name, value in headers.items()]
     return lambda text: wanted(record(text, headers=kept))
 
 
 def log_line(formatter: logging.Formatter) -> Reader:
-    """Writes a line about a record whose key is the text, and one whose message and traceback hold it."""
+    """A reader that logs a record with the text as its key, and an error with the text in message and traceback."""
 
     def write(text: str) -> object:
         lines = []
@@ -202,13 +202,13 @@ def log_line(formatter: logging.Formatter) -> Reader:
 
 
 def refused(text: str) -> object:
-    """A token endpoint's refusal."""
+    """Read a refusal of a token endpoint."""
     body = json.dumps({"error": text, "error_description": text}).encode()
     return oauth2.read_answer("https://example.com", ["secret"], 400, body, 0.0)
 
 
 def granted(text: str) -> object:
-    """A token endpoint's success."""
+    """Read a successful answer of a token endpoint."""
     bodies = (
         {"access_token": text},
         {"access_token": "a", "token_type": text},
@@ -220,7 +220,7 @@ def granted(text: str) -> object:
 
 
 def jaas(text: str) -> object:
-    """The login of a Kafka client as Java writes it."""
+    """Read a Kafka login in Java's format."""
     line = f"org.apache.kafka.common.security.plain.PlainLoginModule required {text}"
     security = read(
         Security, {"protocol": "SASL_PLAINTEXT", "sasl": {"saslMechanism": "PLAIN", "saslJaasConfig": line}}
@@ -229,12 +229,12 @@ def jaas(text: str) -> object:
 
 
 def raw(read: Callable[[bytes], object]) -> Reader:
-    """Reads the bytes of the text."""
+    """A reader of the text as bytes."""
     return lambda text: read(text.encode("utf-8", "surrogatepass"))
 
 
 READERS: Final[dict[str, Reader]] = {
-    # What becomes of any of it in the log, on the page, in a sentence.
+    # Untrusted text in logs, pages and errors.
     "redaction.mask": mask,
     "redaction.shown_url": lambda text: (shown_url(text), shown_host(text), shown_url(f"https://{text}/")),
     "log, console": log_line(ConsoleFormatter()),
@@ -328,12 +328,12 @@ READERS: Final[dict[str, Reader]] = {
         )
     ),
     "der": raw(elements),
-    # What the topics of the cluster have, and the texts of failures in it.
+    # Records of the cluster's topics, and texts of failures.
     "failure, its shape": _shape.__wrapped__,
     "announcement": raw(lambda data: announcement.decode("worker-1", data)),
     "attempt log": raw(attempts.decoded),
     "webhook id": attempts.parse_id,
-    # Requests to the pages, and what operators write.
+    # Requests to the pages, and operators' documents.
     "body of a request": raw(parse_json),
     "credentials of a request": lambda text: (credentials(text), credentials(f"Basic {text}")),
     "jaas": jaas,
@@ -341,7 +341,7 @@ READERS: Final[dict[str, Reader]] = {
 
 
 def spent(read: Reader, text: str) -> float:
-    """Seconds of this thread's own processor time, which no other load of the machine adds to."""
+    """The CPU time of this thread in seconds, which does not depend on the load of the machine."""
     began = time.thread_time()
     with suppress(ConfigurationError, ValueError, TypeError, KeyError, RecursionError):
         read(text)
@@ -353,7 +353,7 @@ LONG: Final = 32_768
 MEGABYTE: Final = 1_048_576
 GROWTH: Final = LONG // SHORT
 SLACK: Final = 6
-"""Linear is a factor of 16, quadratic one of 256: 96 lies between them whatever caches and allocators do."""
+"""Linear time has a factor of 16, quadratic time of 256. 96 separates them in spite of caches and allocators."""
 NOISE_SECONDS: Final = 0.02
 
 
@@ -368,7 +368,7 @@ def test_reading_takes_time_in_proportion_to_the_length(name: str) -> None:
     for unit in UNITS:
         short, long = repeated(unit, SHORT), repeated(unit, LONG)
         allowed = GROWTH * SLACK * spent(read, short) + NOISE_SECONDS
-        # A second look at what was slow: the first one may have paid for something that is done once.
+        # A slow reader is measured twice, because the first time may include work that is done only once.
         assert spent(read, long) <= allowed or spent(read, long) <= allowed, f"{unit!r}"
 
 

@@ -1,4 +1,4 @@
-"""A worker refuses to start where a change that is made to a library has no effect."""
+"""A worker refuses to start if a patch of a library has no effect."""
 
 from importlib.metadata import version
 from pathlib import Path
@@ -55,16 +55,16 @@ LOOKED_AT = {
     "aiohttp.connector:TCPConnector._start_tls_connection": "TCPConnector._factory",
     "python_socks.async_.asyncio:Proxy._connect": "Proxy.connect",
 }
-"""A function of a library that goes by a change made here, and the change."""
+"""A function of a library that a patch changes, and the patch."""
 
 
 async def elsewhere(*_arguments: Any, **_named: Any) -> None:
-    """What a new version might do: something else."""
+    """A function that a new version might have instead."""
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """There is no definition, so a worker that does start gets no further than that."""
+    """Settings without a definition, so that a worker that starts ends with this error."""
     monkeypatch.setenv("WEBHOOKS_API", str(tmp_path / "api.json"))
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
     return Settings()
@@ -132,7 +132,7 @@ def test_batches_that_are_aiokafkas_own_are_seen(settings: Settings, monkeypatch
 
 def test_heartbeats_that_are_sent_past_the_lease_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def beat(coordinator: Any) -> bool:
-        coordinator._send_req  # noqa: B018 - the name is there, and is not called
+        coordinator._send_req  # noqa: B018 - only looks up the name
         return bool(NoError)
 
     monkeypatch.setattr(GroupCoordinator, "_do_heartbeat", beat)
@@ -171,7 +171,7 @@ def test_faust_s_own_command_refuses_too(
 ) -> None:
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
     with pytest.raises(SystemExit, match=r"^aiokafka .* has no effect"):
-        worker.app  # noqa: B018 - as `faust -A pipeline.worker` asks for it
+        worker.app  # noqa: B018 - the access of `faust -A pipeline.worker`
 
 
 def test_the_command_check_says_it(monkeypatch: pytest.MonkeyPatch) -> None:

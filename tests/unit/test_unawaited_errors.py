@@ -1,4 +1,4 @@
-"""Which errors that nobody awaits a worker logs."""
+"""Which unawaited errors a worker logs."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from pipeline.worker import log_unawaited
 
 
 async def leave(error: Exception) -> None:
-    """Let go of a future that has failed; the loop tells its handler at once."""
+    """Drop the last reference to a failed future. The loop calls its exception handler at once."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_unawaited)
     loop.create_future().set_exception(error)

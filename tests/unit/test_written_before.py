@@ -1,7 +1,7 @@
-"""Rows, records and commits as earlier builds have written them are read: the bytes are in `written_before`, by commit.
+"""Rows, records and commits of earlier builds can be read. Their bytes are in `written_before`, by commit.
 
-A file stays as long as its build may be upgraded from (docs/compatibility.md). Another one is written by that build's
-own functions, and never by those of this tree.
+A file is kept as long as upgrades from its build are supported (docs/compatibility.md). New files must be written by
+the functions of the old build, never by those of this tree.
 """
 
 import json
@@ -54,7 +54,7 @@ def test_rows_say_what_they_said(written: dict[str, Any]) -> None:
 
 
 def test_rows_of_this_build_keep_what_earlier_builds_read(written: dict[str, Any]) -> None:
-    """A worker that is not upgraded yet takes over partitions of one that is."""
+    """A worker of the old build may get partitions from a worker of this build."""
     for name, row in written["rows"].items():
         assert json.loads(row).items() <= json.loads(encode(ROWS[name])).items()
 

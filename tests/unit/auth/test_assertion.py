@@ -1,4 +1,4 @@
-"""Client assertions, as somebody verifies them who has only the specification and pyjwt."""
+"""Client assertions, verified with the specification and pyjwt only."""
 
 import base64
 from pathlib import Path
@@ -143,7 +143,7 @@ def test_the_endpoint_is_the_audience_unless_it_is_named() -> None:
 
 
 def test_to_sign_judges_no_key_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes thirty times as long as to sign, and grows with the third power of the length."""
+    """Validating a key takes thirty times as long as signing, and grows with the cube of the length."""
     auth, loaded = made(), []
 
     def loading(data: bytes, password: bytes | None, **options: bool) -> Any:

@@ -1,4 +1,4 @@
-"""What the authorization adds to an attempt."""
+"""The authorization of an attempt."""
 
 import asyncio
 import inspect
@@ -27,7 +27,7 @@ EVENT = Record("events", 2, 41, b"s", b"{}")
 
 @dataclass
 class ScriptedCallback:
-    """A callback that answers what is scripted, then 200; it keeps what it was called with."""
+    """A callback with scripted answers, then 200. It stores the calls."""
 
     script: list[Outcome] = field(default_factory=list)
     calls: list[tuple[str, int, int, str | None]] = field(default_factory=list)
@@ -105,7 +105,7 @@ async def test_a_lane_takes_a_token_that_was_replaced_meanwhile(bench: Bench) ->
 
 
 async def test_after_an_unretried_401_the_next_event_has_a_fresh_token(bench: Bench) -> None:
-    """At-most-once and none never ask for `renew_token`; a revoked token must not fail all that follows."""
+    """At-most-once and none never use `renew_token`. A revoked token must not make all later events fail."""
     s = subscription()
     bench.callback.script = [Rejected(401, token_used=True)]
     await bench.send(s, EVENT, 1)

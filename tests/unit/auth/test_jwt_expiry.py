@@ -1,4 +1,4 @@
-"""When a bearer token is worth a warning."""
+"""Warnings about bearer tokens that expire."""
 
 import jwt
 import pytest

@@ -1,4 +1,4 @@
-"""The tokens of a worker, with time, token endpoint and store in the test's hands."""
+"""The token cache of a worker, with a fake clock, token endpoint and store."""
 
 import asyncio
 import logging
@@ -311,7 +311,7 @@ async def test_only_client_credentials_have_access_tokens(bench: Bench) -> None:
 
 
 async def again(bench: Bench) -> TokenCache:
-    """The cache of the worker that comes next, over the same rows."""
+    """The cache of the next worker, with the same rows."""
     await bench.cache.close()
     bench.cache = TokenCache(bench.issuer, bench.store, bench.clock, bench.tally)
     return bench.cache
@@ -485,7 +485,7 @@ async def test_no_secret_stands_in_a_repr(bench: Bench) -> None:
 
 
 class World:
-    """A worker that is restarted, loses partitions and meets failures; every token it hands out is checked."""
+    """A worker that is restarted, loses partitions and has failures. Every token that its cache returns is checked."""
 
     def __init__(self) -> None:
         self.clock, self.store = ManualClock(), MemoryStore()

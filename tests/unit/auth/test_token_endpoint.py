@@ -33,7 +33,7 @@ SECRETS = token_request(AUTH, NOW).secrets
 
 @dataclass
 class Endpoint:
-    """A token endpoint: answers what it is told to, keeps what it was asked."""
+    """A token endpoint with scripted answers that stores its requests."""
 
     status: int = 200
     body: object = field(default_factory=lambda: {"access_token": "T1", "token_type": "Bearer", "expires_in": 3600})
@@ -268,7 +268,7 @@ async def test_an_error_that_echoes_the_secrets_does_not_show_them(bench: Bench)
     [
         lambda secret: base64.b64encode(secret.encode()).decode(),
         lambda secret: base64.b64encode(f"x{secret}".encode()).decode()[2:],
-        lambda secret: quote(secret, safe="").lower(),  # which has no other capitals
+        lambda secret: quote(secret, safe="").lower(),  # because the rest has no capital letters
         lambda secret: json.dumps(secret)[1:-1],
     ],
     ids=["base64", "base64 of more", "percent-encoded", "JSON"],

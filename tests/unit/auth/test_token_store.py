@@ -1,4 +1,4 @@
-"""Tokens as rows, over a dictionary in place of the table."""
+"""Tokens as rows, with a dictionary as the table."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What the backups of commands are called."""
+"""The names of the backups that commands make."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is shown of a dead letter."""
+"""How a dead letter is shown."""
 
 from pipeline.cli.dlq_show import as_document
 from pipeline.core.model import Record

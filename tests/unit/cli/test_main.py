@@ -1,4 +1,4 @@
-"""How our commands and those of Faust become one program."""
+"""The pipeline's commands and Faust's commands form one program."""
 
 import faust
 

@@ -1,4 +1,4 @@
-"""What `webhooks match` says of each subscription."""
+"""The rows that `webhooks match` prints."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What options of commands say, before anything is asked."""
+"""Errors in options, which are found before a broker is asked."""
 
 import pytest
 

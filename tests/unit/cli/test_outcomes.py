@@ -1,4 +1,4 @@
-"""When a command that waits for what comes of a change has its answer."""
+"""When a command that waits for the outcome of a change has it."""
 
 from dataclasses import replace
 

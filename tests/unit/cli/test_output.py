@@ -1,4 +1,4 @@
-"""What commands print of values that others wrote."""
+"""How commands print values from outside."""
 
 import io
 import json

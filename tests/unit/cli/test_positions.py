@@ -1,4 +1,4 @@
-"""Where commands say that a subscription stands."""
+"""The positions of subscriptions that commands show."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def matching(start: int, created: int = 4) -> Subscription:
 
 
 def recorded(row: Cursor | None = None, committed: int | None = 40, **more: Any) -> Recorded:
-    """What is known of one partition, whose log ends at 50."""
+    """What is recorded about one partition whose log ends at 50."""
     rows = {} if row is None else {"a": [Row(b"a", "events", 0, row, 50)]}
     found = Committed(committed, "one", begun_to=more.pop("begun_to", 5))
     return Recorded("events", {0: LogBounds(0, 50, "one")}, {}, rows, {0: found})

@@ -1,4 +1,4 @@
-"""What `webhooks cluster` decides: how many workers, with which ports and folders, when again, how a line looks."""
+"""The decisions of `webhooks cluster`: number, ports and directories of workers, pauses, format of lines."""
 
 import asyncio
 import io
@@ -109,7 +109,7 @@ async def test_a_line_without_an_end_is_cut_and_not_lost() -> None:
 
 
 class Closed(io.StringIO):
-    """A log whose reader is gone."""
+    """A log whose reader has closed it."""
 
     def write(self, _: str) -> int:
         raise BrokenPipeError

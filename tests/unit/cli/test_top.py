@@ -1,4 +1,4 @@
-"""What `webhooks top` and `webhooks tail` show."""
+"""The output of `webhooks top` and `webhooks tail`."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What workers say of themselves, as bytes; the topic may hold anything."""
+"""Encoding and decoding of announcements. The topic may contain anything."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What the recorder records of what the core reports, and what it does where there is no room."""
+"""What the attempt recorder records, and what it does if its memory is full."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ def event(offset: int, partition: int = 0, **more: Any) -> Record:
 
 
 class FixedClock(SystemClock):
-    """It is always the same time."""
+    """A clock that stands still."""
 
     def now(self) -> float:
         return NOW_MS / 1000

@@ -1,4 +1,4 @@
-"""The format of the attempt log: it says what was noted, and survives whatever stands in the topic."""
+"""The format of the attempt log. Decoding handles anything that the topic may contain."""
 
 import json
 from typing import Any, get_args

@@ -1,4 +1,4 @@
-"""The file of a backup, and how what it has is made to fit another topic of subscriptions."""
+"""The file of a backup, and how its state is adapted to another topic of subscriptions."""
 
 import json
 import re

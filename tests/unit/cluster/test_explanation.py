@@ -1,4 +1,4 @@
-"""What somebody is told who is called at night."""
+"""The explanation of a subscription's state for the person on call."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What is concluded of an event, and that nothing is concluded where the log may be incomplete."""
+"""Conclusions about an event. If the log may be incomplete, there is no conclusion."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,7 +31,7 @@ def done(decision: Any, at: float = EVENT_AT + 1, **more: Any) -> Result:
 
 
 def told(*records: Results | Session, progress: PartitionProgress = SETTLED, **more: Any) -> Fate:
-    """What is concluded of the event from these records of the log."""
+    """The conclusion about the event from these records of the log."""
     history = History(OFFSET)
     for record in records:
         history.add(record)

@@ -52,15 +52,15 @@ def test_an_old_row_of_the_present_owner_counts_exactly() -> None:
 @pytest.mark.parametrize(
     ("standing", "owner", "at_most"),
     [
-        # Not counted by its own worker: what the stream has brought since, and that may be others' events.
+        # Its worker has not counted the newer events of the stream, which may be other subscriptions' events.
         (replace(STANDING, waiting_is_exact=False), OWNER, 4 + 100 - 98),
-        # The owner took the partition over since: what came in between was counted by nobody.
+        # The partition has a new owner, and no worker has counted the events between.
         (STANDING, replace(OWNER, partition=replace(PARTITION, opened_at=96)), 4 + 100 - 95),
-        # It has more lanes to count than it may write rows for.
+        # The worker has more lanes to count than it may write rows for.
         (STANDING, replace(OWNER, partition=replace(PARTITION, is_counted=False)), 4 + 100 - 98),
-        # Nobody has it: up to the end of the log.
+        # The partition has no owner, so the bound is the end of the log.
         (STANDING, NOBODY, 4 + 120 - 95),
-        # Nobody has announced it.
+        # No worker has announced the partition.
         (STANDING, Owner(None, is_unowned=False, partition=None), None),
         (STANDING, replace(NOBODY, end=None), None),
         # A row of an earlier version.

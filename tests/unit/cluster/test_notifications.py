@@ -1,4 +1,4 @@
-"""What operators are told of, and how it gets to them: cluster/notifications.py and its outlets."""
+"""Notifications for operators, and the outlets that send them: cluster/notifications.py."""
 
 import asyncio
 import json
@@ -28,7 +28,7 @@ DOWN = ServerError(500)
 
 
 class Told(list[Notification]):
-    """Everything that was told."""
+    """Collects notifications."""
 
     def kinds(self) -> list[str]:
         return [each.kind for each in self]
@@ -45,7 +45,7 @@ def notifier(told: Told, observer: Observer | None = None, errors: list[str] | N
 
 
 async def failing(told: Told, probes: RetryPolicy | None = None) -> Core:
-    """A subscription that has failed with its first event."""
+    """Report a subscription that has failed with its first event."""
     core = Core(
         subscription(retry=ONCE, probes=probes, metadata={"tenant": "a"}),
         observed_by=lambda telemetry: notifier(told, telemetry),
@@ -177,7 +177,7 @@ async def test_no_notification_holds_a_secret() -> None:
 
 
 class Webhook:
-    """Answers as it is told."""
+    """A webhook with scripted outcomes."""
 
     def __init__(self, *answers: Outcome) -> None:
         self.answers = list(answers)
@@ -190,7 +190,7 @@ class Webhook:
 
 
 class Drops(list[tuple[str, int, str]]):
-    """What was dropped."""
+    """Collects dropped notifications."""
 
     def __call__(self, outlet: str, count: int, error: str) -> None:
         self.append((outlet, count, error))
@@ -201,7 +201,7 @@ def notes(count: int) -> Sequence[Notification]:
 
 
 async def sent(webhook: Webhook, told: Sequence[Notification], drops: Drops, seconds: float = 10_000.0) -> None:
-    """Have these sent, as far as it goes in the time."""
+    """Send these notifications, for at most *seconds*."""
     sink = WebhookSink(webhook, "https://ops.example/hook", None, "/app")
     outlets = Outlets([sink], VirtualClock(), drops)
     for each in told:

@@ -1,4 +1,4 @@
-"""What the core reports to the recorder: every way in which an event ends leaves its mark in the attempt log."""
+"""The core's reports to the recorder: every end of an event has an entry in the attempt log."""
 
 import asyncio
 from collections.abc import Sequence

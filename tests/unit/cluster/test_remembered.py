@@ -1,4 +1,4 @@
-"""Requests that may come twice: which of them are remembered (cluster/remembered.py)."""
+"""Which requests are remembered in case they are repeated (cluster/remembered.py)."""
 
 from pipeline.cluster.remembered import LEAST_BYTES, REMEMBER_SECONDS, RememberedRequests, Request
 

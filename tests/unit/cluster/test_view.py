@@ -1,4 +1,4 @@
-"""What the view answers, from records as its followers hand them over."""
+"""The answers of the view, from records that a test gives to it."""
 
 import time
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ STANDING = Standing(is_live=False, waiting_at_most=3, waiting_is_exact=True, dis
 
 
 class Known:
-    """Stands for the registry; only what a view asks of it."""
+    """A fake registry with the methods that a view uses."""
 
     is_current = True
     last_error: str | None = None
@@ -44,10 +44,10 @@ class Known:
 
 
 class Told:
-    """A view, and what it is told."""
+    """A view, with methods that give records to it."""
 
     def __init__(self, *subscriptions: Subscription, topics: tuple[str, ...] = ("events",)) -> None:
-        self.now = time.time()  # a worker that was not heard for ten seconds is gone
+        self.now = time.time()  # a worker that has announced nothing for ten seconds is gone
         self.known = Known()
         source = Source(KafkaConnection(("localhost:1",)), topics[0], others=topics[1:])
         self.view = ClusterView("app", source, Routing.KEY, cast("Registry", self.known))

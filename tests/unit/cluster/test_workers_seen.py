@@ -1,4 +1,4 @@
-"""Who is there and who owns what, as workers announce it."""
+"""Which workers are present and what they own, according to announcements."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""API definitions: what is read, and what is refused with which words."""
+"""API definitions: values that are read, and errors."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Documents: YAML without its surprises."""
+"""Documents in YAML and JSON."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What Gravitee and its tools write: every shape is read as the same API, and what would be lost is an error."""
+"""Formats of Gravitee and its tools: each is read as the same API, and losses are errors."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""How to go on after an unknown name."""
+"""Hints in errors about unknown names."""
 
 import pytest
 
@@ -32,7 +32,7 @@ class Deep(StrictModel):
 
 
 class Part(StrictModel):
-    """Has parts; those of `items` have no place of their own."""
+    """A model with parts. Parts in the list `items` have no fixed path."""
 
     left: Deep | None = None
     right: Deep | None = None
@@ -40,13 +40,13 @@ class Part(StrictModel):
 
 
 class Item(StrictModel):
-    """Stands in a list."""
+    """A part in a list."""
 
     listed: str = ""
 
 
 class Whole(StrictModel):
-    """Has a part."""
+    """The outermost model."""
 
     at_top: str = ""
     part: Part | None = None
@@ -89,7 +89,7 @@ def test_where_nothing_is_known_that_is_said() -> None:
     ],
 )
 def test_a_document_of_nothing_but_mistakes_gets_one_sentence(mistakes: int, sentences: int, first: str) -> None:
-    """Each sentence takes a tenth of a millisecond, in which no worker delivers; a MiB has room for half a million."""
+    """Each sentence takes a tenth of a millisecond, which blocks deliveries. A MiB can have half a million mistakes."""
     with pytest.raises(ConfigurationError) as caught:
         read(StrictModel, dict.fromkeys(map(str, range(mistakes))), "body" if sentences == 1 else "")
     assert (len(caught.value.problems), caught.value.problems[0]) == (sentences, first)

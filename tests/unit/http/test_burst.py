@@ -1,4 +1,4 @@
-"""Requests of one turn are written together, and nothing is written that may not be any more by then."""
+"""Requests of one turn of the event loop are written together. A request that is no longer allowed is not written."""
 
 import asyncio
 from typing import Final

@@ -1,4 +1,4 @@
-"""Answers that end too early, at every place where they can, and connections that go wrong around an answer."""
+"""Answers that end at every possible position, and connections that fail around an answer."""
 
 import asyncio
 import contextlib
@@ -40,7 +40,7 @@ def subscription(url: str, *, connect_timeout: float = 10.0, read_timeout: float
 
 
 async def outcomes(*script: Behaviour) -> list[Outcome]:
-    """What comes of one event for each of *script*, and of one more, which is answered 201."""
+    """The outcomes of an event for each behaviour of *script*, and of one more event, which is answered with 201."""
     async with client() as callback, Receiver(*script, answer(201)) as receiver:
         called = subscription(receiver.url)
         found = [await callback(called, EVENT, 1) for _ in script]
@@ -110,7 +110,7 @@ async def test_a_close_before_the_request_is_read_may_have_arrived(*, has_reset:
             accepted.close()
             outcome = await call
     assert isinstance(outcome, Failed)
-    # A reset may be there as early as the connection is, and then nothing has been sent.
+    # The reset may arrive together with the connection. Then nothing has been sent.
     was_seen = has_reset and outcome.error == f"no connection to {where}: Connection reset by peer"
     assert (outcome.may_have_arrived, outcome.timed_out) == (not was_seen, False)
 
@@ -134,7 +134,7 @@ async def test_a_full_accept_backlog_proves_that_nothing_arrived() -> None:
 
 
 async def _is_taken(stack: AsyncExitStack, where: str) -> bool:
-    """Whether the backlog had room for one more."""
+    """Whether the backlog accepted another connection."""
     host, _, port = where.partition(":")
     taken = stack.enter_context(socket.socket())
     taken.settimeout(0)
@@ -177,7 +177,7 @@ async def test_a_tls_handshake_that_breaks_has_brought_nothing(said: bytes) -> N
 
 
 async def _refuse_and_linger(exchange: Exchange) -> None:
-    """As careful servers do: answer, end this direction, and read on, so that no reset overtakes the answer."""
+    """Answer, end this direction and continue to read, like careful servers, so that no reset overtakes the answer."""
     await exchange.send(b"HTTP/1.1 413 -\r\nConnection: close\r\nContent-Length: 7\r\n\r\ntoo big")
     exchange.writer.write_eof()
     await exchange.gone()
@@ -196,7 +196,7 @@ async def test_an_early_answer_before_a_reset_counts_or_is_broken() -> None:
     async with client() as callback, Receiver(refuse, answer(201), reads_body=False) as receiver:
         called = subscription(receiver.url)
         outcome = await callback(called, BIG, 1)
-        # The reset may throw away what the client's machine has received already.
+        # The reset may discard data that the client's machine has already received.
         assert outcome == Rejected(413, b"too big") or (isinstance(outcome, Failed) and outcome.may_have_arrived)
         await receiver.until(lambda it: it.open_connections == 0)
         assert await callback(called, replace(EVENT, value=b""), 1) == Delivered(201)

@@ -1,4 +1,4 @@
-"""Subscriptions of one host share what is known of it, and nothing of each other."""
+"""Subscriptions with one host share state about the host, and nothing about each other."""
 
 from collections.abc import AsyncIterator
 from ipaddress import ip_network
@@ -49,7 +49,7 @@ async def asked(transport: Transport, url: str, limits: HttpLimits | None = None
 
 
 def told(destination: Destination) -> tuple[object, ...]:
-    """All that can be told of it."""
+    """All observable properties of a destination."""
     names = [name for name in Destination.__slots__ if name not in {"dial", "target"}]
     target = destination.target
     said = (target.request_target, target.host, target.proxy_authorization, destination.dial.connection_key)

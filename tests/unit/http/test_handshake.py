@@ -26,7 +26,7 @@ HASTY = replace(PATIENT, read_timeout_seconds=0.2)
 
 @dataclass
 class Paces:
-    """Notes what is allowed."""
+    """Records the allowed rates."""
 
     allowed: list[tuple[str, float | None]] = field(default_factory=list)
 
@@ -190,7 +190,7 @@ async def test_a_401_in_the_handshake_blames_the_access_token(bench: Bench) -> N
 
 
 async def test_with_a_token_that_was_refused_nobody_is_asked_again(bench: Bench) -> None:
-    """At QoS none one event follows the other, and tokens are not renewed as fast."""
+    """At level none, events follow quickly, and tokens are not renewed as fast."""
     receiver = await bench.receiver(answer(401))
     subscription = asking(receiver)
     for _ in range(3):
@@ -207,7 +207,7 @@ async def test_a_401_to_other_credentials_is_a_refusal_like_any_other(bench: Ben
 
 
 async def test_who_shows_other_credentials_asks_alone(bench: Bench) -> None:
-    """One's wrong password must not become another's refusal, nor one's grant another's."""
+    """One subscription's wrong password must not become another's refusal, and its permission not another's."""
     receiver = await bench.receiver(held(answer(401)), GRANTED, answer(200))
     wrong = asking(receiver, name="wrong", auth=BasicAuth("user", "wrong"))
     right = asking(receiver, name="right", auth=BasicAuth("user", "right"))

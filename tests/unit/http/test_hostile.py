@@ -1,4 +1,4 @@
-"""Receivers that misbehave: what comes of it, that the next one is delivered to, and what it costs in memory."""
+"""Misbehaving receivers: the outcome, the next delivery, and the memory."""
 
 import asyncio
 import subprocess
@@ -22,7 +22,7 @@ from tests.support.receiver import HOST, Receiver, answer
 
 AT_ONCE: Final = 20
 BYTES_PER_EXCHANGE: Final = 1024 * 1024
-"""What an answer may cost at most while it is read, whatever the receiver does; in docs/delivery.md."""
+"""The most memory that reading an answer may take, whatever the receiver does; documented in docs/delivery.md."""
 
 EVENT: Final = Record("events", 0, 1, b"s", b"body")
 
@@ -37,7 +37,7 @@ async def client() -> AsyncIterator[tuple[Callback, Transport]]:
 
 
 def subscription(url: str, fate: Fate, name: str = "s") -> Subscription:
-    """One that waits for long where an answer has to come, and not where none does."""
+    """A subscription with a long timeout if an answer comes, and a short one if none does."""
     return Subscription(
         name,
         1,
@@ -79,7 +79,7 @@ async def test_names_and_descriptions_are_distinct() -> None:
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[str]:
-    """The address of a process that does all of it."""
+    """The address of a process that serves all tricks."""
     with subprocess.Popen(
         [sys.executable, "-m", "tests.support.hostile"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as process:

@@ -1,6 +1,6 @@
-"""HTTP proxies: what they are shown, and what it means when they give no tunnel or do not let a request through.
+"""HTTP proxies: what they receive, and the outcomes if they refuse a tunnel or a request.
 
-That everything else is as it is without one, test_callback_transport.py proves by running its contract through one.
+test_transport.py runs its whole contract through a proxy, too.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
 TRUSTED = TlsOptions(trusted_pem=AUTHORITY.cert_pem.bytes().decode())
 BASIC = "Basic dXNlcjpwcm94eS1zZWNyZXQ="
 UNREACHED = f"https://{HOST}:9/hook"
-"""Where no test gets to: the proxy is the end of the way."""
+"""An address that no test reaches, because the proxy does not forward."""
 
 
 def server(host: str = HOST, authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:
@@ -56,7 +56,7 @@ class Bench:
         return await self.callback(Subscription("s", 1, url, proxy=proxy, tls=TRUSTED, http=http), EVENT, 1)
 
     async def connect(self, *script: Behaviour, http: HttpLimits = LIMITS) -> tuple[Outcome, Receiver]:
-        """What comes of a callback in TLS whose proxy answers CONNECT by *script*; and that proxy."""
+        """The outcome of a callback with TLS whose proxy answers CONNECT by *script*, and the proxy."""
         proxy = await self.receiver(*script)
         url = proxy.url.removesuffix("/hook")
         return await self.call(UNREACHED, Proxy(url, "user", "proxy-secret"), http), proxy
@@ -234,7 +234,7 @@ async def test_the_receivers_certificate_is_judged_behind_a_proxy_too(bench: Ben
     async with ForwardProxy(tls=server()) as proxy:
         error = failed(await bench.call(receiver.url, Proxy(proxy.url)))
     assert receiver.requests == []
-    # Some versions of asyncio stumble over an error in the inner TLS and lose what it was; workers run on uvloop.
+    # Some versions of asyncio lose the error of the inner TLS. Workers run on uvloop.
     if isinstance(asyncio.get_running_loop(), uvloop.Loop):
         assert error.startswith(f"the certificate of {HOST}:{receiver.port} is not trusted: ")
 

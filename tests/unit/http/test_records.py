@@ -1,4 +1,4 @@
-"""What of odd records arrives, byte by byte, at a server that reads nothing into it."""
+"""Unusual records: the exact bytes that arrive at a server."""
 
 import asyncio
 import random
@@ -23,10 +23,10 @@ RANDOM: Final = random.Random(1)
 
 @dataclass
 class Tape:
-    """All that has come in.
+    """A server that stores all received bytes.
 
     Attributes:
-        awaited: how many bytes an answer is given for.
+        awaited: the number of bytes after which it answers.
     """
 
     port: int = 0
@@ -60,7 +60,7 @@ class Sender:
         assert outcome == Delivered(200)
 
     def request(self, *lines: bytes, body: bytes = b"", content_type: bytes | None = b"application/json") -> bytes:
-        """What a request looks like whose record adds *lines*."""
+        """The request of a record that adds *lines*."""
         start = (
             b"POST /hook HTTP/1.1",
             b"Host: %b:%d" % (HOST.encode(), self.tape.port),
@@ -146,7 +146,7 @@ NOT_SENT: Final = {
     "name-is-a-blank-line": ("\r\n\r\n", b"1"),
     "nul-in-name": ("x\0a", b"1"),
     "unicode-name": ("größe", b"1"),
-    "full-width-name": ("Ｈost", b"1"),  # noqa: RUF001 - what it is about
+    "full-width-name": ("Ｈost", b"1"),  # noqa: RUF001 - the subject of the test
     "kelvin-name": ("coo\u212aie", b"1"),
     "surrogate-name": ("\udcff", b"1"),
     "name-of-10-kb": ("n" * 10_240, b"1"),
@@ -239,7 +239,7 @@ async def test_an_event_in_kafkas_binary_mode_is_sent_in_https(sender: Sender) -
 @pytest.mark.parametrize(
     ("value", "sent"),
     [
-        (b"50%25", b"50%2525"),  # a single round of decoding gives back what stood in the record
+        (b"50%25", b"50%2525"),  # decoding once returns the text in the record
         (b"", b""),
         (b" a ", b"%20a%20"),
         (b"%", b"%25"),

@@ -302,7 +302,7 @@ SUBSCRIPTION_HEADERS = st.lists(st.builds(Header, NAMES, st.text(max_size=12)), 
 
 
 def read_by_a_server(data: bytes) -> list[tuple[RawRequestMessage, bytes]]:
-    """The requests that aiohttp's server side reads, and nothing is left over."""
+    """The requests that aiohttp's server reads. No bytes may be left."""
     loop = asyncio.new_event_loop()
     try:
         parser = HttpRequestParser(BaseProtocol(loop), loop, 2**16, max_line_size=2**16, max_field_size=2**16)
@@ -360,7 +360,7 @@ def test_two_requests_in_a_row_are_read_as_two(
 
 
 def test_no_repr_shows_a_credential() -> None:
-    """A traceback, a log line or an error may hold any of these."""
+    """Any of these objects may be in a traceback, a log line or an error."""
     profile = JwtProfileAuth("https://id/?key=planted", "i", "s", "https://id/?key=planted", b"planted", "HS256")
     shown = [
         Target("/hook?key=planted", "h", "planted"),

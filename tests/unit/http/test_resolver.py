@@ -1,4 +1,4 @@
-"""Names: looked up without the event loop's threads, once at a time, and never for a numeric address."""
+"""Host names are looked up without threads, one look-up per name at a time, and never for a numeric address."""
 
 import asyncio
 import socket
@@ -112,7 +112,7 @@ async def test_a_lookup_has_a_time_limit_of_its_own(monkeypatch: pytest.MonkeyPa
 
 
 async def test_closing_ends_the_attempts_that_wait_for_a_name() -> None:
-    """They are not cancelled: whoever made them has asked for none of that."""
+    """The attempts are not cancelled, because their callers did not cancel them."""
     async with name_server() as names:
         async with calling(names) as callback:
             subscriptions = [Subscription(f"s{n}", 1, "http://slow.example:1/", http=LIMITS) for n in range(3)]
@@ -148,7 +148,7 @@ async def test_localhost_is_loopback_and_no_business_of_name_servers(name: str) 
 
 
 def hosts_file() -> dict[str, str]:
-    """The names that this machine's has, but localhost."""
+    """The names in this machine's hosts file, without localhost."""
     lines = [line.partition("#")[0].split() for line in Path("/etc/hosts").read_text(encoding="utf-8").splitlines()]
     return {name: line[0] for line in lines for name in line[1:] if "localhost" not in name}
 

@@ -1,4 +1,4 @@
-"""What a receiver repeats of our secrets goes no further."""
+"""Secrets that a receiver repeats in its answer are masked."""
 
 import base64
 import html
@@ -47,7 +47,7 @@ SIGNS = "p+/<a&b>='\"!ä"
 
 
 def escaped(secret: str, signs: str, form: str) -> str:
-    """*secret* in JSON, with those *signs* as *form* says."""
+    """*secret* in JSON, with *signs* escaped in the given *form*."""
     return "".join(form.format(ord(each)) if each in signs else each for each in json.dumps(secret)[1:-1])
 
 
@@ -103,7 +103,7 @@ def test_secrets_told_to_the_receiver_never_come_back(
 def test_a_request_that_comes_back_in_base64_shows_no_secret(
     before: bytes, secret: bytes, after: bytes, is_url_safe: bool
 ) -> None:
-    """Wherever the secret begins in it, no four characters in a row are left of what is the secret's alone."""
+    """Wherever the secret begins in the base64, no four successive characters of it are left."""
     profile = JwtProfileAuth("http://t/", "i", "s", "a", secret, "HS256")
     secrets = secrets_of(Subscription("s", 0, "http://h/", auth=profile), None)
     encode = base64.urlsafe_b64encode if is_url_safe else base64.b64encode

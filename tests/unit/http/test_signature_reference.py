@@ -1,4 +1,4 @@
-"""What is sent is verified by the reference library of Standard Webhooks, as a receiver would do it."""
+"""The reference library of Standard Webhooks verifies the requests, as a receiver would do."""
 
 import base64
 import json
@@ -67,7 +67,7 @@ async def test_whatever_is_changed_on_the_way_is_noticed(name: str) -> None:
 
 
 async def test_an_asymmetric_signature_verifies_as_specified() -> None:
-    # The library knows v1 alone; the signed content is the same.
+    # The library supports only v1. The signed content is the same.
     request = await received(ASYMMETRIC)
     headers = headers_of(request)
     version, _, signature = headers["webhook-signature"].partition(",")

@@ -1,6 +1,6 @@
-"""SOCKS proxies: what they are asked, and what it means when they give no connection.
+"""SOCKS proxies: the requests to them, and the outcomes if they give no connection.
 
-That everything else is as it is without one, test_callback_transport.py proves by running its contract through one.
+test_transport.py runs its whole contract through a SOCKS proxy, too.
 """
 
 import asyncio
@@ -53,7 +53,7 @@ class Bench:
 
 
 class Names(AbstractResolver):
-    """Names as they are given."""
+    """A resolver that records names."""
 
     def __init__(self, addresses: dict[str, list[str]]) -> None:
         self._addresses = addresses

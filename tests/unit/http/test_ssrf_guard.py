@@ -94,7 +94,7 @@ GOOD = [
 EMBEDDING = [
     (int(IPv6Address(prefix)), shift)
     for prefix, shift in [
-        ("64:ff9b::", 0),  # NAT64's well-known prefix first: the only one that is judged by what it holds
+        ("64:ff9b::", 0),  # NAT64's well-known prefix is first: only here, the embedded address decides
         ("64:ff9b:1::", 0),
         ("::", 0),
         ("::ffff:0:0", 0),
@@ -148,7 +148,7 @@ def test_a_named_network_is_open_and_its_neighbours_stay_closed() -> None:
 
 
 def special_networks() -> list[str]:
-    """What the guard refuses, and the registries that the standard library has."""
+    """The networks that the guard refuses, and the registries in the standard library."""
     known = [network for kind in (V4, V6) for network in kind._private_networks]
     return sorted({*map(str, known), *(str(network) for network, _ in Guard()._refused)})
 
@@ -163,7 +163,7 @@ EDGES = [
 
 
 def is_for_everyone(address: Address) -> bool:
-    """As the standard library has it."""
+    """Whether an address is global according to the standard library."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address.is_global and not address.is_multicast and mapped is None
 
@@ -274,7 +274,7 @@ NOTATIONS = [
 
 
 class Hosts(ThreadedResolver):
-    """The system's resolver, which knows all notations of an address, and no names but those of this machine."""
+    """The system's resolver, which accepts all notations of an address, and only the names of this machine."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET

@@ -1,4 +1,4 @@
-"""TLS with real servers: who is trusted, who is shown what, and what provably has not arrived."""
+"""TLS with real servers: trust, client certificates, and requests that provably did not arrive."""
 
 import asyncio
 import datetime as dt
@@ -123,9 +123,9 @@ async def test_a_server_that_asks_for_a_certificate_is_shown_it(calls: Calls, ve
 
 
 def refuse_one_handshake(listener: socket.socket, context: ssl.SSLContext) -> bytes | None:
-    """What the application of a TLS server gets of its first connection; None if the handshake fails.
+    """The data that the first connection sends to the application of a TLS server; None if the handshake fails.
 
-    OpenSSL on a plain socket, as most servers have it: asyncio's TLS closes the connection without sending the alert.
+    Uses OpenSSL on a plain socket, like most servers. asyncio's TLS closes the connection without sending the alert.
     """
     connection, _ = listener.accept()
     connection.settimeout(5)
@@ -134,7 +134,7 @@ def refuse_one_handshake(listener: socket.socket, context: ssl.SSLContext) -> by
             secured.do_handshake()
             return secured.recv(4096)
         except ssl.SSLError:
-            # The alert has been sent; a reset, for what nobody read, could overtake it.
+            # The alert has been sent. A reset because of unread data could overtake it.
             with socket.socket(fileno=secured.detach()) as plain:
                 plain.settimeout(5)
                 plain.shutdown(socket.SHUT_WR)

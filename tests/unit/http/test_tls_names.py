@@ -1,4 +1,4 @@
-"""Whose certificate it is: names, dates, chains and versions, with real servers; and which connections are shared."""
+"""Verification of certificates with real servers: names, dates, chains, versions; and which connections are shared."""
 
 import datetime as dt
 import ssl
@@ -40,21 +40,21 @@ TRUSTED: Final = trusting(AUTHORITY.cert_pem.bytes())
 
 @dataclass(frozen=True, slots=True)
 class Pem:
-    """A certificate with what a server sends after it, and its key."""
+    """A certificate with its chain and its key."""
 
     chain: bytes
     key: bytes
 
 
 def issued(*names: str, by: trustme.CA = AUTHORITY, whole: bool = True, **options: dt.datetime) -> Pem:
-    """A certificate for *names*; without its chain unless it is *whole*."""
+    """A certificate for *names*; with its chain if *whole*."""
     certificate = by.issue_cert(*names, **options)  # type: ignore[arg-type]  # the options are the dates
     blobs = certificate.cert_chain_pems if whole else certificate.cert_chain_pems[:1]
     return Pem(b"".join(blob.bytes() for blob in blobs), certificate.private_key_pem.bytes())
 
 
 def made(common_name: str, *names: x509.GeneralName, by: trustme.CA | None = None) -> Pem:
-    """A certificate that nobody would issue today: of any names or none, self-signed unless an authority signs it."""
+    """A certificate that no authority would issue today: with any names or none, by default self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = issuer = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
     signing_key = key
@@ -76,10 +76,10 @@ def made(common_name: str, *names: x509.GeneralName, by: trustme.CA | None = Non
 
 @dataclass
 class Bench:
-    """Calls receivers with TLS by any of `NAMES`, or by address.
+    """Calls receivers with TLS, by one of `NAMES` or by address.
 
     Attributes:
-        indications: the names that clients have indicated (SNI), None where none was.
+        indications: the names that clients sent (SNI); None without a name.
     """
 
     stack: AsyncExitStack
@@ -100,12 +100,12 @@ class Bench:
 
     async def call(self, receiver: Receiver, options: TlsOptions, host: str = HOST) -> Outcome:
         url = f"https://{host}:{receiver.port}/"
-        # A subscription of its own: nothing but the transport remembers the former one.
+        # Another subscription, so that only the transport has state of the former one.
         called = Subscription(repr(options), 1, url, tls=options, http=HttpLimits(5.0, 5.0))
         return await self.callback(called, Record("t", 0, 0, b"s", b"body"), 1)
 
     async def refused(self, pem: Pem, options: TlsOptions, host: str = HOST) -> str:
-        """Why the certificate is not trusted; nothing has been sent."""
+        """Why the certificate is not trusted. Nothing must have been sent."""
         receiver = await self.receiver(self.server(pem))
         outcome = await self.call(receiver, options, host)
         assert isinstance(outcome, Failed)

@@ -1,4 +1,4 @@
-"""The contract of `Callback` over real sockets: straight, in TLS, through proxies of each kind, and their tunnels."""
+"""The contract of `Callback` with real sockets: direct, with TLS, and through proxies and tunnels of each kind."""
 
 import asyncio
 import contextlib
@@ -62,7 +62,7 @@ def event(offset: int = 0, value: bytes | None = b"body") -> Record:
 
 @dataclass
 class Bench:
-    """Everything between a subscription and a receiver, by one route."""
+    """All parts between a subscription and a receiver, for one route."""
 
     route: Route
     stack: AsyncExitStack
@@ -299,7 +299,7 @@ async def test_a_refused_connection_provably_has_not_arrived(any_route: Bench) -
     outcome = await any_route.callback(subscription, event(), 1)
     if any_route.route in {"straight", "tls"}:
         assert outcome == Failed(f"connection refused by 127.0.0.1:{receiver.port}", may_have_arrived=False)
-    else:  # the proxy hangs up: only in front of a tunnel it is sure that nothing of the event went on
+    else:  # the proxy closes the connection: only before a tunnel is it certain that nothing was sent
         assert isinstance(outcome, Failed)
         assert outcome.may_have_arrived == (any_route.route == "proxy")
 
@@ -559,7 +559,7 @@ async def test_one_attempt_passes_over_all_closed_kept_connections(any_route: Be
     assert await asyncio.gather(*calls) == [Delivered(200)] * 4
     for wire in list(any_route.transport._idle._parked):
         assert wire.transport is not None
-        wire.transport.close()  # it is closing, and nobody has been told yet
+        wire.transport.close()  # it is closing, and the client is not notified yet
     assert await any_route.callback(subscription, event(), 1) == Delivered(200)
     assert (receiver.connections, len(receiver.requests)) == (5, 5)
 
@@ -569,7 +569,7 @@ async def test_one_attempt_passes_over_all_closed_kept_connections(any_route: Be
 async def test_an_unnoticed_end_is_replaced_within_the_attempt(straight: Bench, qos: Qos, *, has_reset: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         subscription = Subscription("s", 1, f"http://127.0.0.1:{server.getsockname()[1]}/", qos, http=LIMITS)
-        server.settimeout(5)  # a thread that waits for ever would hold up the end of the test
+        server.settimeout(5)  # a thread that waits forever would block the end of the test
         first = asyncio.ensure_future(straight.callback(subscription, event(), 1))
         accepted, _ = await asyncio.to_thread(server.accept)
         with accepted:
@@ -578,7 +578,7 @@ async def test_an_unnoticed_end_is_replaced_within_the_attempt(straight: Bench, 
             assert await first == Delivered(200)
             if has_reset:
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        # The event loop has not run since: nobody has told the client yet.
+        # The event loop has not run since then, so the client is not notified yet.
         second = asyncio.ensure_future(straight.callback(subscription, event(), 1))
         again, _ = await asyncio.to_thread(server.accept)
         with again:
@@ -821,7 +821,7 @@ async def test_a_wait_for_a_free_connection_uses_the_connect_timeout(
     subscription = await straight.subscription(receiver, replace(LIMITS, connect_timeout_seconds=0.1))
     call = asyncio.ensure_future(straight.callback(subscription, event(), 1))
     async with asyncio.timeout(5):
-        while not straight.transport._free._waiters:  # noqa: ASYNC110 - that it waits sets no event
+        while not straight.transport._free._waiters:  # noqa: ASYNC110 - there is no event for this
             await asyncio.sleep(0)
     straight.transport._free.release()
     where = f"127.0.0.1:{receiver.port}"
@@ -871,7 +871,7 @@ async def test_closing_the_transport_ends_the_attempts_under_way(straight: Bench
     await receiver.until(lambda it: len(it.requests) == 1)
     [wire] = straight.transport._in_use
     async with asyncio.timeout(5):
-        # The rest of the body is waited for: no event of ours tells.
+        # Wait until the client waits for the rest of the body; there is no event for this.
         while start and (wire._payload is None or wire._payload._waiter is None):  # noqa: ASYNC110
             await asyncio.sleep(0)
     await straight.transport.close()

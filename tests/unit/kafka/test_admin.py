@@ -1,4 +1,4 @@
-"""The admin client asks any broker that can be asked."""
+"""The admin client uses any available broker."""
 
 import asyncio
 from typing import Any
@@ -12,7 +12,7 @@ from pipeline.kafka.internals import AdminClient
 
 
 class Client:
-    """aiokafka's client of three brokers, some of which are down."""
+    """A client of three brokers, some of which are down."""
 
     def __init__(self, *down: int) -> None:
         self.cluster = self

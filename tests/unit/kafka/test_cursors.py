@@ -1,4 +1,4 @@
-"""The coding of cursor rows, and how soon one transaction follows another."""
+"""The encoding of cursor rows, and the pace of transactions."""
 
 import json
 from types import SimpleNamespace

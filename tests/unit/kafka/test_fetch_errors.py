@@ -1,4 +1,4 @@
-"""aiokafka's fetcher goes on after a second error of a partition that nobody has asked for yet."""
+"""aiokafka's fetcher continues after a second error of a partition while the first one is unread."""
 
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import Fetcher

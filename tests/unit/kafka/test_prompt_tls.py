@@ -1,4 +1,4 @@
-"""The end of TLS connections, on real sockets and on both event loops: it waits for nobody, and it is no truncation."""
+"""The end of TLS connections, on real sockets and both event loops: closing does not wait, and is no truncation."""
 
 import asyncio
 import socket
@@ -13,10 +13,10 @@ from pipeline.kafka.connection import close_promptly
 
 
 class SilentServer:
-    """Takes one connection, and does not look at it again before it is told to.
+    """A server that accepts one connection, and does not read from it until a test calls `read`.
 
     Attributes:
-        received: what the client sent, up to the end that it announced.
+        received: the bytes that the client sent before its close_notify.
     """
 
     def __init__(self, listener: socket.socket, context: ssl.SSLContext) -> None:

@@ -1,4 +1,4 @@
-"""Batches that aiokafka's parser gives up, in what a fetch brings."""
+"""Fetched batches that aiokafka's parser can't read."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -26,7 +26,7 @@ def fetched(
     isolation: int = fetcher.READ_UNCOMMITTED,
     sieve: Sieve | None = None,
 ) -> Any:
-    """The records of what a fetch from *offset* has brought, as aiokafka's fetcher makes them."""
+    """The records that aiokafka's fetcher makes from the data of a fetch from *offset*."""
     return fetcher.PartitionRecords(
         PLACE,
         fetcher.MemoryRecords(data),

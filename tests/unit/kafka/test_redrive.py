@@ -1,4 +1,4 @@
-"""Which letters a redrive writes back, which it passes over and which it leaves to others: the rules, without Kafka."""
+"""The rules for which letters a redrive writes back and which it skips, without Kafka."""
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
@@ -192,7 +192,7 @@ def test_of_several_topics_a_letter_goes_back_to_its_own() -> None:
 
 
 class Letters:
-    """A dead-letter topic with one partition, of which nothing was redriven before."""
+    """A dead-letter topic with one partition, without earlier redrives."""
 
     ends: ClassVar[dict[int, int]] = {0: 9}
 

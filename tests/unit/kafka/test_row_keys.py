@@ -1,4 +1,4 @@
-"""Whose the rows of a partition of `<app>.cursors` are when a definition gains and loses topics."""
+"""Which lane a row of `<app>.cursors` belongs to when a definition gains and loses topics."""
 
 from pipeline.core.model import Cursor
 from pipeline.core.rows import Row, UnreadableRow

@@ -1,4 +1,4 @@
-"""The shapes of a cursor row: what is written can be read, and so can what earlier versions wrote."""
+"""The forms of a cursor row: present and earlier forms can be read."""
 
 import json
 from dataclasses import replace
@@ -108,7 +108,7 @@ GARBAGE: dict[bytes, int | None] = {
     b'{"next":7,"status":"started","revision":1e400}': 7,
     b'{"next":7,"status":"started","eventMs":[]}': 7,
 }
-"""What somebody may have written, and the place that can be read all the same."""
+"""Values that anyone may have written, and the position that can be read nevertheless."""
 
 
 @pytest.mark.parametrize("value", GARBAGE, ids=lambda value: repr(value[:60]))

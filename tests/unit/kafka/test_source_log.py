@@ -1,4 +1,4 @@
-"""The bounds of a source topic's logs while the topic is deleted and created again under the look-up."""
+"""The bounds of a source topic's logs if the topic is recreated during the look-up."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -16,7 +16,7 @@ FORMER, PRESENT = TopicNow("F" * 22, frozenset({0})), TopicNow("P" * 22, frozens
 
 
 class Consumer:
-    """A consumer that is told an end of the log at each question."""
+    """A consumer that returns a scripted end of the log for each call."""
 
     client = None
 
@@ -31,7 +31,7 @@ class Consumer:
 
 
 async def test_bounds_and_id_are_of_the_same_topic(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the former id the end of the new log would look like a log that was cut off, and its events be left out."""
+    """With the former id, the new log would look like a truncated log, and its events would be skipped."""
     topics = iter((FORMER, PRESENT, PRESENT, PRESENT))
 
     async def describe(*_: Any) -> TopicNow:

@@ -1,4 +1,4 @@
-"""Why a cluster can't be reached: brokers that fail in each way, on real sockets; those of a login by their errors."""
+"""Why a cluster can't be reached: brokers that fail in each way, on real sockets; failed logins by their errors."""
 
 import asyncio
 import errno
@@ -28,7 +28,7 @@ LOGIN = KafkaConnection(("127.0.0.1:1",), "SASL_SSL", "SCRAM-SHA-512", "me", "hu
 async def listening(
     answer: Callable[[asyncio.StreamWriter], None], context: ssl.SSLContext | None = None
 ) -> AsyncIterator[str]:
-    """A server on loopback that does one thing to each connection: its address."""
+    """The address of a server on loopback that answers each connection with *answer*."""
     writers: list[asyncio.StreamWriter] = []
 
     def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,7 +71,7 @@ def trusting(authority: trustme.CA, server: str) -> KafkaConnection:
 
 @pytest.fixture
 def refusing() -> Iterator[str]:
-    """A port that nobody listens on, and nobody else can."""
+    """A port on which no process listens or can listen."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{taken.getsockname()[1]}"

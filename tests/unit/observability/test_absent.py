@@ -1,4 +1,4 @@
-"""Subscriptions without a lane: what a worker says of them, and that the event loop has its turns meanwhile."""
+"""Subscriptions without a lane: how a worker reports them, without blocking the event loop."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ HERE, THERE = "a", "f"
     [("21", -973932308), ("foobar", -790332482), ("a-little-bit-longer-string", -1486304829), ("abc", 479470107)],
 )
 def test_keys_are_where_kafka_s_own_clients_put_them(key: str, murmur2: int) -> None:
-    """The hashes are those of Kafka's UtilsTest; its partitioner takes them as positive (Utils.toPositive)."""
+    """The hashes are from Kafka's UtilsTest. Kafka's partitioner makes them positive (Utils.toPositive)."""
     assert default_partition(key, 7) == (murmur2 & 0x7FFFFFFF) % 7
 
 

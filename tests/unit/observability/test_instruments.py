@@ -7,7 +7,7 @@ from pipeline.observability.instruments import Histogram, LineLimit, MinuteRate,
 
 
 class Watch:
-    """A monotonic clock that a test turns."""
+    """A monotonic clock that a test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0

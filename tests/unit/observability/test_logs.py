@@ -16,7 +16,7 @@ from pipeline.observability.logs import DUMPING, FRAMEWORKS, OWN, Facts, LogForm
 
 
 class Log:
-    """The configuration under test, writing into memory."""
+    """The tested configuration, which writes to memory."""
 
     def __init__(self, log_format: LogFormat, level: str = "INFO") -> None:
         self.stream = io.StringIO()
@@ -41,7 +41,7 @@ def fail(message: str) -> None:
 
 
 def log_failure(log: Log, message: str) -> None:
-    """Log an exception with its traceback, as code at the edge does."""
+    """Log an exception with its traceback."""
     try:
         fail(message)
     except ValueError:
@@ -189,7 +189,7 @@ def test_faust_hides_no_line_and_debug_costs_none() -> None:
     for handler in config["handlers"].values():
         handler["stream"] = stream
     app = faust.App("log", broker="kafka://127.0.0.1:9", logging_config=config, worker_redirect_stdouts=False)
-    worker = faust.Worker(app, loglevel="WARN", stdout=io.StringIO())  # it writes to it at exit
+    worker = faust.Worker(app, loglevel="WARN", stdout=io.StringIO())  # Faust writes to it at exit
     worker._setup_logging()
 
     ours = logging.getLogger("pipeline.test")
@@ -204,7 +204,7 @@ def test_faust_hides_no_line_and_debug_costs_none() -> None:
 
 def test_a_wrong_format_and_level_are_named_with_what_is_allowed() -> None:
     with pytest.raises(ConfigurationError) as raised:
-        logging_config("xml", "LOUD")  # type: ignore[arg-type]  # what a person may have written
+        logging_config("xml", "LOUD")  # type: ignore[arg-type]  # a mistake that a user may make
 
     assert raised.value.problems == [
         "LOG_FORMAT: 'xml' is not one of console, json",
@@ -226,7 +226,7 @@ class Watch:
 
 
 def lines_of(name: str, *messages: str, watch: Watch, thinner: ThinOut) -> list[str]:
-    """What is written of *messages*, one a second."""
+    """The lines that are written for *messages*, one a second."""
     written = []
     for message in messages:
         record = logging.LogRecord(name, logging.ERROR, __file__, 1, "%s", (message,), None)

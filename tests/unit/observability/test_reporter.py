@@ -1,4 +1,4 @@
-"""What a worker says of its lanes, and that the event loop has its turns meanwhile."""
+"""How a worker reports its lanes, without blocking the event loop."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ from tests.support.virtual_time import in_virtual_time, settle
 
 
 async def passes(seconds: float) -> None:
-    """Let time pass, and all that comes with it."""
+    """Let time pass, with everything that happens in it."""
     await asyncio.sleep(seconds)
     await settle()
 
@@ -152,19 +152,19 @@ OTHER = subscription("other", filter=lambda _event: False)
 
 
 async def others(core: Core, count: int) -> None:
-    """Events of another subscription come and go."""
+    """Produce events of another subscription, which are settled at once."""
     for _ in range(count):
         await core.stream(1, "other")
 
 
 async def told(core: Core, name: str = "s") -> tuple[int | None, int]:
-    """How many events of a subscription wait, as it is said: the number, if it is known, and its bound."""
+    """The reported number of waiting events of a subscription (None if unknown), and its bound."""
     [lane] = await reporter_of(core).lanes(LaneFilter(subscription=name))
     return lane.waiting, lane.waiting_at_most
 
 
 async def oldest(core: Core) -> float:
-    """The age of the oldest event that waits, as it is said of the partition."""
+    """The reported age of the partition's oldest waiting event."""
     [partition] = reporter_of(core).worker().partitions
     return partition.oldest_unsettled_seconds
 

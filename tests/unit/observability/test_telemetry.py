@@ -35,7 +35,7 @@ EVENT = Record(TOPIC, 3, 41, b"sub-1", b"hunter2", headers=(("x-secret", b"hunte
 
 
 class Watch:
-    """A monotonic clock that a test turns."""
+    """A monotonic clock that a test sets."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0

@@ -33,7 +33,7 @@ EVENT = Record("events", 3, 41, b"sub-1", b"{}", [("a", b"b")], 1_000)
 
 
 class Sender:
-    """Answers each attempt with the next outcome, and keeps the headers that it was to send."""
+    """Answers each attempt with the next outcome, and stores the headers to send."""
 
     def __init__(self, *outcomes: Outcome | BaseException) -> None:
         self.outcomes = list(outcomes)
@@ -141,7 +141,7 @@ async def test_an_attempt_that_was_not_made_is_told_and_raised() -> None:
 
 
 class StuckExporter:
-    """A collector that does not answer until it may."""
+    """A collector that does not answer until a test allows it."""
 
     def __init__(self) -> None:
         self.may_go = threading.Event()
@@ -217,7 +217,7 @@ async def test_before_the_start_and_after_the_end_there_are_no_spans() -> None:
 
 
 async def test_spans_arrive_at_a_collector(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exporter that the environment asks for, over real HTTP."""
+    """Uses the exporter that the environment configures, with real HTTP."""
     taken: asyncio.Queue[tuple[str, str | None, ExportTraceServiceRequest]] = asyncio.Queue()
 
     async def collect(request: web.Request) -> web.Response:

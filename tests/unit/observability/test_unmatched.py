@@ -1,4 +1,4 @@
-"""A topic whose events are for no subscription is noticed, and a single mistake is not."""
+"""A topic whose events are for no subscription causes a warning. A single such event does not."""
 
 import pytest
 

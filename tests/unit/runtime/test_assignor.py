@@ -1,4 +1,4 @@
-"""Assignments: real ones of Faust's assignor, over topics that grow one after the other."""
+"""Assignments by Faust's real assignor, for topics that gain partitions one after another."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ Shares = dict[str, dict[str, list[int]]]
 
 
 class Topics:
-    """A cluster, as its metadata show it."""
+    """The metadata of a cluster."""
 
     def __init__(self, **counts: int) -> None:
         self._counts = {name.replace("_", "-"): count for name, count in counts.items()}
@@ -36,7 +36,7 @@ def assignor(tmp_path: Path) -> LevelAssignor:
 def assigned(
     assignor: LevelAssignor, topics: Topics, shares: Shares, reads: Mapping[str, Sequence[str]] | None = None
 ) -> Shares:
-    """What each member gets, given what each has, and which source topics it reads."""
+    """The assignment of each member, given its present one and the source topics that it reads."""
     metadata = {
         member: application(member, share, (SOURCE,) if reads is None else reads[member])
         for member, share in shares.items()
@@ -79,7 +79,7 @@ def test_grown_topics_are_shared_alike_and_members_keep_theirs(
 def test_a_leader_with_old_metadata_assigns_known_partitions(
     assignor: LevelAssignor,
 ) -> None:
-    """Members that have only partitions which their leader does not know make Faust's own assignor fail."""
+    """Faust's own assignor fails if members have only partitions that the leader's metadata lack."""
     found = assigned(assignor, Topics(events=2, unnamed_tokens_changelog=2), {"a": both(3), "b": both(4)})
     assert sorted(number for share in found.values() for number in share[SOURCE]) == [0, 1]
     assert all(share[SOURCE] == share[CHANGELOG] for share in found.values())
@@ -112,7 +112,7 @@ def test_a_topic_that_is_added_follows_its_numbers(assignor: LevelAssignor) -> N
 
 
 def test_a_member_gets_no_topic_that_it_does_not_read(assignor: LevelAssignor) -> None:
-    """While workers are restarted with another definition; Kafka's client fails on such an assignment."""
+    """Happens while workers are restarted with another definition. Kafka's client would fail on such an assignment."""
     topics = Topics(events=4, others=4, unnamed_tokens_changelog=4)
     before = {"a": both(0, 2), "b": both(1, 3)}
     found = assigned(assignor, topics, before, {"a": (SOURCE,), "b": (SOURCE, OTHER)})

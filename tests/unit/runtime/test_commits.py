@@ -17,7 +17,7 @@ ALL = {TP("events", 0), TP("events", 1), TP("changelog", 0)}
 
 
 class Group:
-    """The windows, and the group's coordinator, which takes its time to confirm a commit."""
+    """The windows, and a coordinator that takes some time to confirm a commit."""
 
     topic = "events"
     peers: object = None
@@ -136,7 +136,7 @@ async def test_a_commit_that_is_refused_is_tried_again_after_a_pause() -> None:
 
 @in_virtual_time
 async def test_no_commit_outlives_the_partitions() -> None:
-    """It would set the offset of the next owner back."""
+    """It would set back the offset of the next owner."""
     group = Group()
     group.seconds, group.windows = 60.0, {0: 7}
     consumer = consumer_of(group)
@@ -169,7 +169,7 @@ async def test_no_commit_follows_that_of_a_partition_given_back() -> None:
 
 @in_virtual_time
 async def test_no_search_for_an_offset_outlives_its_assignment() -> None:
-    """It would count what the next owner counts, and seek what is assigned to nobody."""
+    """It would count what the next owner counts, and seek in a partition that is not assigned."""
     consumer = consumer_of(Group())
     consumer._seeking[TP("events", 0)] = search = asyncio.create_task(asyncio.Event().wait())
     await consumer.give_back({TopicPartition("events", 0)})

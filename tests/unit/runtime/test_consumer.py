@@ -1,4 +1,4 @@
-"""What comes across a rebalance: batches that were fetched for an assignment that is gone, and those who ask for it."""
+"""Rebalances: batches that were fetched for a former assignment, and calls that wait across a rebalance."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ TOPIC = "events"
 
 @dataclass
 class Handing:
-    """The dispatcher, as the intake sees it."""
+    """A fake dispatcher for the consumer."""
 
     topic: str = TOPIC
     assigned: frozenset[int] = frozenset()
@@ -42,7 +42,7 @@ class Handing:
 
 @pytest.fixture
 def app(tmp_path: Path) -> DeliveryApp:
-    """Nothing of it is started."""
+    """The application, not started."""
     made = DeliveryApp("intake", broker="kafka://127.0.0.1:1", store="memory://", datadir=tmp_path)
     check = cast("LogCheck", SimpleNamespace(is_another=lambda topic_id: topic_id == "new"))
     sources = Sources([cast("Dispatcher", Handing())])
@@ -61,7 +61,7 @@ async def consumer(app: DeliveryApp) -> Any:
 
 @dataclass
 class Log:
-    """Kafka's consumer, whose fetches bring the same records again and again."""
+    """A fake of Kafka's consumer whose fetches always return the same records."""
 
     records: Mapping[TP, Sequence[Any]] = field(default_factory=dict)
     sought: dict[TP, int] = field(default_factory=dict)
@@ -88,7 +88,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 def fetch(
     consumer: Any, log: Log, records: Mapping[TP, Sequence[Any]], *, meanwhile: Iterable[int] = ()
 ) -> AsyncGenerator[tuple[TP, object]]:
-    """What a fetch of these records yields; *meanwhile* are the generations that come during the fetch."""
+    """The result of a fetch of these records. *meanwhile* are generations that begin during the fetch."""
     log.records = records
     log.sought.clear()
 
@@ -107,7 +107,7 @@ def fetch(
 async def fetched(
     consumer: Any, log: Log, records: Mapping[TP, Sequence[Any]], *, meanwhile: Iterable[int] = ()
 ) -> tuple[list[TP], dict[TP, int]]:
-    """Of which partitions records reach the stream, and to where the fetch has seeked before."""
+    """The partitions whose records reach the stream, and the seeks before the fetch."""
     tps: list[TP] = []
     async for tp, message in fetch(consumer, log, records, meanwhile=meanwhile):
         tps += cast("Any", message).value if tp.topic == TOPIC else [tp]
@@ -126,7 +126,7 @@ async def test_a_fetch_across_a_rebalance_is_dropped_and_repeated(consumer: Any,
 
 @pytest.mark.parametrize("topic", [TOPIC, "a-changelog"])
 async def test_batches_that_were_not_yielded_are_fetched_again(consumer: Any, log: Log, topic: str) -> None:
-    """Faust may be cancelled in the middle of what a fetch has returned."""
+    """Faust may be cancelled while it processes the result of a fetch."""
     first, second = TP(topic, 0), TP(topic, 1)
     records = {first: [record(first, 3)], second: [record(second, 5)]}
     abandoned = fetch(consumer, log, records)
@@ -138,7 +138,7 @@ async def test_batches_that_were_not_yielded_are_fetched_again(consumer: Any, lo
 
 
 async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: Any, log: Log) -> None:
-    """The topic was made again, and is by now as long as the place: from there on its first events would be missed."""
+    """The topic was recreated and has grown beyond the position. Reading from there would miss its first events."""
     place = TP(TOPIC, 0)
     consumer._thread._out_of_range = {TP(TOPIC, 0): 1000}
     assert await fetched(consumer, log, {}, meanwhile=[1]) == ([], {})
@@ -148,7 +148,7 @@ async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: 
 
 
 async def test_an_out_of_range_offset_is_seen_after_a_cancelled_search(consumer: Any, log: Log) -> None:
-    """A partition that is given back at once cancels the search before it begins."""
+    """If a partition is given back at once, the search is cancelled before it begins."""
     consumer._thread._out_of_range = {TP(TOPIC, 0): 1000}
     await fetched(consumer, log, {})
     [search] = consumer._seeking.values()
@@ -165,7 +165,7 @@ async def test_an_out_of_range_offset_is_seen_after_a_cancelled_search(consumer:
 async def test_only_owners_rejoin_when_the_topic_was_made_again(
     app: DeliveryApp, consumer: Any, assigned: frozenset[int], rejoins: int
 ) -> None:
-    """Nothing is compared where there is no partition: such a worker would join again and again."""
+    """Without a partition, nothing is compared. Otherwise such a worker would rejoin repeatedly."""
     app.parts.sources[TOPIC].assigned = assigned
     joined: list[object] = []
     consumer.rejoin = lambda: joined.append(consumer)
@@ -198,7 +198,7 @@ def agent(app: DeliveryApp) -> Any:
 
 
 async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: DeliveryApp, agent: Any) -> None:
-    """It begins behind what the partition, opened again at its committed offset, has still to read."""
+    """Such a batch begins after events that the partition, reopened at its committed offset, still has to read."""
     app.consumer_generation_id = 3
     async for _ in agent.fun(Fetches(fetch_of(2, 0), fetch_of(3, 1, 2))):
         pass
@@ -206,7 +206,7 @@ async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: Delivery
 
 
 async def test_resuming_an_active_flow_drops_nothing(app: DeliveryApp) -> None:
-    """Faust resumes once more at the end of a recovery, when events may have been fetched already."""
+    """Faust resumes again at the end of a recovery, when events may already have been fetched."""
     queue = app.FlowControlQueue(10, clear_on_resume=True)
     app.flow_control.resume()
     queue.put_nowait("fetched")

@@ -1,4 +1,4 @@
-"""The consumer's thread: what a fetch has brought reaches the worker, or is fetched again."""
+"""The consumer's thread: fetched records reach the worker, or are fetched again."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ SOURCE = TP("events", 5)
 
 
 class _Log:
-    """One partition with endless records, two per fetch; fetches wait until they are let go."""
+    """One partition with endless records, two per fetch. A test releases the fetches."""
 
     def __init__(self) -> None:
         self.position = 0
@@ -114,7 +114,7 @@ async def test_nothing_is_passed_over_for_what_was_not_claimed(log: _Log, fetch:
 
 async def test_a_pause_of_the_loop_is_not_taken_for_a_dead_thread() -> None:
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
-    async with asyncio.timeout(1):  # mode's own goes on until the service stops
+    async with asyncio.timeout(1):  # mode's own wait continues until the service stops
         await thread._keepalive2()
 
 
@@ -136,7 +136,7 @@ NOTE = f"settled={pack(4, 0b11010)};topic-id=a"
 
 
 class _Broker:
-    """Takes commits whose metadata is not too long."""
+    """Accepts commits whose metadata is short enough."""
 
     def __init__(self, longest: int) -> None:
         self.longest = longest
@@ -155,7 +155,7 @@ def committing() -> DeliveryConsumerThread:
 
 
 def wrapped(offset: object) -> dict[TP, OffsetAndMetadata]:
-    """As Faust hands offsets over: it adds metadata of its own, none."""
+    """An offset in the form that Faust passes, with empty metadata."""
     return {SOURCE: OffsetAndMetadata(offset, "")}
 
 
@@ -183,7 +183,7 @@ def test_every_member_knows_how_many_partitions_there_are(known: set[int] | None
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
     thread._consumer = None
     assert thread.topic_partitions("events") is None
-    # A coordinator that is not the leader's may know of no topic.
+    # A coordinator on another broker than the leader may not have the topic.
     coordinator = SimpleNamespace(_metadata_snapshot={})
     thread._consumer = SimpleNamespace(partitions_for_topic={"events": known}.get, _coordinator=coordinator)
     assert thread.topic_partitions("events") == count

@@ -1,4 +1,4 @@
-"""Where partitions go on, given what was committed and what the brokers tell of the log."""
+"""Where partitions continue, given the commits and the state of the log on the brokers."""
 
 from collections.abc import Mapping
 from types import SimpleNamespace
@@ -47,7 +47,7 @@ def check_of(brokers: Brokers) -> tuple[LogCheck, Telemetry]:
 async def begun(
     check: LogCheck, telemetry: Telemetry, committed: Mapping[int, Committed]
 ) -> tuple[dict[int, int], dict[int, LogBounds]]:
-    """What `LogCheck.begin` says, and told as the dispatcher tells it."""
+    """The result of `LogCheck.begin`, reported like the dispatcher reports it."""
     places, logs = await check.begin(committed)
     for number, log in logs.items():
         if log.broken is not None:
@@ -196,7 +196,7 @@ def test_the_note_beside_an_offset_is_read(offset: int, metadata: str | None, co
 
 
 async def ahead_after(metadata: str, log: LogBounds, offset: int = 4) -> int:
-    """What is taken for settled ahead of a committed offset with this metadata."""
+    """The offsets beyond a commit with this metadata that count as settled."""
     check, _ = check_of(Brokers(p0=log))
     _, logs = await check.begin({0: Committed.read(offset, metadata)})
     return logs[0].ahead
@@ -272,7 +272,7 @@ async def test_a_note_is_not_used_after_a_fetch_out_of_range() -> None:
 
 
 async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
-    """Wherever the consumer has come to meanwhile: it may have fetched events and passed them over."""
+    """The position of the consumer does not matter: it may have fetched and skipped events."""
     calls: list[tuple[str, object]] = []
 
     async def committed(_tps: list[TP]) -> dict[TP, Committed]:
@@ -316,7 +316,7 @@ async def test_retention_can_pass_a_committed_0_like_any_offset() -> None:
 
 
 async def test_only_the_opener_of_a_partition_tells_of_its_offset() -> None:
-    """A start of several workers is several assignments: the same events would be counted by each that saw one."""
+    """When several workers start, there are several assignments, and each worker would count the same events."""
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     for _ in range(2):
         assert (await check.begin({0: Committed(1, "a")}))[1][0].broken == Break("retention", 1, 4)

@@ -1,4 +1,4 @@
-"""When the group is joined again for partitions that Kafka has fenced, and when there is no hope left."""
+"""When a worker rejoins the group because Kafka has fenced partitions, and when it gives up."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ class _Group:
 
 
 async def watched(owned: Membership, seconds: float) -> bool:
-    """Look once a second for so long: whether there is still hope."""
+    """Check once a second for *seconds*. Returns whether the worker has not given up."""
     end = steady_now() + seconds
     hope = owned.rejoin_if_fenced()
     while hope and steady_now() < end:
@@ -74,7 +74,7 @@ async def test_each_rejoin_of_the_group_renews_the_hope() -> None:
 
 
 class _Thread:
-    """What the listener of a rebalance needs of the consumer's thread; Kafka's generation is the same all the time."""
+    """The part of the consumer's thread that the rebalance listener uses. Kafka's generation never changes."""
 
     def __init__(self) -> None:
         self.app = self

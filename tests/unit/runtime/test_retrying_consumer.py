@@ -1,4 +1,4 @@
-"""Errors of the group are said and survived."""
+"""Errors of the group are logged, and the consumer continues."""
 
 import asyncio
 from typing import Any, cast
@@ -13,7 +13,7 @@ from tests.support.virtual_time import in_virtual_time
 
 
 class Refusing:
-    """A coordinator whose every join ends with the same error."""
+    """A coordinator whose joins always end with the same error."""
 
     group_id = "webhooks"
 

@@ -1,4 +1,4 @@
-"""A worker that lacks a right: how often it says so, and how it learns that the right has come."""
+"""A worker without a right: how often it logs that, and how it finds out that the right was granted."""
 
 import asyncio
 import logging

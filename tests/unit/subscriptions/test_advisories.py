@@ -1,4 +1,4 @@
-"""What a person is told of a subscription that works all the same."""
+"""Warnings about subscriptions that work."""
 
 from dataclasses import replace
 from ipaddress import ip_network

@@ -1,4 +1,4 @@
-"""What differs between two revisions of a subscription, as it is shown."""
+"""The differences between two revisions of a subscription, as they are shown."""
 
 from typing import Any
 

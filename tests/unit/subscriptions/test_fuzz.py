@@ -31,7 +31,7 @@ AUTHORITY = trustme.CA()
 LEAF = AUTHORITY.issue_cert("client.example")
 DEFINITION = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"), stated_routing=Routing.KEY)
 
-# No secret is planted in a header: whether its value is one hangs on its name, which is changed here like all else.
+# No secret is planted in a header, because the name decides whether it is a secret, and names change here, too.
 FULL: dict[str, Any] = {
     "id": "sub-1",
     "configuration": {
@@ -108,7 +108,7 @@ MISSING = re.compile(r"\.[\w$@/-]+: ")
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a document."""
+    """Every path in a document."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in items:
@@ -116,8 +116,8 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def rendered(document: Any, path: str = "") -> Iterator[tuple[str, bool]]:
-    """The path of every place in a document, as sentences name it, and whether there is an object."""
-    # Exported definitions keep objects as JSON in a string.
+    """Every path in a document, in the form of errors, and whether an object is there."""
+    # Exported definitions have objects as JSON in strings.
     yield path, isinstance(document, dict) or (isinstance(document, str) and document.lstrip().startswith("{"))
     if isinstance(document, dict):
         for key, value in document.items():
@@ -128,7 +128,7 @@ def rendered(document: Any, path: str = "") -> Iterator[tuple[str, bool]]:
 
 
 def names_a_place(sentence: str, document: Any) -> bool:
-    """Whether it begins with the path of something that is in the document, or missing from an object of it."""
+    """Whether a sentence begins with the path of a part of the document, or of a missing field of an object in it."""
     if not isinstance(document, dict):
         return sentence.startswith("subscription: ")
     places = {*rendered(document), *rendered(newer(document))}
@@ -141,7 +141,7 @@ def names_a_place(sentence: str, document: Any) -> bool:
 
 
 def newer(document: Any) -> Any:
-    """The document in the envelope of which sentences speak."""
+    """The document in the envelope whose paths errors use."""
     match document:
         case {"configuration": {"callbackUrl": _} as options}:
             return {**document, "configuration": {"entrypointConfiguration": options}}
@@ -150,7 +150,7 @@ def newer(document: Any) -> Any:
 
 
 def put(document: Any, path: tuple[Any, ...], value: Any, *, away: bool) -> Any:
-    """*document* with *value* at *path*, or with nothing there."""
+    """*document* with *value* at *path*, or without this path."""
     if not path:
         return value
     holder = document
@@ -185,7 +185,7 @@ values = st.recursive(
 
 @st.composite
 def documents(draw: st.DrawFn) -> Any:
-    """The full document, with some other auth perhaps, changed in one to three places."""
+    """The full document, perhaps with another kind of auth, with one to three changes."""
     document = copy.deepcopy(FULL)
     options = document["configuration"]["entrypointConfiguration"]
     options["auth"] = copy.deepcopy(draw(st.sampled_from([options["auth"], *AUTHS])))
@@ -199,7 +199,7 @@ def documents(draw: st.DrawFn) -> Any:
 
 
 def judged(document: Any) -> list[str]:
-    """The sentences; none for a document that is a subscription."""
+    """The errors of a document; none if it is a subscription."""
     try:
         read = parse_subscription(document)
         check_limits(read, DEFINITION)

@@ -292,7 +292,7 @@ def test_a_subscription_in_a_file_is_the_one_taken_over(document: dict[str, Any]
 
 
 def as_text(api: dict[str, Any]) -> dict[str, Any]:
-    """With its configurations as the Console exports them."""
+    """The API with configurations as text, like a Console export."""
     text = copy.deepcopy(api)
     for group in text["endpointGroups"]:
         group["sharedConfiguration"] = json.dumps(group["sharedConfiguration"])

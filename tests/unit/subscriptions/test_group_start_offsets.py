@@ -1,4 +1,4 @@
-"""Where a subscription begins that goes on from a consumer group, and why it can't; all that needs no broker."""
+"""Where a subscription begins that continues from a consumer group, or why it can't. Needs no broker."""
 
 from dataclasses import replace
 from typing import Literal
@@ -35,7 +35,7 @@ def test_the_end_of_the_log_is_a_position() -> None:
 
 
 def test_what_retention_has_deleted_is_still_the_position() -> None:
-    # The lane that begins there counts and logs what is gone.
+    # The lane that begins there counts and logs the deleted events.
     assert offsets(GroupPositions({"orders": {0: 2, 1: 4}}), "latest") == [2, 4, 0]
 
 

@@ -1,4 +1,4 @@
-"""Records that take time to read hold up nobody else, and are overtaken by none of their own subscription."""
+"""Records that take time to read delay no other subscription, and records of one subscription keep their order."""
 
 import base64
 import json
@@ -29,7 +29,7 @@ NO_STORE = "configuration.entrypointConfiguration.ssl.keyStore.content: is not a
 
 
 class Reading:
-    """A reader, and what it told: (id, revision), without a revision when it was deleted."""
+    """A reader, and its reports: (id, revision); None as the revision if the subscription was deleted."""
 
     def __init__(self, kind: type[SecretBox] = SecretBox) -> None:
         definition = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"), stated_routing=Routing.KEY)
@@ -117,11 +117,11 @@ async def test_a_store_is_refused_with_the_same_sentence(reading: Reading) -> No
 
 
 class Panic(BaseException):
-    """What a library written in Rust raises where it finds a fault of its own: pyo3's is no Exception either."""
+    """The error of a panic in a Rust library. Like pyo3's, it is not an Exception."""
 
 
 class PanickingBox(SecretBox):
-    """Of which one subscription shows a fault."""
+    """A box that panics for one subscription."""
 
     def decrypt_secrets(self, subscription: WireSubscription) -> WireSubscription:
         if subscription.id == "bad":

@@ -1,4 +1,4 @@
-"""From the wire to the delivery path."""
+"""Documents become values of the delivery path."""
 
 import base64
 import copy
@@ -256,7 +256,7 @@ def test_where_it_begins_and_what_it_wants_is_in_the_record() -> None:
     ],
 )
 def test_a_command_of_the_time_of_one_topic_is_about_that_topic(more: dict[str, Any], topic: str) -> None:
-    """Where it can't be told which one it was, the command is about none: it was carried out long ago."""
+    """If the topic is unknown, the command applies to no topic, because it was carried out long ago."""
     several = replace(MATCH, source=replace(MATCH.source, others=("others",)))
     skip = {"skip": {"partition": 1, "offset": 41}}
     assert stored(MATCH, resumeFrom=skip, **more).resume_from == Skip(1, 41)
@@ -390,7 +390,7 @@ def test_any_secret_is_used_or_refused_in_a_sentence(place: tuple[str, Any], sec
 
 
 def filled(block: Any, secret: str) -> Any:
-    """*block* with the secret in its place."""
+    """*block* with the secret."""
     if isinstance(block, dict):
         return {key: filled(value, secret) for key, value in block.items()}
     if isinstance(block, list):

@@ -1,4 +1,4 @@
-"""What the error of a definition without routing says of the topic, and all of it once as it is read."""
+"""The evidence in the error for a definition without routing, and a test of the whole text."""
 
 import textwrap
 

@@ -1,4 +1,4 @@
-"""Subscriptions on the wire: both envelopes, strict, mistakes as sentences."""
+"""The wire models of subscriptions: the two envelopes, strict validation, mistakes as sentences."""
 
 import copy
 from typing import Any

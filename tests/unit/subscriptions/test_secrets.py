@@ -1,4 +1,4 @@
-"""Secrets at rest: encrypted in the record, masked for people, found again when a mask comes back."""
+"""Secrets are encrypted in records and masked for users. A masked secret is replaced by the stored one."""
 
 import copy
 import json
@@ -42,7 +42,7 @@ def test_sealing_encrypts_every_secret_and_opening_restores_it() -> None:
     assert [secret for secret in SECRETS if secret in text] == []
     assert "shown" in text
     assert text.count(PREFIX) == 10
-    # What the topic holds passes the same models.
+    # Records use the same models.
     assert box.decrypt_secrets(parse_subscription(to_document(encrypted))) == plain
 
 
@@ -100,7 +100,7 @@ def test_a_ciphertext_opens_in_its_subscription_alone() -> None:
 
 
 def test_a_ciphertext_opens_in_its_field_alone() -> None:
-    """Else who may edit one field reads another: a password becomes a header of a callback of theirs."""
+    """Otherwise a user could move an encrypted password to a header of a callback, and read it there."""
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     options = document["configuration"]["entrypointConfiguration"]
@@ -186,7 +186,7 @@ PROFILE = {
 
 
 def again(auth: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> None:
-    """Apply what was shown, with a change."""
+    """Apply the shown document with a change."""
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["auth"] = auth
     stored = parse_subscription(document)

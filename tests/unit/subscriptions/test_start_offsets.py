@@ -1,4 +1,4 @@
-"""What a subscription may say of topics and of its beginning, and what an edit keeps."""
+"""Topics and the beginning in a subscription's document, and what an edit keeps."""
 
 from dataclasses import replace
 from typing import Any

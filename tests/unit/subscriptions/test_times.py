@@ -1,4 +1,4 @@
-"""Times as people write them."""
+"""The forms of times that users may write."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Who may do what at the web view: scopes, tenants, the scraper's token, browsers, and who guesses (web/access.py)."""
+"""Access to the web view: scopes, tenants, the metrics token, browsers, guessed tokens (web/access.py)."""
 
 from collections.abc import AsyncIterator, Callable
 from functools import partial
@@ -67,7 +67,7 @@ async def status(client: Client, path: str, headers: dict[str, str], method: str
 
 
 def signed(**claims: Any) -> dict[str, str]:
-    """A token that is made when the test runs: it does not live long."""
+    """A signed token. It is made when the test runs, because it expires soon."""
     return bearer(KEY.token(**claims))
 
 

@@ -1,4 +1,4 @@
-"""Signed admin tokens (web/admin_tokens.py, key_ring.py, key_source.py, jwks.py): real keys, a real server of keys."""
+"""Signed admin tokens, with real keys and a real key server (web/admin_tokens.py, key_ring, key_source, jwks)."""
 
 import asyncio
 import base64
@@ -48,12 +48,12 @@ async def server() -> AsyncIterator[KeyServer]:
 
 @pytest.fixture
 def tokens(server: KeyServer, clock: ManualClock) -> AdminTokens:
-    """Judged by the keys of the server."""
+    """A verifier with the keys of the server."""
     return admin_tokens(server.url, APP, clock)
 
 
 def judged_by(*keys: SigningKey | dict[str, Any]) -> AdminTokens:
-    """Judged by these keys alone."""
+    """A verifier with only these keys."""
     found = parse_key_set(key_set(*keys))
 
     async def read() -> KeySet:
@@ -139,7 +139,7 @@ async def test_a_token_that_was_changed_is_refused() -> None:
 
 
 async def test_a_token_that_needs_no_private_key_is_refused() -> None:
-    """`alg: none`, and the public key, which everybody has, as the shared key of HS256."""
+    """The token has `alg: none`, or uses the public key, which anyone has, as the shared key of HS256."""
     public = RSA.private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )

@@ -1,4 +1,4 @@
-"""The operations that look at the whole cluster (web/api/cluster.py)."""
+"""The operations that show the whole cluster (web/api/cluster.py)."""
 
 from typing import cast
 

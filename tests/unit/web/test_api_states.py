@@ -1,4 +1,4 @@
-"""What the API makes of the state of deliveries (web/api/states.py)."""
+"""The state of deliveries in the API (web/api/states.py)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The gate of the pages: how many connections, and how long one may owe a request. Real sockets."""
+"""The gate of the pages: limits of connections and of the time for a request, with real sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from pipeline.web.gate import Gate, GatedConnection, GatedRunner
 HALF = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 WHOLE = HALF + b"\r\n"
 LARGE_BYTES = 16 * 1024 * 1024
-"""More than the sockets of both sides take."""
+"""More bytes than the socket buffers of the two sides hold."""
 HALF_BODY = b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n12345"
 
 
@@ -26,14 +26,14 @@ class Served:
     gate: Gate
 
     async def connect(self, data: bytes = b"") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection on which *data* was sent."""
+        """Open a connection and send *data*."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         writer.write(data)
         await writer.drain()
         return reader, writer
 
     async def ask(self) -> bytes:
-        """The status line of a whole request's answer."""
+        """Send a complete request, and return the status line of the answer."""
         reader, writer = await self.connect(WHOLE)
         try:
             return await reader.readline()
@@ -43,7 +43,7 @@ class Served:
 
 @asynccontextmanager
 async def served(*, most: int = 4, request_seconds: float = 3600.0) -> AsyncIterator[Served]:
-    """Answers at once, when a body is whole, or when a test says so."""
+    """Run a server that answers at once, after a complete body, or when a test allows it."""
     slow = asyncio.Event()
 
     async def live(_: web.Request) -> web.Response:
@@ -89,7 +89,7 @@ async def test_half_sent_requests_over_the_limit_yield_to_whole_ones() -> None:
     async with served(most=4) as server:
         halves = [await server.connect(HALF) for _ in range(12)]
         assert await server.ask() == b"HTTP/1.1 200 OK\r\n"
-        for reader, _ in halves[:8]:  # the oldest had to go
+        for reader, _ in halves[:8]:  # the oldest connections were replaced
             await is_closed(reader)
         halves[-1][1].write(b"\r\n")
         assert await halves[-1][0].readline() == b"HTTP/1.1 200 OK\r\n"
@@ -111,8 +111,8 @@ async def test_a_dripping_head_gains_no_time() -> None:
 
         async def drip() -> None:
             while True:
-                writer.write(b"x")  # of one line, which aiohttp takes to be long
-                await asyncio.sleep(0.02)  # what it does is to take its time
+                writer.write(b"x")  # one line, which aiohttp limits
+                await asyncio.sleep(0.02)  # the client is slow
 
         dripping = asyncio.create_task(drip())
         await is_closed(reader)
@@ -151,12 +151,12 @@ LARGE = b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 def unread(server: Served) -> list[GatedConnection]:
-    """The connections whose answer is not read on."""
+    """The connections whose answers are not read."""
     return [each for each in server.gate.connections if each.is_unread]
 
 
 async def test_who_does_not_read_the_answer_makes_room() -> None:
-    """Else 128 connections, of whoever, would keep everybody out until they go: probes, scrapers, operators."""
+    """Otherwise 128 connections would lock out probes, scrapers and operators until they end."""
     async with served(most=2) as server, asyncio.timeout(10):
         writers = [(await server.connect(LARGE))[1] for _ in range(2)]
         while len(unread(server)) < 2:  # noqa: ASYNC110 - nothing tells of it
@@ -190,7 +190,7 @@ async def test_who_reads_on_is_left_alone() -> None:
 
 
 async def test_whoever_asks_for_more_while_being_answered_makes_room() -> None:
-    """No browser and no scraper does; a connection that always has one more request in hand would never go."""
+    """Browsers and scrapers do not do this. A connection that always has another request waiting would never end."""
     async with served(most=2) as server, asyncio.timeout(10):
         greedy = [await server.connect(LATE + WHOLE) for _ in range(2)]
         while not all(each.has_more_requests for each in server.gate.connections):  # noqa: ASYNC110 - as above

@@ -128,7 +128,7 @@ ELSEWHERE = replace(IDLE, subscription="sub-8", state="elsewhere", default_parti
 
 
 class FixedReporter:
-    """Says what a test told it to."""
+    """A reporter with values that a test sets."""
 
     def __init__(self) -> None:
         self.report = WORKER
@@ -162,7 +162,7 @@ class FixedReporter:
 
 
 class FixedClock:
-    """Stands still."""
+    """A clock that stands still."""
 
     def now(self) -> float:
         return NOW
@@ -178,7 +178,7 @@ class Change(faust.web.View):
     """A page that changes something."""
 
     async def post(self, request: Any, **_: Any) -> Any:
-        """Only the token opens it."""
+        """Needs the token."""
         del request
         return web.json_response({"changed": True})
 
@@ -211,7 +211,7 @@ def app(
     options: dict[str, Any],
     unused_tcp_port: int,
 ) -> faust.App:
-    """Made before there is an event loop, as a worker does."""
+    """The application, made before there is an event loop, like a worker's."""
     app = faust.App(
         "web-view",
         broker="kafka://127.0.0.1:9",
@@ -235,13 +235,13 @@ def app(
 
 @pytest.fixture
 async def client(app: faust.App) -> AsyncIterator[Client]:
-    """Speaks to the web application of the Faust app over loopback."""
+    """A client of the Faust app's web application, over loopback."""
     async with TestClient(TestServer(await app.web.wsgi())) as client:
         yield client
 
 
 async def test_faust_starts_and_stops_the_server_itself(app: faust.App, unused_tcp_port: int) -> None:
-    """The other tests take the application that it serves."""
+    """All other tests use the web application without Faust's server."""
     url = f"http://127.0.0.1:{unused_tcp_port}"
     async with app.web, ClientSession(url) as session:
         async with session.get("/health/live") as response:
@@ -251,7 +251,7 @@ async def test_faust_starts_and_stops_the_server_itself(app: faust.App, unused_t
 
 
 async def problem_of(client: Client, path: str, status: int, **request: Any) -> dict[str, Any]:
-    """The problem that *path* answers with; every error has to have the shape of RFC 9457."""
+    """The problem in the answer of *path*. Every error must have the format of RFC 9457."""
     async with client.get(path, **request) as response:
         body: dict[str, Any] = await response.json(content_type="application/problem+json")
         assert (response.status, body["status"]) == (status, status)
@@ -326,7 +326,7 @@ async def test_nothing_near_health_is_open(client: Client, path: str) -> None:
 
 
 async def test_a_password_is_good_for_reading_only(client: Client) -> None:
-    """Browsers add it to what other sites make them send."""
+    """Browsers add the password to requests that other sites make them send."""
     async with client.post("/api/change", headers=PASSWORD) as response:
         assert response.status == 403
     async with client.post("/api/change", headers=BEARER) as response:
@@ -554,7 +554,7 @@ async def test_a_failure_says_when_it_is_probed_next(client: Client, reporter: F
 
 
 async def facts_of(client: Client, subscription: str) -> dict[str, str]:
-    """What the page's card of a subscription says, sentences that begin with a name among it."""
+    """The facts on a subscription's card on the page, by name."""
     async with client.get("/worker", headers=BEARER) as response:
         text = await response.text()
     [card] = [card for card in re.findall(r"<article.*?</article>", text, re.DOTALL) if f"<h3>{subscription} " in card]
@@ -846,7 +846,7 @@ async def test_every_metric_is_explained(client: Client) -> None:
     async with client.get("/metrics", headers=BEARER) as response:
         lines = (await response.text()).splitlines()
     types = dict(line.split()[2:4] for line in lines if line.startswith("# TYPE webhooks_"))
-    # The format for counters of Prometheus' text says so of the family, too.
+    # In Prometheus' text format, the name of a counter's family ends with _total, too.
     exposed = {name for name in types if not name.endswith("_created")}
     explained = re.findall(r"`(webhooks_\w+)", (ROOT / "docs" / "operations.md").read_text())
     assert sorted(exposed - set(explained)) == []

@@ -1,4 +1,4 @@
-"""What one tenant may use up (web/tenant_limits.py)."""
+"""The limits of one tenant (web/tenant_limits.py)."""
 
 import asyncio
 from contextlib import ExitStack

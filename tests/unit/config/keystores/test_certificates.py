@@ -1,4 +1,4 @@
-"""Certificates that can't be read are mistakes of their field, whatever the library thinks of them."""
+"""Certificates that can't be read are errors of their field, whatever error the library raises."""
 
 import ssl
 

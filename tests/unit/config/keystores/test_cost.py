@@ -1,4 +1,4 @@
-"""What stores and keys cost to open is known before they are opened: keystores/cost.py."""
+"""The cost of opening stores and keys is found before they are opened: keystores/cost.py."""
 
 import base64
 import datetime as dt
@@ -102,7 +102,7 @@ def test_every_way_to_open_one_asks_first() -> None:
 
 
 def certificate() -> x509.Certificate:
-    """Of KEY, signed by itself."""
+    """A self-signed certificate of KEY."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(KEY.public_key())

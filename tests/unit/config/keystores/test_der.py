@@ -1,4 +1,4 @@
-"""DER, of which no length is believed."""
+"""Parsing of DER, whose lengths are not trusted."""
 
 import pytest
 from hypothesis import given

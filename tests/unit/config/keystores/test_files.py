@@ -1,4 +1,4 @@
-"""A subscription names files of one folder, and learns nothing of any other."""
+"""A subscription may name files of one directory. Errors reveal nothing about other files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Stores of the type JKS, made by keytool; and whatever else somebody may take for one."""
+"""JKS stores that keytool made, and other data that users may pass as JKS."""
 
 import hashlib
 import struct
@@ -22,7 +22,7 @@ F = "keyStore.content"
 
 
 def signed(body: bytes) -> bytes:
-    """*body* with the digest that its password gives."""
+    """*body* with the digest for its password."""
     secret = PASSWORD.encode("utf-16-be") + b"Mighty Aphrodite" + body
     return body + hashlib.sha1(secret, usedforsecurity=False).digest()
 

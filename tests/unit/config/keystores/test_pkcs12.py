@@ -1,4 +1,4 @@
-"""Keys of PKCS#12 stores by their names: a store of keytool with two keys, and whatever else is taken for one."""
+"""Keys of PKCS#12 stores by name: a store of keytool with two keys, and data that is not a store."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ F = "keyStore.content"
 
 
 def subjects(alias: str | None) -> list[str]:
-    """Of the certificates that come with a key that is theirs."""
+    """The subjects of the certificates of a key."""
     client = client_from_pkcs12(STORE, PASSWORD, F, alias)
     chain = x509.load_pem_x509_certificates(client.certificate_pem.encode())
     assert load_pem_private_key(client.key_pem.encode(), None).public_key() == chain[0].public_key()

@@ -1,4 +1,4 @@
-"""Stores of strangers are opened in a process of their own, which one of them may cost its life."""
+"""Untrusted stores are opened in a separate process, which a store may make fail."""
 
 import os
 import subprocess
@@ -30,7 +30,7 @@ def opener() -> Iterator[StoreProcess]:
 
 
 def pid_of(opener: StoreProcess) -> int:
-    """Of the process it has started."""
+    """The id of the process that the opener has started."""
     process = opener._process
     assert process is not None
     return process.pid
@@ -61,7 +61,7 @@ def test_a_store_that_hides_its_rounds_does_not_block_the_next(opener: StoreProc
 
 
 def test_a_store_that_hides_few_rounds_is_opened(opener: StoreProcess) -> None:
-    # It has a key, which only lacks its certificate.
+    # The store has the key, but not its certificate.
     with pytest.raises(ConfigurationError, match="contains no private key with its certificate"):
         opener.client(Store("PKCS12", "f", hidden(1), PASSWORD))
 

@@ -1,4 +1,4 @@
-"""The pages on the web application that Faust builds, of a cluster that a test describes."""
+"""The pages of a cluster that a test describes, on the web application that Faust builds."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Numbers and times, as the pages write them."""
+"""The formats of numbers and times on the pages."""
 
 import pytest
 

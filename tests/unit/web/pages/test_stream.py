@@ -1,4 +1,4 @@
-"""Server-sent events: who listens, who is refused, who is dropped (web/pages/stream.py)."""
+"""Server-sent events: listeners that are served, refused or disconnected (web/pages/stream.py)."""
 
 import asyncio
 import socket
@@ -17,7 +17,7 @@ from tests.support.fixed_view import FixedView
 
 async def until(stream: Stream, listeners: int) -> None:
     async with asyncio.timeout(20):
-        while stream.listeners != listeners:  # noqa: ASYNC110 - a socket rings no bell
+        while stream.listeners != listeners:  # noqa: ASYNC110 - there is no event for a socket
             await asyncio.sleep(0.01)
 
 
