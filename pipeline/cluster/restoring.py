@@ -1,8 +1,8 @@
 """Adapts a backup to the topics into which it is restored. Revisions are offsets, so the new topic has others. Pure.
 
 subscription   its first revision is removed, so the revision of the new record replaces it
-    row            refers to the new revision if its lane had carried out the newest one, else to the revision before it
-    commit         begun-to=N becomes the new revision of the first subscription that had not begun
+row            refers to the new revision if its lane had carried out the newest one, else to the revision before it
+commit         begun-to=N becomes the new revision of the first subscription that had not begun
 """
 
 import json

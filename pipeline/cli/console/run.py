@@ -1,7 +1,7 @@
 """Composes and runs `webhooks console`: the view of the cluster and the API on Faust's web server.
 
 Engine        the registry and the view; the store and the audit log, which the first change opens
-    ConsoleApp    Faust, with the web server only
+ConsoleApp    Faust, with the web server only
 """
 
 import logging.config
