@@ -1,15 +1,15 @@
-# make dev      a worker, a broker and a receiver on this machine: events arrive in the terminal
+# make dev      run a worker, a broker and a receiver on this machine; events are printed in the terminal
 # make test     the tests, in one process more than there are cores (JOBS=0: in one); tests that need a real Kafka use
 #               WEBHOOKS_TEST_KAFKA or Docker, and are skipped without either
 # make wheel    build wheel and sdist into dist/, and test the core and the commands on the installed wheel
-# make release  the same, the list of components (CycloneDX), the section of the changelog, the image and the tag;
+# make release  make wheel, the list of components (CycloneDX), the section of the changelog, the image and the tag;
 #               DRY_RUN=1: everything but the tag
-# make check    formatting, lint, types
-# make format   fix formatting and lint, as far as that works automatically
-# make mutants  plant faults in the source, each of which a test must find; ARGS picks (tests/mutants/__main__.py)
-# make bench    the benchmarks
-# make faults   break a cluster on purpose, one fault at a time; ARGS picks (tests/faults/README.md)
-# make soak     an hour of faults, and the resources that workers use meanwhile
+# make check    check formatting, lint and types
+# make format   fix formatting, and the lint errors that can be fixed automatically
+# make mutants  plant faults in the source, each of which a test must find; ARGS selects (tests/mutants/__main__.py)
+# make bench    run the benchmarks
+# make faults   break a cluster, one fault at a time; ARGS selects (tests/faults/README.md)
+# make soak     run faults for an hour, and measure the resources that workers use
 # make lock     resolve the dependencies again
 # make clean    remove everything that these targets created
 
@@ -25,7 +25,7 @@ TOOLS := $(VENV)/.tools-installed
 UV := uv==0.13.9
 
 INSTALL = { $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes
-# One line for what pip prints; the exit status of a pipe is that of its end.
+# Replaces the output of pip by one line. FAILED is passed on, because a pipe has the exit status of its last command.
 PROGRESS = || echo FAILED; } | { found=0; while read -r word rest; do case "$$word" in \
 	  Collecting | Requirement) found=$$((found + 1)); [ ! -t 1 ] || printf 'packages: %s\r' "$$found" ;; \
 	  Installing) printf 'packages: %s, downloaded; writing them\n' "$$found" ;; \
@@ -37,7 +37,7 @@ PROGRESS = || echo FAILED; } | { found=0; while read -r word rest; do case "$$wo
 dev: $(RUNTIME)
 	$(BIN)/webhooks dev $(ARGS)
 
-# Compiled once: tests start some hundred processes, and each would compile the whole source if nothing kept it.
+# Byte code is kept, because tests start some hundred processes, and each would compile the whole source.
 test: export PYTHONDONTWRITEBYTECODE :=
 test: $(TOOLS)
 	$(BIN)/pytest --numprocesses $(JOBS) $(ARGS)
@@ -84,8 +84,8 @@ $(TOOLS): $(RUNTIME) requirements-dev.lock
 	@$(INSTALL) --requirement requirements-dev.lock $(PROGRESS)
 	@touch $@
 
-# One resolution for every Python and platform, so that all of them run the same versions. PIP_FIND_LINKS and a
-# configured index are left out: a lock file contains versions and hashes, but no index.
+# One resolution for every Python and platform, so that all run the same versions. PIP_FIND_LINKS and a configured
+# index are ignored, because a lock file contains versions and hashes, but no index.
 COMPILE = env -u UV_FIND_LINKS -u PIP_FIND_LINKS build/lock/bin/uv pip compile --quiet --upgrade \
   --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
   --custom-compile-command "make lock"

@@ -1,9 +1,9 @@
-"""Create topics that do not exist yet, each with one replica: the job of compose.yaml that runs before the workers.
+"""Create missing topics with one replica. compose.yaml runs this before the workers.
 
     python create_topics.py BOOTSTRAP NAME:PARTITIONS...
 
-Exits 1 if one can't be created, or exists with other partitions: a record's key decides its partition, so their number
-is part of the contract.
+The exit code is 1 if a topic can't be created, or exists with another number of partitions: the key of a record decides
+its partition, so the number must be right.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A receiver to try deliveries with: prints one line about every POST, then answers it. Standard library only.
+"""A receiver for trying deliveries. It prints one line for each POST, then answers it. Standard library only.
 
     python receiver.py [PORT]
 
@@ -18,13 +18,13 @@ PRINTING: Final = threading.Lock()
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Answers one connection's requests."""
+    """Answers the requests of a connection."""
 
-    protocol_version = "HTTP/1.1"  # connections stay open: the worker reuses them
+    protocol_version = "HTTP/1.1"  # connections stay open, so that the worker can reuse them
     timeout = 120
 
     def do_POST(self) -> None:
-        """Read the body, print, answer."""
+        """Read the body, print a line, and answer."""
         length = int(self.headers.get("content-length", "0"))
         if length > MAX_BODY_BYTES:
             self.close_connection = True
@@ -33,7 +33,8 @@ class Receiver(BaseHTTPRequestHandler):
         body = self.rfile.read(length)
         wanted = re.fullmatch(r"/status/([2-5]\d\d)", self.path)
         status = int(wanted.group(1)) if wanted else 200
-        # Printed first: what was answered is in the log, in its order, even if this process is killed.
+        # Printed before the answer, so that every answered request is in the log, in order, even if this process is
+        # killed.
         self._print(status, body)
         self._answer(status)
 
@@ -43,14 +44,14 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _print(self, status: int, body: bytes) -> None:
-        # repr() escapes control characters, so text of the sender can't move the terminal's cursor.
+        # repr() escapes control characters, so that text from the sender can't move the cursor of the terminal.
         told = {name: self.headers.get(f"webhook-{name}", "-") for name in ("subscription", "id", "attempt")}
         facts = " ".join(f"{name}={value!r}" for name, value in told.items())
-        with PRINTING:  # print() alone runs the lines of several threads together
+        with PRINTING:  # print() alone could mix the lines of several threads
             print(f"{status} POST {self.path!r} {facts} {len(body)} bytes {body[:SHOWN_BYTES]!r}", flush=True)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the library's
-        """Suppress the library's log lines: one line per event is enough."""
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the library's name
+        """Suppress the log lines of the library, because one line per event is enough."""
 
 
 def main() -> None:

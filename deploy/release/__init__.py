@@ -1,1 +1,1 @@
-"""What `make release` needs beside the build: the version, the section of the changelog, the list of components."""
+"""The parts of `make release` beside the build: version, section of the changelog, list of components."""

@@ -1,9 +1,9 @@
-"""The software bill of materials: what requirements.lock names, as CycloneDX 1.6 in JSON.
+"""Makes the software bill of materials from requirements.lock, as CycloneDX 1.6 in JSON.
 
-    python -m deploy.release.components requirements.lock    to stdout; the locked packages are installed here
+    python -m deploy.release.components requirements.lock    writes it to stdout; needs the locked packages installed
 
-Each package has its version, its licence as its own metadata says, and the hash of each of its files that the lock
-allows. The same lock and version give the same document: it has neither a time nor a random number.
+Each package has its version, the licence in its metadata, and the hashes in the lock file. The document has no time and
+no random number, so equal locks and versions give equal documents.
 """
 
 import json
@@ -20,7 +20,7 @@ from typing import Any, Final, cast
 from deploy.release.version import ROOT, version_of
 
 OF_OTHER_PLATFORMS: Final = {"colorama": "BSD-3-Clause"}
-"""The licences of packages that are locked for another platform, and so can't be asked here."""
+"""The licences of packages that are locked for other platforms only, so that their metadata is not installed."""
 _LONGEST_NAME: Final = 60
 _NAMESPACE: Final = uuid.UUID("6a7cf3a4-6a0f-5d0a-9d8e-0d2b3c1f4e57")
 
@@ -39,16 +39,16 @@ class Locked:
 
 
 def locked(text: str) -> Iterator[Locked]:
-    """The packages of a lock file as pip reads it."""
+    """The packages of a lock file in pip's format."""
     for name, version, rest in re.findall(r"^([\w.-]+)==([^\s;\\]+)((?:.*\\\n)*.*)", text, re.MULTILINE):
         yield Locked(name, version, tuple(sorted(re.findall(r"--hash=sha256:([0-9a-f]{64})", rest))))
 
 
 def licences(name: str, found: Message) -> list[dict[str, Any]]:
-    """The licence of a package, as CycloneDX has it; *found*: its core metadata.
+    """The licence of a package in the form of CycloneDX. *found* is its core metadata.
 
     Raises:
-        ValueError: its metadata names none.
+        ValueError: the metadata has no licence.
     """
     if expression := found.get("License-Expression"):
         return [{"expression": expression}]
@@ -62,10 +62,10 @@ def licences(name: str, found: Message) -> list[dict[str, Any]]:
 
 
 def component(package: Locked) -> dict[str, Any]:
-    """One package.
+    """The component of a package.
 
     Raises:
-        ValueError: it has no hash, its licence is not known, or another version is installed.
+        ValueError: the package has no hash or no known licence, or another version is installed.
     """
     if not package.hashes:
         raise ValueError(f"{package.name}: the lock has no hash of it")
@@ -96,10 +96,10 @@ def document(lock: str, version: str) -> dict[str, Any]:
 
     Args:
         lock: the text of the lock file.
-        version: of the pipeline.
+        version: the version of the pipeline.
 
     Raises:
-        ValueError: something about a package is not known.
+        ValueError: a component can't be made.
     """
     purl = f"pkg:pypi/webhook-pipeline@{version}"
     own = {"type": "application", "bom-ref": purl, "name": "webhook-pipeline", "version": version, "purl": purl}
@@ -114,7 +114,7 @@ def document(lock: str, version: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Write the document of the lock file that the command line names."""
+    """Write the document for the lock file in the command line."""
     lock = Path(sys.argv[1]).read_text()
     print(json.dumps(document(lock, version_of(ROOT)), indent=2))
 

@@ -1,6 +1,6 @@
-"""The version of the tree, and whether everything that names one agrees.
+"""Reads the version of the tree, and checks that all files with a version agree.
 
-python -m deploy.release.version             prints it; exits 1 if something does not agree
+python -m deploy.release.version             prints the version; exit code 1 if a file does not agree
 python -m deploy.release.version --section   prints the section of CHANGELOG.md
 """
 
@@ -12,18 +12,18 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 SEMVER: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
-"""A release, https://semver.org/#semantic-versioning-specification-semver; releases before another one are not made."""
+"""A version according to https://semver.org/#semantic-versioning-specification-semver, without pre-releases."""
 _HEADING: Final = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<date>.*))?$", re.MULTILINE)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 def version_of(root: Path) -> str:
-    """What pyproject.toml says, the one place of the version."""
+    """The version in pyproject.toml, which is the authoritative one."""
     return str(tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"])
 
 
 def section_of(changelog: str, version: str) -> str:
-    """The text of a version in the changelog, without its heading; empty if it has none."""
+    """The section of a version in the changelog, without the heading; empty if there is no section."""
     headings = list(_HEADING.finditer(changelog))
     for heading, following in zip(headings, [*headings[1:], None], strict=True):
         if heading["version"] == version:
@@ -33,7 +33,7 @@ def section_of(changelog: str, version: str) -> str:
 
 
 def problems_of(root: Path) -> list[str]:
-    """What keeps the tree from being released, one sentence each."""
+    """Sentences about what prevents a release of the tree."""
     version, changelog = version_of(root), (root / "CHANGELOG.md").read_text()
     problems = []
     if not SEMVER.fullmatch(version):
@@ -56,7 +56,7 @@ def problems_of(root: Path) -> list[str]:
 
 
 def main() -> None:
-    """Print what the command line asks for."""
+    """Print the version or the section."""
     version = version_of(ROOT)
     if "--section" in sys.argv[1:]:
         print(section_of((ROOT / "CHANGELOG.md").read_text(), version))

@@ -1,4 +1,4 @@
-{{/* The name of all objects, which is also that of the pods without their number. */}}
+{{/* The name of all objects. The names of pods are this name and a number. */}}
 {{- define "workers.name" -}}
 {{- .Release.Name | trunc 50 | trimSuffix "-" -}}
 {{- end }}
@@ -8,7 +8,7 @@ app.kubernetes.io/name: webhook-pipeline
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
-{{/* A name of its own: what selects workers must not select it. */}}
+{{/* The name in the console's labels. It differs, so that selectors of workers do not match the console. */}}
 {{- define "console.selector" -}}
 app.kubernetes.io/name: webhook-pipeline-console
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -36,7 +36,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end -}}
 {{- end }}
 
-{{/* The service whose pages and API people should use. */}}
+{{/* The service for pages and API. */}}
 {{- define "workers.pages" -}}
 {{ include "workers.name" . }}{{ if (.Values.console).enabled }}-console{{ end }}
 {{- end }}
@@ -51,12 +51,12 @@ checksum/definition: {{ toYaml . | sha256sum }}
 {{- end }}
 {{- end }}
 
-{{/* Prometheus: what selects the series of this release, as a PodMonitor labels them. */}}
+{{/* The PromQL selector of this release's series, with the labels that a PodMonitor adds. */}}
 {{- define "workers.matchers" -}}
 {{ printf `namespace="%s",pod=~"%s-[0-9]+"` .Release.Namespace (include "workers.name" .) }}
 {{- end }}
 
-{{/* Prometheus: the metric {{ .metric }} of this release. */}}
+{{/* The PromQL selector of the metric {{ .metric }} of this release. */}}
 {{- define "workers.series" -}}
 {{ .metric }}{{ printf "{%s}" (.root.Values.autoscaling.prometheus.selector | default (include "workers.matchers" .root)) }}
 {{- end }}

@@ -9,7 +9,7 @@ Only workers belong to the consumer group; the rest is the same.
 terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
 serviceAccountName: {{ .Values.serviceAccountName }}
 automountServiceAccountToken: false
-# Kubernetes would set variables with the names of services in every pod, and these look like settings.
+# Otherwise Kubernetes would set variables with the names of services, which look like settings.
 enableServiceLinks: false
 {{- with .Values.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
@@ -54,7 +54,7 @@ containers:
     {{- end }}
     ports:
       - { name: web, containerPort: 6066 }
-    # A new worker is ready only when it has its partitions and has read their rows.
+    # A new worker is ready only when it has its partitions and has read their cursor rows.
     startupProbe:
       httpGet: { path: /health/live, port: web }
       periodSeconds: 2

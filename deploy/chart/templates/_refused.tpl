@@ -1,4 +1,4 @@
-{{/* Refuses values that the schema can't refuse, or not with a reason: each problem is a line. */}}
+{{/* Refuses values that the schema can't refuse, or can refuse only without a reason. Each problem is a line. */}}
 {{- define "workers.refuse" -}}
 {{- $problems := list -}}
 
