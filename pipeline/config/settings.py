@@ -58,23 +58,26 @@ class Settings(BaseSettings):
     )
     bootstrap_servers: str | None = Field(
         None,
-        description="Kafka brokers, host:port separated by commas, instead of the definition's; "
-        "for dead letters too if theirs are the same.",
+        description=(
+            "Kafka brokers (host:port, separated by commas) that replace the definition's; also for dead "
+            "letters if their brokers are equal."
+        ),
     )
     routing: Literal["key", "match"] | None = Field(
         None,
-        description="How an event finds its subscriptions, for a definition that does not say it: key or match; "
-        "there is no default.",
+        description=(
+            "How an event finds its subscriptions if the definition has no routing: key or match. There is no default."
+        ),
     )
     secret_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         min_length=1,
-        description="Fernet keys separated by commas: the first encrypts the secrets at rest, all of them decrypt.",
+        description="Fernet keys, separated by commas. The first key encrypts secrets at rest; every key decrypts.",
     )
     allow_private_networks: Annotated[tuple[Network, ...], NoDecode] = Field(
-        (), description="Private networks that callbacks may reach, CIDRs separated by commas; none by default."
+        (), description="Private networks that callbacks may reach, as CIDRs separated by commas; none by default."
     )
     name_servers: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Name servers for callbacks, addresses separated by commas; by default the system's."
+        (), description="Addresses of name servers for callbacks, separated by commas; by default the system's."
     )
     web_bind: str = Field("127.0.0.1", min_length=1, description="The address that the web server listens on.")
     web_port: int = Field(
@@ -86,27 +89,35 @@ class Settings(BaseSettings):
     admin_jwks: str | None = Field(
         None,
         min_length=1,
-        description="The JWK set, a URL or a file, whose keys sign tokens that give access to the API.",
+        description="The JWK set (a URL or a file) with the public keys of signed tokens for the API.",
     )
     admin_tenant_claim: str | None = Field(
         None,
         min_length=1,
-        description="The claim of a signed token that limits it to subscriptions: an object of their metadata.",
+        description="The name of the claim that limits a signed token to subscriptions with certain metadata.",
     )
     metrics_token: SecretStr | None = Field(
-        None, min_length=1, description="A bearer token that gives access to /metrics alone."
+        None, min_length=1, description="A bearer token that gives access to /metrics only."
     )
     key_store_dir: Path | None = Field(
-        None, description="The folder of the key stores that a subscription may name by path; no other file is read."
+        None, description="The directory of key stores that subscriptions may name by path. Other files are never read."
     )
-    data_dir: Path = Field(Path("data"), description="The folder for local state; its loss does no harm.")
-    max_in_flight: int = Field(512, ge=1, le=65535, description="Concurrent requests of the whole worker.")
-    lane_events: int = Field(1000, ge=1, le=1_000_000, description="Events in memory per subscription and partition.")
+    data_dir: Path = Field(Path("data"), description="The directory for local state, which may be lost without harm.")
+    max_in_flight: int = Field(
+        512, ge=1, le=65535, description="The largest number of concurrent requests of the worker."
+    )
+    lane_events: int = Field(
+        1000, ge=1, le=1_000_000, description="The largest number of events in memory per subscription and partition."
+    )
     lane_bytes: ByteSize = Field(
-        ByteSize(4 * MIB), ge=1024, description="Bytes in memory per subscription and partition; 4MiB works too."
+        ByteSize(4 * MIB),
+        ge=1024,
+        description="The largest number of bytes in memory per subscription and partition, for example 4MiB.",
     )
     worker_bytes: ByteSize = Field(
-        ByteSize(256 * MIB), ge=1024, description="Bytes in memory for all events of the worker; 256MiB works too."
+        ByteSize(256 * MIB),
+        ge=1024,
+        description="The largest number of bytes in memory for all events of the worker, for example 256MiB.",
     )
     hold_seconds: float = Field(
         5.0,
@@ -118,7 +129,9 @@ class Settings(BaseSettings):
         1,
         ge=1,
         le=100,
-        description="At-most-once: events of a subscription claimed at a time, and lost at most by a killed worker.",
+        description=(
+            "At-most-once: how many events of a subscription a worker claims at a time, and may lose if it is killed."
+        ),
     )
     drain_seconds: float = Field(
         10.0, ge=0, le=20, description="How long a stop or a rebalance waits for requests under way."
@@ -127,28 +140,39 @@ class Settings(BaseSettings):
         6.0,
         ge=3,
         le=40,
-        description="How long a worker may be silent before its partitions are assigned to others; "
-        "brokers have their own limits (group.min.session.timeout.ms).",
+        description=(
+            "How long a worker may send no heartbeat before its partitions are assigned to others. Brokers "
+            "limit it (group.min.session.timeout.ms)."
+        ),
     )
     attempt_log: Literal["all", "failures", "off"] = Field(
         "all",
-        description="What is logged in the topic <app>.attempts: all; failures, which leaves out deliveries at the "
-        "first attempt; or off.",
+        description=(
+            "Which attempts are logged in the topic <app>.attempts: all; failures (all but deliveries at the "
+            "first attempt); off."
+        ),
     )
     instance_id: str | None = Field(
         None,
         pattern=r"^[A-Za-z0-9._-]+$",
         max_length=200,
-        description="The id of this worker alone in its consumer group (group.instance.id): if it comes back within "
-        "WEBHOOKS_SESSION_SECONDS, it keeps its partitions.",
+        description=(
+            "A unique id of this worker in its consumer group (group.instance.id). If it comes back within "
+            "WEBHOOKS_SESSION_SECONDS, it keeps its partitions."
+        ),
     )
     notify_url: SecretStr | None = Field(
         None,
-        description="Where operators are notified: what is written to <app>.events is also posted to this http(s) "
-        "URL. Its address must be allowed like that of a callback.",
+        description=(
+            "The http(s) URL to which the notifications in <app>.events are also posted. Its address must be "
+            "allowed, like that of a callback."
+        ),
     )
     notify_signing_secret: SecretStr | None = Field(
-        None, description="Signs these requests (Standard Webhooks): whsec_ or whsk_ and base64."
+        None,
+        description=(
+            "The secret that signs requests to WEBHOOKS_NOTIFY_URL (Standard Webhooks): whsec_ or whsk_ and base64."
+        ),
     )
     log_format: LogFormat = Field("console", description="The format of log lines.")
     log_level: LogLevel = Field("INFO", description="The lowest level that is logged.")

@@ -92,7 +92,7 @@ STOP: Final = Edit({"consumer_status": "STOPPED"})
 
 
 def unless_well(edit: Edit, *, is_well: bool) -> Edit:
-    """The *edit* (a resume or a start) for a subscription that *is_well*: it is written only if it changes a field."""
+    """*edit*, a resume or a start. If the subscription *is_well*, the edit is written only if it changes a field."""
     return replace(edit, always=False) if is_well else edit
 
 

@@ -94,7 +94,7 @@ def _with_match(subscriptions: Sequence[Subscription]) -> str:
         return "With match, each of your subscriptions would get the events that its filter matches."
     return (
         f"With match, {unfiltered} of your {_count(len(subscriptions), 'subscription')} would get every event, "
-        "whoever it is for, because they have no filter."
+        "because they have no filter."
     )
 
 

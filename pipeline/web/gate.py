@@ -169,7 +169,7 @@ class GatedConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the connection, or close it at once."""
-        self._transport = transport  # type: ignore[assignment]  # servers have this kind of transport of transport
+        self._transport = transport  # type: ignore[assignment]  # servers have this kind of transport
         self._is_admitted = self._gate.admit(self)
         if self._is_admitted:
             self._inner.connection_made(transport)

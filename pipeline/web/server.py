@@ -92,11 +92,12 @@ def attach_health(
     """Register the health checks of a process that delivers nothing.
 
     Args:
-        app: made with `web_options`.
-        missing: why it can't answer yet, a sentence each.
-        problems: what its answers lack, a sentence each. It is ready nevertheless: the pages say this too, and nobody
-            could open them otherwise.
-        access: as given to `web_options`.
+        app: the app, made with `web_options`.
+        missing: returns sentences about why the process can't answer yet.
+        problems: returns sentences about what its answers lack. The process is ready nevertheless, because the pages
+            show
+            these sentences, and a process that is not ready gets no requests.
+        access: the access control in `web_options`.
     """
 
     async def live(_request: web.Request) -> web.Response:

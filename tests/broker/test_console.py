@@ -88,9 +88,9 @@ async def test_it_answers_for_all_and_delivers_nothing(
 async def test_it_serves_while_something_is_not_known(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """An orchestrator sends nobody to what is not ready, and then the reason could be read nowhere."""
+    """An orchestrator sends no requests to a process that is not ready, so its pages could not show the reason."""
     async with cluster(kafka, unique_name("console"), tmp_path, partitions=2) as found:
-        # Without the topic in which workers announce themselves, nobody knows how many events wait.
+        # Without the topic of announcements, the number of waiting events is unknown.
         await found.start_worker(program="mute_worker.py")
         await found.until_ready()
         async with console(found) as running:

@@ -60,7 +60,7 @@ class Event:
 
     @property
     def lane(self) -> tuple[str, str, int]:
-        """Where it has its turn: subscription, topic and partition."""
+        """Its lane, within which it has an order: subscription, topic and partition."""
         return self.subscription, self.topic, self.partition
 
 

@@ -270,7 +270,7 @@ class Stage:
             await self.cluster.store.edit(name, RESUME)
 
     async def steady(self, seconds: float) -> None:
-        """Let the load run for this time. Only the time determines what a fault meets and how long it lasts."""
+        """Let the load run for this time, which determines the state in which a fault begins and how long it lasts."""
         await asyncio.sleep(seconds)
 
     async def settle(self) -> None:

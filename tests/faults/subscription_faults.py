@@ -53,7 +53,7 @@ async def _come(stage: Stage, rng: random.Random) -> None:
 
 
 def _choice(stage: Stage, number: int, rng: random.Random) -> Choice:
-    """The rounds around the present; for every fourth subscription a key without end, so that it sees most crashes."""
+    """A filter for rounds around the present; for every fourth subscription, for one key, to see most crashes."""
     if number % 4 == 0:
         return with_key(rng.choice(list(LEVEL_OF)))
     return in_rounds(stage.load.due // len(LEVEL_OF) - BEFORE_ROUNDS, ROUNDS)

@@ -1,4 +1,4 @@
-"""The whole core over fakes, driven by hand: one worker, one partition of one topic."""
+"""The whole core with fakes that a test controls: one worker, one partition of one topic."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -44,11 +44,11 @@ QUICK = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds
 SLOW = RetryPolicy(max_attempts=2, initial_delay_seconds=20.0, max_delay_seconds=60.0, jitter=Jitter.FULL)
 OK = Delivered(200)
 IDS = WebhookIds((b"key",))
-"""Proves to whom an event is addressed."""
+"""Seals the addressee of an event."""
 
 
 def subscription(name: str = "s", qos: Qos = Qos.AT_LEAST_ONCE, **changes: Any) -> Subscription:
-    """One with quick retries; concurrency 3 where the QoS allows it."""
+    """A subscription with quick retries, and with concurrency 3 if its level allows that."""
     plain = Subscription(
         id=name,
         revision=0,
@@ -61,7 +61,7 @@ def subscription(name: str = "s", qos: Qos = Qos.AT_LEAST_ONCE, **changes: Any) 
 
 
 class Core:
-    """A worker. What is durable (`log`, `rows`, `committed`, the registry's changes) can be handed to the next one."""
+    """A worker. Its durable state (`log`, `rows`, `committed`, changes of the registry) can go to the next one."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Core:
     # ----------------------------------------------------------- from outside
 
     def publish(self, each: Subscription) -> Subscription:
-        """The next revision; workers hear of it with `hear`."""
+        """Publish the next revision. The worker reads it when `hear` is called."""
         revision = replace(each, revision=len(self.registry.changes))
         self.registry.publish(each.id, revision)
         return revision
@@ -134,20 +134,20 @@ class Core:
         self.registry.publish(name, None)
 
     def hear(self) -> None:
-        """The worker reads what has been published, record by record."""
+        """Let the worker read all published records, one by one."""
         while found := self.registry.read(1):
             for name, each in found:
                 self.sources.on_subscription(name, each)
 
     async def revise(self, each: Subscription) -> Subscription:
-        """Publish, hear, and let it work."""
+        """Publish a revision, and let the worker read it and act on it."""
         revision = self.publish(each)
         self.hear()
         await settle()
         return revision
 
     async def open(self, log: LogBounds | None = None) -> "Core":
-        """Take the partition, at the committed offset; with a *log*, rows are held against it."""
+        """Open the partition at the committed offset. With a *log*, rows are compared with it."""
         self.hear()
         bounds = replace(LogBounds.unseen(None) if log is None else log, ahead=self.ahead, begun_to=self.begun_to)
         await self.dispatcher.open({0: self.committed}, {0: bounds})
@@ -163,7 +163,7 @@ class Core:
         return self.log.append(plain.key, plain.value, ids.address(plain, addressee))
 
     async def stream(self, count: int = 1, name: str = "s") -> None:
-        """Produce so many events and dispatch them as one batch."""
+        """Produce *count* events, and dispatch them as one batch."""
         await self.dispatch(self.produce(count, name))
 
     async def dispatch(self, batch: Sequence[Record]) -> None:
@@ -178,12 +178,12 @@ class Core:
         await settle()
 
     async def land(self, count: int | None = None) -> None:
-        """The broker confirms rows."""
+        """Let the broker confirm rows."""
         self.rows.land(count)
         await settle()
 
     async def read(self, count: int = 100) -> None:
-        """The backlog reads once."""
+        """Let the log reader read once."""
         self.reader.serve(count)
         await settle()
 
@@ -199,13 +199,13 @@ class Core:
         self.dispatcher.committed(offsets, {0: self.begun_to})
 
     async def stop(self) -> None:
-        """A clean stop; whoever waits for rows has to land them meanwhile."""
+        """Stop the worker cleanly. If it waits for rows, the test has to call `land` during the stop."""
         self.committed = (await self.dispatcher.drain([0], 8.0))[0]
         self.rows.store()
         await self.dispatcher.close([0])
 
     async def end(self) -> None:
-        """Leave nothing behind."""
+        """End everything that still runs."""
         await self.dispatcher.close([0])
 
     # ----------------------------------------------------------- what is seen
@@ -220,12 +220,12 @@ class Core:
 
     @property
     def pending(self) -> list[int]:
-        """Offsets of the requests that nobody has answered."""
+        """The offsets of the requests without an answer."""
         return [attempt.offset for attempt in self.send.pending]
 
     @property
     def committable(self) -> int:
-        """What could be committed."""
+        """The offset that could be committed."""
         return self.partition.window.committable
 
 
@@ -238,7 +238,7 @@ def resumed(each: Subscription) -> Subscription:
 
 
 def reporter_of(core: Core, counts: dict[str, int] | None = None) -> WorkerReporter:
-    """Says what the worker does; of all that stands outside of it only how many partitions the topics have is known."""
+    """A reporter of the worker. Of the state outside the core, it has only the numbers of partitions."""
     return WorkerReporter(
         "webhooks",
         core.sources,

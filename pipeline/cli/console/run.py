@@ -71,7 +71,7 @@ class Engine(Service):
         self._has_read = False
 
     def missing(self) -> list[str]:
-        """Why there are no answers yet, a sentence each; none, once the topics have been read."""
+        """Sentences about why the console can't answer yet; empty once the topics have been read."""
         self._has_read = self._has_read or self._view.has_read_states
         return [] if self._has_read else ["the topics have not been read yet"]
 

@@ -61,7 +61,7 @@ async def test_a_shared_destination_says_what_one_of_its_own_says(transport: Tra
     shared = [told(await asked(transport, url)) for url in urls]
     for url, said in zip(urls, shared, strict=True):
         alone = new()
-        alone._contexts = transport._contexts  # equal ones are one
+        alone._contexts = transport._contexts  # equal TLS options share a context
         await alone.start()
         assert said == told(await asked(alone, url)), url
         await alone.close()

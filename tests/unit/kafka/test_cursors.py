@@ -60,7 +60,7 @@ def test_a_transaction_begins_once_the_last_one_has_ended() -> None:
     producer = SimpleNamespace(_retry_backoff=0.1, _txn_manager=manager)
 
     def answered(error: type[KafkaError]) -> float | None:
-        # aiokafka makes one for each try.
+        # aiokafka makes a handler for each attempt.
         handler = sender.AddPartitionsToTxnHandler(producer, [TopicPartition("cursors", 0)])
         pause: float | None = handler.handle_response(SimpleNamespace(errors=[("cursors", [(0, error.errno)])]))
         return pause

@@ -31,7 +31,7 @@ def test_the_whole_error_is_this() -> None:
                  events.
         The newest 8 keys of orders: "order-0", "order-1", "order-2", "order-3", "order-4" and 3 more.
         With key, none of these events would be delivered: no key is the id of one of your 2 subscriptions.
-        With match, 2 of your 2 subscriptions would get every event, whoever it is for, because they have no filter.
+        With match, 2 of your 2 subscriptions would get every event, because they have no filter.
         Write it next to the type of the entrypoint, such as routing: match, or set WEBHOOKS_ROUTING=match to leave
         the definition unchanged.""")
 

@@ -1,4 +1,4 @@
-"""The pages: what they show, to whom, and that nothing that strangers wrote breaks them (web/pages)."""
+"""The pages: content, access, and robustness against untrusted text (web/pages)."""
 
 import json
 from dataclasses import replace
