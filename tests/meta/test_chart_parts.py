@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from tests.support.charts import CHART, LEAST, Document, documents, helm, with_helm
+from tests.support.charts import CHART, LEAST, ROOT, Document, documents, helm, with_helm
 
 PARTS: Final = ("console", "ingress", "prometheusRule", "dashboard")
 ON: Final[Mapping[str, Any]] = {
@@ -206,6 +206,18 @@ def test_the_dashboard_is_the_file_and_is_found_by_a_sidecar(tmp_path: Path) -> 
     assert made["data"] == {"webhooks.json": (CHART / "files" / "grafana-dashboard.json").read_text()}
     assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert made["metadata"]["annotations"] == {"grafana_folder": "Webhooks"}
+
+
+@with_helm
+def test_the_chart_of_a_release_is_whole(tmp_path: Path) -> None:
+    release = (ROOT / ".ci" / "release").read_text()
+    [command] = re.findall(r"helm (package --destination) dist deploy/chart", release)
+    assert release.index(command) < release.index("SHA256SUMS"), "it has a checksum too"
+
+    done = helm(tmp_path, *command.split(), str(tmp_path), str(CHART))
+    assert done.returncode == 0, done.stderr
+    [packed] = tmp_path.glob("webhook-pipeline-*.tgz")
+    assert documents(tmp_path, ON, packed) == documents(tmp_path, ON)
 
 
 @with_helm

@@ -24,18 +24,20 @@ Document = dict[str, Any]
 LEAST: Final[Values] = {"definition": {"existingConfigMap": "definition"}}
 
 
-def helm(folder: Path, *arguments: str, values: Values) -> subprocess.CompletedProcess[str]:
-    """Run Helm with values, and with *folder* for its files; as if for Kubernetes 1.31."""
+def helm(folder: Path, *arguments: str, values: Values | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Helm with *folder* for its files; with values, as if for Kubernetes 1.31."""
     assert HELM is not None
-    (folder / "values.json").write_text(json.dumps(values))
+    command = [HELM, *arguments]
+    if values is not None:
+        (folder / "values.json").write_text(json.dumps(values))
+        command += ["--values", str(folder / "values.json"), "--kube-version", "1.31.0"]
     homes = {f"HELM_{name}_HOME": str(folder) for name in ("CACHE", "CONFIG", "DATA")}
-    command = [HELM, *arguments, "--values", str(folder / "values.json"), "--kube-version", "1.31.0"]
     return subprocess.run(command, env=homes, capture_output=True, text=True, check=False)
 
 
-def documents(folder: Path, values: Values) -> dict[str, Document]:
+def documents(folder: Path, values: Values, chart: Path = CHART) -> dict[str, Document]:
     """What `helm template` makes of values for a release `deliver`, by kind and name: `Service/deliver`."""
-    done = helm(folder, "template", "deliver", str(CHART), values=values)
+    done = helm(folder, "template", "deliver", str(chart), values=values)
     assert done.returncode == 0, done.stderr
     made = [each for each in yaml.safe_load_all(done.stdout) if each is not None]
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in made}
