@@ -49,8 +49,8 @@ def share_by_partitions(owned: int, counts: Collection[int]) -> float:
 def share_by_sizes(owned: int, counts: Collection[int]) -> float:
     """A worker's share of a rate if a subscription's events have one key.
 
-    In topics of the same size they are in the same number, and so belong to one worker. So at most as many workers as
-    there are sizes send them, and each gets an equal share. Arguments as for `share_by_partitions`.
+    In topics with as many partitions, these events are in the same partition number, and so on one worker. So there are
+    at most as many workers as different sizes, and each gets an equal share. Arguments as for `share_by_partitions`.
     """
     return 1.0 if owned >= sum(counts) else 1 / len(set(counts))
 

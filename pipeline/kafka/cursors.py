@@ -170,7 +170,7 @@ class KafkaRows:
             rows[key] = read_row(value)
 
     def put_topic_id(self, key: bytes, topic_id: str | None) -> "asyncio.Future[None]":
-        """Write the id of the topic that was delivered last with the next group commit; None deletes it."""
+        """With the next group commit, write the id of the topic that was delivered last, or delete it (None)."""
         self.topic_ids[key] = topic_id
         return self._join_group(key, None if topic_id is None else topic_id.encode())
 

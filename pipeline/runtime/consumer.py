@@ -12,9 +12,9 @@ Faust creates its transport, consumer, thread and rebalance listener itself, in 
 (application.py) lists the consequences. These private names are only read, so their absence would raise an error:
 
     _wait_next_records, _to_message            used by `getmany`
-    _read_offset                               used to drop records of changelogs that were read already
+    _read_offset                               for dropping records of changelogs that were read already
     _thread                                    the consumer thread
-    _active_partitions, _buffered_partitions   used to pause one partition while the others continue
+    _active_partitions, _buffered_partitions   for pausing one partition while the others continue
 """
 
 import asyncio
