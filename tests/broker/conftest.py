@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from pipeline.cli.dev.embedded_broker import EmbeddedBroker
 from tests.support.brokers import TestBroker
 from tests.support.containers import real_kafka
+from tests.support.failing_broker import FailingBroker
 from tests.support.recorder import Recorder, recording
 from tests.support.secured import SecuredKafka, secured_kafka
 
@@ -31,7 +31,7 @@ def secured() -> SecuredKafka:
 @pytest.fixture
 def embedded() -> Iterator[TestBroker]:
     """A fresh embedded broker."""
-    with EmbeddedBroker() as mock:
+    with FailingBroker() as mock:
         yield TestBroker(mock.bootstrap, mock)
 
 

@@ -9,10 +9,11 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError
 
-from pipeline.cli.dev.embedded_broker import EmbeddedBroker, Request
+from pipeline.cli.dev.embedded_broker import EmbeddedBroker
 from pipeline.core.errors import BrokerError
 from tests.support.brokers import TestBroker
 from tests.support.containers import docker_expected, kafka_container
+from tests.support.failing_broker import Request
 from tests.support.waiting import eventually
 
 Name = Callable[[str], str]

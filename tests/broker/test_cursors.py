@@ -13,7 +13,6 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from pipeline.cli.dev.embedded_broker import EmbeddedBroker, Request
 from pipeline.core.errors import FencedError
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.rows import Row, UnreadableRow
@@ -24,6 +23,7 @@ from pipeline.kafka.row_format import encode
 from pipeline.kafka.row_keys import RowKeys
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
+from tests.support.failing_broker import FailingBroker, Request
 
 INVALID_RECORD = 87
 """An error that aiokafka does not retry."""
@@ -135,7 +135,7 @@ async def test_a_close_writes_what_still_waits(broker: TestBroker, topic: str) -
 
 
 async def test_a_close_does_not_wait_for_a_broker_that_is_gone(unique_name: Callable[[str], str]) -> None:
-    with EmbeddedBroker() as mock:
+    with FailingBroker() as mock:
         broker = TestBroker(mock.bootstrap, mock)
         rows = store(broker, await broker.create_topic(unique_name("cursors"), 2))
         await rows.open()

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from pipeline.cli.dev.embedded_broker import Request
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import NotDeadLetteredError
 from pipeline.core.model import Record
@@ -15,6 +14,7 @@ from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.dead_letters import KafkaDeadLetterWriter, headers_of
 from tests.support.brokers import TestBroker
+from tests.support.failing_broker import Request
 
 EVENT = Record(
     "events", 3, 41, b"sub-1", b'{"n": 1}', [("content-type", b"text/plain"), ("n", b"\xff\x00")], 1_700_000_000_123

@@ -8,7 +8,6 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 
-from pipeline.cli.dev.embedded_broker import Request
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.admin import administration
 from pipeline.kafka.committed import NONE_HAS_BEGUN
@@ -18,6 +17,7 @@ from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import Source, cursors_topic
 from pipeline.runtime.initial_offsets import fix_beginning
 from tests.support.brokers import TestBroker
+from tests.support.failing_broker import Request
 
 
 @pytest.fixture

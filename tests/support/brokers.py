@@ -12,10 +12,10 @@ from aiokafka.errors import NoError, NotLeaderForPartitionError, for_code
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import OffsetAndMetadata
 
-from pipeline.cli.dev.embedded_broker import EmbeddedBroker
 from pipeline.config.kafka_security import Security, connection
 from pipeline.config.schema import read
 from pipeline.kafka.connection import KafkaConnection
+from tests.support.failing_broker import FailingBroker
 from tests.support.waiting import eventually
 
 Records = list[ConsumerRecord[bytes, bytes]]
@@ -34,7 +34,7 @@ class TestBroker:
     __test__: ClassVar[bool] = False  # not a test class
 
     bootstrap: str
-    mock: EmbeddedBroker | None = None
+    mock: FailingBroker | None = None
     security: Mapping[str, Any] | None = None
 
     @property

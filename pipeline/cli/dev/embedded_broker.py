@@ -11,33 +11,11 @@ fencing or retention.
 """
 
 import ctypes
-from collections.abc import Sequence
-from enum import IntEnum
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Final, Self
 
 from pipeline.core.errors import BrokerError
-
-ALL_BROKERS: Final = -1
-"""Stands for every broker."""
-NOBODY: Final = -1
-"""Stands for no broker."""
-
-
-class Request(IntEnum):
-    """API keys of the requests that tests make fail (Kafka protocol, "API Keys")."""
-
-    PRODUCE = 0
-    FETCH = 1
-    LIST_OFFSETS = 2
-    METADATA = 3
-    OFFSET_COMMIT = 8
-    OFFSET_FETCH = 9
-    FIND_COORDINATOR = 10
-    JOIN_GROUP = 11
-    HEARTBEAT = 12
-    SYNC_GROUP = 14
-    INIT_PRODUCER_ID = 22
 
 
 class EmbeddedBroker:
@@ -95,31 +73,6 @@ class EmbeddedBroker:
         code = self._library.rd_kafka_mock_topic_create(self._running(), name.encode(), partitions, replicas)
         self._check(code, f"topic {name}")
 
-    def lead(self, topic: str, partition: int, broker: int | None) -> None:
-        """Make a broker the leader of a partition; with None, the partition has no leader. Its events are kept."""
-        code = self._library.rd_kafka_mock_partition_set_leader(
-            self._running(), topic.encode(), partition, NOBODY if broker is None else broker
-        )
-        self._check(code, f"{topic}-{partition}")
-
-    def fail_next(self, request: Request, errors: Sequence[int]) -> None:
-        """Answer the next requests of one kind with these Kafka error codes, in this order. 0 means no error."""
-        codes = (ctypes.c_int * len(errors))(*errors)
-        self._library.rd_kafka_mock_push_request_errors_array(self._running(), request, len(errors), codes)
-
-    def delay(self, seconds: float, broker: int = ALL_BROKERS) -> None:
-        """Delay every answer by *seconds* from now on. 0 ends the delay."""
-        code = self._library.rd_kafka_mock_broker_set_rtt(self._running(), broker, round(seconds * 1000))
-        self._check(code, f"broker {broker}")
-
-    def down(self, broker: int = ALL_BROKERS) -> None:
-        """Close the connections of a broker and refuse new ones. The broker still leads its partitions."""
-        self._check(self._library.rd_kafka_mock_broker_set_down(self._running(), broker), f"broker {broker}")
-
-    def up(self, broker: int = ALL_BROKERS) -> None:
-        """Accept connections again, with all earlier data."""
-        self._check(self._library.rd_kafka_mock_broker_set_up(self._running(), broker), f"broker {broker}")
-
     def _running(self) -> int:
         if self._cluster is None:
             raise BrokerError("the embedded broker is closed")
@@ -143,29 +96,24 @@ class EmbeddedBroker:
 
 _PRODUCER: Final = 0  # rd_kafka_type_t
 
-_HANDLE: Final = ctypes.c_void_p
-_SIGNATURES: Final[dict[str, tuple[type | None, list[type]]]] = {
-    "rd_kafka_conf_new": (_HANDLE, []),
+HANDLE: Final = ctypes.c_void_p
+Signatures = Mapping[str, tuple[type | None, list[type]]]
+"""The type of the result and of each argument, by the name of the function."""
+
+_SIGNATURES: Final[Signatures] = {
+    "rd_kafka_conf_new": (HANDLE, []),
     "rd_kafka_conf_set": (
         ctypes.c_int,
-        [_HANDLE, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t],
+        [HANDLE, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t],
     ),
-    "rd_kafka_new": (_HANDLE, [ctypes.c_int, _HANDLE, ctypes.c_char_p, ctypes.c_size_t]),
-    "rd_kafka_destroy": (None, [_HANDLE]),
+    "rd_kafka_new": (HANDLE, [ctypes.c_int, HANDLE, ctypes.c_char_p, ctypes.c_size_t]),
+    "rd_kafka_destroy": (None, [HANDLE]),
     "rd_kafka_err2str": (ctypes.c_char_p, [ctypes.c_int]),
-    "rd_kafka_mock_cluster_new": (_HANDLE, [_HANDLE, ctypes.c_int]),
-    "rd_kafka_mock_cluster_destroy": (None, [_HANDLE]),
-    "rd_kafka_mock_cluster_bootstraps": (ctypes.c_char_p, [_HANDLE]),
-    "rd_kafka_mock_topic_create": (ctypes.c_int, [_HANDLE, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
-    "rd_kafka_mock_partition_set_leader": (
-        ctypes.c_int,
-        [_HANDLE, ctypes.c_char_p, ctypes.c_int32, ctypes.c_int32],
-    ),
-    "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [_HANDLE, ctypes.c_int32]),
-    "rd_kafka_mock_push_request_errors_array": (None, [_HANDLE, ctypes.c_int16, ctypes.c_size_t, _HANDLE]),
-    "rd_kafka_mock_broker_set_rtt": (ctypes.c_int, [_HANDLE, ctypes.c_int32, ctypes.c_int]),
-    "rd_kafka_mock_broker_set_down": (ctypes.c_int, [_HANDLE, ctypes.c_int32]),
-    "rd_kafka_mock_broker_set_up": (ctypes.c_int, [_HANDLE, ctypes.c_int32]),
+    "rd_kafka_mock_cluster_new": (HANDLE, [HANDLE, ctypes.c_int]),
+    "rd_kafka_mock_cluster_destroy": (None, [HANDLE]),
+    "rd_kafka_mock_cluster_bootstraps": (ctypes.c_char_p, [HANDLE]),
+    "rd_kafka_mock_topic_create": (ctypes.c_int, [HANDLE, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
+    "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [HANDLE, ctypes.c_int32]),
 }
 
 
@@ -180,10 +128,15 @@ def _load_library() -> ctypes.CDLL:
     # The extension module is linked against librdkafka. So its handle finds librdkafka's symbols in the copy that is
     # already loaded, wherever the wheel of this platform keeps the library.
     library = ctypes.CDLL(cimpl.__file__)
-    for name, (result, arguments) in _SIGNATURES.items():
+    declare(library, _SIGNATURES)
+    return library
+
+
+def declare(library: ctypes.CDLL, signatures: Signatures) -> None:
+    """Tell ctypes the types of functions. Raises: BrokerError, the library lacks one of them."""
+    for name, (result, arguments) in signatures.items():
         try:
             function = getattr(library, name)
         except AttributeError as error:
             raise BrokerError(f"this build of confluent-kafka has no {name}: install its wheel") from error
         function.restype, function.argtypes = result, arguments
-    return library
