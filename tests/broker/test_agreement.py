@@ -23,10 +23,11 @@ from pipeline.core.model import Status
 from pipeline.web.pages.formats import waiting
 from pipeline.web.pages.view import LOOKS
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
 from tests.support.program import Webhooks
 from tests.support.recorder import Behaviour, Recorder, answer
 from tests.support.waiting import eventually
+from tests.support.worker import Worker
 
 pytestmark = pytest.mark.timeout(420)
 

@@ -10,9 +10,10 @@ import aiohttp
 import pytest
 
 from tests.support.brokers import TestBroker
-from tests.support.cluster import ADMIN_TOKEN, Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Recorder, accept, answer
 from tests.support.waiting import eventually
+from tests.support.worker import ADMIN_TOKEN, Worker
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, Worker, cluster, free_ports
+from tests.support.cluster import Cluster, cluster
 from tests.support.fork_server import PROGRAM
+from tests.support.free_ports import free_ports
 from tests.support.program import clean_environment
 from tests.support.recorder import Recorder, recording
 from tests.support.waiting import eventually
+from tests.support.worker import Worker
 
 SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
 EVENTS = 6000

@@ -14,9 +14,11 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.broker.test_cluster_view import NO_RETRY
 from tests.support.brokers import TestBroker
-from tests.support.cluster import ADMIN_TOKEN, Cluster, Worker, cluster, free_port
+from tests.support.cluster import Cluster, cluster
+from tests.support.free_ports import free_port
 from tests.support.recorder import Recorder, answer
 from tests.support.waiting import eventually
+from tests.support.worker import ADMIN_TOKEN, Worker
 
 pytestmark = pytest.mark.timeout(120)
 

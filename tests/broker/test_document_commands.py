@@ -10,8 +10,8 @@ from typing import Final
 import pytest
 
 from tests.support.brokers import TestBroker
-from tests.support.cluster import free_port
 from tests.support.document_commands import WALKED, Command, File, Printed, Step, shell, steps
+from tests.support.free_ports import free_port
 from tests.support.program import clean_environment
 
 ROOT: Final = Path(__file__).parents[2]

@@ -18,9 +18,10 @@ from pipeline.kafka.topics import count_partitions, cursors_topic, tokens_topic
 from pipeline.runtime.topics import check_topics
 from pipeline.subscriptions.edits import PAUSE, RESUME
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Call, Recorder, recording
 from tests.support.waiting import eventually
+from tests.support.worker import Worker
 
 SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
 BEFORE, AFTER = 2, 5

@@ -13,10 +13,11 @@ import pytest
 from pipeline.core.errors import ConfigurationError
 from pipeline.subscriptions.edits import RESUME
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
 from tests.support.costly_stores import store
 from tests.support.recorder import Recorder, recording
 from tests.support.waiting import eventually
+from tests.support.worker import Worker
 
 HEALTHY = [f"healthy-{number}" for number in range(8)]
 

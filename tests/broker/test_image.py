@@ -13,9 +13,10 @@ from docker.errors import DockerException
 from docker.models.containers import Container
 
 from tests.support.brokers import TestBroker
-from tests.support.cluster import cluster, free_port
+from tests.support.cluster import cluster
 from tests.support.containers import absent, collect_sockets, docker_expected
 from tests.support.debian import debian_image
+from tests.support.free_ports import free_port
 from tests.support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]

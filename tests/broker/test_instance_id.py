@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import recording
+from tests.support.worker import Worker
 
 SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
 EVENTS = 6000

@@ -24,7 +24,8 @@ from pipeline.runtime.preflight import examine
 from pipeline.runtime.topics import ensure_topics
 from pipeline.worker import _until_possible
 from tests.support.brokers import TestBroker
-from tests.support.cluster import definition_document, free_port
+from tests.support.definitions import definition_document
+from tests.support.free_ports import free_port
 from tests.support.waiting import eventually
 
 

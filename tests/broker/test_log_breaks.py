@@ -15,9 +15,10 @@ from pipeline.core.model import Status
 from pipeline.kafka.source_log import SourceLog
 from pipeline.subscriptions.edits import RESUME
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Recorder, accept, answer
 from tests.support.waiting import eventually
+from tests.support.worker import Worker
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,10 +10,11 @@ from tests.broker.test_console import console
 from tests.broker.test_page import resume_first_group
 from tests.support.brokers import TestBroker
 from tests.support.browser import CHROMIUM, browser
-from tests.support.cluster import ADMIN_TOKEN, Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
 from tests.support.program import Webhooks
 from tests.support.recorder import Recorder, answer, recording
 from tests.support.waiting import eventually
+from tests.support.worker import ADMIN_TOKEN, Worker
 
 pytestmark = pytest.mark.timeout(420)
 

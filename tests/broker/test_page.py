@@ -7,8 +7,9 @@ import pytest
 
 from tests.support.brokers import TestBroker
 from tests.support.browser import CHROMIUM, Page, browser
-from tests.support.cluster import ADMIN_TOKEN, Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Recorder, answer
+from tests.support.worker import ADMIN_TOKEN, Worker
 
 pytestmark = [
     pytest.mark.timeout(300),

@@ -12,12 +12,14 @@ import pytest
 
 from pipeline.config.definition import Definition, parse_definition
 from pipeline.runtime.rights import Right, missing_rights
-from tests.support.cluster import Cluster, Worker, cluster, definition_document
+from tests.support.cluster import Cluster, cluster
+from tests.support.definitions import definition_document
 from tests.support.principals import Grant, Kind, Principal, principal, worker_rights
 from tests.support.program import Webhooks
 from tests.support.recorder import Recorder, answer
 from tests.support.secured import SecuredKafka
 from tests.support.waiting import eventually
+from tests.support.worker import Worker
 
 pytestmark = pytest.mark.timeout(180)
 

@@ -8,8 +8,9 @@ from aiohttp import web
 
 from pipeline.core.model import Status
 from tests.support.brokers import TestBroker
-from tests.support.cluster import ADMIN_TOKEN, cluster
+from tests.support.cluster import cluster
 from tests.support.recorder import Call, answer, recording
+from tests.support.worker import ADMIN_TOKEN
 
 pytestmark = pytest.mark.timeout(120)
 

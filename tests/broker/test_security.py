@@ -9,7 +9,8 @@ from aiohttp import ClientSession
 from aiokafka.admin import AIOKafkaAdminClient
 
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, cluster, definition_document
+from tests.support.cluster import Cluster, cluster
+from tests.support.definitions import definition_document
 from tests.support.issuer import SigningKey, key_set, publishing
 from tests.support.program import Webhooks, write_application
 from tests.support.recorder import Recorder, answer

@@ -15,9 +15,10 @@ from pipeline.kafka.topics import Source
 from pipeline.runtime.initial_offsets import fix_beginning
 from pipeline.subscriptions.edits import going_on_from
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
 from tests.support.recorder import Recorder
 from tests.support.waiting import eventually
+from tests.support.worker import Worker
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -23,7 +23,8 @@ from tests.benchmarks.events import fill, in_turn, pace, subscription_id
 from tests.benchmarks.procfs import memory
 from tests.benchmarks.receiver import Receiver, receiving
 from tests.support.brokers import TestBroker
-from tests.support.cluster import Cluster, Worker, cluster
+from tests.support.cluster import Cluster, cluster
+from tests.support.worker import Worker
 
 PARTITIONS: Final = 8
 BODY_BYTES: Final = 200

@@ -20,7 +20,7 @@ from pipeline.core.errors import BrokerError
 from tests.benchmarks.procfs import memory
 from tests.faults.run import MIXABLE, Result, mixture
 from tests.faults.stage import LEVEL_OF, Brokers, Stage
-from tests.support.cluster import Worker
+from tests.support.worker import Worker
 
 EVERY_SECONDS: Final = 10.0
 GROWTH: Final = 1.25

@@ -30,9 +30,10 @@ from tests.faults.evidence import Evidence, calls_of, events_of, letters_of
 from tests.faults.ledger import Call, Event
 from tests.faults.load import PER_SECOND, Load
 from tests.support.brokers import TestBroker
-from tests.support.cluster import INSTALLED, Cluster, Worker, cluster
+from tests.support.cluster import INSTALLED, Cluster, cluster
 from tests.support.program import clean_environment
 from tests.support.waiting import eventually
+from tests.support.worker import Worker
 
 STARTER: Final = "WEBHOOKS_TEST_FAULTS_STARTER"
 """The variable with the path of the program that starts, stops and breaks brokers."""

@@ -6,7 +6,7 @@ import signal
 from typing import Final
 
 from tests.faults.stage import Stage
-from tests.support.cluster import Worker
+from tests.support.worker import Worker
 
 START_SECONDS: Final = 120.0
 """Long enough for a worker that is restarted repeatedly, because it finds a broker down when it starts."""

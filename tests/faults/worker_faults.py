@@ -7,7 +7,7 @@ from typing import Final
 from tests.faults.fault import CLEAN, INTERRUPTED, SESSION_SECONDS, WOKEN, Fault
 from tests.faults.stage import Stage
 from tests.faults.supervisor import start_workers
-from tests.support.cluster import Worker
+from tests.support.worker import Worker
 
 
 def _any_worker(stage: Stage, rng: random.Random) -> Worker:

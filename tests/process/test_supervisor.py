@@ -12,7 +12,7 @@ from typing import Final
 
 import pytest
 
-from tests.support.cluster import free_ports
+from tests.support.free_ports import free_ports
 from tests.support.program import Running, Webhooks, application, started
 
 SUPERVISED: Final = """

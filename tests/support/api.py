@@ -28,7 +28,7 @@ from pipeline.web.admin_tokens import AdminTokens
 from pipeline.web.jwks import KeySet, parse_key_set
 from pipeline.web.key_ring import KeyRing
 from tests.support.brokers import TestBroker
-from tests.support.cluster import definition_document
+from tests.support.definitions import definition_document
 from tests.support.issuer import SigningKey, key_set
 
 TOKEN = "planted-admin-token"

@@ -3,18 +3,14 @@
 import asyncio
 import json
 import os
-import re
-import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-import aiohttp
 from aiokafka import AIOKafkaProducer
 from cryptography.fernet import Fernet
 
@@ -28,101 +24,16 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.store import SubscriptionStore
 from tests.support.brokers import TestBroker
+from tests.support.definitions import definition_document
 from tests.support.fork_server import EMBEDDED_WORKER, ForkedProcess, fork_server
+from tests.support.free_ports import free_port
 from tests.support.recorder import Recorder
 from tests.support.waiting import eventually
+from tests.support.worker import ADMIN_TOKEN, Worker
 
-ADMIN_TOKEN = "planted-admin-token"
 INSTALLED = Path(sys.executable).parent
 """The directory with the programs of this build."""
 START_SECONDS = 120.0
-
-
-def free_port() -> int:
-    """A port that was free when it was checked."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def free_ports(count: int) -> int:
-    """The first of *count* successive ports that were free when they were checked."""
-    while True:
-        with ExitStack() as stack:
-            first = free_port()
-            try:
-                for port in range(first, first + count):
-                    stack.enter_context(socket.create_server(("127.0.0.1", port)))
-            except (OSError, OverflowError):
-                continue
-            return first
-
-
-class Worker:
-    """A worker process."""
-
-    def __init__(self, process: asyncio.subprocess.Process | ForkedProcess, port: int, log: Path) -> None:
-        self.process = process
-        self.port = port
-        self.log = log
-
-    async def text(self, path: str) -> str:
-        """The answer of its web view as text; empty while it does not answer."""
-        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-        try:
-            async with (
-                aiohttp.ClientSession(headers=headers) as session,
-                session.get(f"http://127.0.0.1:{self.port}{path}") as response,
-            ):
-                return await response.text()
-        except aiohttp.ClientError:
-            return ""
-
-    async def get(self, path: str) -> Any:
-        """The answer of its web view as JSON; None while it does not answer."""
-        text = await self.text(path)
-        return json.loads(text) if text else None
-
-    async def is_ready(self) -> bool:
-        """Whether /health/ready says that it is ready."""
-        health = await self.get("/health/ready")
-        return health is not None and bool(health["ready"])
-
-    async def partitions(self) -> list[int]:
-        """Its open partitions, according to its metrics."""
-        text = await self.text("/metrics")
-        found = re.findall(r'^webhooks_dispatched_offset\{.*partition="(\d+)".*\}', text, re.MULTILINE)
-        return [int(number) for number in found]
-
-    async def lanes(self) -> list[dict[str, Any]]:
-        """Its lanes, according to /lanes."""
-        answer = await self.get("/lanes?limit=1000")
-        return [] if answer is None else list(answer["lanes"])
-
-    @property
-    def is_running(self) -> bool:
-        """Whether the process is running."""
-        return self.process.returncode is None
-
-    def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process if it is running."""
-        if self.is_running:
-            self.process.send_signal(number)
-
-    async def kill(self) -> None:
-        """Kill the process with SIGKILL."""
-        self.send_signal(signal.SIGKILL)
-        await self.process.wait()
-
-    async def terminate(self, within_seconds: float = 40.0) -> int:
-        """Send SIGTERM, wait for the end of the process, and return the exit code."""
-        self.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(within_seconds):
-            return await self.process.wait()
-
-    def output(self) -> str:
-        """Everything that the process has written."""
-        return self.log.read_text(errors="replace")
 
 
 @dataclass
@@ -296,40 +207,6 @@ class Cluster:
         """Kill every worker that is still running."""
         for worker in self.workers:
             await worker.kill()
-
-
-def definition_document(
-    broker: TestBroker,
-    topic: str,
-    *,
-    dlq: str | None = None,
-    dlq_broker: TestBroker | None = None,
-    entrypoint: Mapping[str, Any] | None = None,
-    others: Iterable[str] = (),
-    **configuration: Any,
-) -> dict[str, Any]:
-    """An API definition for tests. Dead letters go to the source's broker unless *dlq_broker* is another one.
-
-    *others* are further source topics.
-    """
-    consumer = {"consumer": {"enabled": True, "topics": [topic, *others], "autoOffsetReset": "earliest"}}
-    groups = [_group("source", broker, consumer)]
-    webhook = {"type": "webhook-advanced", "routing": "key", "configuration": configuration, **(entrypoint or {})}
-    if dlq is not None:
-        groups.append(_group("dead-letters", dlq_broker or broker, {"producer": {"enabled": True, "topics": [dlq]}}))
-        webhook["dlq"] = {"endpoint": "dead-letters"}
-    return {"name": "test", "listeners": [{"type": "subscription", "entrypoints": [webhook]}], "endpointGroups": groups}
-
-
-def _group(name: str, broker: TestBroker, shared: Mapping[str, Any]) -> dict[str, Any]:
-    security = {} if broker.security is None else {"security": broker.security}
-    endpoint = {
-        "name": f"{name}-endpoint",
-        "type": "kafka",
-        "configuration": {"bootstrapServers": broker.bootstrap},
-        "sharedConfigurationOverride": {**security, **shared},
-    }
-    return {"name": name, "type": "kafka", "endpoints": [endpoint]}
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from pipeline.cli.supervisor.supervisor import LONGEST_PAUSE_SECONDS, SOUND_SECO
 from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
 from pipeline.observability.logs import LogFormat
-from tests.support.cluster import free_ports
+from tests.support.free_ports import free_ports
 
 
 def settings(port: int) -> Settings:
