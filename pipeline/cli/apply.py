@@ -124,9 +124,18 @@ async def _apply(
     if plan.doomed or wanted.backup is not None:
         changing = [each.wanted.id for each in plan.checked if each.what == "updated"]
         await write_backup(store, [*changing, *plan.doomed], "apply", wanted.backup)
+    await _write(store, wanted, plan, done)
+
+
+async def _write(store: SubscriptionStore, wanted: _Wanted, plan: _Plan, done: list[Change]) -> None:
+    """Make the changes of the plan, and add each one to *done*.
+
+    Raises:
+        BrokerError: one could not be made; names those that were.
+    """
     # On a terminal, the printed sentences already show progress.
     is_silent = wanted.output == "json" or not sys.stdout.isatty()
-    count = len(documents) + len(plan.doomed)
+    count = len(plan.documents) + len(plan.doomed)
     try:
         with progress("writing", count, is_shown=is_silent) as step:
             async for change in _changes(store, plan):

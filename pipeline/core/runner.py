@@ -53,9 +53,7 @@ class Runner:
             return
         while True:
             outcome = await self._outcome(flight)
-            if outcome is None:
-                return
-            if not lane.is_current(flight):
+            if outcome is None or not lane.is_current(flight):
                 return
             if isinstance(outcome, Delivered):
                 lane.recover()

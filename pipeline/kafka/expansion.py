@@ -25,7 +25,7 @@ from aiokafka.errors import InvalidPartitionsError, KafkaError
 
 from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import administration, find_partitions, partition_counts, until_led
+from pipeline.kafka.admin import Partitions, administration, find_partitions, partition_counts, until_led
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import client_of
 from pipeline.kafka.topic_ids import find_topic_id
@@ -94,14 +94,7 @@ class PartitionExpansion:
         for name in counts:
             # A recreated topic may have so many events that no fetch is out of range, so the id has to be compared.
             self._clients.learn_topic_id(name, await find_topic_id(client_of(admin), name))
-        most = max(counts.values())
-        small = [name for name in self._own if name in found and found[name].count < most]
-        problems = await grow(admin, dict.fromkeys(small, most))
-        troubles = [trouble for name, partitions in found.items() for trouble in partitions.troubles(name)]
-        self._report(
-            [f"{each}; new partitions of its source are not delivered until it has them" for each in problems]
-            + troubles
-        )
+        problems = await self._grow_own(admin, found, max(counts.values()))
         if problems:
             return
         known, self._known = self._known, counts
@@ -113,6 +106,14 @@ class PartitionExpansion:
                     "topic %s: now has %d partitions, %d before; delivering the new ones", name, count, known[name]
                 )
         await self._clients.learn_partitions(counts)
+
+    async def _grow_own(self, admin: AIOKafkaAdminClient, found: Mapping[str, Partitions], most: int) -> list[str]:
+        """Give the pipeline's own topics as many partitions as the largest source has. Returns what prevents it."""
+        small = [name for name in self._own if name in found and found[name].count < most]
+        problems = await grow(admin, dict.fromkeys(small, most))
+        late = [f"{each}; new partitions of its source are not delivered until it has them" for each in problems]
+        self._report(late + [trouble for name, each in found.items() for trouble in each.troubles(name)])
+        return problems
 
     def _report(self, problems: Sequence[str]) -> None:
         """Log each problem once, when it appears."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Container, Sequence
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -86,42 +87,58 @@ class DeadLetterOperations:
         written. `letters` has the first hundred results. If the run could not finish, `problems` says why.
         """
         asked: RedriveRequest = call.body
-        seen = self._seen_by(call.principal)
-        if seen is not None and (asked.subscription is None or asked.subscription not in seen):
-            if asked.subscription is None:
-                raise ConflictError("subscription: is required with a token that is limited to a tenant")
-            raise unknown(asked.subscription)
-        redriven = skipped = 0
-        letters: list[dict[str, Any]] = []
-        troubles: list[str] = []
+        self._refuse_unseen(asked.subscription, call.principal)
+        done = _Summary()
         try:
             scope, limit = Scope(asked.subscription, asked.skipped), asked.limit
             opened = redrive(self._settings, self._definition, scope, limit=limit, dry_run=asked.dry_run)
             async with self._redriving.turn(call.principal, SECONDS), opened as run:
                 async for result in run.run():
-                    redriven += result.why_not is None
-                    skipped += result.why_not is not None
-                    if len(letters) < MOST_SHOWN:
-                        letters.append(_result(result))
-                troubles += run.reader.troubles
+                    done.add(result)
+                done.problems += run.reader.troubles
         except BrokerError as error:
-            if asked.dry_run or not redriven:
+            if asked.dry_run or not done.redriven:
                 raise
-            troubles.append(str(error))  # letters that were written before are recorded
-        changed = 0 if asked.dry_run else redriven
-        return Answer(
-            {
-                "redriven": redriven,
-                "skipped": skipped,
-                "changed": changed,
-                "dryRun": asked.dry_run,
-                "letters": letters,
-                "problems": troubles,
-            }
-        )
+            done.problems.append(str(error))  # letters that were written before are recorded
+        return Answer(done.as_document(dry_run=asked.dry_run))
+
+    def _refuse_unseen(self, subscription: str | None, principal: Principal) -> None:
+        seen = self._seen_by(principal)
+        if seen is None:
+            return
+        if subscription is None:
+            raise ConflictError("subscription: is required with a token that is limited to a tenant")
+        if subscription not in seen:
+            raise unknown(subscription)
 
     def _seen_by(self, principal: Principal) -> Container[str | None] | None:
         return _Seen(self._registry, principal) if principal.tenant else None
+
+
+@dataclass(slots=True)
+class _Summary:
+    """What a redrive has done so far."""
+
+    redriven: int = 0
+    skipped: int = 0
+    letters: list[dict[str, Any]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, result: Redriven) -> None:
+        self.redriven += result.why_not is None
+        self.skipped += result.why_not is not None
+        if len(self.letters) < MOST_SHOWN:
+            self.letters.append(_result(result))
+
+    def as_document(self, *, dry_run: bool) -> dict[str, Any]:
+        return {
+            "redriven": self.redriven,
+            "skipped": self.skipped,
+            "changed": 0 if dry_run else self.redriven,
+            "dryRun": dry_run,
+            "letters": self.letters,
+            "problems": self.problems,
+        }
 
 
 class _Seen:
