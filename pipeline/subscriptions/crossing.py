@@ -9,8 +9,11 @@ writes the merged subscription:
     contains        r0 with change a  r0 with another change b  b1 with change a
 
 No change is lost, because the writer of the last record always reads all records. A record without the header changes
-all fields; earlier versions and restores write such records. Commands are kept in the
-same way, in a header of their own (commands.py).
+all fields; earlier versions and restores write such records. Commands are kept in the same way, in a header of their
+own (commands.py).
+
+A conditional write names in a header the revision that it has to follow. If it follows another one, it does not count
+for any reader, and its writer writes what it has overwritten.
 """
 
 import asyncio
@@ -18,7 +21,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from pipeline.config.definition import Definition
@@ -31,10 +34,11 @@ from pipeline.subscriptions.record_reader import parse_record
 from pipeline.subscriptions.registry import ReadRecord, Registry
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
-from pipeline.subscriptions.writer import SubscriptionWriter
+from pipeline.subscriptions.writer import ABSENT, SubscriptionWriter
 
 logger = logging.getLogger(__name__)
 
+NO_REVISION: Final = -2
 READ_SECONDS: Final = 5.0
 """How long a writer waits until it has read its own record."""
 
@@ -67,14 +71,12 @@ class _Crossing:
     Attributes:
         base: the subscription that was edited; None if there was none, or if it can't be read.
         own: the revision of the write.
-        repairs: the revisions that the same writer wrote afterwards to merge other changes.
     """
 
     write: Write
     base: WireSubscription | None
     own: int
     plain: Callable[[bytes | None], WireSubscription | None]
-    repairs: set[int] = field(default_factory=set)
 
     def outcome(self, read: Sequence[ReadRecord]) -> WireSubscription | None:
         """The subscription after all changes; None if they delete it.
@@ -85,8 +87,6 @@ class _Crossing:
         """
         state, is_deleted = self.base, False
         for each in read:
-            if each.revision in self.repairs:
-                continue
             wire = self.plain(each.value)
             if each.revision == self.own:
                 wire = self._made(state, is_deleted=is_deleted)
@@ -127,6 +127,9 @@ class Revisions:
         known: Subscription | None,
         fields: frozenset[str] | None = None,
         commands: Sequence[Command] | None = None,
+        *,
+        after: int | None = None,
+        since: int | None = None,
     ) -> int:
         """Write a subscription with plain secrets over the *known* one; returns the revision.
 
@@ -135,6 +138,8 @@ class Revisions:
             known: the current subscription; None if there is none.
             fields: the fields that the write changes; None: all.
             commands: the commands of earlier revisions; None: those of *known*.
+            after: the revision that it has to follow; None: any.
+            since: it only merges the changes after this revision; None: it is a change.
 
         Raises:
             BrokerError: it was not written.
@@ -146,7 +151,7 @@ class Revisions:
             subscription = subscription.model_copy(update={"created_revision": known.created})
         document = to_document(self._box.encrypt_secrets(subscription))
         value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        return await self._writer.send(subscription.id, value, fields, merged(commands))
+        return await self._writer.send(subscription.id, value, fields, merged(commands), after=after, since=since)
 
     async def merged(self, write: Write, known: Subscription | None) -> int:
         """Write over the *known* one, and merge concurrent changes; returns the revision that contains all of them.
@@ -164,16 +169,44 @@ class Revisions:
         with self._registry.records_of(name) as read:
             revision = await self.write(write.new, present, write.fields)
             crossing = _Crossing(write, base, revision, lambda value: self._plain(name, value))
-            while await self._has_read_on(name, revision) and len(read) > 1:
-                right, newest = await self._outcome(crossing, read), self._plain(name, read[-1].value)
-                if right is None or newest is None:
-                    break  # it is deleted or can't be read
-                missing = frozenset(each for each in FIELDS if getattr(right, each) != getattr(newest, each))
-                commands = _commands_of(read)
-                if not missing and commands == read[-1].commands:
-                    break
-                revision = await self.write(without_command(right), self._registry.get(name), missing, commands)
-                crossing.repairs.add(revision)
+            return await self._completed(crossing, read, None if present is None else present.revision)
+
+    async def undo(
+        self, subscription_id: str, base: WireSubscription | None, revision: int | None, read: Sequence[ReadRecord]
+    ) -> None:
+        """Write what a conditional write has overwritten, because its condition was not met.
+
+        Args:
+            subscription_id: the id of the subscription.
+            base: the subscription when the condition was checked; None if there was none, or if it can't be read.
+            revision: the revision of *base*; None: there was none.
+            read: the records since then, with that of the conditional write.
+
+        Raises:
+            WebhooksError: it was not written.
+        """
+        written = (self._plain(subscription_id, each.value) for each in read if each.after is not None)
+        new = next(each for each in written if each is not None)
+        write = Write(new, lambda stored: stored, frozenset())
+        crossing = _Crossing(write, base, NO_REVISION, lambda value: self._plain(subscription_id, value))
+        await self._completed(crossing, read, revision)
+
+    async def _completed(self, crossing: _Crossing, read: Sequence[ReadRecord], base: int | None) -> int:
+        """Merge the records *read* after revision *base*; returns the revision that contains all changes."""
+        name, revision = crossing.write.new.id, crossing.own
+        while await self._has_read_on(name, revision) and (len(read) > 1 or revision == NO_REVISION):
+            valid = _valid(read, base)
+            right, newest = await self._outcome(crossing, valid), self._plain(name, read[-1].value)
+            if right is None and newest is not None and valid and valid[-1].value is None:
+                await self._writer.send(name, None)
+            if right is None or newest is None:
+                break  # it is deleted or can't be read
+            missing = frozenset(each for each in FIELDS if getattr(right, each) != getattr(newest, each))
+            commands = _commands_of(valid)
+            if not missing and commands == read[-1].commands:
+                break
+            known, since = self._registry.get(name), ABSENT if base is None else base
+            revision = await self.write(without_command(right), known, missing, commands, since=since)
         return revision
 
     async def _outcome(self, crossing: _Crossing, read: Sequence[ReadRecord]) -> WireSubscription | None:
@@ -223,6 +256,22 @@ class Revisions:
         with suppress(ConfigurationError):
             return None if value is None else self._box.decrypt_secrets(parse_record(subscription_id, value))
         return None
+
+
+def _valid(read: Sequence[ReadRecord], base: int | None) -> list[ReadRecord]:
+    """The records that count. *base*: the revision before the first one.
+
+    Left out are those whose condition was not met, and those that only merge changes of others among *read*: beside a
+    change that came between, they would look like a later change.
+    """
+    found, previous = [], ABSENT if base is None else base
+    first = previous
+    for each in read:
+        is_merge = each.since is not None and each.since >= first
+        if each.after in {None, previous} and not is_merge:
+            found.append(each)
+        previous = ABSENT if each.revision is None else each.revision
+    return found
 
 
 def _commands_of(read: Sequence[ReadRecord]) -> tuple[Command, ...]:

@@ -23,7 +23,7 @@ from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.record_reader import RecordReader, parse_record
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, mask
-from pipeline.subscriptions.writer import read_fields
+from pipeline.subscriptions.writer import AFTER_HEADER, SINCE_HEADER, read_fields, read_revision
 
 logger = logging.getLogger(__name__)
 
@@ -50,12 +50,15 @@ class ReadRecord:
     Attributes:
         fields: the fields that the record changes; None: all.
         commands: the commands of this revision and of earlier ones.
+        after, since: see `read_revision`.
     """
 
     revision: int | None
     value: bytes | None
     fields: frozenset[str] | None = None
     commands: tuple[Command, ...] = ()
+    after: int | None = None
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ class _Headers:
 
     fields: frozenset[str] | None = None
     commands: tuple[Command, ...] = ()
+    after: int | None = None
+    since: int | None = None
 
 
 _NO_HEADERS: Final = _Headers()
@@ -234,7 +239,12 @@ class Registry:
             return
         if record.headers and record.value is not None:
             commands = read_commands(record.headers, record.offset)
-            self._headers[record.offset] = _Headers(read_fields(record.headers), commands)
+            self._headers[record.offset] = _Headers(
+                read_fields(record.headers),
+                commands,
+                read_revision(AFTER_HEADER, record.headers),
+                read_revision(SINCE_HEADER, record.headers),
+            )
         self._reader.take(subscription_id, record.value, record.offset)
 
     def _keep(self, subscription_id: str, value: bytes | None, subscription: Subscription | None) -> None:
@@ -243,7 +253,8 @@ class Registry:
             headers = self._headers.pop(subscription.revision, _NO_HEADERS)
             if headers.commands:
                 subscription = replace(subscription, earlier=headers.commands)
-            record = ReadRecord(subscription.revision, value, headers.fields, subscription.commands)
+            revision, commands = subscription.revision, subscription.commands
+            record = ReadRecord(revision, value, headers.fields, commands, headers.after, headers.since)
         if subscription_id in self._heard:
             self._heard[subscription_id].append(record)
         if value is None or subscription is None:

@@ -8,7 +8,6 @@ A change with a `Condition` is undone instead: the record that it replaced is wr
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
-from itertools import takewhile
 from typing import Any, Final
 
 from pipeline.config.definition import Definition
@@ -26,6 +25,7 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.start_offsets import StartOffsets
+from pipeline.subscriptions.writer import ABSENT as ABSENT_REVISION
 from pipeline.subscriptions.writer import OnWritten, SubscriptionWriter, unheard
 
 TOGETHER: Final = 500
@@ -147,9 +147,9 @@ class SubscriptionStore:
         """
         wanted = parse_subscription(document)
 
-        async def apply() -> Change:
+        async def apply(after: int | None) -> Change:
             starts = StartOffsets(self._definition)
-            [outcome] = await self._apply_together([wanted], starts, merges=condition == ALWAYS)
+            [outcome] = await self._apply_together([wanted], starts, after)
             if isinstance(outcome, WebhooksError):
                 raise outcome
             return outcome
@@ -173,17 +173,18 @@ class SubscriptionStore:
                 yield outcome
 
     async def _apply_together(
-        self, batch: Sequence[WireSubscription], starts: StartOffsets, *, merges: bool = True
+        self, batch: Sequence[WireSubscription], starts: StartOffsets, after: int | None = None
     ) -> Sequence[Change | WebhooksError]:
         """Apply subscriptions with different ids. All are checked before the first is written.
 
-        With *merges*, changes that other processes make at the same time are kept.
+        With *after*, a record does not count unless it follows this revision. Without it, changes that other processes
+        make at the same time are merged.
         """
         checked = [await self._checks.checked(wanted) for wanted in batch]
         await starts.look_up(each.wanted for each in checked if each.known is None)
-        return await asyncio.gather(*(self._carry_out(each, starts, merges=merges) for each in checked))
+        return await asyncio.gather(*(self._carry_out(each, starts, after) for each in checked))
 
-    async def _carry_out(self, checked: Checked, starts: StartOffsets, *, merges: bool) -> Change | WebhooksError:
+    async def _carry_out(self, checked: Checked, starts: StartOffsets, after: int | None) -> Change | WebhooksError:
         wanted, known, stored = checked.wanted, checked.known, checked.stored
         if known is not None and checked.what == "unchanged":
             return Change(wanted.id, known.revision, "unchanged", checked.advisory)
@@ -194,8 +195,10 @@ class SubscriptionStore:
             fields -= {"configuration"}  # it may have masked secrets, which another process may be changing
         write = Write(edits.without_old_command(new, stored), partial(built_on, checked.asked), fields)
         try:
-            make = self._revisions.merged(write, known) if merges else self._revisions.write(write.new, known, fields)
-            revision = await make
+            if after is None:
+                revision = await self._revisions.merged(write, known)
+            else:
+                revision = await self._revisions.write(write.new, known, fields, after=after)
         except UnknownSubscriptionError:  # another process deleted it
             [outcome] = await self._apply_together([checked.asked], starts)
             return outcome
@@ -225,45 +228,46 @@ class SubscriptionStore:
             BrokerError: it could not be written.
         """
 
-        async def delete() -> Change:
+        async def delete(_after: int | None) -> Change:
             if self._registry.get(subscription_id) is None:
                 raise unknown(subscription_id)
             return Change(subscription_id, await self._writer.send(subscription_id, None), "deleted")
 
         if condition != ALWAYS:
-            same = await self._if_met(condition, subscription_id, lambda: self._write_again(subscription_id))
+            same = await self._if_met(condition, subscription_id, partial(self._write_again, subscription_id))
             condition = Condition(frozenset({same.revision}))
         return await self._if_met(condition, subscription_id, delete)
 
-    async def _write_again(self, subscription_id: str) -> Change:
+    async def _write_again(self, subscription_id: str, after: int | None) -> Change:
         known, stored = self._registry.get(subscription_id), self._checks.readable(subscription_id)
         if known is None:
             raise unknown(subscription_id)
         if stored is None:
             return Change(subscription_id, known.revision, "unchanged")  # its record can't be read
-        revision = await self._revisions.write(edits.without_command(stored), known, frozenset())
+        revision = await self._revisions.write(edits.without_command(stored), known, frozenset(), after=after)
         return Change(subscription_id, revision, "updated")
 
     async def _if_met(
-        self, condition: Condition, subscription_id: str, change: Callable[[], Awaitable[Change]]
+        self, condition: Condition, subscription_id: str, change: Callable[[int | None], Awaitable[Change]]
     ) -> Change:
         """Make a change if the condition is met. Undo it if the condition no longer held when it was written."""
         async with self._turn:
             await self._registry.caught_up()
             if condition == ALWAYS:
-                return await change()
+                return await change(None)
             with self._registry.records_of(subscription_id) as read:
                 known = self._registry.get(subscription_id)
-                condition.check(subscription_id, None if known is None else known.revision)
-                changed = await change()
+                revision = None if known is None else known.revision
+                condition.check(subscription_id, revision)
+                base = self._checks.readable(subscription_id)
+                changed = await change(ABSENT_REVISION if revision is None else revision)
                 if changed.what == "unchanged":
                     return changed
                 await self._registry.caught_up()
-        before = list(takewhile(lambda each: each.revision != changed.revision, read))
-        if before and changed.what != "deleted" and len(read) == len(before) + 1:
-            await self._revisions.put_back(subscription_id, before[-1])
-        if before and changed.what != "deleted":
-            raise edits.taken_back(subscription_id)
+                is_stale = read[0].revision != changed.revision
+                if is_stale and changed.what != "deleted":
+                    await self._revisions.undo(subscription_id, base, revision, read)
+                    raise edits.taken_back(subscription_id)
         return changed
 
     async def reencrypt(self, subscription_id: str) -> Change:

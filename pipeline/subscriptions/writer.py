@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -24,6 +25,12 @@ LARGEST_RECORD: Final = 1_048_576
 
 
 FIELDS_HEADER: Final = "fields"
+AFTER_HEADER: Final = "after"
+"""The revision that has to precede the record; otherwise the record does not count."""
+SINCE_HEADER: Final = "since"
+"""The record changes nothing, but merges the changes of the records after this revision."""
+ABSENT: Final = -1
+"""Of a subscription that does not exist."""
 
 OnWritten = Callable[[str, int], None]
 
@@ -98,6 +105,9 @@ class SubscriptionWriter:
         value: bytes | None,
         fields: Iterable[str] | None = None,
         commands: Iterable[Command] = (),
+        *,
+        after: int | None = None,
+        since: int | None = None,
     ) -> int:
         """Write a subscription, or delete it if *value* is None; returns the revision.
 
@@ -106,6 +116,8 @@ class SubscriptionWriter:
             value: of the record.
             fields: see `read_fields`.
             commands: those of earlier revisions (commands.py).
+            after: the value of `AFTER_HEADER`.
+            since: the value of `SINCE_HEADER`.
 
         Raises:
             BrokerError: it was not written.
@@ -116,8 +128,11 @@ class SubscriptionWriter:
         producer = await self._started()
         try:
             changed = [] if fields is None else [(FIELDS_HEADER, ",".join(sorted(fields)).encode())]
+            named = {AFTER_HEADER: after, SINCE_HEADER: since}
+            revisions = [(name, str(number).encode()) for name, number in named.items() if number is not None]
+            headers = [*changed, *revisions, *written(commands)]
             sent = await producer.send_and_wait(
-                self._topic, value, key=subscription_id.encode(), partition=0, headers=[*changed, *written(commands)]
+                self._topic, value, key=subscription_id.encode(), partition=0, headers=headers
             )
         except (KafkaError, BrokerError) as error:  # BrokerError: another write is replacing the producer
             await self._replace(producer)
@@ -136,6 +151,14 @@ def read_fields(headers: Iterable[tuple[str, bytes]]) -> frozenset[str] | None:
     for name, value in headers:
         if name == FIELDS_HEADER:
             return frozenset(value.decode(errors="replace").split(","))
+    return None
+
+
+def read_revision(header: str, headers: Iterable[tuple[str, bytes]]) -> int | None:
+    """The revision in `AFTER_HEADER` or `SINCE_HEADER`, or `ABSENT`; None without that header."""
+    for name, value in headers:
+        if name == header and re.fullmatch(rb"-1|[0-9]{1,19}", value):
+            return int(value)
     return None
 
 

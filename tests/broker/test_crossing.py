@@ -157,3 +157,26 @@ async def test_a_change_that_is_taken_back_repeats_no_command(three: list[Worker
         assert given == [ReplayOffset(0, each) for each in range(number + 1)]
         assert [each.resume_from for each in newest.commands] == given
     assert refused, "the two never met"
+
+
+async def test_a_change_that_is_taken_back_is_gone(three: list[Worker]) -> None:
+    one, two, third = (worker.store for worker in three)
+    revision = (await one.apply(document())).revision
+    refused = 0
+    for number in range(ROUNDS):
+        for store in (two, third):
+            await store.get("s")
+        note = {"round": str(number)}
+        outcomes = await asyncio.gather(
+            two.edit("s", STOP if number % 2 else RESUME),
+            one.apply(document(metadata=note), Condition(frozenset({revision}))),
+            third.edit("s", Edit({"qos": "none" if number % 2 else "auto"}, always=True)),
+            return_exceptions=True,
+        )
+        found = await one.get("s")
+        is_refused = isinstance(outcomes[1], StaleError)
+        refused += is_refused
+        assert (found["metadata"] == note) is not is_refused, outcomes
+        assert found["qos"] == ("none" if number % 2 else "auto"), outcomes
+        revision = found["revision"]
+    assert refused, "they never met"

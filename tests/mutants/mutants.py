@@ -592,6 +592,13 @@ MUTANTS: Final = (
         tests=(f"{CROSSING}test_no_command_is_lost_to_another_change",),
     ),
     Mutant(
+        "a change whose condition was not met stays",
+        "pipeline/subscriptions/crossing.py",
+        was="if each.after in {None, previous} and not is_merge:",
+        becomes="if not is_merge:",
+        tests=(f"{CROSSING}test_a_change_that_is_taken_back_is_gone",),
+    ),
+    Mutant(
         "an edit forgets the command before it",
         "pipeline/subscriptions/crossing.py",
         was="commands = () if known is None else known.commands",
@@ -601,8 +608,8 @@ MUTANTS: Final = (
     Mutant(
         "a change that is taken back gives the command before it again",
         "pipeline/subscriptions/crossing.py",
-        was="await self.write(without_command(before), known, commands=record.commands)",
-        becomes="await self.write(before, known, commands=record.commands)",
+        was="self.write(without_command(right), known, missing, commands, since=since)",
+        becomes="self.write(right, known, missing, commands, since=since)",
         tests=(f"{CROSSING}test_a_change_that_is_taken_back_repeats_no_command",),
     ),
     Mutant(
