@@ -1,4 +1,4 @@
-"""The newest dead letters, and redrives of them, for the commands, the API and the pages."""
+"""Reads the newest dead letters, and redrives dead letters, for the commands, the API and the pages."""
 
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict
@@ -14,7 +14,7 @@ from pipeline.kafka.topics import DeadLetterTopic
 
 
 class Letter(NamedTuple):
-    """A dead letter, and whether it has been redriven; None if that can't be found out."""
+    """A dead letter, and whether it has been redriven; None if unknown."""
 
     facts: Found
     redriven: bool | None
@@ -26,7 +26,7 @@ class Letter(NamedTuple):
 
 
 def dead_letter_topic(definition: Definition) -> DeadLetterTopic:
-    """The dead-letter topic of the definition. Raises: ConflictError, it names none."""
+    """The dead-letter topic of the definition. Raises: ConflictError, the definition has none."""
     if definition.dlq is None:
         raise ConflictError("dlq: the definition names no dead-letter topic")
     return definition.dlq
@@ -35,11 +35,11 @@ def dead_letter_topic(definition: Definition) -> DeadLetterTopic:
 async def newest_letters(
     definition: Definition, app: str, limit: int, wanted: Wanted
 ) -> tuple[list[Letter], list[str]]:
-    """The newest letters, newest first, and what can't be read at present.
+    """The newest letters, newest first, and sentences about what can't be read at present.
 
     Raises:
         BrokerError: the topic can't be read.
-        ConflictError: there is none.
+        ConflictError: there is no dead-letter topic.
     """
     dlq, routing = dead_letter_topic(definition), definition.stated_routing or Routing.KEY
     async with opened_letters(dlq) as reader:

@@ -1,7 +1,8 @@
-"""The commands of earlier revisions, which each record of a subscription repeats in a header.
+"""Repeats the commands of earlier revisions in a header of each record of a subscription.
 
-The owner of a partition may not have carried out a command when the next revision is written: it may still look for an
-offset, or no worker may be running. The cursor row records which commands were carried out (core/reconcile.py).
+When the next revision is written, the owner of a partition may not have carried out a command yet: it may still be
+looking up an offset, or no worker may be running. The cursor row records which commands were carried out
+(core/reconcile.py).
 """
 
 import json
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 COMMANDS_HEADER: Final = "commands"
 MOST_COMMANDS: Final = 100
-"""Older ones are left out, so that no record grows without limit."""
+"""The largest number of repeated commands. Older commands are left out, so that records do not grow without limit."""
 
 
 class _Stored(StrictModel):
@@ -33,19 +34,19 @@ _LIST: Final = TypeAdapter(list[_Stored])
 
 
 def merged(*several: Sequence[Command]) -> tuple[Command, ...]:
-    """The newest commands of all, each once, oldest first."""
+    """The newest of all commands, without repetitions, oldest first."""
     found = {command.revision: command for commands in several for command in commands}
     return tuple(found[revision] for revision in sorted(found)[-MOST_COMMANDS:])
 
 
 def written(commands: Iterable[Command]) -> list[tuple[str, bytes]]:
-    """The header of a record that repeats *commands*; none if there are none."""
+    """The header that repeats *commands*; no header without commands."""
     stored = [{"revision": each.revision, "resumeFrom": _document(each.resume_from)} for each in commands]
     return [(COMMANDS_HEADER, json.dumps(stored, ensure_ascii=False).encode())] if stored else []
 
 
 def read_commands(headers: Iterable[tuple[str, bytes]], revision: int) -> tuple[Command, ...]:
-    """The commands that the record of *revision* repeats, oldest first. What can't be read is logged and left out."""
+    """The commands that the record of *revision* repeats, oldest first. An unreadable header is logged and ignored."""
     for name, value in headers:
         if name == COMMANDS_HEADER:
             try:

@@ -275,7 +275,7 @@ def _valid(read: Sequence[ReadRecord], base: int | None) -> list[ReadRecord]:
 
 
 def _commands_of(read: Sequence[ReadRecord]) -> tuple[Command, ...]:
-    """The commands of a subscription in its records, which include those before a deletion."""
+    """The commands in the records of a subscription since its last deletion."""
     found: tuple[Command, ...] = ()
     for each in read:
         found = () if each.value is None else merged(found, each.commands)

@@ -100,7 +100,7 @@ class _Compiler:
 def _compare(dialect: Dialect, name: object, value: object, path: str) -> Compare:
     if not isinstance(name, str):
         raise ConfigurationError(f"{path}: {shown(str(name))} must be a string")
-    # The path of a sound value is not needed, and costs more than the rest.
+    # For a string, the path is not computed: only errors need it, and it costs more than everything else here.
     texts = (_encoded(value),) if isinstance(value, str) else _texts(value, join(path, name))
     return Compare(dialect, _selector(name, path), texts)
 

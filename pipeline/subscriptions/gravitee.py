@@ -79,7 +79,7 @@ def take(document: Mapping[str, Any]) -> Taken | LeftOut:
         **_states(status, _upper(document.get("consumerStatus")), notes),
     }
     ignored = tuple(key for key, value in document.items() if key not in _STATES and value is not None)
-    # Errors cover the URL, and a filter is not sent.
+    # The URL is left out, because the schema reports its expressions as errors; the filter, because it is not sent.
     sent = {key: value for key, value in options.items() if key not in {"callbackUrl", "filter"}}
     found = tuple(Loss(EXPRESSIONS, path, _EXPRESSION) for path in containing(EXPRESSION, sent, OPTIONS))
     return Taken(parse_subscription(wanted), tuple(notes), ignored, found)

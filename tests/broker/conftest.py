@@ -1,4 +1,4 @@
-"""Brokers as fixtures: `broker` runs a test on the embedded one and on a real Kafka, `kafka` on the real one alone.
+"""Brokers as fixtures: `broker` runs a test on the embedded broker and on a real Kafka, `kafka` on a real Kafka only.
 
 Where a Kafka is named, commands are run on it alone: each of their tests starts up to ten processes.
 """

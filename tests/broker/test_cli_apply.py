@@ -1,4 +1,4 @@
-"""`webhooks subscriptions apply`, with a look before it and with what the files do not name, on either broker."""
+"""`webhooks subscriptions apply` with --dry-run, --diff and --prune, on either broker."""
 
 import json
 from collections.abc import Callable

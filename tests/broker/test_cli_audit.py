@@ -1,4 +1,4 @@
-"""What commands change is recorded, as what the API changes, on either kind of broker."""
+"""Changes by commands are recorded like changes by the API, on either kind of broker."""
 
 import getpass
 import json

@@ -1,4 +1,4 @@
-"""Changes of all subscriptions that match a filter, as people run them, on either kind of broker."""
+"""Commands that change all subscriptions that match a filter, on either kind of broker."""
 
 import json
 import stat

@@ -1,4 +1,4 @@
-"""`webhooks dlq` as people run it, on either kind of broker."""
+"""`webhooks dlq` on either kind of broker."""
 
 import json
 from collections.abc import Callable, Sequence

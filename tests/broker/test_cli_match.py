@@ -1,4 +1,4 @@
-"""`webhooks match` as people run it, on either kind of broker."""
+"""`webhooks match` on either kind of broker."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`webhooks subscriptions` and `webhooks send` as people run them, on either kind of broker."""
+"""`webhooks subscriptions` and `webhooks send` on either kind of broker."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Counting the events of several subscriptions, each in its own range, on each kind of broker."""
+"""Counting the events of several subscriptions, each in a separate range, on each kind of broker."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
@@ -19,7 +19,7 @@ RANGES = {ONE: (0, 4), TWO: (1, 9), NONE: (0, 10), b"empty": (6, 6)}
 
 
 class Everyone(Matching):
-    """Each event is for everybody."""
+    """A matching for which each event is for all subscriptions."""
 
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
         raise NotImplementedError

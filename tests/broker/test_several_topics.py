@@ -1,4 +1,4 @@
-"""Several source topics: all promises hold in each, and the definition gains topics."""
+"""Several source topics: all promises hold in each topic, and the definition may gain topics."""
 
 import asyncio
 import json

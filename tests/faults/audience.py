@@ -55,8 +55,8 @@ class Subscriber:
     """A subscription in the ledger.
 
     Attributes:
-        starts: by topic and partition, the first offset that is for it, as its record says; a partition that is not
-            named is for it as a whole.
+        starts: the first offset for it in each partition of each topic, from its record. A partition that is not named
+            is for it as a whole.
         made_at: when it existed, Unix seconds. Events that were produced later are for it, whatever its record says.
     """
 

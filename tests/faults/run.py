@@ -41,8 +41,8 @@ class Result:
     """The result of a run.
 
     Attributes:
-        fault: its name; of a mixture the names, joined by "+".
-        seed: of what was drawn.
+        fault: the name of the fault; for a mixture all names, joined by "+".
+        seed: the seed of the random choices.
         routing: how an event found its subscriptions.
         topics: how many the source had.
         due: events that the pace of the load asked for.

@@ -346,11 +346,11 @@ async def staged(
     """Start workers that deliver to subscriptions of every level, and prepare a load.
 
     Args:
-        brokers: that run.
-        folder: for files.
-        workers: how many.
+        brokers: running brokers.
+        folder: the directory for files.
+        workers: the number of workers.
         routing: how an event finds its subscriptions.
-        topics: how many the source has. Each but the first has half as many partitions.
+        topics: the number of source topics. All but the first have half as many partitions.
         per_second: events of the load; what goes with the routing, if it is not said.
         settings: more WEBHOOKS_ settings, without the prefix.
         with_tokens: subscriptions authenticate with OAuth2 access tokens, which live for three seconds.

@@ -60,7 +60,7 @@ def _choice(stage: Stage, number: int, rng: random.Random) -> Choice:
 
 
 def _ends(webhook_ids: Iterable[str]) -> dict[tuple[str, int], int]:
-    """By topic and partition, the offset after the last of these events."""
+    """The offset after the last of these events in each partition of each topic."""
     ends: dict[tuple[str, int], int] = {}
     for webhook_id in webhook_ids:
         topic, partition, offset = webhook_id.rsplit("-", 2)

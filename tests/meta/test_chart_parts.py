@@ -1,4 +1,4 @@
-"""What the Helm chart makes on request (console, ingress, alert rules, dashboard), and upgrades from an older chart."""
+"""Optional parts of the Helm chart (console, ingress, alert rules, dashboard), and upgrades from an older chart."""
 
 import json
 import re
@@ -51,7 +51,7 @@ def test_nothing_of_it_is_made_unless_it_is_asked_for(tmp_path: Path) -> None:
 @with_helm
 @pytest.mark.parametrize("part", PARTS)
 def test_values_of_the_chart_before_lack_a_part(tmp_path: Path, part: str) -> None:
-    """`helm upgrade --reuse-values` keeps the defaults of the chart before, so what is new is missing."""
+    """`helm upgrade --reuse-values` keeps the defaults of the former chart, so new values are missing."""
     assert documents(tmp_path, {**LEAST, part: None}) == documents(tmp_path, LEAST)
 
 
@@ -59,7 +59,7 @@ def test_values_of_the_chart_before_lack_a_part(tmp_path: Path, part: str) -> No
 def test_an_upgrade_changes_nothing_that_kubernetes_forbids(tmp_path: Path) -> None:
     made = documents(tmp_path, LEAST)["StatefulSet/deliver"]["spec"]
 
-    # Kubernetes refuses an upgrade that changes one of these; releases of earlier versions have them like this.
+    # Values in releases of earlier versions. Kubernetes refuses an upgrade that changes one of them.
     assert made["serviceName"] == "deliver"
     assert made["podManagementPolicy"] == "Parallel"
     assert made["selector"] == {
@@ -137,7 +137,7 @@ def test_an_ingress_leads_to_who_serves_pages(tmp_path: Path, has_console: bool,
 
 @with_helm
 def test_the_notes_name_who_serves_pages(tmp_path: Path) -> None:
-    """Only `helm install` shows them, so they are made a template that `helm template` shows."""
+    """Only `helm install` prints the notes, so the test turns them into a template that `helm template` prints."""
     chart = shutil.copytree(CHART, tmp_path / "chart")
     notes = (chart / "templates" / "NOTES.txt").read_text()
     (chart / "templates" / "notes.yaml").write_text(f"notes: |\n{indent(notes, '  ')}")
@@ -161,7 +161,7 @@ def test_alert_rules_are_those_of_the_file_for_this_release(tmp_path: Path) -> N
     made = rules(documents(tmp_path, ON))
 
     for rule, written in zip(made, ALERTS, strict=True):
-        # Each metric is limited, and nothing else has changed.
+        # Each metric is limited to the release, and nothing else has changed.
         assert len(re.findall(r"webhooks_", rule["expr"])) == rule["expr"].count(HERE)
         unlimited = rule["expr"].replace(f"{{{HERE}}}", "").replace(f"{HERE},", "")
         assert {**rule, "expr": unlimited} == {**written, "labels": {**written["labels"], "namespace": "default"}}
@@ -222,7 +222,7 @@ def test_the_chart_of_a_release_is_whole(tmp_path: Path) -> None:
 
 @with_helm
 def test_secrets_may_come_from_a_file_of_a_volume(tmp_path: Path) -> None:
-    """As a CSI driver or an agent of a vault brings them: `WEBHOOKS_CONFIG` is a YAML file with settings."""
+    """`WEBHOOKS_CONFIG` is a YAML file with settings, which a CSI driver or an agent of a vault provides."""
     volume = {"name": "vault", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True}}
     mount = {"name": "vault", "mountPath": "/etc/vault", "readOnly": True}
     values = {

@@ -1,4 +1,4 @@
-"""`.ci/tools` gets what some tests need, and never fails."""
+"""`.ci/tools` installs the tools that some tests need, and never fails."""
 
 import os
 import re
@@ -23,7 +23,7 @@ HANGING_GO: Final = "#!/usr/bin/env bash\nexec sleep 1000\n"
 
 
 def run(tmp_path: Path, *, go: str | None = None, seconds: str = "100") -> subprocess.CompletedProcess[str]:
-    """Run a copy of the script with a few plain commands on its path, and maybe *go*."""
+    """Run a copy of the script with a few standard commands on its path, and with *go* if given."""
     programs = tmp_path / "programs"
     if not programs.exists():
         (tmp_path / ".ci").mkdir()

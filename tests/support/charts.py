@@ -1,4 +1,4 @@
-"""What Helm makes of the chart under deploy/chart, where there is Helm."""
+"""Runs Helm on the chart in deploy/chart, if Helm is installed."""
 
 import json
 import os
@@ -14,7 +14,7 @@ import yaml
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = ROOT / "deploy" / "chart"
 HELM: Final = os.environ.get("WEBHOOKS_TEST_HELM") or shutil.which("helm")
-"""`.ci/tools` builds one."""
+"""The path of Helm, which `.ci/tools` builds."""
 
 with_helm: Final = pytest.mark.skipif(HELM is None, reason="needs helm (WEBHOOKS_TEST_HELM)")
 
@@ -25,7 +25,7 @@ LEAST: Final[Values] = {"definition": {"existingConfigMap": "definition"}}
 
 
 def helm(folder: Path, *arguments: str, values: Values | None = None) -> subprocess.CompletedProcess[str]:
-    """Run Helm with *folder* for its files; with values, as if for Kubernetes 1.31."""
+    """Run Helm, with *folder* as the directory for its files. With values, it renders for Kubernetes 1.31."""
     assert HELM is not None
     command = [HELM, *arguments]
     if values is not None:
@@ -36,7 +36,7 @@ def helm(folder: Path, *arguments: str, values: Values | None = None) -> subproc
 
 
 def documents(folder: Path, values: Values, chart: Path = CHART) -> dict[str, Document]:
-    """What `helm template` makes of values for a release `deliver`, by kind and name: `Service/deliver`."""
+    """The objects that `helm template` makes for a release `deliver`, by kind and name, such as `Service/deliver`."""
     done = helm(folder, "template", "deliver", str(chart), values=values)
     assert done.returncode == 0, done.stderr
     made = [each for each in yaml.safe_load_all(done.stdout) if each is not None]

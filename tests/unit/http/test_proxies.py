@@ -70,7 +70,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 def failed(outcome: Outcome) -> str:
-    """The sentence of an attempt that can't have arrived."""
+    """Check that the attempt can't have arrived, and return its error message."""
     assert isinstance(outcome, Failed)
     assert not outcome.may_have_arrived
     assert "secret" not in outcome.error

@@ -82,7 +82,7 @@ async def test_what_was_fetched_and_not_claimed_is_fetched_again(log: _Log, fetc
 async def test_the_next_fetch_begins_at_what_was_not_claimed(
     log: _Log, thread: DeliveryConsumerThread, fetch: Callable[..., Any]
 ) -> None:
-    """Else the unread events would be passed over, as if they were a gap in the log."""
+    """Otherwise the unread events would be skipped like a gap in the log."""
     abandoned = fetch(claimed=False)
     await let_one_go(log)
     assert await abandoned == [0, 1]

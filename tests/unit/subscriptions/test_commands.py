@@ -1,4 +1,4 @@
-"""The header that repeats the commands of earlier revisions: what was written is read, whatever else stands there."""
+"""The header that repeats the commands of earlier revisions is read back; invalid headers are ignored."""
 
 import logging
 

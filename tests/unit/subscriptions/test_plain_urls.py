@@ -1,4 +1,4 @@
-"""The quick check of URLs accepts nothing that the thorough one refuses."""
+"""The quick check of URLs accepts no URL that the thorough check refuses."""
 
 import pytest
 from hypothesis import given
