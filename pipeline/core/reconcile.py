@@ -1,7 +1,8 @@
 """Applies revisions of subscriptions, and the commands in them, to one partition (docs/design.md, Commands).
 
-A command is part of a revision, and later ones repeat it. The owner of a partition carries out each command once, in
-order, and records that in the cursor row. A partition has one `Reconciler`, which the dispatcher tells every change.
+A command is part of a revision, and later revisions repeat it. The owner of a partition carries out the commands once,
+in order, and records that in the cursor row. Each partition has one `Reconciler`. The dispatcher calls it for every
+change of a subscription.
 """
 
 import logging
@@ -53,7 +54,7 @@ class LaneHolder(Home, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """A command to be carried out in a lane, and the revision that it was found in, which may be a later one."""
+    """A command to be carried out in a lane, and the revision that was read, which may be later than the command's."""
 
     lane: Lane
     subscription: Subscription
@@ -212,11 +213,11 @@ class Reconciler:
             self._partition.rows.delete(lane)
 
     def reconcile(self, lane: Lane, subscription: Subscription) -> None:
-        """Apply a revision and its commands, in order, as far as the row has not recorded them yet."""
+        """Carry out the commands that the row has not recorded yet, in order; then apply the revision."""
         progress, now = lane.events.progress, self._worker.clock.now()
         for command in subscription.commands:
             if command.revision > progress.revision and not self._carry_out(_Order(lane, subscription, command)):
-                if status_of(subscription, now) is not Status.STARTED:  # it stops at once, whatever the task waits for
+                if status_of(subscription, now) is not Status.STARTED:  # a pause or stop does not wait for the task
                     self._apply_desired_status(lane, subscription, now)
                 return
         if subscription.revision > progress.revision:
@@ -225,11 +226,12 @@ class Reconciler:
         self._apply_desired_status(lane, subscription, now)
 
     def _carry_out(self, order: _Order) -> bool:
-        """Carry out a command, if it concerns this partition; False if that takes a task, which then goes on."""
+        """Carry out a command, if it concerns this partition. False if a task does that, and then calls `reconcile`."""
         lane, command = order.lane, order.command
         match command.resume_from:
             case ReplayTimestamp() as replay:
-                # The revision is recorded when the offset is known: after a crash before that, the command is repeated.
+                # The revision is recorded when the offset has been looked up. After a crash before that, the next owner
+                # carries out the command.
                 self._spawn(order, partial(self._replay_from, order, replay, self._partition.dispatched))
                 return False
             case ReplayOffset(_, offset, discards) as place if self._is_here(place):
@@ -305,7 +307,7 @@ class Reconciler:
         return lane.key if matching is None else lambda event: bool(matching.keys(event, (lane.key,)))
 
     async def _skip_unread(self, order: _Order, offset: int) -> None:
-        """Skip the event if it is the first one in the log for the lane; it may come after events of others."""
+        """Skip the event if it is the lane's first one in the log. Events of other subscriptions may precede it."""
         lane, reader, number = order.lane, self._worker.reader, self._partition.number
         start, wanted = lane.first_waiting, self._wanted_by(lane)
         is_first = await reader.count(number, wanted, offset, offset + 1) == 1
@@ -348,7 +350,7 @@ class Reconciler:
             self._resume(lane, order.subscription)
 
     async def _discard_to(self, order: _Order, offset: int) -> None:
-        """Continue from *offset*, or the end of the log, and skip waiting events before it, as the command says."""
+        """Continue from *offset*, or from the end of the log if that is earlier. Discard waiting events before it."""
         lane, reader, number = order.lane, self._worker.reader, self._partition.number
         end = await reader.end_of(number)
         if self._is_overtaken(order):
