@@ -102,7 +102,8 @@ async def test_a_skip_names_an_event(client: Client, cluster: ApiCluster) -> Non
     await cluster.broker.produce(cluster.topic, (b"sub-1", b"a"), partition=0)
     assert (await act(client, "_skip", {"partition": 0, "offset": 0}))["result"] == "updated"
     async with client.get(ONE) as response:
-        assert (await response.json())["resumeFrom"] == {"skip": {"partition": 0, "offset": 0}}
+        skipped = {"topic": cluster.topic, "partition": 0, "offset": 0}
+        assert (await response.json())["resumeFrom"] == {"skip": skipped}
 
 
 async def test_bad_actions_are_refused_with_sentences(client: Client) -> None:
