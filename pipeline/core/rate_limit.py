@@ -10,6 +10,7 @@ A new revision, and so a resume, ends slow start and hold: its author may know m
 monotonic clock. Each worker has its own state, which does not survive a restart.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from itertools import islice
@@ -150,7 +151,7 @@ class RateLimits:
 
     def __init__(self, share: Callable[[], float] = _all_of_it) -> None:
         self._share = share
-        self._paces: dict[str, _Pace] = {}
+        self._paces: OrderedDict[str, _Pace] = OrderedDict()  # not a dict, as in bounded.py
         self._slowed: dict[str, None] = {}  # may include some that have recovered
 
     def turn(self, subscription: Subscription, now: float) -> float:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Hashable, Sequence
 from itertools import accumulate
 from typing import Final
 
+from pipeline.core.bounded import Bounded
+
 Monotonic = Callable[[], float]
 """Returns monotonic seconds: `time.monotonic`, or the virtual clock of a test."""
 
@@ -130,15 +132,14 @@ class LineLimit:
         monotonic: the clock.
     """
 
-    __slots__ = ("_interval", "_keys", "_monotonic", "_most_keys")
+    __slots__ = ("_interval", "_keys", "_monotonic")
 
     def __init__(
         self, interval_seconds: float = 10.0, *, most_keys: int = 10_000, monotonic: Monotonic = time.monotonic
     ) -> None:
         self._interval = interval_seconds
-        self._most_keys = most_keys
         self._monotonic = monotonic
-        self._keys: dict[Hashable, tuple[float, int]] = {}
+        self._keys: Bounded[Hashable, tuple[float, int]] = Bounded(most_keys)
 
     def passes(self, key: Hashable, count: int = 1) -> int | None:
         """None if no line of *key* may be written now, else the number of lines suppressed since the last one."""
@@ -147,8 +148,6 @@ class LineLimit:
         if last_at is not None and now - last_at < self._interval:
             self._keys[key] = (last_at, suppressed + count)
             return None
-        self._keys.pop(key, None)  # moved to the end, so that the dict is ordered by the time of the last line
-        if len(self._keys) >= self._most_keys:
-            del self._keys[next(iter(self._keys))]
+        self._keys.pop(key, None)  # moved to the end, so that the keys are ordered by the time of their last line
         self._keys[key] = (now, 0)
         return suppressed
