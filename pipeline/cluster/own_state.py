@@ -61,7 +61,7 @@ class OwnState:
         """Make the current announcement. Each success is announced once."""
         now = self._clock.now()
         partitions = [partition for each in self._sources for partition in each.partitions()]
-        lanes = [lane for partition in partitions for lane in self._lanes(partition)]
+        lanes = [(lane, partition) for partition in partitions for lane in _announceable(partition)]
         unseen = sum(max(0, partition.runner_count - LOOKED_AT) for partition in partitions)
         first = heapq.nsmallest(MOST_LANES, lanes, key=_urgency)
         delivered, failed = self._per_second(now)
@@ -77,19 +77,14 @@ class OwnState:
             counts=self._counts(),
             delivered_per_second=delivered,
             failed_per_second=failed,
-            queued=sum(lane.waiting for lane in lanes),
+            queued=sum(_in_memory(lane) for lane, _ in lanes),
             in_flight=deliver.slots.taken,
             warnings=self._reporter.warnings(),
-            lanes=tuple(first),
+            lanes=tuple(_announced(lane, partition) for lane, partition in first),
             lanes_left_out=len(lanes) - len(first) + unseen,
             successes=self._successes(),
             slow_starts=deliver.slow_starts(MOST_SLOW_STARTS),
         )
-
-    def _lanes(self, partition: Partition) -> Iterator[AnnouncedLane]:
-        for lane in islice(partition.at_work, LOOKED_AT):
-            if lane.state is LaneState.LIVE and lane.name is not None and not lane.events.is_empty:
-                yield _announced(lane, partition.topic, partition.number)
 
     def _partition(self, partition: Partition) -> PartitionState:
         counted_to, dispatched = partition.rows.counted_to, partition.dispatched
@@ -123,16 +118,28 @@ class OwnState:
         return {name: waiting.pop(name) for name in list(islice(waiting, MOST_SUCCESSES))}
 
 
-def _announced(lane: Lane, topic: str, partition: int) -> AnnouncedLane:
+def _announceable(partition: Partition) -> Iterator[Lane]:
+    for lane in islice(partition.at_work, LOOKED_AT):
+        if lane.state is LaneState.LIVE and lane.name is not None and not lane.events.is_empty:
+            yield lane
+
+
+def _urgency(place: tuple[Lane, Partition]) -> tuple[bool, int]:
+    lane, _ = place
+    is_retrying = any(flight.tries.error is not None for flight in lane.events.in_flight.values())
+    return not is_retrying, oldest_ms(lane) or 0
+
+
+def _announced(lane: Lane, partition: Partition) -> AnnouncedLane:
     events, oldest = lane.events, oldest_ms(lane)
     tried = [flight for flight in events.in_flight.values() if flight.tries.error is not None]
     first = max(tried, key=lambda flight: flight.tries.made, default=None)
     return AnnouncedLane(
         subscription=lane.name or "",
-        topic=topic,
-        partition=partition,
+        topic=partition.topic,
+        partition=partition.number,
         next=lane.next,
-        waiting=len(events.in_flight) + len(events.queue),
+        waiting=_in_memory(lane),
         attempts=0 if first is None else first.tries.made,
         failing_since=None if first is None else first.tries.first_at,
         next_try_at=min((flight.not_before for flight in tried if flight.not_before), default=None),
@@ -141,5 +148,5 @@ def _announced(lane: Lane, topic: str, partition: int) -> AnnouncedLane:
     )
 
 
-def _urgency(lane: AnnouncedLane) -> tuple[bool, float]:
-    return lane.error is None, lane.oldest_event_at or 0.0
+def _in_memory(lane: Lane) -> int:
+    return len(lane.events.in_flight) + len(lane.events.queue)

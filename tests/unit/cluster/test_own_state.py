@@ -1,0 +1,35 @@
+"""What a worker announces of its lanes."""
+
+import pytest
+
+from pipeline.cluster import own_state
+from pipeline.cluster.own_state import OwnState
+from pipeline.core.outcome import ServerError
+from tests.support.core import Core, reporter_of, subscription
+from tests.support.fakes import VirtualClock
+from tests.support.virtual_time import in_virtual_time
+
+
+def own_state_of(core: Core) -> OwnState:
+    return OwnState("1", reporter_of(core), core.sources, core.telemetry, clock=VirtualClock(), counts=dict)
+
+
+@in_virtual_time
+async def test_lanes_that_are_retrying_come_first_then_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_state, "MOST_LANES", 3)
+    core = await Core(*map(subscription, "abcd")).open()
+    await core.stream(1, "b")
+    await core.stream(2, "c")
+    await core.stream(1, "d")
+    await core.stream(2, "a")
+    await core.answer(4, ServerError(503))
+
+    announced = own_state_of(core).announcement()
+
+    assert [(lane.subscription, lane.partition, lane.waiting, lane.attempts) for lane in announced.lanes] == [
+        ("a", 0, 2, 1),
+        ("b", 0, 1, 0),
+        ("c", 0, 2, 0),
+    ]
+    assert (announced.queued, announced.lanes_left_out) == (6, 1)
+    await core.end()
