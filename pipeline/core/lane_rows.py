@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final
 
 from pipeline.core.errors import FencedError
-from pipeline.core.in_flight import InFlight, Shelved
+from pipeline.core.in_flight import NO_TRIES, InFlight, Shelved
 from pipeline.core.lane import Lane
 from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Cursor, Standing
@@ -36,24 +36,19 @@ LAST_ROWS_SECONDS: Final = 10.0
 def row_of(lane: Lane) -> Cursor:
     """The row to be written now. Within a revision, `next` never decreases (invariant I5)."""
     cursor = lane.next
-    row = Cursor(
+    first = _first(lane, cursor)
+    tries, not_before = (NO_TRIES, 0.0) if first is None else (first.tries, first.not_before)
+    return Cursor(
         cursor,
         lane.status,
         lane.cause,
-        revision=lane.events.progress.revision,
-        event_ms=oldest_ms(lane),
-        standing=standing_of(lane),
-    )
-    first = _first(lane, cursor)
-    if first is None:
-        return row
-    tries = first.tries
-    return replace(
-        row,
         attempt=tries.made,
         first_attempt_at=tries.first_at,
-        not_before=first.not_before,
+        not_before=not_before,
+        revision=lane.events.progress.revision,
         error=tries.error,
+        event_ms=oldest_ms(lane),
+        standing=standing_of(lane),
     )
 
 
