@@ -57,7 +57,7 @@ class Events:
 
     Attributes:
         matching: finds the subscriptions of an event; None with `routing: key`.
-        deadline: when reading the log ends, by the event loop's clock.
+        deadline: the time at which reading the log ends, by the event loop's clock.
     """
 
     counter: EventCounter

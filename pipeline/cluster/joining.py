@@ -159,7 +159,7 @@ def joined(
     Args:
         subscription: the newest revision of the subscription.
         status: the desired status at the present time.
-        lanes: its lanes that have a row or are announced.
+        lanes: the lanes of the subscription that have a row or are announced.
         is_unowned: whether another partition that may have its events certainly has no owner.
         has_told_all: whether the workers have announced every lane with waiting events.
         last_success_at: the time of the last delivery that a worker announced.

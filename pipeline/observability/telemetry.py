@@ -86,7 +86,7 @@ class Telemetry:
         successes: the last delivery of each subscription, Unix seconds; the announcer removes them.
         end_to_end_seconds: the times from the timestamps of events to their deliveries.
         throttles: attempts that had to wait for a rate or a slot, by reason.
-        deliveries: settled events by settlement.
+        deliveries: settled events, by how they were settled.
         delivered_rate: deliveries per second over the last minute.
         drops: dropped events by rule.
         dead_letters: confirmed dead letters by reason.

@@ -53,7 +53,7 @@ def evidence(newest: Mapping[str, Sequence[bytes | None]], subscriptions: Sequen
     """Sentences that help to choose, each about one value of `routing`.
 
     Args:
-        newest: by source topic, the keys of its newest events.
+        newest: the keys of the newest events, by source topic.
         subscriptions: all existing subscriptions.
     """
     sentences = [_of_topic(topic, keys) for topic, keys in newest.items()]

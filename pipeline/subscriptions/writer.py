@@ -113,7 +113,7 @@ class SubscriptionWriter:
 
         Args:
             subscription_id: the key of the record.
-            value: of the record.
+            value: the value of the record.
             fields: see `read_fields`.
             commands: those of earlier revisions (commands.py).
             after: the value of `AFTER_HEADER`.

@@ -218,7 +218,7 @@ async def test_a_former_owner_is_refused_and_its_rows_stay_invisible(
 
 @pytest.fixture
 async def left() -> AsyncIterator[list[str]]:
-    """What asyncio would log, such as an error that nobody has retrieved when its future is collected."""
+    """The errors that asyncio would log, such as an error that was not retrieved before its future was collected."""
     left: list[str] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: left.append(context["message"]))

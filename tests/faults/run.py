@@ -44,10 +44,10 @@ class Result:
         fault: the name of the fault; for a mixture all names, joined by "+".
         seed: the seed of the random choices.
         routing: how an event found its subscriptions.
-        topics: how many the source had.
+        topics: the number of source topics.
         due: events that the pace of the load asked for.
         sent: acknowledged events; *unsure*: whose acknowledgement did not come.
-        left: how many workers ended by themselves, for their supervisor to start them again.
+        left: how many workers ended without being stopped, so that their supervisor started them again.
         problems: the promises that were broken, or that too little of the load counted; none is what is wanted.
     """
 

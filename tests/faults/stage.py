@@ -352,7 +352,7 @@ async def staged(
         routing: how an event finds its subscriptions.
         topics: the number of source topics. All but the first have half as many partitions.
         per_second: events of the load; what goes with the routing, if it is not said.
-        settings: more WEBHOOKS_ settings, without the prefix.
+        settings: further WEBHOOKS_ settings, without the prefix.
         with_tokens: subscriptions authenticate with OAuth2 access tokens, which live for three seconds.
         dlq_brokers: the brokers of the dead-letter topic, if not *brokers*.
         programs: the directory of another build, which makes the subscriptions and runs the workers.

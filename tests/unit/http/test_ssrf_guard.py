@@ -3,7 +3,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from ipaddress import _IPv4Constants as V4  # type: ignore[attr-defined]  # the registries are kept there alone
-from ipaddress import _IPv6Constants as V6  # type: ignore[attr-defined]  # likewise
+from ipaddress import _IPv6Constants as V6  # type: ignore[attr-defined]  # see above
 from pathlib import Path
 
 import pytest

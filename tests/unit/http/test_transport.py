@@ -545,7 +545,7 @@ async def test_a_connection_closed_meanwhile_is_replaced(any_route: Bench) -> No
     await receiver.hang_up_all()
     await receiver.until(lambda it: it.open_connections == 0)
     async with asyncio.timeout(5):
-        while len(any_route.transport._idle):  # noqa: ASYNC110 - the end of a connection sets no event of ours
+        while len(any_route.transport._idle):  # noqa: ASYNC110 - there is no event for the end of a connection
             await asyncio.sleep(0)
     assert await any_route.callback(subscription, event(), 1) == Delivered(201)
 
@@ -729,7 +729,7 @@ async def test_a_connection_in_use_is_not_idle_and_begins_to_wait_anew(straight:
     call = asyncio.ensure_future(straight.callback(subscription, event(), 1))
     await receiver.until(lambda it: len(it.requests) == 2)
     async with asyncio.timeout(5):
-        while wire._deadline_timer is timer:  # noqa: ASYNC110 - a timer that has gone off sets no event of ours
+        while wire._deadline_timer is timer:  # noqa: ASYNC110 - there is no event for an expired timer
             await asyncio.sleep(0.01)
     receiver.release()
     assert await call == Delivered(200)
@@ -742,7 +742,7 @@ async def test_a_connection_that_is_gone_leaves_no_timer(straight: Bench) -> Non
     [wire] = straight.transport._idle._parked
     await receiver.hang_up_all()
     async with asyncio.timeout(5):
-        while len(straight.transport._idle):  # noqa: ASYNC110 - the end of a connection sets no event of ours
+        while len(straight.transport._idle):  # noqa: ASYNC110 - there is no event for the end of a connection
             await asyncio.sleep(0)
     assert wire._deadline_timer is not None
     assert wire._deadline_timer.cancelled()

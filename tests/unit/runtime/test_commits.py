@@ -161,7 +161,7 @@ async def test_no_commit_follows_that_of_a_partition_given_back() -> None:
     task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
     await asyncio.sleep(1.0 + LONGEST_SECONDS / 2)
     group.windows = {0: 7}
-    await consumer.give_back({TopicPartition("events", 0)})  # meanwhile another commit waits for its turn
+    await consumer.give_back({TopicPartition("events", 0)})  # another commit waits
     await asyncio.sleep(100.0)
     assert (group.confirmed, group.noted) == ([{TP("events", 0): 7}], [{TP("events", 0): 5}])
     task.cancel()

@@ -1,4 +1,4 @@
-"""Whatever stands in the document of a subscription: it is a subscription, or sentences that begin with a field."""
+"""Any document is either a valid subscription, or gets errors that begin with a field."""
 
 import base64
 import copy
