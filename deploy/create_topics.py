@@ -11,7 +11,7 @@ import asyncio
 import sys
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 
 def topic(argument: str) -> NewTopic:
@@ -48,7 +48,11 @@ def main() -> None:
     parser.add_argument("bootstrap", metavar="BOOTSTRAP")
     parser.add_argument("topics", metavar="NAME:PARTITIONS", nargs="+", type=topic)
     arguments = parser.parse_args()
-    if problems := asyncio.run(create(arguments.bootstrap, arguments.topics)):
+    try:
+        problems = asyncio.run(create(arguments.bootstrap, arguments.topics))
+    except KafkaError as error:
+        sys.exit(f"{arguments.bootstrap}: {error}")
+    if problems:
         sys.exit("\n".join(problems))
 
 

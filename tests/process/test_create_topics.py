@@ -1,0 +1,19 @@
+"""deploy/create_topics.py, which compose.yaml runs, without a broker. tests/broker/test_image.py runs it with one."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.free_ports import free_port
+
+SCRIPT = Path(__file__).parents[2] / "deploy" / "create_topics.py"
+
+
+def test_without_a_broker_it_prints_one_line() -> None:
+    bootstrap = f"127.0.0.1:{free_port()}"
+
+    ran = subprocess.run([sys.executable, SCRIPT, bootstrap, "orders:8"], capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 1
+    assert ran.stderr.splitlines()[-1].startswith(f"{bootstrap}: KafkaConnectionError")
+    assert "Traceback" not in ran.stderr
