@@ -2,7 +2,7 @@
 
 Any process may write. An edit first reads the topic to its end, so that it builds on all earlier records. If two
 processes change a subscription at the same time, the later writer merges the earlier change into its own (crossing.py).
-A change with a `Condition` is undone instead: the record that it replaced is written again.
+A change with a `Condition` is undone instead: the writer writes a record without it.
 """
 
 import asyncio

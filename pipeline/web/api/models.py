@@ -311,9 +311,8 @@ class Filter(StrictModel):
     def _says_what(self) -> "Filter":
         stated = self.model_dump(exclude={"all"}, exclude_none=True)
         if self.all == bool(stated):
-            raise problem(
-                "is empty or not; allowed: one of q, state, cause, host, metadata and ids; or all: true alone"
-            )
+            found = "has all: true beside other fields" if self.all else "is empty"
+            raise problem(f"{found}; allowed: one of q, state, cause, host, metadata and ids; or all: true alone")
         return self
 
     def as_filter(self) -> StateFilter:
