@@ -22,7 +22,7 @@ def auth_of(auth: wire.Auth | None, path: str, folder: Path | None, opener: Open
     Raises:
         ConfigurationError: a value can't be used; names the field, never a secret.
     """
-    if auth is None:
+    if auth is None or auth.type == "none":
         return NoAuth()
     if auth.basic is not None:
         if has_controls(auth.basic.password):
@@ -44,4 +44,4 @@ def auth_of(auth: wire.Auth | None, path: str, folder: Path | None, opener: Open
         )
     if auth.jwt_profile_oauth2 is not None:
         return jwt_profile(auth.jwt_profile_oauth2, f"{path}.jwtProfileOauth2", folder, opener)
-    return NoAuth()
+    raise RuntimeError(f"{path}: nothing reads the block of type {auth.type}")

@@ -122,13 +122,10 @@ class Auth(StrictModel):
 
     @model_validator(mode="after")
     def _holds_what_type_names(self) -> "Auth":
-        blocks = {
-            "basic": self.basic,
-            "token": self.token,
-            "oauth2": self.oauth2,
-            "jwtProfileOauth2": self.jwt_profile_oauth2,
-        }
-        for name, block in blocks.items():
+        for field, about in type(self).model_fields.items():
+            name, block = about.alias or field, getattr(self, field)
+            if field == "type":
+                continue
             if name == self.type and block is None:
                 raise problem(f"is required when type is {self.type}", name)
             if name != self.type and block is not None:

@@ -1,13 +1,14 @@
 """The wire models of subscriptions: the two envelopes, strict validation, mistakes as sentences."""
 
 import copy
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigurationError
+from pipeline.subscriptions.auth_schema import Auth
 from pipeline.subscriptions.envelope import parse_stored, parse_subscription, to_document
 from pipeline.subscriptions.schema import WireSubscription
 
@@ -75,6 +76,12 @@ def test_the_flat_envelope_is_the_same_subscription() -> None:
 
 
 TO_BE_WRITTEN = 'resumeFrom.timestamp: "1769860800" is not an ISO 8601 time with a zone; write 2026-01-31T12:00:00Z'
+
+
+def test_each_type_of_authentication_has_its_block() -> None:
+    types = {*get_args(Auth.model_fields["type"].annotation)} - {"none"}
+
+    assert types == {field.alias or name for name, field in Auth.model_fields.items()} - {"type"}
 
 
 @pytest.mark.parametrize(
