@@ -18,6 +18,7 @@ from tests.simulation.actions import (
     Pass,
     Produce,
     Replay,
+    Retain,
     Rows,
     Step,
     Stop,
@@ -247,6 +248,14 @@ KNOWN = (
     Schedule(
         "an opened partition has a pause to apply, and the cursor is after the committed offset",
         (Arrive("a"), ALL_ROWS, Crash(), Command("a", "pause")),
+    ),
+    Schedule(
+        "an event is sent while a replay that discards looks for the end of the log",
+        (
+            *(Arrive("a"), Arrive("aa..."), Retain(1), TakeOver()),
+            *(Replay("a", back=5, discards=True), Arrive("a"), ALL_ROWS, Crash()),
+        ),
+        Setting(has_dead_letters=False),
     ),
     Schedule(
         "an edit to at-most-once comes while one event is in flight and a later one waits for a retry",

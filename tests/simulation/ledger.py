@@ -148,8 +148,9 @@ class Ledger:
             self._made(name)
         match subscription.resume_from:
             case ReplayOffset(_, offset, discards):
-                # It may wait for an earlier command that looks for its offset: requests in between do not count either.
-                may_wait = bool(subscription.earlier)
+                # It may wait for an earlier command that looks for its offset, and one that discards for the end of the
+                # log: requests in between do not count either.
+                may_wait = discards or bool(subscription.earlier)
                 self._moved(name, revision + may_wait, offset, discards=discards)
             case ReplayTimestamp(timestamp_ms, discards):
                 found = self.log.offset_at(timestamp_ms)
