@@ -50,7 +50,7 @@ class Claims:
         last = flight.offset
         for event in islice(self._events.queue, self._count - 1):
             last = event.offset
-            # The row must not pass an unclaimed event in flight, which may exist after an edit of the level.
+        # The row must not pass an unclaimed event in flight, which may exist after an edit of the level.
         self._events.progress.claimed_to = max(flight.offset + 1, min([last + 1, *self._events.unclaimed()]))
         try:
             await self._rows.write(self._key)

@@ -220,8 +220,7 @@ class Dispatcher:
         await self.registry.ready()
         if any(log.begun_to > self.registry.read_to for log in (logs or {}).values()):
             # The former owner may have read more of the subscriptions' topic. This worker must know all subscriptions
-            # that
-            # have begun.
+            # that have begun.
             await self.registry.caught_up()
         tasks = []
         for number, position in positions.items():

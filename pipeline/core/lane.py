@@ -1,7 +1,8 @@
 """A lane: one subscription in one partition. lane_state.py has its states, lane_view.py what other modules may read.
 
 LaneEvents (lane_events.py) tracks where the lane's events are. The lane decides what happens to them, based on its
-state, its subscription, and commands. Runners (runner.py) take events and report the results.
+state, its subscription, and commands. Runners (runner.py) take events and report the results. docs/design.md (Lanes
+and cursors) explains how these parts work together.
 """
 
 import asyncio

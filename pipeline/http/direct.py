@@ -41,7 +41,7 @@ class DirectConnector(TCPConnector):
             sock = await self._connect(addr_infos)
         except OSError as error:
             raise client_error(req.connection_key, error) from error
-            # The event loop now owns the socket, and closes it if TLS fails.
+        # The event loop now owns the socket, and closes it if TLS fails.
         return await self._wrap_existing_connection(
             *args, req=req, timeout=timeout, client_error=client_error, sock=sock, **kwargs
         )

@@ -136,7 +136,7 @@ class Permitted:
             return None
         if refusal.token is not None and refusal.token != authorization:
             return None
-            # If the clock was set back, the refusal does not count as recent.
+        # If the clock was set back, the refusal does not count as recent.
         return refusal.answer if 0.0 <= self._clock.now() - refusal.at < REFUSAL_SECONDS else None
 
     async def _verdict(self, subscription: Subscription, handshake: Handshake, authorization: str | None) -> Verdict:

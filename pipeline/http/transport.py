@@ -216,7 +216,7 @@ class Transport:
         if transport is None:
             self._give_back(wire, None)
             return not_connected(destination, ConnectionResetError())
-        self._ask(check, wire)
+        self._ensure_allowed(check, wire)
         wire.begin(destination.read_timeout_seconds)
         message, is_clean = None, False
         try:
@@ -279,7 +279,7 @@ class Transport:
                 raise
             raise ClientConnectionError from None
 
-    def _ask(self, check: Callable[[], None] | None, wire: Wire) -> None:
+    def _ensure_allowed(self, check: Callable[[], None] | None, wire: Wire) -> None:
         """Raise what *check* raises, after giving *wire* back."""
         if check is None:
             return

@@ -123,8 +123,8 @@ class LogReader:
             self._wanted.clear()
             for partition in list(self._wanting):
                 await self._read_guarded(partition)
-                # A consumer returns records that are fetched already without suspending. That would starve all other
-                # tasks.
+                # A consumer returns records that it has fetched already without suspending, which would starve all
+                # other tasks.
                 await asyncio.sleep(BREATH_SECONDS if partition.is_streaming else 0)
             if self._wanting:
                 self._wanted.set()
@@ -160,8 +160,7 @@ class LogReader:
         except OffsetOutOfRangeError:
             await self._find_beginning(consumer, tp, partition, wanted.start)
             return
-            # The position may be after the last event: past skipped events, transaction markers and compacted
-            # records.
+        # The position may be after the last event: past skipped events, transaction markers and compacted records.
         partition.feed(wanted, await consumer.position(tp), found.get(tp, ()))
 
     async def _find_beginning(

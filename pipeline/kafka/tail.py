@@ -211,7 +211,7 @@ class Tail:
             for record in found.get(self._tp, ()):
                 self._position = record.offset + 1
                 self._on_record(record)
-                # The position also moves past compacted records and transaction markers.
+            # The position also moves past compacted records and transaction markers.
             self._position = await reader.position(self._tp)
             self._wake_waiters()
             if found:

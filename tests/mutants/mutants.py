@@ -719,8 +719,8 @@ MUTANTS: Final = (
     Mutant(
         "nobody is asked before a request is written",
         "pipeline/http/transport.py",
-        was="self._ask(check, wire)",
-        becomes="self._ask(None, wire)",
+        was="self._ensure_allowed(check, wire)",
+        becomes="self._ensure_allowed(None, wire)",
         tests=(f"{TRANSPORT}test_an_event_without_permission_is_not_sent_when_connected",),
     ),
     Mutant(
