@@ -243,7 +243,7 @@ def _explanation(secrets: Collection[str], fields: Mapping[str, object]) -> str:
     text = ": ".join(parts)
     forms = in_all_forms(secret.encode() for secret in secrets)
     shown = masked(text.encode("utf-8", "replace"), forms).decode("utf-8", "replace")
-    for secret in secrets:  # `masked` leaves short ones
+    for secret in secrets:  # `masked` does not mask short ones
         if secret:
             shown = shown.replace(secret, MASK)
     return _printable(shown)

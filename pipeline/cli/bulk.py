@@ -41,7 +41,7 @@ class _Done:
 
 
 def change_matching(action: Action, edit: Edit, selection: Selection) -> None:
-    """Make *edit* of all subscriptions that match, and print the result.
+    """Apply *edit* to all subscriptions that match, and print the result.
 
     Ends the program with exit code 1 if a subscription could not be changed or, with `--wait`, is not in the intended
     state.

@@ -74,7 +74,7 @@ async def _export(settings: Settings, definition: Definition, groups: Groups) ->
 def _refusals(app: str, groups: Mapping[str, GroupPositions], positions: Mapping[str, Sequence[Position]]) -> list[str]:
     problems = [
         f"group {shown(name)} {'still has members' if group.members else 'hides its members'}: "
-        + ("stop the workers" if name == app else "end its consumers")
+        + ("stop the workers" if name == app else "stop its consumers")
         for name, group in groups.items()
         if group.members != 0
     ]

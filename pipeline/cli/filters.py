@@ -61,7 +61,7 @@ def _as_mapping(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> 
 def as_filter(
     states: Sequence[str], causes: Sequence[str], host: str | None, metadata: Mapping[str, str]
 ) -> StateFilter:
-    """The filter of these options."""
+    """The filter that these options describe."""
     return StateFilter(
         states=cast("frozenset[State]", frozenset(states)), causes=frozenset(causes), host=host, metadata=metadata
     )

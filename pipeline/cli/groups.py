@@ -1,4 +1,4 @@
-"""The value of options that name the consumer groups of subscriptions in another system."""
+"""The type of the options that name the consumer groups of subscriptions in another system."""
 
 from typing import Any
 

@@ -13,7 +13,7 @@ from pipeline.subscriptions.store import SubscriptionStore
 
 
 def change_named(action: Action, edit: Edit, selection: Selection) -> None:
-    """Make *edit* of each named subscription. Shows its waiting events, the change and the outcome."""
+    """Apply *edit* to each named subscription. Shows its waiting events, the change and the outcome."""
     if selection.dry_run:
         raise click.UsageError("--dry-run is for --all and for a replay")
     outcomes = outcomes_of(action, selection)

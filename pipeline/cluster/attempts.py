@@ -250,7 +250,7 @@ def expanded(distances: Iterable[int]) -> Iterator[int]:
 
 def _check(distances: list[int]) -> None:
     if distances and not (min(expanded(distances)) >= 0 and max(expanded(distances)) <= LARGEST_OFFSET):
-        raise ValueError("an offset is negative or beyond the largest one")
+        raise ValueError("an offset is negative or too large")
 
 
 def key_of(topic: str, partition: int, *, is_late: bool) -> bytes:

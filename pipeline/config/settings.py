@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     bootstrap_servers: str | None = Field(
         None,
         description=(
-            "Kafka brokers (host:port, separated by commas) that replace the definition's; also for dead "
-            "letters if their brokers are equal."
+            "Kafka brokers (host:port, separated by commas) that replace those of the source topics in the "
+            "definition; also those of the dead-letter topic if they are the same."
         ),
     )
     routing: Literal["key", "match"] | None = Field(

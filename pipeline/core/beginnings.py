@@ -52,7 +52,7 @@ class Beginnings:
         return otherwise if start is None else start
 
     def began_behind(self, lane: Lane, subscription: Subscription) -> None:
-        """Note that a lane begins behind the stream, and that its row is not durable yet."""
+        """Record that a lane begins behind the stream, and that its row is not durable yet."""
         self._behind[lane] = subscription.created
 
     def begun_to(self, read_to: int) -> int:

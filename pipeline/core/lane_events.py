@@ -191,7 +191,7 @@ class LaneEvents:
         del self.in_flight[flight.offset]
 
     def keep(self, flight: InFlight) -> None:
-        """Read an event that was in flight again, before all others."""
+        """Leave an event that was in flight to the log. It will be read again, before all others."""
         passes_others = bool(self.in_flight) or self.progress.settled_to > flight.offset
         self.unread.returned(flight.event, passes_others=passes_others)
 

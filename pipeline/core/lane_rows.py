@@ -97,7 +97,7 @@ class LaneRows:
         self._lanes = lanes
         self._on_fenced = on_fenced
         self._stale: dict[Lane, None] = {}
-        self._uncounted: dict[Lane, int] = {}  # -> the first event that its row does not count, oldest first
+        self._uncounted: dict[Lane, int] = {}  # -> the first event that its row does not count; lowest first
         self._counted_at = -math.inf
         self._last: asyncio.Future[None] | None = None
         self.counted_to = start

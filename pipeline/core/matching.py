@@ -159,7 +159,7 @@ class _Node:
         return node
 
     def matching(self, parsed: ParsedEvent) -> "list[_Node]":
-        """The nodes directly below whose comparison matches."""
+        """The child nodes whose comparison matches."""
         return [
             below
             for selector, by_length in self.branches.items()

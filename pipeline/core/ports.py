@@ -235,7 +235,7 @@ class Reader(Protocol):
         ...
 
     async def end_of(self, partition: int) -> int:
-        """The end of the log, as far as it may be read."""
+        """The end of the part of the log that may be read."""
         ...
 
     async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:

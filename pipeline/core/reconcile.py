@@ -76,7 +76,7 @@ class Reconciler:
                 self._apply_desired_status(lane, lane.subscription, now)
 
     def forget_times(self, lane: Lane) -> None:
-        """Forget the times of a lane that was removed."""
+        """Forget the `startingAt` and `endingAt` of a lane that was removed."""
         self._scheduled.pop(lane, None)
 
     def make_lane(self, key: bytes, start: int) -> Lane:

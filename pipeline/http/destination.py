@@ -82,7 +82,7 @@ class Destination:
     is_forwarded: bool = False
 
     def with_target(self, target: str) -> "Destination":
-        """Another path and query at the same place. Only for a direct connection: a proxy gets the whole URL."""
+        """The same destination, another path and query. Only for a direct connection: a proxy gets the whole URL."""
         return replace(self, target=Target(target, self.target.host))
 
 

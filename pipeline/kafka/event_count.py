@@ -54,7 +54,7 @@ class EventCounter:
         await disconnect(self._consumer)
 
     async def offset_at(self, tp: SourcePartition, timestamp_ms: int) -> int | None:
-        """The first offset at or after a time; None if there is none. Raises as `count` does."""
+        """The first offset at or after a time; None if there is none. Raises the same errors as `count`."""
         found = (await self._consumer.offsets_for_times({TopicPartition(*tp): timestamp_ms}))[TopicPartition(*tp)]
         return None if found is None else int(found.offset)
 

@@ -51,7 +51,7 @@ class PartitionExpansion:
     """Gives the pipeline's own topics as many partitions as the largest source topic; logs which have no leader.
 
     Args:
-        connection: of the source's cluster.
+        connection: to the source's cluster.
         sources: the source topics.
         own: topics with as many partitions as the largest source topic, in the order in which they have to grow.
         clients: get the new numbers of partitions.

@@ -68,7 +68,7 @@ class RowKeys:
         return key if self.is_alone else self._prefix + key
 
     def other_of(self, key: bytes) -> bytes:
-        """The key with which it would be written in the other form."""
+        """What `of` would return if `is_alone` were the opposite."""
         return self._prefix + key if self.is_alone else key
 
     def last_topic_id(self, topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> str | None:
@@ -80,7 +80,7 @@ class RowKeys:
         """
         plain = topic_ids.get(SOURCE_KEY)
         if not self.is_alone and plain != topic_id:
-            plain = None  # it may be that of another topic
+            plain = None  # it may be the id of another topic
         return topic_ids.get(self._prefix + SOURCE_KEY) or plain
 
     def find(self, rows: Mapping[bytes, Row], topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> Found:

@@ -20,7 +20,7 @@ def raise_limit() -> int:
         return soft
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    except (ValueError, OSError) as error:  # macOS has its own lower limit; a sandbox may forbid it
+    except (ValueError, OSError) as error:  # macOS has a lower limit; a sandbox may forbid the change
         logger.warning("the limit of open files stays at %d: %s", soft, error)
         return soft
     logger.info("the limit of open files was raised from %d to %d", soft, hard)

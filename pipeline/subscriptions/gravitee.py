@@ -130,7 +130,7 @@ def _convert(retry: dict[str, Any], notes: list[str]) -> None:
 
 def _states(status: str, consumer_status: str, notes: list[str]) -> dict[str, str]:
     if consumer_status == "FAILURE":
-        notes.append("it is in FAILURE in Gravitee and STOPPED here; webhooks subscriptions start starts it")
+        notes.append("it is in FAILURE in Gravitee and STOPPED here; start it with: webhooks subscriptions start ID")
     return {
         **({"status": status} if status else {}),
         **(

@@ -92,7 +92,7 @@ def refusals(name: str, group: GroupPositions, found: Mapping[str, LogPositions]
         )
     elif group.members:
         count = "a member" if group.members == 1 else f"{group.members} members"
-        why = f"still has {count}, which would go on delivering; end its consumers and apply this again"
+        why = f"still has {count}, which would go on delivering; stop its consumers and apply this again"
     else:
         return [problem for topic, log in found.items() for problem in _of_another_topic(name, group, topic, log)]
     return [f"startFrom: group {shown(name)} {why}"]

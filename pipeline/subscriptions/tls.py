@@ -66,7 +66,7 @@ class _Source:
     def _is_file(self) -> bool:
         if self.content is not None and self.file is not None:
             raise ConfigurationError(
-                f"{self.file_field}: has no use beside {self.field.rpartition('.')[2]}; remove one"
+                f"{self.file_field}: can't be set together with {self.field.rpartition('.')[2]}; remove one"
             )
         if self.content is None and self.file is None:
             raise ConfigurationError(f"{self.field}: is required for this type of store, or its path")

@@ -63,7 +63,7 @@ def row(number: int) -> Cursor:
 
 
 def announcement() -> Announcement:
-    """Of the one worker."""
+    """The announcement of the one worker."""
     partitions = tuple(
         PartitionState("events", number, 10**6, 0, 10**6, 10**6, is_counted=True, end=10**6)
         for number in range(PARTITIONS)

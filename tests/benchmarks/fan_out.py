@@ -30,11 +30,11 @@ class Case:
     """One row of the table.
 
     Attributes:
-        events: in the topic.
-        deliveries: that follow from them.
+        events: the number of events in the topic.
+        deliveries: the number of deliveries that follow from them.
         start: starts the sender.
-        type_of: the types of the events.
-        keys: how many they have.
+        type_of: returns the type of an event.
+        keys: the number of different keys of the events.
     """
 
     events: int

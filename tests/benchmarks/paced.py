@@ -32,7 +32,7 @@ class Load:
     lowest: int = 0
 
     def counted(self, each: int) -> int:
-        """How many events count if each subscription gets *each*."""
+        """How many of the events count if each subscription gets *each* of them."""
         return each * sum(number >= self.lowest for number in self.numbers)
 
 

@@ -107,7 +107,7 @@ PEERS: Final = (node, bento)
 
 
 async def found() -> tuple[list[Peer], list[str]]:
-    """The peers that are there, and a sentence for each that is not."""
+    """The peers that can run here, and for each other one a sentence that says why it is left out."""
     there: list[Peer] = []
     absent: list[str] = []
     for make in PEERS:

@@ -9,18 +9,18 @@ class Scale:
 
     Attributes:
         pairs: how often the pipeline and the bare loop take turns.
-        events: in the topic of the throughput runs.
-        claimed_events: of those, how many at-most-once delivers.
+        events: the number of events in the topic of the throughput runs.
+        claimed_events: how many of them at-most-once delivers.
         paced_seconds: how long a steady load lasts.
-        slow_seconds: how long the possible rate is held.
-        isolated_events: for the subscriptions whose neighbours misbehave.
-        isolated_seconds: how long a steady load lasts for them.
-        waiting: how many events wait for one receiver, at each of the two looks at the memory.
-        waiting_per_second: how fast they are produced.
-        crashed_events: in the topic when a worker is killed in the middle of them.
-        fanned_out: how many deliveries are made of events that belong to several subscriptions.
-        registered: how many subscriptions there are where there are many.
-        groups: how many consumer groups are compared with them.
+        slow_seconds: how long the run with slow receivers would take at the possible rate.
+        isolated_events: the number of events for the subscriptions whose neighbours misbehave.
+        isolated_seconds: how long a steady load on these subscriptions lasts.
+        waiting: how many events wait for one receiver when memory is measured the first and the second time.
+        waiting_per_second: how many of these events are produced per second.
+        crashed_events: the number of events of the runs in whose middle a worker is killed.
+        fanned_out: the number of deliveries in the runs whose events belong to several subscriptions.
+        registered: the number of subscriptions in the runs with many subscriptions.
+        groups: the numbers of consumer groups that are compared with the pipeline.
     """
 
     pairs: int

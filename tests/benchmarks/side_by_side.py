@@ -36,7 +36,7 @@ COLUMNS: Final = (
 
 @dataclass(slots=True)
 class _Found:
-    """What one sender has shown."""
+    """The measurements of one sender."""
 
     full: Runs = field(default_factory=Runs)
     steady: list[Paced] = field(default_factory=list)

@@ -38,13 +38,13 @@ class Pipeline:
     """How a worker is set up.
 
     Attributes:
-        qos: of all subscriptions.
-        settings: more of them, by their names in the environment.
+        qos: the level of all subscriptions.
+        settings: further settings, by their names in the environment.
         read_timeout_ms: how long an answer may take.
-        subscriptions: their numbers.
+        subscriptions: the numbers of the subscriptions.
         elsewhere: by number, the URLs of those that do not call the receiver.
-        app: its name: consumer group and topics.
-        filter_of: by number, what a subscription wants, with `routing: match`; None with `routing: key`.
+        app: the name of the application: its consumer group, and the prefix of its topics.
+        filter_of: with `routing: match`, returns the filter of the subscription of a number; None with `routing: key`.
     """
 
     qos: str = "at-least-once"

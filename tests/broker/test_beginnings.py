@@ -338,7 +338,7 @@ async def test_a_group_that_still_has_members_is_refused(wide_shop: Shop, unique
     async with member(wide_shop, group):
         [problem] = await refused(wide_shop, group)
     assert problem == (
-        f'startFrom: group "{group}" still has a member, which would go on delivering; end its consumers and apply '
+        f'startFrom: group "{group}" still has a member, which would go on delivering; stop its consumers and apply '
         "this again"
     )
     async with wide_shop.store() as store:

@@ -172,7 +172,7 @@ async def test_positions_are_not_exported_while_both_would_run(
     assert refused.err.splitlines() == [
         'Error: --to-group: "x" is not the id of a subscription',
         f'group "{source}" still has members: stop the workers',
-        f'group "{source}-b" still has members: end its consumers',
+        f'group "{source}-b" still has members: stop its consumers',
     ]
     assert await kafka.committed(f"{source}-a", source) == {}
 

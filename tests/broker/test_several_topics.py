@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 def load(what: str, first: int = 0, count: int = EVENTS) -> list[tuple[str, bytes]]:
-    """Numbered events of customers in turn."""
+    """Numbered events of twelve customers, in turn."""
     return [
         (f"customer-{number % 12}", json.dumps({"number": number, "of": what}).encode())
         for number in range(first, first + count)

@@ -55,7 +55,7 @@ class Event:
 
     @property
     def delivery(self) -> Delivery:
-        """The delivery as which it is counted."""
+        """The delivery that it counts as."""
         return Delivery(self.key, self.subscription)
 
     @property

@@ -211,7 +211,7 @@ async def _loaded(stage: Stage, watch: Watch | None) -> AsyncIterator[None]:
 
 
 def _together(faults: Sequence[Fault], rng: random.Random, *, paired: bool) -> Iterator[Sequence[Fault]]:
-    """The faults one by one, or a fault with the next one if they affect different parts, every second time."""
+    """The faults in groups of one or, if *paired*, sometimes two: neighbours that affect different parts."""
     remaining = deque(faults)
     while remaining:
         together = [remaining.popleft()]

@@ -55,7 +55,7 @@ def _outcome(case: ET.Element) -> str:
 
 
 def survived(tree: Path, mutant: Mutant) -> list[str]:
-    """The tests that do not fail by *mutant*."""
+    """The tests that do not fail although *mutant* is planted."""
     file = tree / mutant.file
     source = file.read_text()
     file.write_text(mutant.planted(source))

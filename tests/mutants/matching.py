@@ -1,4 +1,4 @@
-"""The faults of the index of subscriptions, and of the filters that it shares an event between."""
+"""Faults in the index of subscriptions, and in the filters, which share one parsed event."""
 
 from typing import Final
 

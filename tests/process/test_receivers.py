@@ -69,7 +69,7 @@ def signed(*secrets: str, at: float, webhook_id: str = ID, body: str = BODY) -> 
 
 
 def requests() -> dict[str, tuple[bool, tuple[str, ...]]]:
-    """Each request with whether it has to be accepted: secret, the three headers, body."""
+    """Whether each request has to be accepted, and its parts: secret, the three headers, body."""
     now = time.time()
     fresh = webhook_id, timestamp, signature = signed(SECRET, at=now)
     return {

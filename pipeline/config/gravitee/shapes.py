@@ -184,10 +184,10 @@ def _sort_resource(origin: str, kind_: str, resource: Mapping[str, Any], found: 
 def _sort_terraform(origin: str, type_: str, attributes: Mapping[str, Any], found: Contents) -> None:
     match type_:
         case "apim_apiv4":
-            _refuse(UNRESOLVED, "a reference of Terraform; read the output of terraform show -json", attributes, origin)
+            _refuse(UNRESOLVED, "a Terraform reference; read the output of terraform show -json", attributes, origin)
             found.apis.append(_api(origin, attributes))
         case "apim_subscription":
-            _refuse(UNRESOLVED, "a reference of Terraform; read the output of terraform show -json", attributes, origin)
+            _refuse(UNRESOLVED, "a Terraform reference; read the output of terraform show -json", attributes, origin)
             found.subscriptions.append(Part(origin, attributes))
         case _:
             found.unused.append(origin.rpartition(": ")[2])

@@ -25,7 +25,7 @@ class Match(StrictModel):
 
 
 class Mismatch(StrictModel):
-    """A comparison in a filter that failed. If the text that was found is long, `found` has its beginning."""
+    """A failed comparison in a filter. If the text that was found is long, `found` has its beginning."""
 
     place: str
     comparison: str

@@ -23,7 +23,7 @@ LEGEND: Final = {
     "dispatched": "the next offset that this worker will dispatch",
     "log end": "the offset that the next event of the partition will have",
     "unsettled": "events after the committed offset that are neither settled nor tracked by a cursor",
-    "oldest waiting": "the age of the oldest waiting event, including subscriptions that are behind or failed",
+    "oldest waiting": "the age of the oldest waiting event; events of lanes that are behind or failed count too",
     "lanes": "subscriptions with work or state in this partition",
     "last progress": "the time since events last arrived, were delivered or were read again",
 }

@@ -1,4 +1,4 @@
-"""The table of subscriptions: narrow, and why each one does not deliver."""
+"""The table of subscriptions: its narrow form, and why each subscription does not deliver."""
 
 from typing import Any
 

@@ -138,9 +138,7 @@ def test_a_reference_that_others_resolve_is_refused() -> None:
     assert isinstance(state, dict)
     state["resource"]["apim_apiv4"]["orders"]["endpoint_groups"][0]["name"] = "${var.group}"
     [problem] = problems(lambda: contents([("f", state)]))
-    assert problem.startswith(
-        "f: apim_apiv4.orders: endpointGroups[0].name: contains a reference of Terraform; read the "
-    )
+    assert problem.startswith("f: apim_apiv4.orders: endpointGroups[0].name: contains a Terraform reference; read the ")
 
 
 def test_terraforms_own_language_is_not_read() -> None:

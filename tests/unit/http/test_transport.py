@@ -631,7 +631,7 @@ async def test_a_request_that_is_repeated_in_vain_may_have_arrived(straight: Ben
     subscription = await straight.subscription(receiver)
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
     assert receiver._server is not None
-    receiver._server.close()  # the kept connection stays
+    receiver._server.close()  # the kept connection stays open
     outcome = await straight.callback(subscription, event(), 1)
     assert outcome == Failed(f"connection refused by 127.0.0.1:{receiver.port}", may_have_arrived=True)
     assert len(receiver.requests) == 2

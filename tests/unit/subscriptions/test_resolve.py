@@ -350,7 +350,7 @@ def test_pkcs12_stores_become_pem(ca: trustme.CA) -> None:
         ({"trustStore": {"type": "PEM", "path": "/x"}}, "ssl.trustStore.path: names a file, which WEBHOOKS_KEY"),
         (
             {"trustStore": {"type": "PEM", "path": "/x", "content": PEM}},
-            "ssl.trustStore.path: has no use beside content",
+            "ssl.trustStore.path: can't be set together with content",
         ),
         ({"keyStore": {"type": "PEM", "certPath": "/etc/passwd"}}, "ssl.keyStore.certPath: names a file, which"),
         ({"keyStore": {"type": "PKCS12", "path": "/etc/passwd"}}, "ssl.keyStore.path: names a file, which"),

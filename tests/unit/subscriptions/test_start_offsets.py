@@ -1,4 +1,4 @@
-"""Topics and the beginning in a subscription's document, and what an edit keeps."""
+"""What a subscription's document may say about topics and its beginning, and what an edit keeps of that."""
 
 from dataclasses import replace
 from typing import Any

@@ -118,7 +118,7 @@ def test_the_rounds_of_a_store_are_all_found(scheme: pkcs12.PBES) -> None:
     assert made.count(MEGA_DER) >= 2
     with pytest.raises(ConfigurationError) as caught:
         check_cost(made, "x")
-    # A derivation of the library's own is at most as many rounds as it makes unasked.
+    # Where the library itself chooses the number of rounds, it chooses at most 20,000.
     assert made.count(MEGA_DER) * MEGA <= int(str(caught.value).split()[3]) <= made.count(MEGA_DER) * MEGA + 20_000
 
 
