@@ -1,4 +1,4 @@
-"""What reached the receiver, as facts; and what follows from them."""
+"""The requests that reached the receiver, and their order and latencies."""
 
 import struct
 from collections import defaultdict
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 LAYOUT: Final = struct.Struct("<IIHdd")
-"""How an arrival travels from the receiver's process: the fields of `Arrival` in their order."""
+"""The encoding in which the receiver's process sends an arrival: the fields of `Arrival` in their order."""
 
 NO_ANSWER: Final = 0
 
 
 class Arrival(NamedTuple):
-    """One request that came in.
+    """A request that reached the receiver.
 
     Attributes:
-        number: of the subscription.
-        sequence: of the event among those of its subscription, from 1.
-        status: what was answered; `NO_ANSWER` where the receiver hangs.
-        produced_at: Unix seconds, from the body.
-        arrived_at: Unix seconds, by the same clock.
+        number: the number of the subscription.
+        sequence: the number of the event among the events of its subscription, from 1.
+        status: the status of the answer; `NO_ANSWER` if the receiver hangs.
+        produced_at: the time in the body of the event, Unix seconds.
+        arrived_at: the time of the arrival by the same clock, Unix seconds.
     """
 
     number: int
@@ -31,23 +31,23 @@ class Arrival(NamedTuple):
 
     @property
     def is_taken(self) -> bool:
-        """Answered with a success."""
+        """Whether the receiver answered with a success, which makes the event taken."""
         return 200 <= self.status < 300
 
 
 def unpack(data: bytes) -> list[Arrival]:
-    """The arrivals in *data*, in the order in which they came in."""
+    """Decode the arrivals in *data*, which are in the order in which they reached the receiver."""
     return [Arrival._make(fields) for fields in LAYOUT.iter_unpack(data)]
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How well the order and the number of events were kept.
+    """How many events were taken, and how many of them repeatedly or out of order.
 
     Attributes:
-        events: distinct events that were taken.
-        repeated: arrivals of an event that had been taken already.
-        out_of_order: events that were not taken directly after their predecessor.
+        events: the number of different events that were taken.
+        repeated: the number of arrivals whose event had been taken before.
+        out_of_order: the number of events that were not taken directly after the previous event of their subscription.
     """
 
     events: int
@@ -59,7 +59,7 @@ class Order:
 
 
 def order(arrivals: Iterable[Arrival]) -> Order:
-    """Judge the arrivals that were taken, subscription by subscription."""
+    """Check the order of the arrivals that were taken, for each subscription separately."""
     seen: defaultdict[int, set[int]] = defaultdict(set)
     last: defaultdict[int, int] = defaultdict(int)
     repeated = out_of_order = 0
@@ -77,10 +77,10 @@ def order(arrivals: Iterable[Arrival]) -> Order:
 
 
 def latencies(arrivals: Iterable[Arrival]) -> list[float]:
-    """Seconds from production to arrival, in growing order."""
+    """The seconds from the production of each event to its arrival, sorted."""
     return sorted(arrival.arrived_at - arrival.produced_at for arrival in arrivals)
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest of *ordered* that is not exceeded by *share* (0 to 1) of them (nearest rank)."""
+    """The smallest value of the sorted *ordered* that *share* (0 to 1) of the values do not exceed (nearest rank)."""
     return ordered[max(0, min(len(ordered) - 1, -int(-len(ordered) * share // 1) - 1))]

@@ -1,4 +1,4 @@
-"""What the attempt log costs: each of its modes in turns, from a full topic and at a steady 5,000 events/s."""
+"""The cost of the attempt log in each of its modes, from a full topic and at a steady 5,000 events/s."""
 
 from statistics import median
 from typing import Final, get_args
@@ -28,7 +28,7 @@ COLUMNS: Final = (
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """All modes in turns, so that what else the machine does falls on each of them."""
+    """Measure all modes in turn, so that other load on the machine affects each mode."""
     topic = await stage.filled(scale.events)
     starts = {mode: stage.pipeline(settings={"WEBHOOKS_ATTEMPT_LOG": mode}) for mode in MODES}
     full: dict[LogMode, Runs] = {mode: Runs() for mode in MODES}

@@ -1,9 +1,9 @@
-"""What we are measured against: aiokafka and aiohttp in a loop, a bounded number in flight, no guarantee at all.
+"""The bare loop, which the pipeline is compared with: aiokafka and aiohttp, bounded concurrency, no guarantees.
 
     python -m tests.benchmarks.bare_loop BOOTSTRAP TOPIC GROUP URL IN_FLIGHT
 
-As fast as it can be written with the public interfaces of both: uvloop, no cookies, no decompression, headers and URLs
-made once. Whatever the answer is, the loop goes on; offsets are committed by the clock.
+This is the fastest loop that the public interfaces of both libraries allow: uvloop, no cookies, no decompression,
+headers and URLs made once. The loop continues after every answer. Offsets are committed at fixed intervals.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ POLL_MS: Final = 1000
 
 
 async def post_all(session: ClientSession, callback: str, records: Iterator[Any]) -> None:
-    """Post one record after the other; *records* is shared with the others that do the same."""
+    """Post one record after another. Concurrent calls take their records from the same *records*."""
     for record in records:
         try:
             async with session.post(_url(callback, record.key), data=record.value) as answer:

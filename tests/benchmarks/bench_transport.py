@@ -1,9 +1,10 @@
-"""What one call of a callback costs, against aiohttp's `session.post`, both in one run.
+"""The cost of one call of a `Callback`, compared with aiohttp's `session.post` in the same run.
 
     python -m tests.benchmarks.bench_transport [CALLS]
 
-CPU time of the sending process per delivery of 200 bytes over kept-alive loopback connections, on uvloop. The ratio
-holds from machine to machine, the microseconds don't. The receiver is a process of its own and is not counted.
+Prints the CPU time of the sending process per delivery of 200 bytes over kept-alive loopback connections, on uvloop.
+The ratio is the same on each machine, the microseconds are not. The receiver runs in a separate process, whose CPU
+time is not counted.
 """
 
 import asyncio
@@ -40,10 +41,10 @@ Call = Callable[[int], Awaitable[None]]
 
 
 class Answerer(asyncio.Protocol):
-    """As little of a receiver as can be: each packet is one request, each gets the same answer."""
+    """A minimal receiver: it takes each packet as one request, and always gives the same answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's is none by its class
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
 
     def data_received(self, data: bytes) -> None:
         del data
@@ -51,7 +52,7 @@ class Answerer(asyncio.Protocol):
 
 
 def receive(port: Connection) -> None:
-    """Run a receiver until the process is terminated; its port goes into the pipe."""
+    """Run a receiver until the process is terminated, and send its port through the pipe *port*."""
 
     async def run() -> None:
         server = await asyncio.get_running_loop().create_server(Answerer, "127.0.0.1", 0)
@@ -62,7 +63,7 @@ def receive(port: Connection) -> None:
 
 
 def calling(callback: Callback, subscription: Subscription, headers: tuple[tuple[str, bytes], ...] = ()) -> Call:
-    """One event through `Callback`."""
+    """A call that sends one event with `Callback`."""
 
     async def call(offset: int) -> None:
         outcome = await callback(subscription, Record("events", 0, offset, b"s", BODY, headers), 1)
@@ -72,7 +73,7 @@ def calling(callback: Callback, subscription: Subscription, headers: tuple[tuple
 
 
 def posting(session: ClientSession, url: str) -> Call:
-    """One event through `session.post`, with the fields that `Callback` sends."""
+    """A call that sends one event with `session.post`, with the header fields that `Callback` sends."""
 
     async def call(offset: int) -> None:
         headers = {
@@ -89,7 +90,7 @@ def posting(session: ClientSession, url: str) -> Call:
 
 
 async def cpu_microseconds(call: Call, calls: int) -> float:
-    """CPU time per call, with `LANES` of them in flight."""
+    """The CPU time of one call in microseconds, with `LANES` calls in flight."""
 
     async def lane() -> None:
         for offset in range(calls // LANES):
@@ -101,7 +102,7 @@ async def cpu_microseconds(call: Call, calls: int) -> float:
 
 
 async def measure(port: int, calls: int) -> dict[str, list[float]]:
-    """Each way in turn, round after round, so that whatever else the machine does strikes all of them."""
+    """Measure each way to send in turn, several times, so that other load on the machine affects all of them."""
     url = f"http://127.0.0.1:{port}/hook"
     transport = Transport(
         guard=Guard([ip_network("127.0.0.0/8")]),
@@ -136,7 +137,7 @@ async def measure(port: int, calls: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print the table."""
+    """Start the receiver, measure all ways to send, and print the table."""
     calls = int(sys.argv[1]) if len(sys.argv) > 1 else DEFAULT_CALLS
     ours, theirs = multiprocessing.Pipe()
     receiver = multiprocessing.Process(target=receive, args=(theirs,), daemon=True)

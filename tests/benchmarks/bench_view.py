@@ -1,7 +1,8 @@
-"""What the view of the cluster costs: `python -m tests.benchmarks.bench_view [SUBSCRIPTIONS]`.
+"""The cost of the view of the cluster: `python -m tests.benchmarks.bench_view [SUBSCRIPTIONS]`.
 
-All subscriptions are in memory, and a tenth, or all of them, have a row: they fail at 50 hosts. Each question is asked
-five times: the slowest answer, the mean CPU time, and the longest time between two turns of the event loop.
+All subscriptions are in memory. A tenth of them, then all of them, have a row of a failure at one of 50 hosts. Each
+question is asked five times. The table shows the slowest answer, the mean CPU time, and the longest time between two
+turns of the event loop.
 """
 
 import asyncio
@@ -28,7 +29,7 @@ TIMES = 5
 
 
 class Known:
-    """Stands for the registry, which is in each worker anyway."""
+    """A fake registry. Its memory is not counted, because each worker has a registry even without a view."""
 
     is_current = True
     last_error = None
@@ -38,16 +39,16 @@ class Known:
         self._ids = tuple(sorted(self._found))
 
     def get(self, name: str) -> Subscription | None:
-        """One of them."""
+        """The subscription with this id, if there is one."""
         return self._found.get(name)
 
     def ids(self) -> Sequence[str]:
-        """All of them."""
+        """The ids of all subscriptions, sorted."""
         return self._ids
 
 
 def subscription(number: int) -> Subscription:
-    """One of the many."""
+    """A subscription whose id, URL and metadata depend on its number."""
     return Subscription(
         id=f"subscription-{number:06}",
         revision=number,
@@ -57,13 +58,13 @@ def subscription(number: int) -> Subscription:
 
 
 def row(number: int) -> Cursor:
-    """The row of one that fails."""
+    """The row of a subscription in FAILURE."""
     cause = Cause("server-error", f"the callback answered 503 after {number} ms", number, 1_700_000_000.0 + number)
     return Cursor(number, Status.FAILURE, cause, standing=Standing(False, number % 90, True, number))  # noqa: FBT003
 
 
 def announcement() -> Announcement:
-    """The announcement of the one worker."""
+    """The announcement of the only worker."""
     partitions = tuple(
         PartitionState("events", number, 10**6, 0, 10**6, 10**6, is_counted=True, end=10**6)
         for number in range(PARTITIONS)
@@ -73,14 +74,14 @@ def announcement() -> Announcement:
 
 
 def megabytes() -> float:
-    """The memory of this process now."""
+    """The resident memory of this process in MiB."""
     gc.collect()
-    with open("/proc/self/statm") as found:  # noqa: PTH123 - a line of the kernel's
+    with open("/proc/self/statm") as found:  # noqa: PTH123 - a small kernel file
         return int(found.read().split()[1]) * resource.getpagesize() / 2**20
 
 
 async def longest_stall(until: asyncio.Event) -> float:
-    """The longest time between two turns of the event loop, seconds."""
+    """The longest time between two turns of the event loop, in seconds, until *until* is set."""
     longest, before = 0.0, time.perf_counter()
     while not until.is_set():
         await asyncio.sleep(0)
@@ -90,7 +91,7 @@ async def longest_stall(until: asyncio.Event) -> float:
 
 
 async def measure(what: str, ask: Callable[[], Awaitable[object]]) -> None:
-    """Ask, and print how long it took."""
+    """Ask several times, and print the time of the slowest answer, the CPU time and the longest stall."""
     over = asyncio.Event()
     stall = asyncio.create_task(longest_stall(over))
     slowest = 0.0
@@ -105,7 +106,7 @@ async def measure(what: str, ask: Callable[[], Awaitable[object]]) -> None:
 
 
 async def look(count: int, failing: int) -> None:
-    """Measure with so many subscriptions, of which some fail."""
+    """Measure a view of *count* subscriptions, of which the first *failing* are in FAILURE."""
     print(f"\n{count:,} subscriptions, {failing:,} in FAILURE")
     subscriptions = [subscription(number) for number in range(count)]
     rows = [(each.id.encode(), encode_row(row(number))) for number, each in enumerate(subscriptions[:failing])]
@@ -142,7 +143,7 @@ async def look(count: int, failing: int) -> None:
 
 
 def main() -> None:
-    """Measure a tenth in FAILURE, and all."""
+    """Measure with a tenth of the subscriptions in FAILURE, then with all of them."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     asyncio.run(look(count, count // 10))
     asyncio.run(look(count, count))

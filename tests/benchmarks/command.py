@@ -1,6 +1,6 @@
-"""The benchmarks' command line: `make bench`, or `make bench ARGS='--quick --only throughput --output bench.md'`.
+"""The command line of the benchmarks: `make bench`, or `make bench ARGS='--quick --only steady --output bench.md'`.
 
-Nothing here asserts a time: it measures, and prints ratios of things that ran side by side on the same machine.
+The benchmarks assert no duration. They print ratios of measurements that were made in turn on the same machine.
 """
 
 import argparse
@@ -54,7 +54,7 @@ PARTS: Final[dict[str, Part]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the parts that were asked for; exits with a sentence where there is no Kafka."""
+    """Run the parts that the command line names, by default all. Without a Kafka, exit with a sentence."""
     options = _parser().parse_args(arguments)
     scale = QUICK if options.quick else FULL
     try:
@@ -82,7 +82,7 @@ async def _run(broker: TestBroker, folder: Path, parts: Sequence[str], scale: Sc
 
 
 class _Report:
-    """Printed as it grows, and kept in a file where one was named: a part that fails costs no other part's numbers."""
+    """A report that is printed and written after each part, so that a part that fails loses no earlier results."""
 
     def __init__(self, output: Path | None) -> None:
         self._output = output

@@ -1,4 +1,4 @@
-"""How far the committed offset of a partition is behind, in time: the age of the oldest event that is not committed."""
+"""Measures the commit lag of a partition in seconds: the age of the oldest event that is not committed."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ LOOK_SECONDS: Final = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What the broker said at a moment: the committed offset and the end of the log."""
+    """The committed offset and the end of the log at the time *at*, as the broker reports them."""
 
     at: float
     committed: int
@@ -23,16 +23,16 @@ class Look:
 
 
 class CommitLag:
-    """The looks so far."""
+    """The looks at one partition so far."""
 
     def __init__(self) -> None:
         self.looks: list[Look] = []
 
     def longest_seconds(self) -> float:
-        """The longest that any event was in the log and not committed, give or take the time between two looks."""
+        """The longest time that an event was in the log and not committed, as exact as the time between two looks."""
         longest, oldest = 0.0, 0
         for look in self.looks:
-            # The first look that saw an event which this one's commit does not cover.
+            # Advance to the first look that saw an event which the commit in this look does not cover.
             while self.looks[oldest].end <= look.committed and self.looks[oldest] is not look:
                 oldest += 1
             if look.end > look.committed:
@@ -42,7 +42,7 @@ class CommitLag:
 
 @asynccontextmanager
 async def observed(bootstrap: str, group: str, topic: str, partition: int) -> AsyncIterator[CommitLag]:
-    """Look four times a second while the block runs."""
+    """Look at the partition four times a second while the block runs."""
     place = TopicPartition(topic, partition)
     lag = CommitLag()
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)

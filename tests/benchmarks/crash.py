@@ -1,4 +1,4 @@
-"""What a crash costs: a worker is killed in the middle of a full topic, and another one is started at once."""
+"""The effects of a crash: a worker is killed in the middle of a full topic, and a new one is started at once."""
 
 import asyncio
 import time
@@ -22,27 +22,28 @@ LEVELS: Final[dict[str, dict[str, Any]]] = {
         for count in (1, 10, 100)
     },
 }
-"""The options of their pipelines."""
+"""The options of the pipeline of each level."""
 ANSWER_SECONDS: Final = 0.025
 LAG_SECONDS: Final = 0.5
-"""What the killed worker has sent may arrive so long afterwards; the other one takes longer to start."""
+"""Requests of the killed worker may arrive this long after the kill. The new worker takes longer to start."""
 LOOK_SECONDS: Final = 1.0
-"""Each look costs the receiver some time; nothing that is measured depends on how often there is one."""
+"""The time between two looks at the arrivals. Looks are rare because each of them takes the receiver's time. No result
+depends on their number."""
 LAST_LOOKS: Final = 20
-"""Without a new arrival for so long, what is still missing will not arrive."""
+"""After this many looks without a new arrival, the missing events are lost."""
 COLUMNS: Final = ("level", "kills", "in flight", "repeated", "lost", "out of order", "first new event")
 
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """One kill.
+    """The effects of one kill.
 
     Attributes:
-        in_flight: requests that arrived so shortly before the kill that their answers were still to come.
-        repeated: events that arrived more than once.
-        lost: events that never arrived.
-        out_of_order: events that first arrived after a later one.
-        seconds: from the kill to the first event that had not arrived before the other worker sent it.
+        in_flight: the number of requests that had arrived and were not answered yet when the worker was killed.
+        repeated: the number of arrivals of events that had arrived before.
+        lost: the number of events that never arrived.
+        out_of_order: the number of events that first arrived after a later event of their subscription.
+        seconds: the time from the kill to the first arrival of an event that the killed worker had not sent.
     """
 
     in_flight: int
@@ -53,7 +54,7 @@ class Crash:
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """Kill a worker of each level in turn, several times."""
+    """Kill a worker of each level in turn, several times for each level."""
     crashes: dict[str, list[Crash]] = {level: [] for level in LEVELS}
     for _ in range(scale.pairs):
         for level, found in crashes.items():
@@ -84,7 +85,7 @@ async def _crash(stage: Stage, receiver: Receiver, pipeline: Pipeline, events: i
 
 
 async def _all_arrive(receiver: Receiver, events: int) -> None:
-    """Return when every event has arrived that will, and what is repeated after the last new one has as well."""
+    """Return when all events that are not lost have arrived, and all repetitions after the last new event, too."""
     known = len(await receiver.arrivals())
     arrivals: Sequence[Arrival] = ()
     quiet = 0
@@ -111,7 +112,7 @@ def _judge(arrivals: Sequence[Arrival], events: int, killed_at: float) -> Crash:
 
 
 def _overtaken(arrivals: Iterable[Arrival]) -> int:
-    """How many events first arrived after a later one of their subscription; what is lost is not out of order."""
+    """The number of events that first arrived after a later event of their subscription, not counting lost events."""
     seen: set[tuple[int, int]] = set()
     last: defaultdict[int, int] = defaultdict(int)
     overtaken = 0

@@ -1,6 +1,6 @@
-"""The events of the benchmarks: whose they are, their place in the order and when they were produced is in the body.
+"""The events of the benchmarks. The body has the subscription, the place in its order and the time of production.
 
-b"17 204 1760000000.123456      "     subscription 17, its 204th event, Unix seconds, blanks up to the size
+b"17 204 1760000000.123456      "     subscription 17, event 204 of it, Unix seconds, blanks up to the size
 """
 
 import asyncio
@@ -16,27 +16,27 @@ from tests.support.brokers import TestBroker
 BATCH_BYTES: Final = 256 * 1024
 LINGER_MS: Final = 5
 LATE_SECONDS: Final = 1.0
-"""A producer that is further behind its own timetable did not offer the load it was asked for."""
+"""The longest time that a producer may be late. With more, it has not produced the required load."""
 
 
 def subscription_id(number: int) -> str:
-    """The id of the subscription *number*; it is the key of its events too."""
+    """The id of the subscription with this number, which is also the key of the subscription's events."""
     return f"sub-{number}"
 
 
 def body(number: int, sequence: int, size: int) -> bytes:
-    """The body of an event that is produced now: *size* bytes, if that is enough for what stands in it."""
+    """The body of an event that is produced now. It has *size* bytes, or more if its content is longer."""
     return (b"%d %d %.6f " % (number, sequence, time.time())).ljust(size)
 
 
 def in_turn(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """(subscription, sequence from 1) for ever: each of *numbers* in turn, so that all get equally much."""
+    """Yield (subscription, sequence) endlessly: each of *numbers* with sequence 1, then each with 2, and so on."""
     turns = list(numbers)
     return ((number, 1 + place // len(turns)) for place, number in zip(count(), cycle(turns), strict=False))
 
 
 def no_type(_number: int, _sequence: int) -> bytes | None:
-    """The type of events that have none."""
+    """Return None, as `type_of` for events without a type."""
 
 
 async def fill(
@@ -46,14 +46,14 @@ async def fill(
     size: int,
     type_of: Callable[[int, int], bytes | None] = no_type,
 ) -> None:
-    """Append (subscription, sequence) events of *size* bytes; returns when the broker has them all.
+    """Append events to a topic, and return when the broker has all of them.
 
     Args:
-        broker: it.
-        topic: theirs.
-        events: them.
-        size: of each.
-        type_of: their types as CloudEvents, if they have any.
+        broker: the broker of the topic.
+        topic: the topic to which the events are appended.
+        events: the subscription and the sequence of each event.
+        size: the number of bytes of each event.
+        type_of: returns the CloudEvents type of an event, or None.
     """
     producer = AIOKafkaProducer(
         bootstrap_servers=broker.bootstrap, linger_ms=LINGER_MS, max_batch_size=BATCH_BYTES, acks="all"
@@ -71,10 +71,10 @@ async def fill(
 async def pace(
     broker: TestBroker, topic: str, events: Iterable[tuple[int, int]], *, per_second: float, size: int
 ) -> None:
-    """Append (subscription, sequence) events one by one at a steady rate, each sent at once; until *events* ends.
+    """Append each (subscription, sequence) of *events* as an event, one by one at a steady rate.
 
     Raises:
-        TimeoutError: this machine can't keep the rate.
+        TimeoutError: this machine can't produce at this rate.
     """
     producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, linger_ms=0, acks=1)
     await producer.start()

@@ -1,4 +1,4 @@
-"""What a delivery costs when an event belongs to several subscriptions, beside one consumer group for each of them."""
+"""The cost of a delivery if each event is for several subscriptions, compared with a consumer group for each one."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
@@ -16,12 +16,12 @@ from tests.benchmarks.scale import Scale
 from tests.benchmarks.stage import BODY_BYTES, PARTITIONS, Stage, Start
 
 EACH: Final = 10
-"""How many subscriptions want an event that some want."""
+"""The number of subscriptions that want an event, if it is wanted by some but not all."""
 ALL: Final = 100
 CUSTOMERS: Final = 64
-"""Keys of events; they name no subscription."""
+"""The number of different keys of the events. The keys name no subscriptions."""
 RARE: Final = 100
-"""With events that nobody wants, one in so many is wanted, and tells how far the worker is."""
+"""In the case of events that nobody wants, one event in this many is wanted. It shows how far the worker is."""
 COLUMNS: Final = ("", "runs", "deliveries", "CPU us/delivery", "CPU us/event", "peak RSS", "sockets")
 
 
@@ -49,12 +49,12 @@ def _everything(_number: int) -> None:
 
 
 def of_type(kinds: int) -> Callable[[int], dict[str, Any]]:
-    """Filters by type, of which there are so many."""
+    """Return a function that makes a filter for one of *kinds* types from a subscription's number."""
     return lambda number: {"exact": {"type": f"type-{number % kinds}"}}
 
 
 def types(count: int) -> Callable[[int, int], bytes]:
-    """Events of so many types in turn."""
+    """Return a function that gives events *count* types in turn."""
     return lambda number, sequence: b"type-%d" % ((sequence * CUSTOMERS + number) % count)
 
 
@@ -122,7 +122,7 @@ def _in_turn(case: Case) -> Iterator[tuple[int, int]]:
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """All cases in turns, from topics that are full before the clock starts."""
+    """Measure all cases in turn, each from a topic that is full before the clock starts."""
     cases = _cases(stage, scale)
     topics = {}
     for name, case in cases.items():

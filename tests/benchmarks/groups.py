@@ -1,9 +1,9 @@
-"""One consumer group per subscription, as the reference has it: each of them reads the whole topic.
+"""The sender of the comparison: one consumer group for each subscription, each of which reads the whole topic.
 
     python -m tests.benchmarks.groups BOOTSTRAP TOPIC PREFIX URL NUMBER
 
-In one process, with the public interfaces of aiokafka and aiohttp. Each group posts one event after the other, so that
-it keeps the order, and commits by the clock.
+All groups run in one process, with the public interfaces of aiokafka and aiohttp. Each group posts one event after
+another, which keeps the order, and commits at fixed intervals.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from yarl import URL
 from tests.benchmarks.bare_loop import CONNECT_SECONDS, HEADERS, READ_SECONDS, SKIPPED
 
 STARTED_TOGETHER: Final = 50
-"""A broker that is asked for everything at once answers late, and aiokafka gives up."""
+"""The number of consumers that start together. If all started at once, the broker would answer too late for them."""
 
 
 async def _follow(session: ClientSession, consumer: AIOKafkaConsumer, url: URL) -> None:

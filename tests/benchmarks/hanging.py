@@ -1,4 +1,4 @@
-"""With `routing: match`, one receiver of a thousand that hangs: what the others notice, and what is committed."""
+"""With `routing: match`, one receiver of a thousand hangs: its effects on the other receivers and on commits."""
 
 import asyncio
 import socket
@@ -22,7 +22,7 @@ MANY: Final = 1_000
 TYPES: Final = MANY // EACH
 READ_TIMEOUT_MS: Final = 2_000
 COMMIT_SECONDS: Final = 60.0
-"""How long the last commit may take before it counts as stuck."""
+"""The longest time that the last commit may take. With more, commits are stuck."""
 COLUMNS: Final = (
     "",
     "runs",
@@ -36,19 +36,19 @@ COLUMNS: Final = (
 
 @contextmanager
 def _silent_server() -> Iterator[str]:
-    """Takes connections and never answers; its URL."""
+    """Run a server that accepts connections and never answers. Yields its URL."""
     with socket.create_server((HOST, 0), backlog=BACKLOG) as listener:
         yield f"http://{HOST}:{listener.getsockname()[1]}"
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """Without the one and with it in turns, from a topic that is full before the clock starts."""
+    """Measure without and with the hanging receiver in turn, from a topic that is full before the clock starts."""
     topic = await stage.source()
     count = scale.fanned_out // EACH
     type_of = types(TYPES)
     places = [(place % CUSTOMERS, place // CUSTOMERS) for place in range(count)]
     await fill(stage.broker, topic, places, BODY_BYTES, type_of)
-    # Number 0 wants events of the type 0: the others get the rest of what follows from these.
+    # Subscription 0 wants the events of type 0. All other deliveries are for the other subscriptions.
     to_others = count * EACH - sum(type_of(*place) == b"type-0" for place in places)
     with _silent_server() as url:
         cases = {
@@ -97,7 +97,7 @@ async def _measured(stage: Stage, pipeline: Pipeline, topic: str, target: int) -
 
 
 async def _until_committed(bootstrap: str, group: str, topic: str) -> float:
-    """How many seconds it takes until the end of every partition is committed. Raises: TimeoutError."""
+    """Wait until the end of every partition is committed. Returns the seconds that it took. Raises: TimeoutError."""
     places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
     admin, consumer = AIOKafkaAdminClient(bootstrap_servers=bootstrap), AIOKafkaConsumer(bootstrap_servers=bootstrap)
     await admin.start()

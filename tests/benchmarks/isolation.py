@@ -1,4 +1,4 @@
-"""What healthy subscriptions notice of neighbours whose receivers hang or fail, or whose names never resolve."""
+"""How much subscriptions with bad receivers (hanging, failing, with names that never resolve) disturb healthy ones."""
 
 import socket
 from collections.abc import Iterator, Mapping
@@ -16,19 +16,19 @@ from tests.benchmarks.stage import Stage, Start
 
 READ_TIMEOUT_MS: Final = 2000
 PER_SECOND: Final = 10.0
-"""Events for each subscription under steady load."""
+"""The number of events per second for each subscription under steady load."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """Who lives beside whom.
+    """Healthy subscriptions, and bad subscriptions on the same worker.
 
     Attributes:
-        bad: the numbers of those that misbehave, from 0.
-        healthy: the numbers of the others, from there on.
-        status: what the bad ones answer; 0 for nothing.
-        has_names: the bad ones call names whose servers never answer.
-        is_there: the bad ones have events.
+        bad: the numbers of the subscriptions whose receivers misbehave, from 0.
+        healthy: the numbers of the other subscriptions, which follow those of *bad*.
+        status: the status that the bad receivers answer; 0: they do not answer.
+        has_names: whether the bad subscriptions call host names whose name server never answers.
+        is_there: whether the bad subscriptions have events.
     """
 
     bad: range
@@ -39,7 +39,7 @@ class Neighbourhood:
 
     @property
     def numbers(self) -> range:
-        """Those that have events."""
+        """The numbers of the subscriptions that have events."""
         return range(self.healthy.stop) if self.is_there else self.healthy
 
 
@@ -59,7 +59,7 @@ COLUMNS: Final = ("healthy subscriptions", "runs", "deliveries/s", "ratio", "p50
 
 @dataclass(slots=True)
 class _Found:
-    """What the healthy ones got in one neighbourhood."""
+    """The results of the healthy subscriptions in one neighbourhood."""
 
     rates: list[float] = field(default_factory=list)
     middles: list[float] = field(default_factory=list)
@@ -67,7 +67,7 @@ class _Found:
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """At-least-once, each neighbourhood in turn: from a full topic, then under a steady load."""
+    """Measure each neighbourhood in turn at at-least-once, from a full topic and then under a steady load."""
     each = scale.isolated_events // len(NEIGHBOURHOODS[ALONE].healthy)
     topics: dict[range, str] = {}
     for numbers in {there.numbers for there in NEIGHBOURHOODS.values()}:
@@ -90,7 +90,7 @@ async def run(stage: Stage, scale: Scale) -> Section:
 
 
 def _alone(there: Neighbourhood) -> str:
-    """What the healthy ones are compared with."""
+    """The name of the neighbourhood without bad subscriptions that *there* is compared with."""
     return ALONE_TOO if there.has_names else ALONE
 
 

@@ -42,7 +42,7 @@ QUESTIONS: Final = {
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """A worker on an empty topic; at first all is well, then all subscriptions are in FAILURE."""
+    """Measure a worker on an empty topic: first without failures, then with all subscriptions in FAILURE."""
     rows: list[tuple[str, ...]] = []
     for failing in (0, scale.registered):
         rows += await _looked_at(stage, scale.registered, failing)
@@ -85,7 +85,7 @@ async def _looked_at(stage: Stage, count: int, failing: int) -> list[tuple[str, 
 
 
 def _row(number: int) -> tuple[bytes, bytes]:
-    """The row of one that has failed, in a way that is not probed."""
+    """The row of a subscription in FAILURE, whose cause is not probed."""
     cause = Cause("rejected", f"the callback answered 400 after {number} ms", 0, 1_700_000_000.0 + number)
     standing = Standing(is_live=False, waiting_at_most=number % 90, waiting_is_exact=True, dispatched=0)
     return subscription_id(number).encode(), encode(
@@ -95,7 +95,7 @@ def _row(number: int) -> tuple[bytes, bytes]:
 
 @asynccontextmanager
 async def asking(port: int) -> AsyncIterator[ClientSession]:
-    """A session with the pages and the API of the worker at *port*."""
+    """Open a session with the pages and the API of the worker at *port*."""
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with ClientSession(f"http://{HOST}:{port}", headers=headers, timeout=ClientTimeout()) as session:
         yield session
@@ -115,7 +115,7 @@ async def until_ready(session: ClientSession) -> None:
 
 
 async def _known(session: ClientSession, count: int, failing: int) -> None:
-    """Wait until the view has understood everything."""
+    """Wait until the view knows all subscriptions and their states."""
     async with asyncio.timeout(READY_SECONDS):
         while True:
             async with session.get("/api/cluster") as answer:

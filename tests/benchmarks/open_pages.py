@@ -1,4 +1,4 @@
-"""What pages cost that are open: the overview and a list, refreshed as a browser does it."""
+"""The cost of open pages: the overview and the list of subscriptions, refreshed like a browser does."""
 
 import asyncio
 import re
@@ -20,18 +20,18 @@ TOKEN: Final = "of-the-benchmarks"
 PATHS: Final = ("/", "/subscriptions")
 SCRIPT: Final = Path("pipeline/web/pages/templates/page.js")
 LEAST_SECONDS: Final = int(re.findall(r"const LEAST_MS = (\d+);", SCRIPT.read_text("utf-8"))[0]) / 1000
-"""Between two refreshes of one page, as its script has it."""
+"""The shortest time between two refreshes of a page, which is read from the page's script."""
 COLUMNS: Final = ("pages", "runs", "deliveries/s", "ratio", "CPU us/delivery", "ratio", "refreshes")
 
 
 class Pages:
-    """Pages that are open. `refreshes` counts how often they have been fetched."""
+    """Open pages. `refreshes` is the number of fetches of all pages."""
 
     def __init__(self) -> None:
         self.refreshes = 0
 
     async def look(self, session: ClientSession, path: str) -> None:
-        """Open one, and fetch it again when the stream says that something has changed."""
+        """Open the page at *path*, and fetch it again whenever the stream reports a change."""
         await self._fetch(session, path)
         async with session.get("/api/stream") as stream:
             async for line in stream.content:
@@ -56,7 +56,7 @@ async def _open_pages(port: int, paths: tuple[str, ...]) -> AsyncIterator[Pages]
             yield pages
             for each in looking:
                 if each.done():
-                    each.result()  # it has failed, and with it what was measured
+                    each.result()  # raises the error of a page that failed, because the result is then wrong
         finally:
             for each in looking:
                 each.cancel()
@@ -64,7 +64,7 @@ async def _open_pages(port: int, paths: tuple[str, ...]) -> AsyncIterator[Pages]
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """None, two, two, none and so on, from a topic that is full before the clock starts."""
+    """Measure with no page, two, two, none and so on, from a topic that is full before the clock starts."""
     topic = await stage.filled(scale.events)
     without: list[Stretch] = []
     beside: list[Stretch] = []

@@ -1,4 +1,4 @@
-"""A steady load on a sender that is warm: what it costs, and how long events take to arrive."""
+"""A steady load on a sender that is warm: the CPU time, and the latencies of the events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from tests.benchmarks.receiver import Receiver, Stretch
 from tests.benchmarks.stage import BODY_BYTES, Stage, Start
 
 WARM_UP_EVENTS: Final = 10
-"""For each subscription: connections are open and code paths warm when the clock starts."""
+"""The number of events for each subscription before the clock starts, which open connections and warm the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +20,10 @@ class Load:
     """A steady load.
 
     Attributes:
-        numbers: subscriptions, in turn.
-        per_second: events for all of them together.
-        seconds: how long.
-        lowest: the subscriptions from here on are those that count.
+        numbers: the numbers of the subscriptions, which get events in turn.
+        per_second: the number of events per second for all subscriptions together.
+        seconds: the duration of the load.
+        lowest: the lowest number of a subscription whose events count.
     """
 
     numbers: Sequence[int]
@@ -32,13 +32,13 @@ class Load:
     lowest: int = 0
 
     def counted(self, each: int) -> int:
-        """How many of the events count if each subscription gets *each* of them."""
+        """The number of events that count if each subscription gets *each* events."""
         return each * sum(number >= self.lowest for number in self.numbers)
 
 
 @dataclass(frozen=True, slots=True)
 class Paced:
-    """What came of it: the stretch, and the latencies in growing order, in seconds."""
+    """The result of a steady load: the stretch, and the sorted latencies in seconds."""
 
     stretch: Stretch
     latencies: Sequence[float]
@@ -67,7 +67,7 @@ def _counts(sequence: int, number: int, load: Load) -> bool:
 
 
 async def warm_up(stage: Stage, topic: str, receiver: Receiver, sender: Child, load: Load) -> None:
-    """Send the first events, and wait until those that count have arrived."""
+    """Send the events of the warm-up, and wait until those that count have arrived."""
     target = load.counted(WARM_UP_EVENTS)
     await receiver.watch(sender, target, lowest=load.lowest)
     first = islice(in_turn(load.numbers), WARM_UP_EVENTS * len(load.numbers))

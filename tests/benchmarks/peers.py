@@ -1,9 +1,10 @@
-"""Other senders to measure beside: made once from a registry, and left out, saying why, where that can't be done.
+"""Other senders that the pipeline is compared with. They are built once, with packages from a registry.
 
     node     a lane for each subscription with kafkajs and undici (senders/node)
     bento    a stream for each partition, one request at a time (senders/bento)
 
-Each is at-least-once and keeps the order, as the pipeline does.
+Each sender is at-least-once and keeps the order, like the pipeline. A sender that can't be built is left out with a
+reason.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ MAKE_SECONDS: Final = 900.0
 
 
 class AbsentError(Exception):
-    """A peer can't be had on this machine."""
+    """A peer can't be built on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,9 @@ class Peer:
     """Another sender.
 
     Attributes:
-        name: as it stands in the tables.
-        command: how it is started; `{bootstrap}`, `{topic}`, `{group}`, `{url}` stand for what they say.
-        environment: of its own, likewise.
+        name: the name of the sender in the tables.
+        command: the program and its arguments, in which `{bootstrap}`, `{topic}`, `{group}` and `{url}` are replaced.
+        environment: further environment variables, in whose values the same names are replaced.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Peer:
     environment: Mapping[str, str]
 
     def on(self, stage: Stage) -> Start:
-        """Starts it on a stage."""
+        """Return a function that starts this sender on *stage*."""
 
         def start(topic: str, receiver: Receiver) -> AbstractAsyncContextManager[Child]:
             said = {
@@ -64,7 +65,7 @@ class Peer:
 
 
 async def node() -> Peer:
-    """Lanes in Node.js.
+    """Build the lanes in Node.js.
 
     Raises:
         AbsentError: there is no Node.js, or no registry that has the packages.
@@ -78,7 +79,7 @@ async def node() -> Peer:
 
 
 async def bento() -> Peer:
-    """Ordered streams of Bento.
+    """Build the ordered streams of Bento.
 
     Raises:
         AbsentError: there is no Go, or no module proxy that has the modules.
@@ -107,7 +108,7 @@ PEERS: Final = (node, bento)
 
 
 async def found() -> tuple[list[Peer], list[str]]:
-    """The peers that can run here, and for each other one a sentence that says why it is left out."""
+    """The peers that can run here, and for each other peer a sentence with the reason why it is left out."""
     there: list[Peer] = []
     absent: list[str] = []
     for make in PEERS:
@@ -119,7 +120,7 @@ async def found() -> tuple[list[Peer], list[str]]:
 
 
 def _folder(name: str) -> Path:
-    """Where a peer is made, with its sources as they are now."""
+    """The directory in which a peer is built, with a copy of its present sources."""
     folder = MADE / name
     shutil.copytree(SOURCES / name, folder, dirs_exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""How much of the possible rate is reached where receivers take their time and order is kept."""
+"""How much of the possible rate is reached if receivers are slow and the order is kept."""
 
 from typing import Final
 
@@ -9,12 +9,12 @@ from tests.benchmarks.stage import IN_FLIGHT, SUBSCRIPTIONS, Stage, Start
 
 ANSWER_SECONDS: Final = 0.05
 POSSIBLE_PER_SECOND: Final = len(SUBSCRIPTIONS) / ANSWER_SECONDS
-"""One event at a time for each subscription, without a moment between two of them."""
+"""The rate if each subscription sends one event at a time, without a pause between two events."""
 COLUMNS: Final = ("sender", "deliveries/s", "of the possible rate", "order")
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """At-least-once; the bare loop, which keeps no order, for the record."""
+    """Measure the pipeline at at-least-once, and the bare loop, which does not keep the order."""
     events = int(POSSIBLE_PER_SECOND * scale.slow_seconds)
     topic = await stage.filled(events)
     return Section(

@@ -1,4 +1,4 @@
-"""Child processes of the benchmarks: started, watched, stopped."""
+"""Starts, watches and stops the child processes of the benchmarks."""
 
 import asyncio
 import os
@@ -20,11 +20,11 @@ class ChildEndedError(Exception):
 
 
 class Child:
-    """A program that runs as a process of its own.
+    """A program that runs in a separate process.
 
     Args:
-        process: it.
-        log: the file that it writes to.
+        process: the process of the program.
+        log: the file with the output of the program.
     """
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
@@ -33,14 +33,14 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The id of the process."""
         return self._process.pid
 
     async def unless_it_ends(self, work: Awaitable[Result]) -> Result:
-        """The result of *work*.
+        """Return the result of *work*.
 
         Raises:
-            ChildEndedError: the process ended first; with the last lines of its log.
+            ChildEndedError: the process ended first; contains the last lines of its log.
         """
         task = asyncio.ensure_future(work)
         ended = asyncio.ensure_future(self._process.wait())
@@ -55,19 +55,19 @@ class Child:
             await asyncio.gather(task, ended, return_exceptions=True)
 
     def last_lines(self) -> str:
-        """The end of its log."""
+        """The last lines of the log."""
         return "\n".join(self._log.read_text("utf-8", errors="replace").splitlines()[-TAIL_LINES:])
 
     async def kill(self) -> None:
-        """Kill it, as a crash would."""
+        """Kill the process with SIGKILL."""
         self._process.kill()
         await self._process.wait()
 
     async def stop(self) -> None:
-        """Ask it to end, and wait until it has.
+        """Terminate the process, and wait until it has ended.
 
         Raises:
-            ChildEndedError: it had to be killed.
+            ChildEndedError: the process did not end in time, and was killed.
         """
         if self._process.returncode is None:
             self._process.terminate()
@@ -83,14 +83,14 @@ class Child:
 async def running(
     module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None, sockets: Sequence[int] = ()
 ) -> AsyncIterator[Child]:
-    """The module *module* as a process, stopped at the end.
+    """Run a Python module in a process, which is stopped at the end of the block.
 
     Args:
-        module: its dotted name.
-        arguments: of its command line.
-        log: what takes its output.
-        environment: settings of its own; none of ours reach it.
-        sockets: descriptors that it inherits.
+        module: the dotted name of the module.
+        arguments: the arguments of the command line.
+        log: the file for the output of the process.
+        environment: further environment variables. WEBHOOKS_ settings of this process are not passed on.
+        sockets: the file descriptors that the process inherits.
     """
     command = (sys.executable, "-m", module, *arguments)
     async with running_program(command, log=log, environment=environment, sockets=sockets) as child:
@@ -101,7 +101,7 @@ async def running(
 async def running_program(
     command: Sequence[str], *, log: Path, environment: Mapping[str, str] | None = None, sockets: Sequence[int] = ()
 ) -> AsyncIterator[Child]:
-    """The program and arguments of *command* as a process; see `running`."""
+    """Run *command*, a program and its arguments, in a process; see `running`."""
     own = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS_PREFIX)}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(

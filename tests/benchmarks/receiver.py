@@ -1,4 +1,4 @@
-"""The receiver as the benchmark sees it: where to send to, how it behaves, what has arrived."""
+"""Starts the receiver's process, controls how it answers, and asks it for the arrivals."""
 
 import asyncio
 import socket
@@ -17,16 +17,16 @@ from tests.benchmarks.procfs import memory
 HOST: Final = "127.0.0.1"
 BACKLOG: Final = 1024
 STALE_SECONDS: Final = 30.0
-"""So long may nothing arrive before a run counts as stuck."""
+"""A run in which nothing arrives for this long is stuck."""
 
 
 class IncompleteRunError(TimeoutError):
-    """Nothing arrives any more, although events are missing.
+    """No more events arrive, although some are missing.
 
     Args:
         taken: the number of events that have arrived.
-        target: the number of events that were to arrive.
-        last_lines: the end of the sender's log.
+        target: the number of events that had to arrive.
+        last_lines: the last lines of the sender's log.
     """
 
     def __init__(self, taken: int, target: int, last_lines: str) -> None:
@@ -36,13 +36,13 @@ class IncompleteRunError(TimeoutError):
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """From the first to the last arrival of a run.
+    """The time from the first to the last arrival of a run.
 
     Attributes:
-        deliveries: arrivals that were taken.
-        seconds: between the first and the last one.
-        cpu_seconds: what the sending process used in between.
-        peak_bytes: the most memory it ever had.
+        deliveries: the number of arrivals that were taken, without the first one.
+        seconds: the time from the first to the last arrival.
+        cpu_seconds: the CPU time of the sender's process in that time.
+        peak_bytes: the largest memory of the sender's process so far.
     """
 
     deliveries: int
@@ -52,32 +52,32 @@ class Stretch:
 
     @property
     def per_second(self) -> float:
-        """Deliveries per second."""
+        """The number of deliveries per second."""
         return self.deliveries / self.seconds
 
     @property
     def per_cpu_second(self) -> float:
-        """Deliveries per second of the CPU."""
+        """The number of deliveries per second of CPU time."""
         return self.deliveries / self.cpu_seconds
 
     @property
     def cpu_microseconds(self) -> float:
-        """CPU time per delivery."""
+        """The CPU time per delivery in microseconds."""
         return 1e6 * self.cpu_seconds / self.deliveries
 
     @property
     def cpu_share(self) -> float:
-        """How much of one core was used."""
+        """The share of one core that the sender used."""
         return self.cpu_seconds / self.seconds
 
 
 class Receiver:
-    """The handle of a receiver's process.
+    """A client of a receiver's process.
 
     Args:
-        url: where it takes webhooks.
-        session: connected to its control server.
-        child: its process.
+        url: the URL to which webhooks are sent.
+        session: a session with the control server of the process.
+        child: the process of the receiver.
     """
 
     def __init__(self, url: str, session: ClientSession, child: Child) -> None:
@@ -86,12 +86,12 @@ class Receiver:
         self._child = child
 
     async def behave(self, numbers: Iterable[int], *, status: int = 200, after_seconds: float = 0.0) -> None:
-        """Answer these subscriptions with *status* after that long from now on; a status of 0 never answers."""
+        """From now on, answer these subscriptions with *status* after *after_seconds*; with status 0, never answer."""
         wish = {"numbers": list(numbers), "status": status, "after_seconds": after_seconds}
         await self._child.unless_it_ends(self._put("/behaviour", wish))
 
     async def watch(self, sender: Child, target: int, *, lowest: int = 0) -> None:
-        """Begin to count what *sender* delivers to subscriptions from *lowest* on, up to *target*."""
+        """Begin to count deliveries of *sender* to subscriptions from number *lowest* on, up to *target* deliveries."""
         wish = {"pid": sender.pid, "lowest": lowest, "target": target}
         await self._child.unless_it_ends(self._put("/watch", wish))
 
@@ -100,11 +100,11 @@ class Receiver:
             pass
 
     async def stretch(self, sender: Child, target: int) -> Stretch:
-        """Wait until all that is watched has been taken.
+        """Wait until the target of the watch is reached.
 
         Raises:
-            IncompleteRunError: nothing arrives any more.
-            ChildEndedError: one of the processes ended.
+            IncompleteRunError: no more events arrive.
+            ChildEndedError: the process of the sender or of the receiver ended.
         """
         found = await sender.unless_it_ends(self._child.unless_it_ends(self._reached(sender, target)))
         first, last = found["first"], found["last"]
@@ -135,25 +135,25 @@ class Receiver:
         return found
 
     async def taken(self) -> int:
-        """How much of what is watched has been taken."""
+        """The number of watched deliveries that have been taken so far."""
         async with self._session.get("/taken") as answer:
             return int(await answer.text())
 
     async def begun(self) -> None:
-        """Return when the first of what is watched has been taken."""
+        """Return when the first watched delivery has been taken."""
         async with self._session.get("/begun"):
             pass
 
     async def arrivals(self) -> list[Arrival]:
-        """Every request so far."""
+        """All requests that have reached the receiver so far."""
         async with self._session.get("/arrivals") as answer:
             return unpack(await answer.read())
 
 
 @asynccontextmanager
 async def receiving(log: Path) -> AsyncIterator[Receiver]:
-    """A receiver, fresh: everything is answered with 200 at once."""
-    # They listen before the process is there, so that nobody has to wait for it.
+    """Run a new receiver, which answers everything with 200 at once."""
+    # The sockets listen before the process runs, so that no client has to wait for its start.
     traffic, control = (socket.create_server((HOST, 0), backlog=BACKLOG) for _ in range(2))
     with traffic, control:
         sockets = (traffic.fileno(), control.fileno())

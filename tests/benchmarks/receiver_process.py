@@ -1,15 +1,17 @@
-"""The receiver, a process of its own: as little work per request as Python can do, so that it does not set the pace.
+"""The process of the receiver. It does as little per request as possible in Python, so as not to limit the rate.
 
     python -m tests.benchmarks.receiver_process TRAFFIC CONTROL     two listening sockets, inherited as descriptors
 
-TRAFFIC takes the webhooks. CONTROL is asked by the benchmark (receiver.py):
+Webhooks are sent to TRAFFIC. The benchmark (receiver.py) sends these requests to CONTROL:
 
-    PUT /behaviour   {"numbers": [0, 1], "status": 503, "after_seconds": 0.05}; a status of 0 never answers
-    PUT /watch       {"pid": 1, "lowest": 10, "target": 5000}: reads the CPU time of a process at the first and at the
-                     last of so many arrivals that were taken, of subscriptions from *lowest* on
-    GET /watch       waits for the last one
-    GET /arrivals    every request so far, as arrivals.py lays it out
-    GET /taken       how many of the watched arrivals were taken
+    PUT /behaviour   {"numbers": [0, 1], "status": 503, "after_seconds": 0.05}: how to answer these subscriptions;
+                     with status 0, they get no answer
+    PUT /watch       {"pid": 1, "lowest": 10, "target": 5000}: counts the taken arrivals of subscriptions from *lowest*
+                     on, and reads the CPU time of the process *pid* at the first one and at number *target*
+    GET /watch       waits for arrival number *target*, and answers with both times
+    GET /begun       waits for the first watched arrival
+    GET /arrivals    answers with all requests so far, in the layout of arrivals.py
+    GET /taken       answers with the number of watched arrivals that were taken
 """
 
 import asyncio
@@ -32,19 +34,19 @@ END_OF_HEAD: Final = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """How a request is answered."""
+    """How requests of a subscription are answered."""
 
     status: int = 200
     after_seconds: float = 0.0
 
     def answer(self) -> bytes:
-        """The whole answer."""
+        """The bytes of the answer."""
         return b"HTTP/1.1 %d -\r\ncontent-length: 0\r\n\r\n" % self.status
 
 
 @dataclass(slots=True)
 class Moment:
-    """A moment and the CPU seconds that the watched process had used by then."""
+    """A time, and the CPU seconds that the watched process had used by then."""
 
     at: float
     cpu_seconds: float
@@ -52,7 +54,7 @@ class Moment:
 
 @dataclass(slots=True)
 class Watch:
-    """What PUT /watch asked for, and what came of it."""
+    """The parameters of PUT /watch, and the arrivals that were counted since."""
 
     pid: int
     lowest: int
@@ -64,7 +66,7 @@ class Watch:
     reached: asyncio.Event = field(default_factory=asyncio.Event)
 
     def count(self, now: float) -> None:
-        """One more was taken."""
+        """Count one more arrival that was taken."""
         self.taken += 1
         if self.taken == 1:
             self.first = Moment(now, cpu_seconds(self.pid))
@@ -75,7 +77,7 @@ class Watch:
 
 
 class Ledger:
-    """Every request so far, and how those to come are answered."""
+    """All requests so far, and how each subscription is answered."""
 
     def __init__(self) -> None:
         self.arrivals = bytearray()
@@ -84,12 +86,12 @@ class Ledger:
         self._behaviours: dict[int, tuple[int, float, bytes]] = {}
 
     def behave(self, numbers: list[int], behaviour: Behaviour) -> None:
-        """Answer these subscriptions so from now on."""
+        """From now on, answer these subscriptions with *behaviour*."""
         for number in numbers:
             self._behaviours[number] = (behaviour.status, behaviour.after_seconds, behaviour.answer())
 
     def take(self, body: bytes) -> tuple[int, float, bytes]:
-        """Note the request; how it is answered: status, delay in seconds, answer."""
+        """Record a request with this body. Returns the status, the delay in seconds and the bytes of its answer."""
         number_text, sequence, produced_at, _ = body.split(b" ", 3)
         number, now = int(number_text), time.time()
         behaviour = self._behaviours.get(number, self._default)
@@ -102,7 +104,7 @@ class Ledger:
 
 
 class Connection(asyncio.Protocol):
-    """One connection; requests with a content-length, one after the other."""
+    """A connection with one request after another, each with a content-length."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -110,7 +112,7 @@ class Connection(asyncio.Protocol):
         self._received = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports have the methods of asyncio's, not the class.
+        # uvloop's transports have the methods of asyncio's Transport, but are no subclass of it.
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -134,7 +136,7 @@ class Connection(asyncio.Protocol):
 
 
 def control(ledger: Ledger) -> web.Application:
-    """The server that the benchmark talks to."""
+    """The control server, which the benchmark sends its requests to."""
 
     async def behave(request: web.Request) -> web.Response:
         wish: dict[str, Any] = await request.json()

@@ -1,4 +1,4 @@
-"""Tables in Markdown, and the facts of the machine that every number depends on."""
+"""The report in Markdown: sections with tables, and the properties of the machine."""
 
 import os
 import platform
@@ -13,14 +13,14 @@ MEASURED_WITH: Final = ("faust-streaming", "aiokafka", "aiohttp", "uvloop")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What one part found.
+    """The results of one part of the benchmarks.
 
     Attributes:
-        title: a heading.
-        method: how it was measured, a sentence or two.
-        columns: of the table.
-        rows: of the table, as they are shown.
-        findings: what follows from it, one line each.
+        title: the heading of the section.
+        method: one or two sentences about how the part measures.
+        columns: the headings of the table's columns.
+        rows: the rows of the table, as formatted text.
+        findings: conclusions from the table, each a line.
     """
 
     title: str
@@ -38,7 +38,7 @@ class Section:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns stand under each other in a terminal too; all but the first to the right."""
+    """A Markdown table with padded columns, which is readable in a terminal. Only the first column is left-aligned."""
     lines = [list(columns), *map(list, rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
     shown = ["| " + " | ".join(_cell(line[i], widths[i], i) for i in range(len(widths))) + " |" for line in lines]
@@ -51,7 +51,7 @@ def _cell(text: str, width: int, place: int) -> str:
 
 
 def machine() -> str:
-    """The machine and the versions, one line each."""
+    """Lines about the machine, and about the versions of Python and libraries."""
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     facts = [
         f"{os.cpu_count()} CPUs ({_cpu_model()}), {platform.system()} {platform.machine()}, load at start {load}",
@@ -71,10 +71,10 @@ def _cpu_model() -> str:
 
 
 def mebibytes(size: int) -> str:
-    """Bytes as whole MiB."""
+    """Format a number of bytes in whole MiB."""
     return f"{size / 1024**2:,.0f} MiB"
 
 
 def milliseconds(seconds: float) -> str:
-    """Seconds as ms."""
+    """Format a number of seconds in ms."""
     return f"{1000 * seconds:,.1f} ms"

@@ -1,4 +1,4 @@
-"""How much is done in each part: the numbers in full, and the smaller ones of `--quick`."""
+"""The size of each part of the benchmarks, in a full run and with `--quick`."""
 
 from dataclasses import dataclass
 
@@ -8,16 +8,16 @@ class Scale:
     """The size of a run.
 
     Attributes:
-        pairs: how often the pipeline and the bare loop take turns.
+        pairs: how often each part measures the senders or cases that it compares.
         events: the number of events in the topic of the throughput runs.
-        claimed_events: how many of them at-most-once delivers.
+        claimed_events: how many of these events at-most-once delivers.
         paced_seconds: how long a steady load lasts.
-        slow_seconds: how long the run with slow receivers would take at the possible rate.
+        slow_seconds: how long the run with slow receivers takes if it reaches the possible rate.
         isolated_events: the number of events for the subscriptions whose neighbours misbehave.
         isolated_seconds: how long a steady load on these subscriptions lasts.
         waiting: how many events wait for one receiver when memory is measured the first and the second time.
         waiting_per_second: how many of these events are produced per second.
-        crashed_events: the number of events of the runs in whose middle a worker is killed.
+        crashed_events: the number of events in the runs in which a worker is killed.
         fanned_out: the number of deliveries in the runs whose events belong to several subscriptions.
         registered: the number of subscriptions in the runs with many subscriptions.
         groups: the numbers of consumer groups that are compared with the pipeline.

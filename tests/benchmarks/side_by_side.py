@@ -1,4 +1,4 @@
-"""The pipeline beside others: what a delivery costs, how soon it arrives, and what healthy subscriptions notice."""
+"""Compares the pipeline with other senders: CPU time, latency, and the isolation of healthy subscriptions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -65,7 +65,7 @@ class _Found:
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """All of them in turns, from the same topic."""
+    """Measure all senders in turn, from the same topic."""
     peers, absent = await found()
     rivals: dict[str, Start] = {
         PIPELINE: stage.pipeline(),
@@ -83,7 +83,7 @@ async def run(stage: Stage, scale: Scale) -> Section:
             except IncompleteRunError as error:
                 if name == PIPELINE:
                     raise
-                # A peer that loses events says nothing about the others.
+                # If a peer loses events, the other senders are still measured.
                 notes.append(f"{name} left out from turn {len(runs[name].steady) + 1} on: {error.short}")
                 del rivals[name]
         for name, start in rivals.items():
@@ -104,7 +104,7 @@ async def run(stage: Stage, scale: Scale) -> Section:
 
 
 async def _share(stage: Stage, start: Start, seconds: float) -> float:
-    """How much of a steady load reaches the healthy ones while it lasts, beside others that hang."""
+    """While other receivers hang, the share of the healthy subscriptions' events that arrives during a steady load."""
     load = Load(SUBSCRIPTIONS, PER_SECOND, seconds, lowest=HEALTHY.start)
     rounds = int(load.per_second * seconds / len(load.numbers))
     topic = await stage.source()

@@ -1,4 +1,4 @@
-"""What one worker needs, for planning: by the time of an answer, the size of an event, partitions and workers."""
+"""What workers need, for planning: by the time of an answer, the size of an event, partitions and workers."""
 
 import asyncio
 import time
@@ -26,7 +26,7 @@ COLUMNS: Final = ("", "deliveries/s", "CPU per delivery", "peak memory", "socket
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """Each dimension apart, the others as in the throughput part."""
+    """Change one dimension at a time. The other dimensions are those of the throughput part."""
     few, many = scale.events // 10, scale.events // 5
     shared = await stage.filled(2 * scale.events)
     rows = [
@@ -68,7 +68,7 @@ async def _delivered(
 
 
 async def _shared(stage: Stage, count: int, topic: str, events: int) -> tuple[str, ...]:
-    """What workers deliver of a full topic when all of them are ready."""
+    """Measure the deliveries of *count* workers from a full topic, beginning when all workers are ready."""
     pipeline = Pipeline()
     async with stage.receiver() as receiver, AsyncExitStack() as stack:
         await stage.prepare(topic, receiver, pipeline)

@@ -1,4 +1,4 @@
-"""Where the benchmarks take place: topics of their own, a receiver, and the two that send to it."""
+"""The stage of the benchmarks: makes topics, and starts receivers, workers and the bare loop."""
 
 import asyncio
 import json
@@ -24,27 +24,27 @@ PARTITIONS: Final = 8
 SUBSCRIPTIONS: Final = range(100)
 BODY_BYTES: Final = 200
 IN_FLIGHT: Final = 64
-"""Of the bare loop."""
+"""The number of requests that the bare loop sends at a time."""
 COMPACTED: Final = {"cleanup.policy": "compact"}
 PATIENT: Final = {"maxAttempts": 10_000, "initialDelaySeconds": 1, "maxDelaySeconds": 2}
-"""Retries that never come to an end within a benchmark."""
+"""Retries that do not end within a benchmark."""
 
 Start = Callable[[str, Receiver], AbstractAsyncContextManager[Child]]
-"""Starts a sender from a topic to a receiver."""
+"""Starts a sender that reads a topic and sends to a receiver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """How a worker is set up.
+    """The configuration of a worker.
 
     Attributes:
         qos: the level of all subscriptions.
-        settings: further settings, by their names in the environment.
-        read_timeout_ms: how long an answer may take.
+        settings: further settings, by the names of their environment variables.
+        read_timeout_ms: the longest time that an answer may take.
         subscriptions: the numbers of the subscriptions.
-        elsewhere: by number, the URLs of those that do not call the receiver.
-        app: the name of the application: its consumer group, and the prefix of its topics.
-        filter_of: with `routing: match`, returns the filter of the subscription of a number; None with `routing: key`.
+        elsewhere: the URLs of the subscriptions that do not call the receiver, by number.
+        app: the name of the application, which is also its consumer group and the prefix of its topics.
+        filter_of: returns the filter of the subscription with a number (`routing: match`); None: `routing: key`.
     """
 
     qos: str = "at-least-once"
@@ -57,11 +57,11 @@ class Pipeline:
 
 
 class Stage:
-    """An async context manager: what was made on the broker is gone at its end.
+    """Makes topics and starts processes. An async context manager, which deletes the topics at its end.
 
     Args:
         broker: a real Kafka.
-        folder: for logs and definitions.
+        folder: the directory for logs and definitions.
     """
 
     def __init__(self, broker: TestBroker, folder: Path) -> None:
@@ -88,44 +88,44 @@ class Stage:
         return await self.broker.create_topic(name, partitions, config)
 
     async def source(self, partitions: int = PARTITIONS) -> str:
-        """A new source topic, empty."""
+        """Create an empty source topic, and return its name."""
         return await self._topic(f"bench-{uuid4().hex[:12]}-events", partitions)
 
     async def filled(self, events: int, numbers: Iterable[int] = SUBSCRIPTIONS) -> str:
-        """A new source topic that holds *events* events for *numbers*."""
+        """Create a source topic with *events* events for the subscriptions *numbers* in turn, and return its name."""
         topic = await self.source()
         await fill(self.broker, topic, islice(in_turn(numbers), events), BODY_BYTES)
         return topic
 
     def receiver(self) -> AbstractAsyncContextManager[Receiver]:
-        """A new receiver."""
+        """Run a new receiver."""
         return receiving(self.log("receiver"))
 
     def log(self, who: str) -> Path:
-        """A new file for what a process writes."""
+        """The path of a new file for the output of a process."""
         self._logs += 1
         return self._folder / f"{self._logs}-{who}.log"
 
     def pipeline(self, **options: Any) -> Start:
-        """Starts workers that are set up as `Pipeline(**options)`, each with topics of its own."""
+        """Return a function that starts a worker with the configuration `Pipeline(**options)`."""
         return lambda topic, receiver: self.worker(topic, receiver, Pipeline(**options))
 
     def bare_loop(self, topic: str, receiver: Receiver) -> AbstractAsyncContextManager[Child]:
-        """The bare loop, from the beginning of *topic* to *receiver*."""
+        """Run the bare loop, which sends *topic* from its beginning to *receiver*."""
         group = f"bench-{uuid4().hex[:12]}"
         arguments = (self.broker.bootstrap, topic, group, receiver.url, str(IN_FLIGHT))
         return running("tests.benchmarks.bare_loop", *arguments, log=self.log("bare-loop"))
 
     @asynccontextmanager
     async def worker(self, topic: str, receiver: Receiver, pipeline: Pipeline | None = None) -> AsyncIterator[Child]:
-        """One worker, from the beginning of *topic* to *receiver*."""
+        """Run one worker, which delivers *topic* from its beginning to *receiver*."""
         pipeline = pipeline or Pipeline()
         await self.prepare(topic, receiver, pipeline)
         async with self.start(pipeline) as child:
             yield child
 
     async def prepare(self, topic: str, receiver: Receiver, pipeline: Pipeline, partitions: int = PARTITIONS) -> None:
-        """Make what workers of *pipeline* need to deliver *topic* to *receiver*."""
+        """Make the topics, subscriptions and definition with which *pipeline* delivers *topic* to *receiver*."""
         app = pipeline.app
         await asyncio.gather(
             self._topic(f"{app}.subscriptions", 1, COMPACTED),
@@ -145,7 +145,7 @@ class Stage:
         return self._folder / f"{pipeline.app}.json"
 
     def start(self, pipeline: Pipeline) -> AbstractAsyncContextManager[Child]:
-        """One more worker of *pipeline*, which is prepared."""
+        """Run one more worker of *pipeline*, after `prepare`."""
         environment = {
             "WEBHOOKS_API": str(self._definition_of(pipeline)),
             "WEBHOOKS_APP": pipeline.app,
@@ -160,17 +160,17 @@ class Stage:
 
 
 def free_port() -> int:
-    """One that nobody listens on now; the worker's web server wants a number."""
+    """A port on which no process listens now, because the worker's web server can't choose a port."""
     with socket.create_server((HOST, 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 def _no_filter(_number: int) -> None:
-    """What a subscription wants of whose events nothing but the key is asked."""
+    """Return None, the filter of a subscription with `routing: key`."""
 
 
 def _subscription(number: int, url: str, wanted: dict[str, Any] | None) -> tuple[bytes, bytes]:
-    """A record of the subscriptions topic."""
+    """The key and the value of a record of the subscriptions' topic."""
     name = subscription_id(number)
     callback = {"callbackUrl": f"{url}/{name}", "retry": PATIENT, "filter": wanted}
     document = {

@@ -1,4 +1,4 @@
-"""How much a worker delivers, and what a delivery costs, beside the bare loop."""
+"""The rate and the CPU time of deliveries by a worker, compared with the bare loop."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -24,11 +24,11 @@ class Runs:
     orders: list[Order] = field(default_factory=list)
 
     def middle(self, value: Callable[[Stretch], float]) -> float:
-        """The median of a value."""
+        """The median of a value over all runs."""
         return median(map(value, self.stretches))
 
     def row(self, name: str) -> tuple[str, ...]:
-        """As a row of the table: medians."""
+        """The row of the table, which has the medians."""
         repeated = sum(each.repeated for each in self.orders)
         out_of_order = sum(each.out_of_order for each in self.orders)
         return (
@@ -43,7 +43,7 @@ class Runs:
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """All four QoS levels and the bare loop, from a topic that is full before the clock starts."""
+    """Measure all four levels and the bare loop, from a topic that is full before the clock starts."""
     topic = await stage.filled(scale.events)
     rivals: dict[str, Start] = {PIPELINE: stage.pipeline(), BARE: stage.bare_loop}
     runs = {name: Runs() for name in rivals}
@@ -68,13 +68,13 @@ async def run(stage: Stage, scale: Scale) -> Section:
 
 
 def _at(stage: Stage, qos: str, events: int) -> Start:
-    # `none` drops what a lane has no room for, and here all events are there at once: it is given the room.
+    # `none` drops events for which a lane's queue has no room. Here the queue has room for the whole topic.
     settings = {"WEBHOOKS_LANE_EVENTS": str(events)} if qos == "none" else {}
     return stage.pipeline(qos=qos, settings=settings)
 
 
 async def measure(stage: Stage, start: Start, topic: str, events: int, runs: Runs) -> None:
-    """One run, from the start of a sender until it has delivered *events*."""
+    """Measure one run, from the start of a sender until it has delivered *events* events."""
     async with stage.receiver() as receiver, start(topic, receiver) as sender:
         await receiver.watch(sender, events)
         runs.stretches.append(await receiver.stretch(sender, events))

@@ -1,4 +1,4 @@
-"""What a worker pays for a receiver that hangs while more and more events wait for it, and how it catches up."""
+"""The cost of a receiver that hangs while more and more events wait for it, and the time to catch up."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -25,21 +25,21 @@ OTHERS: Final = SUBSCRIPTIONS[1:]
 SMALL_BODY_BYTES: Final = 50
 READ_TIMEOUT_MS: Final = 2000
 FOR_ONE_OTHER: Final = 10
-"""Events for the one that hangs, for each event of the others."""
+"""The number of events for the hanging receiver, for each event of another one."""
 ALONE_EVENTS: Final = 5000
 COLUMNS: Final = ("waiting for it", "worker RSS", "the others: of what was produced", "p50", "p99", "commit behind")
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A stretch of the load, and what was seen at its end.
+    """The measurements of one phase of the load.
 
     Attributes:
-        waiting: events for the receiver that hangs.
-        resident_bytes: of the worker.
-        kept_up: the others' rate of arrivals over their rate of production.
-        latencies: of the others, in growing order.
-        commit_lag_seconds: the longest.
+        waiting: the number of events that wait for the hanging receiver at the end.
+        resident_bytes: the memory of the worker at the end.
+        kept_up: for the other subscriptions, the rate of arrivals divided by the rate of production.
+        latencies: the sorted latencies of the other subscriptions.
+        commit_lag_seconds: the longest commit lag of the hanging subscription's partition.
     """
 
     waiting: int
@@ -49,7 +49,7 @@ class Phase:
     commit_lag_seconds: float
 
     def row(self) -> tuple[str, ...]:
-        """As a row of the table."""
+        """The row of the table for this phase."""
         return (
             f"{self.waiting:,}",
             mebibytes(self.resident_bytes),
@@ -61,7 +61,7 @@ class Phase:
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """The others alone; then one that hangs, until the first and the second number of events wait; then it recovers."""
+    """Measure with no event waiting, with the first and the second number of them, and during the recovery."""
     topic = await stage.source()
     pipeline = Pipeline(read_timeout_ms=READ_TIMEOUT_MS)
     numbers = list(range(PARTITIONS))
@@ -89,11 +89,11 @@ async def run(stage: Stage, scale: Scale) -> Section:
 
 @dataclass(slots=True)
 class _Load:
-    """The load on one worker, phase by phase.
+    """The load on one worker, in phases.
 
     Attributes:
-        partition: of *topic*, the one of the receiver that hangs.
-        group: of the worker.
+        partition: the partition of *topic* that has the events of the hanging receiver.
+        group: the consumer group of the worker.
     """
 
     stage: Stage
@@ -106,7 +106,7 @@ class _Load:
     hung: Iterator[tuple[int, int]] = field(default_factory=lambda: in_turn([HUNG]))
 
     async def grow(self, scale: Scale) -> list[Phase]:
-        """All phases."""
+        """Run all phases, and return their measurements."""
         warm = Load(OTHERS, 0.0, 0.0)
         await warm_up(self.stage, self.topic, self.receiver, self.worker, warm)
         await self.receiver.behave([HUNG], status=0)
@@ -121,7 +121,7 @@ class _Load:
         return phases
 
     def _mixed(self) -> Iterator[tuple[int, int]]:
-        """Ten events for the one that hangs, one for the others, and again."""
+        """Yield ten events for the hanging receiver and one for the others, repeatedly."""
         return chain.from_iterable((*islice(self.hung, FOR_ONE_OTHER), next(self.others)) for _ in repeat(None))
 
     async def _phase(self, events: Iterator[tuple[int, int]], others: int, per_second: float, waiting: int) -> Phase:
@@ -153,7 +153,7 @@ def _produced_per_second(arrivals: Sequence[Arrival]) -> float:
 
 
 async def _recover(receiver: Receiver, worker: Child, waiting: int) -> tuple[Stretch, Order]:
-    """Let the receiver answer again, and wait until all that waited has arrived: how it went, and in which order."""
+    """Let the receiver answer, and wait until all waiting events have arrived. Returns the stretch and the order."""
     await receiver.watch(worker, waiting)
     await receiver.behave([HUNG])
     stretch = await receiver.stretch(worker, waiting)
@@ -161,7 +161,7 @@ async def _recover(receiver: Receiver, worker: Child, waiting: int) -> tuple[Str
 
 
 async def _reading_seconds(bootstrap: str, place: TopicPartition) -> float:
-    """How long a bare consumer takes to read the whole partition."""
+    """The time that a plain consumer takes to read the whole partition."""
     async with AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest") as consumer:
         consumer.assign([place])
         end = (await consumer.end_offsets([place]))[place]

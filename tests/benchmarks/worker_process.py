@@ -1,4 +1,4 @@
-"""The worker as people run it, `webhooks worker`, as a module: `python -m tests.benchmarks.worker_process worker`."""
+"""Runs the program `webhooks` as a module: `python -m tests.benchmarks.worker_process worker`."""
 
 from pipeline.cli import main
 
