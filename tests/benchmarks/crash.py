@@ -27,8 +27,7 @@ ANSWER_SECONDS: Final = 0.025
 LAG_SECONDS: Final = 0.5
 """Requests of the killed worker may arrive this long after the kill. The new worker takes longer to start."""
 LOOK_SECONDS: Final = 1.0
-"""The time between two looks at the arrivals. Looks are rare because each of them takes the receiver's time. No result
-depends on their number."""
+"""The time between two looks at the arrivals. Each look costs the receiver time. No result depends on the looks."""
 LAST_LOOKS: Final = 20
 """After this many looks without a new arrival, the missing events are lost."""
 COLUMNS: Final = ("level", "kills", "in flight", "repeated", "lost", "out of order", "first new event")

@@ -55,9 +55,10 @@ class Subscriber:
     """A subscription in the ledger.
 
     Attributes:
-        starts: the first offset for it in each partition of each topic, from its record. A partition that is not named
-            is for it as a whole.
-        made_at: when it existed, Unix seconds. Events that were produced later are for it, whatever its record says.
+        starts: the first offset for the subscription in each partition of each topic, from its record. A partition
+            without an offset is for the subscription from its beginning.
+        made_at: a time at which the subscription existed, Unix seconds. Events that were produced later are for the
+            subscription, whatever its record says.
     """
 
     level: Qos
@@ -66,7 +67,7 @@ class Subscriber:
     made_at: float = float("inf")
 
     def is_owed(self, record: ConsumerRecord[bytes, bytes], key: str, sequence: int) -> bool:
-        """Whether an event with this key and sequence has to reach it."""
+        """Whether an event with this key and sequence has to reach the subscription."""
         starts = self.starts.get(record.topic, ())
         begins = starts[record.partition] if record.partition < len(starts) else 0
         if record.offset < begins and record.timestamp / 1000 <= self.made_at:

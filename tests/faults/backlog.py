@@ -42,7 +42,7 @@ class Found:
         resume_seconds: the time until all resumed subscriptions had the *missed* events.
         read_seconds: the median time to read one partition with a plain consumer.
         resident_mib: the memory of the worker: at its start, after the backlog, and at the end.
-        before, during: p50 and p99 of the healthy subscriptions' latency in seconds, before and during the resumes.
+        before, during: p50 and p99 of the healthy subscriptions' latencies in seconds, before and during the resumes.
         alike: the same percentiles while as many new events per second arrive as the resumed subscriptions got. The
             difference to `during` is the cost of reading the log.
     """
@@ -157,14 +157,14 @@ def _next(numbers: range, sequence: int, rounds: int) -> Sequence[tuple[int, int
 
 
 def _turns(numbers: range, sequence: int) -> Iterator[tuple[int, int]]:
-    """Each of *numbers* in turn, endlessly."""
+    """Yield (number, sequence) endlessly: each of *numbers* in turn, beginning with *sequence*."""
     return ((number, each) for each in count(sequence) for number in numbers)
 
 
 def _mixed(
     turns: Iterator[tuple[int, int]], others: Iterator[tuple[int, int]], share: float
 ) -> Iterator[tuple[int, int]]:
-    """*turns*, each followed by *share* of *others*."""
+    """Yield *turns*, and after each of them on average *share* events of *others*."""
     due = 0.0
     for turn in turns:
         yield turn
@@ -179,7 +179,7 @@ async def _keep_on(broker: TestBroker, topic: str, turns: Iterator[tuple[int, in
 
 
 def _while_it_lasts(turns: Iterator[tuple[int, int]], is_over: asyncio.Event) -> Iterator[tuple[int, int]]:
-    """*turns*, none of which is taken and not given."""
+    """Yield *turns* until *is_over* is set. It is checked before a turn is taken, so that no taken turn is lost."""
     while not is_over.is_set():
         yield next(turns)
 
@@ -197,7 +197,7 @@ async def _stop_on_the_way(found: Cluster, worker: Worker, events: int, stopped:
 
 
 async def _metrics(worker: Worker, name: str) -> list[tuple[str, float]]:
-    """(labels, value) of all series with this name."""
+    """The (labels, value) of each series with this name."""
     pattern = rf"^{name}(?:\{{([^}}]*)\}})? (\S+)$"
     return [
         (labels, float(value)) for labels, value in re.findall(pattern, await worker.text("/metrics"), re.MULTILINE)

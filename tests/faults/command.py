@@ -75,8 +75,8 @@ async def _run(arguments: argparse.Namespace, folder: Path) -> int:
                         per_second=arguments.events_per_second,
                     )
                 except Exception as error:  # noqa: BLE001 - the other faults are run whatever happens
-                    # A worker did not start, or nothing could be read: as bad as a loss, but the other faults are still
-                    # run.
+                    # A worker did not start, or the evidence could not be read. This is as bad as a loss, but the other
+                    # faults are still run.
                     problem = f"did not come to a verdict: {error!r}"
                     result = Result(name, seed, 0.0, 0, 0, 0, 0, {}, [problem], routing, arguments.topics)
                 broken += _report(result)

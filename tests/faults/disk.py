@@ -10,7 +10,7 @@ from typing import Final
 MEBIBYTES: Final = 512
 
 _CAP_SYS_ADMIN: Final = 21
-"""capabilities(7)."""
+"""The bit of the capability CAP_SYS_ADMIN (capabilities(7))."""
 
 
 def may_mount() -> bool:

@@ -10,23 +10,23 @@ from tests.faults.ledger import Promise
 from tests.faults.stage import Stage
 
 SESSION_SECONDS: Final = 15.0
-"""Longer than WEBHOOKS_SESSION_SECONDS, after which the group counts a worker as dead."""
+"""A time longer than WEBHOOKS_SESSION_SECONDS, after which the group counts a worker as dead."""
 
 Do = Callable[[Stage, random.Random], Coroutine[None, None, None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault.
+    """A fault that can happen in a run.
 
     Attributes:
         about: the description in the table.
-        do: breaks a part and repairs it.
+        do: a function that breaks a part and repairs it.
         promise: the promises that must hold nevertheless.
-        touches: the parts that it affects. Faults that affect different parts can happen at the same time.
+        touches: the parts that the fault affects. Faults that affect different parts can happen at the same time.
         workers: the number of workers before the fault.
-        needs: "tokens" (subscriptions with OAuth2), "dlq-cluster" (a cluster for dead letters), "iptables" and root,
-            "libfaketime", "tmpfs" (brokers on a small disk), "match" (the routing).
+        needs: the requirements of the fault: "tokens" (subscriptions with OAuth2), "dlq-cluster" (a cluster for dead
+            letters), "iptables" and root, "libfaketime", "tmpfs" (brokers on a small disk), "match" (the routing).
         programs: the directory of the build that makes the subscriptions and runs the workers before the fault; None:
             this build.
     """

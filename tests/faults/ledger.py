@@ -25,7 +25,7 @@ NAMED: Final = 5
 
 
 class Delivery(NamedTuple):
-    """What is counted: an event (by its webhook-id) for a subscription."""
+    """The unit that is counted: an event (its webhook-id) for one subscription."""
 
     key: str
     subscription: str
@@ -55,12 +55,12 @@ class Event:
 
     @property
     def delivery(self) -> Delivery:
-        """The delivery that it counts as."""
+        """The delivery that this event counts as."""
         return Delivery(self.key, self.subscription)
 
     @property
     def lane(self) -> tuple[str, str, int]:
-        """Its lane, within which it has an order: subscription, topic and partition."""
+        """The lane of the event, in which events have an order: subscription, topic and partition."""
         return self.subscription, self.topic, self.partition
 
 
@@ -85,7 +85,7 @@ class Call:
 
     @property
     def delivery(self) -> Delivery:
-        """The delivery of which it was an attempt."""
+        """The delivery of which this call was an attempt."""
         return Delivery(self.key, self.subscription)
 
     @property
@@ -186,7 +186,7 @@ def _most_of_one(events: Iterable[Event]) -> int:
 
 
 def strangers(events: Iterable[Event], calls: Iterable[Call], letters: Iterable[Delivery]) -> list[Delivery]:
-    """Calls and dead letters for events that do not exist, or that are not for that subscription."""
+    """Calls and dead letters for events that do not exist, or that are not for the subscription of the call."""
     return sorted({*(call.delivery for call in calls), *letters} - {event.delivery for event in events})
 
 
@@ -197,7 +197,7 @@ def _misordered(events: Sequence[Event], calls: Mapping[Delivery, Sequence[Call]
             lanes[event.lane].append(event)
     late = []
     for lane in lanes.values():
-        earliest = float("inf")  # of those after it
+        earliest = float("inf")  # the first arrival of any later event
         for event in sorted(lane, key=lambda each: each.offset, reverse=True):
             first = calls[event.delivery][0].at
             if first > earliest:

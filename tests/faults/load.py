@@ -56,7 +56,7 @@ class Load:
     after its request timeout, and with it all later ones.
 
     Attributes:
-        topics: where to.
+        topics: the topics to which events are produced.
         due: how many events the rate required.
         acknowledged: the webhook-ids of the events that the brokers have acknowledged.
         unsure: the number of missing acknowledgements. The topic shows whether these events are in it.
@@ -94,7 +94,7 @@ class Load:
             {
                 "bootstrap.servers": self.broker.bootstrap,
                 "enable.idempotence": True,
-                "message.timeout.ms": 0,  # none
+                "message.timeout.ms": 0,  # no time limit
                 "queue.buffering.max.messages": self.buffered_events,
                 "linger.ms": 5,
                 "partitioner": "murmur2_random",  # Kafka's default; stage.py selects names with it

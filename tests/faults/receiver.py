@@ -20,7 +20,7 @@ HOST: Final = "127.0.0.1"
 OK: Final = 200
 NONE: Final = 0
 TOKEN_SECONDS: Final = 3
-"""Short, so that tokens are requested often."""
+"""The lifetime of tokens, which is short, so that tokens are requested often."""
 
 
 class Receiver:
@@ -87,7 +87,7 @@ class Receiver:
         status = self._status(mode)
         self._write_down(fields, status, called, zlib.crc32(body))
         if mode["name"] == "hang":
-            # Ends when the mode changes. The client has given up before, or gets no answer now.
+            # The request hangs until the mode changes. If its client still waits then, the connection is closed.
             await self._changed.wait()
             return False
         if mode["name"] == "slow":

@@ -29,7 +29,7 @@ PAIRED: Final = 0.5
 MIXABLE: Final = [
     name for name, fault in FAULTS.items() if name not in {"none", "scaled", "partitions-added"} and not fault.needs
 ]
-"""The faults of a mixture: they allow any number of workers, end in the initial state, and have no requirements."""
+"""The faults that a mixture may have: they allow any number of workers, restore the initial state, and need nothing."""
 
 
 Watch = Callable[[Stage], Coroutine[Any, Any, None]]
@@ -41,14 +41,15 @@ class Result:
     """The result of a run.
 
     Attributes:
-        fault: the name of the fault; for a mixture all names, joined by "+".
+        fault: the name of the fault; for a mixture, all names joined by "+".
         seed: the seed of the random choices.
-        routing: how an event found its subscriptions.
+        routing: the routing of the definition.
         topics: the number of source topics.
-        due: events that the pace of the load asked for.
-        sent: acknowledged events; *unsure*: whose acknowledgement did not come.
-        left: how many workers ended without being stopped, so that their supervisor started them again.
-        problems: the promises that were broken, or that too little of the load counted; none is what is wanted.
+        due: the number of events that the rate of the load required.
+        sent: the number of events that the brokers have acknowledged.
+        unsure: the number of events whose acknowledgement did not arrive.
+        left: the number of workers that ended by themselves, and that their supervisor started again.
+        problems: a sentence for each broken promise, and one if too little of the load counted; empty if all went well.
     """
 
     fault: str

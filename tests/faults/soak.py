@@ -39,8 +39,8 @@ class Sample:
     """A sample of one worker.
 
     Attributes:
-        at: seconds since the beginning.
-        oldest_seconds: the age of its oldest unsettled event.
+        at: the seconds since the beginning of the run.
+        oldest_seconds: the age of the worker's oldest unsettled event.
     """
 
     at: float

@@ -42,7 +42,7 @@ PARTITIONS: Final = 8
 
 
 def name_in(qos: Qos, partition: int) -> str:
-    """A subscription whose events are in *partition*. Its number is odd if the partition's number is odd."""
+    """The name of a subscription whose events are in *partition*. It ends with an odd number if *partition* is odd."""
     partitions = list(range(PARTITIONS))
     names = (f"{qos}-{number}" for number in itertools.count(partition % 2, 2))
     return next(name for name in names if DefaultPartitioner()(name.encode(), partitions, partitions) == partition)
@@ -119,7 +119,7 @@ class Brokers:
 
 
 class Receiver:
-    """The process of the receiver."""
+    """A client of the receiver's process."""
 
     def __init__(self, process: asyncio.subprocess.Process, port: int, log: Path) -> None:
         self._process = process
@@ -135,7 +135,7 @@ class Receiver:
         assert await self._process.stdout.readline() == b"switched\n"
 
     def calls(self) -> list[Call]:
-        """All calls that it has logged."""
+        """All calls that the receiver has logged."""
         return calls_of(self.log)
 
 
@@ -261,7 +261,7 @@ class Stage:
         await eventually(are_in_sync, within_seconds=30, says=lambda: f"{topic} has {counts} replicas in sync")
 
     def _admin(self) -> AdminClient:
-        # Kept until the answer arrives, because its requests end with it.
+        # Callers keep a reference until the answer has arrived, because the client's requests end with the client.
         return AdminClient({"bootstrap.servers": self.brokers.bootstrap})
 
     async def resume_failed(self) -> None:
@@ -351,7 +351,7 @@ async def staged(
         workers: the number of workers.
         routing: how an event finds its subscriptions.
         topics: the number of source topics. All but the first have half as many partitions.
-        per_second: events of the load; what goes with the routing, if it is not said.
+        per_second: the number of events per second; None: the default of the routing.
         settings: further WEBHOOKS_ settings, without the prefix.
         with_tokens: subscriptions authenticate with OAuth2 access tokens, which live for three seconds.
         dlq_brokers: the brokers of the dead-letter topic, if not *brokers*.

@@ -19,13 +19,13 @@ APART_SECONDS: Final = 0.9
 
 BEFORE_ROUNDS: Final = 3
 ROUNDS: Final = 8
-"""The rounds before and after its creation for which a new subscription has a filter. It must get only later ones."""
+"""How many rounds a new subscription's filter matches. `BEFORE_ROUNDS` of them are earlier, and must not reach it."""
 
 LEVELS: Final = (Qos.AT_LEAST_ONCE, Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE, Qos.AUTO)
 
 
 async def newcomers(stage: Stage, rng: random.Random) -> None:
-    """Two hundred subscriptions are made, one after another, while workers are killed repeatedly."""
+    """Two hundred subscriptions are created, one after another, while workers are killed repeatedly."""
     async with asyncio.TaskGroup() as group:
         group.create_task(_crash(stage, random.Random(rng.random())))
         group.create_task(_come(stage, random.Random(rng.random())))
@@ -53,7 +53,7 @@ async def _come(stage: Stage, rng: random.Random) -> None:
 
 
 def _choice(stage: Stage, number: int, rng: random.Random) -> Choice:
-    """A filter for rounds around the present; for every fourth subscription, for one key, to see most crashes."""
+    """A filter that matches rounds around the present. Every fourth filter matches one key, to cover most crashes."""
     if number % 4 == 0:
         return with_key(rng.choice(list(LEVEL_OF)))
     return in_rounds(stage.load.due // len(LEVEL_OF) - BEFORE_ROUNDS, ROUNDS)

@@ -1,4 +1,4 @@
-"""A supervisor, as in production: it starts a worker again that has ended."""
+"""A supervisor that restarts workers that have ended, like in production."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from tests.faults.stage import Stage
 from tests.support.worker import Worker
 
 START_SECONDS: Final = 120.0
-"""Long enough for a worker that is restarted repeatedly, because it finds a broker down when it starts."""
+"""The time limit of a start. It allows for several restarts of a worker that finds a broker down."""
 
 
 async def start_workers(stage: Stage, count: int = 1) -> None:

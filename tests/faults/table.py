@@ -71,19 +71,19 @@ Run = dict[str, Any]
 
 
 class Setting(NamedTuple):
-    """What has a table of its own."""
+    """The routing and the number of source topics of runs. Each setting has a table of its own."""
 
     routing: Routing
     topics: int
 
     @property
     def heading(self) -> str:
-        """Above its table."""
+        """The line above the table of this setting."""
         return _HEADINGS[self.routing].format("" if self.topics == 1 else f" and {self.topics} source topics")
 
     @property
     def addition(self) -> str:
-        """To the name of a fault."""
+        """The words that are added to the name of a fault in the lists of problems."""
         words = [f"`{self.routing}`"] if self.routing is not Routing.KEY else []
         words += [f"{self.topics} source topics"] if self.topics > 1 else []
         return f" with {' and '.join(words)}" if words else ""
@@ -102,7 +102,7 @@ def report(runs: Sequence[Run]) -> str:
 
 
 def summary(runs: Sequence[Run]) -> str:
-    """The tables by family of faults, without seeds."""
+    """The tables with one row for each family of faults, without seeds."""
     return "\n".join(_tables(runs, _families)).strip()
 
 

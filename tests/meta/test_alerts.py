@@ -20,7 +20,7 @@ from tests.support.charts import CHART, LEAST, ROOT, documents, with_helm
 ALERTS: Final = CHART / "files" / "alerts.yaml"
 DASHBOARD: Final = CHART / "files" / "grafana-dashboard.json"
 PROMTOOL: Final = os.environ.get("WEBHOOKS_TEST_PROMTOOL") or shutil.which("promtool")
-"""Of Prometheus; `apt-get download prometheus` has it."""
+"""The path of promtool, which is in Debian's package prometheus; None: tests that need promtool are skipped."""
 
 # promtool opens a database for each case.
 pytestmark = pytest.mark.timeout(300)
@@ -54,7 +54,7 @@ FIRES: Final[dict[str, dict[str, str]]] = {
     "WebhooksRebalancing": {"webhooks_rebalances_total": "0+1x60"},
     "WebhooksAttemptLogIncomplete": {"webhooks_attempt_log_dropped_total": "0x50 9x10"},
 }
-"""Series with a value each minute that make the alert fire. `0x60` is 0 and sixty repetitions of it."""
+"""For each alert, series that make it fire, with a value for each minute. `0x60` is 0 and sixty repetitions of 0."""
 
 WELL: Final = {
     "webhooks_ready": "1x60",
@@ -122,7 +122,7 @@ def test_alerts_and_dashboard_speak_of_metrics_that_exist() -> None:
 
 
 def test_the_dashboard_shows_every_metric() -> None:
-    # Histograms are asked for their buckets.
+    # The dashboard shows only the buckets of histograms.
     own = {
         name for name in exposed() if name.startswith("webhooks_") and not name.endswith(("_sum", "_count", "_created"))
     }
@@ -187,7 +187,7 @@ def _hold(folder: Path, rule_file: Path, cases: list[dict[str, object]]) -> None
 def _case(
     alert: str, series: dict[str, str], labels: str = "", *, fires: bool, is_there: bool = True
 ) -> dict[str, object]:
-    """Whether an alert fires in the end, given series; *labels* are those of each of them."""
+    """A case for promtool: whether the alert fires at the end of the series, which all have *labels*."""
     series = {**series, "webhooks_build_info": "1x60"} if is_there else series
     firing = f'count(ALERTS{{alertname="{alert}",alertstate="firing"}}) or vector(0)'
     asked = {"expr": firing, "eval_time": "58m", "exp_samples": [{"labels": "{}", "value": int(fires)}]}

@@ -65,7 +65,7 @@ def imported(source: str) -> Iterator[str]:
 
 
 def trespasses(path: str, source: str) -> list[str]:
-    """The names that the module at *path* (relative to the repository) imports and may not."""
+    """The names that the module at *path* (relative to the repository) imports although it may not."""
     place = path.removeprefix("pipeline/")
     forbidden = [
         re.compile(pattern)

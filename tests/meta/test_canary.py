@@ -163,7 +163,7 @@ USED: Final = {
 """For each module, the private or replaced names that it uses, with their parameters if they are called."""
 
 
-# ----------------------------------------------------------- what they look like
+# ----------------------------------------------------------- the parameters of the names
 
 
 def parameters(function: Any) -> str:
@@ -236,7 +236,7 @@ def test_a_name_is_there_and_looks_as_it_did(path: str, shape: str) -> None:
         assert hasattr(holder, name)
 
 
-# ----------------------------------------------------------- what is used
+# ----------------------------------------------------------- the names that the pipeline uses
 
 
 def uses(source: str, module: ModuleType) -> Iterator[str]:
@@ -249,7 +249,7 @@ def uses(source: str, module: ModuleType) -> Iterator[str]:
                 yield name
             case ast.Attribute(value=ast.Name(owner), attr=name, ctx=ast.Store()):
                 if inspect.ismodule(getattr(module, owner, None)):
-                    yield name  # replaced in the library
+                    yield name  # the pipeline replaces this name in the library
             case ast.ClassDef(name=name):
                 yield from names_of_bases(node, getattr(module, name, None))
             case _:

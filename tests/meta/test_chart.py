@@ -287,7 +287,7 @@ def test_autoscaling_alone_decides_the_number_of_workers(render: Render) -> None
 
 
 class ApiServer(BaseHTTPRequestHandler):
-    """The part of the Kubernetes API that Helm uses to look up a StatefulSet. There is one with six workers."""
+    """The part of the Kubernetes API that Helm uses to look up a StatefulSet. It has a StatefulSet with six workers."""
 
     def do_GET(self) -> None:
         kind = {"name": "statefulsets", "namespaced": True, "kind": "StatefulSet", "verbs": ["get"]}

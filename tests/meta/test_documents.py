@@ -102,7 +102,7 @@ def test_the_states_of_a_lane_are_as_in_the_code() -> None:
 
 
 NAMED = re.compile(r"`([\w/]+\.py):([\w.]+)`")
-"""A name of a module, as in "core/policy.py:decide"."""
+"""A reference to a name in a module, such as "core/policy.py:decide"."""
 
 
 def names_of(tree: ast.AST) -> set[str]:

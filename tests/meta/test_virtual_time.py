@@ -36,7 +36,7 @@ def test_settle_gives_no_more_turns_than_it_is_told(turns: int) -> None:
     async def watch() -> list[int]:
         seen: list[int] = []
         task = asyncio.get_running_loop().create_task(chain(20, seen))
-        await settle(turns + 1)  # the first one starts the task
+        await settle(turns + 1)  # the first turn starts the task
         found = list(seen)
         task.cancel()
         return found

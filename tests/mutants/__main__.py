@@ -1,10 +1,10 @@
-"""Plants each fault of mutants.py in a copy of the tree and runs the tests that have to fail by it.
+"""Plants each fault of mutants.py in a copy of the tree, and runs the tests that must fail because of the fault.
 
 python -m tests.mutants [--list] [WORD]...
 
-Without words all of them; with words those whose name or file contains one. First the tests run without a fault: they
-have to pass, and none may be skipped. WEBHOOKS_TEST_KAFKA names the real Kafka. The exit code says whether a fault was
-found by fewer tests than it names.
+WORDs select the faults whose name or file contains one of them; without a WORD, all faults are planted. The tests first
+run without a fault: all must pass, and none may be skipped. WEBHOOKS_TEST_KAFKA names the real Kafka. The exit code is
+1 if a test does not pass without a fault, or does not fail with a fault that names it.
 """
 
 import argparse
@@ -24,14 +24,14 @@ LONGEST_RUN_SECONDS = 900
 
 
 def outcomes(tree: Path, tests: Iterable[str]) -> dict[str, str]:
-    """What became of each test: "passed", "failed" or "skipped"; of one with parameters, the worst of its runs."""
+    """The outcome of each test: "passed", "failed" or "skipped". With parameters, the worst outcome counts."""
     report = tree / "report.xml"
     report.unlink(missing_ok=True)
     options = ["-q", "-p", "no:cacheprovider", "-o", "junit_family=xunit1", f"--junitxml={report}"]
     subprocess.run(
         [sys.executable, "-m", "pytest", *options, *tests],
         cwd=tree,
-        # Workers are processes of their own: they have to find the copy as well.
+        # Workers are separate processes, which have to import the copy, too.
         env=os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"},
         stdout=(tree / "output.txt").open("w"),
         stderr=subprocess.STDOUT,
@@ -67,7 +67,7 @@ def survived(tree: Path, mutant: Mutant) -> list[str]:
 
 
 def main() -> int:
-    """Run what the command line says; the exit code."""
+    """Run the command line, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("words", nargs="*")
     parser.add_argument("--list", action="store_true", help="only name them")

@@ -1,4 +1,4 @@
-"""The faults of events that are addressed to one subscription."""
+"""Faults in the treatment of events that are addressed to one subscription."""
 
 from typing import Final
 

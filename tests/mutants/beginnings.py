@@ -1,4 +1,4 @@
-"""The faults of the routing of a definition, of where subscriptions begin, and of coming from Gravitee."""
+"""Faults in the routing of a definition, in the starts of subscriptions, and in migrations from Gravitee."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""A fault to plant in a module's source, and the tests that have to fail by it."""
+"""A fault to plant in the source of a module, and the tests that must fail because of the fault."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,13 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One fault: an edit of one file.
+    """A fault, which is an edit of one file.
 
     Attributes:
-        name: what the faulty program does.
-        file: relative to the root of the tree.
-        was: the text that is replaced; the file contains it once.
-        becomes: the text in its place.
+        name: a description of what the faulty program does.
+        file: the path of the file, relative to the root of the tree.
+        was: the text that is replaced, which the file contains once.
+        becomes: the new text.
         tests: the pytest ids of the tests that must fail, without parameters.
     """
 
@@ -26,10 +26,10 @@ class Mutant:
     tests: tuple[str, ...]
 
     def planted(self, source: str) -> str:
-        """The faulty source.
+        """The source with the fault.
 
         Raises:
-            LookupError: the text is not there once; the file has changed and the mutant has to follow.
+            LookupError: the source does not contain the text once: it has changed, and the mutant must be updated.
         """
         if source.count(self.was) != 1:
             raise LookupError(

@@ -1,6 +1,6 @@
-"""The faults, by module: what Kafka, Faust and aiohttp do for the pipeline, and what it does for them, done wrong.
+"""All faults, by module. The faults in this file are in code that works with Kafka, Faust or aiohttp.
 
-Those of lanes and partitions are in tests/simulation/mutants.py.
+Faults in lanes and partitions are in tests/simulation/mutants.py.
 """
 
 from typing import Final

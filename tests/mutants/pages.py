@@ -1,4 +1,4 @@
-"""Faults of the pages: what strangers wrote, what others may not see, readers that stay."""
+"""Faults in the pages: untrusted text, access by other tenants, listeners that do not read."""
 
 from typing import Final
 

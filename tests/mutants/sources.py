@@ -1,4 +1,4 @@
-"""The faults of several source topics."""
+"""Faults in the treatment of several source topics."""
 
 from typing import Final
 

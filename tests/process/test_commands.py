@@ -1,4 +1,4 @@
-"""The program where no broker is needed: what it offers, what it says when something is wrong, what it loads."""
+"""Runs of the program without a broker: its help, its error messages, and the modules that it loads."""
 
 import re
 import subprocess
@@ -17,14 +17,14 @@ _explained: dict[tuple[str, ...], Ended] = {}
 
 
 async def explained(*command: str) -> Ended:
-    """What a command says of itself; it is run once for all tests."""
+    """The help of a command, which is run once for all tests."""
     if command not in _explained:
         _explained[command] = await WITHOUT_SETTINGS.run(*command, "--help")
     return _explained[command]
 
 
 def listed(ended: Ended) -> set[str]:
-    """The commands that the help names."""
+    """The commands that the output of `--help` lists."""
     return set(re.findall(r"^  ([\w-]+)  +\S", ended.out.partition("Commands:")[2], re.MULTILINE))
 
 

@@ -1,4 +1,4 @@
-"""deploy/create_topics.py, which compose.yaml runs, without a broker. tests/broker/test_image.py runs it with one."""
+"""Runs deploy/create_topics.py, which compose.yaml uses, without a broker; tests/broker/test_image.py uses a broker."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""deploy/receiver.py: what it prints can be counted, also if it is killed and many events arrive at once."""
+"""deploy/receiver.py prints one line for each event, even if many events arrive at once and the receiver is killed."""
 
 import asyncio
 import re
@@ -26,7 +26,7 @@ async def test_what_was_answered_is_printed_in_order_a_line_each() -> None:
                 async with client.post(f"http://127.0.0.1:{port}/hook", data=body) as response:
                     assert response.status == 200
 
-        # One connection each: whatever order the lines have is not that of a connection.
+        # Each request has a separate connection, so that the order of the lines is not the order within a connection.
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as client:
             await asyncio.gather(*(send(client, sender) for sender in range(SENDERS)))
         await receiver.stop(signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The lease of a process that is stopped: core/lease.py."""
+"""The lease of a process that SIGSTOP has stopped for a while (core/lease.py)."""
 
 import signal
 import subprocess

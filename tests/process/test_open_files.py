@@ -1,4 +1,4 @@
-"""The limit of open files that a process raises for itself: runtime/open_files.py."""
+"""A process raises its limit of open files (runtime/open_files.py)."""
 
 import subprocess
 import sys

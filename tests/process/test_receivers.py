@@ -1,6 +1,6 @@
-"""The examples of docs/receivers.md verify what this pipeline signs, and nothing else.
+"""The examples of docs/receivers.md accept the requests that this pipeline has signed, and no others.
 
-Each runs in its own language; one whose language this machine lacks is skipped.
+Each example runs in its own language. Examples in languages that this machine lacks are skipped.
 """
 
 import base64
@@ -17,7 +17,7 @@ import pytest
 from pipeline.http.signature import Signer
 
 pytestmark = pytest.mark.timeout(300)
-"""The first build in Go compiles its standard library."""
+"""A long limit, because the first build in Go compiles Go's standard library."""
 
 ROOT: Final = Path(__file__).parents[2]
 EXAMPLES: Final = ROOT / "docs" / "receivers"
@@ -62,14 +62,14 @@ LANGUAGES: Final = {"python": python, "node": node, "php": php, "go": go, "javac
 
 
 def signed(*secrets: str, at: float, webhook_id: str = ID, body: str = BODY) -> tuple[str, str, str]:
-    """The three headers that a worker sends with *body*."""
+    """The values of the three headers that a worker sends with *body*: webhook-id, timestamp, signature."""
     timestamp = int(at)
     signature = Signer.from_secrets(secrets).signature(webhook_id, timestamp, body.encode())
     return webhook_id, str(timestamp), signature
 
 
 def requests() -> dict[str, tuple[bool, tuple[str, ...]]]:
-    """Whether each request has to be accepted, and its parts: secret, the three headers, body."""
+    """Requests by description: whether an example must accept it; and its secret, three headers and body."""
     now = time.time()
     fresh = webhook_id, timestamp, signature = signed(SECRET, at=now)
     return {

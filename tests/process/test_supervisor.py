@@ -1,4 +1,4 @@
-"""The supervisor of `webhooks cluster` with real processes: what it starts again, how it stops, how it exits."""
+"""The supervisor of `webhooks cluster` with real processes: restarts, stops and exit codes."""
 
 import os
 import re
@@ -38,7 +38,8 @@ async def supervised(program: str) -> AsyncIterator[Running]:
         try:
             yield running
         finally:
-            # Its workers have its output open. It goes first, or else it would start them again.
+            # The workers keep the output open, so they are killed, too. The supervisor goes first, because it would
+            # start them again.
             if running.process.returncode is None:
                 running.process.kill()
             for pid in re.findall(r"runs as (\d+)", "\n".join(running.output)):
@@ -77,7 +78,7 @@ async def test_a_worker_that_was_killed_is_started_again() -> None:
 async def test_a_worker_that_always_ends_is_tried_again_and_again() -> None:
     async with supervised(ONE_ENDS) as running:
         await pid_of(running, "worker-2")
-        await running.line('ended="exit code 3" restart=3 pause_seconds=4')  # it does not run while it is stopped
+        await running.line('ended="exit code 3" restart=3 pause_seconds=4')  # it waits for its restart now
 
         assert await running.stop(signal.SIGTERM) == 0
 

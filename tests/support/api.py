@@ -48,7 +48,7 @@ def document(name: str | None = "sub-1", **options: Any) -> dict[str, Any]:
 
 @dataclass
 class ApiWorker:
-    """One worker without deliveries."""
+    """A worker that delivers nothing: its application, registry, store, view and audit log."""
 
     app: faust.App
     registry: Registry
@@ -58,7 +58,7 @@ class ApiWorker:
 
     @asynccontextmanager
     async def client(self) -> AsyncIterator[Client]:
-        """A client of the worker that is an administrator."""
+        """Start the worker's parts, and yield an administrator's client of its API."""
         async with AsyncExitStack() as stack:
             await self.registry.start(self.view.on_subscription)
             stack.push_async_callback(self.registry.stop)
@@ -81,7 +81,7 @@ def token(tenant: Mapping[str, str], scope: str = "read write secrets", name: st
 
 
 class ApiCluster:
-    """Workers of one application. They are made before there is an event loop, like a real worker."""
+    """The workers of one application, which are made before an event loop exists, like in a worker process."""
 
     def __init__(
         self, broker: TestBroker, name: str, *, routing: str = "key", partitions: int = 2, dlq: bool = False

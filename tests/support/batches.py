@@ -39,8 +39,8 @@ def batch(
 
     Args:
         records: the records of the batch.
-        codec: how they are compressed.
-        base_offset: the offset of the first one.
+        codec: the compression of the records.
+        base_offset: the offset of the first record.
         attributes: the attributes of the batch, without the codec.
         timestamp: the timestamp of the first record; None: now.
         producer_id: the producer whose transaction the batch belongs to.

@@ -26,9 +26,9 @@ class TestBroker:
     """A broker to test against.
 
     Attributes:
-        bootstrap: its address, `host:port`; several brokers are separated by commas.
-        mock: the embedded broker, with its faults; None for a real Kafka.
-        security: the `security` block of its endpoint in an API definition; None for a plain listener.
+        bootstrap: the address of the broker, `host:port`; addresses of several brokers are separated by commas.
+        mock: the embedded broker, which can be made to fail; None for a real Kafka.
+        security: the `security` block of the broker's endpoint in an API definition; None for a plain listener.
     """
 
     __test__: ClassVar[bool] = False  # not a test class
@@ -67,7 +67,7 @@ class TestBroker:
             for topic, code, *reason in answer.topic_errors:
                 if code:
                     raise for_code(code)(f"{topic}: {reason}")
-            # The controller has created the topic. Brokers have it a moment later.
+            # The controller has created the topic. The other brokers know the topic a moment later.
             await eventually(lambda: _is_led(admin, name, partitions), within_seconds=20, says=lambda: f"no {name}")
         finally:
             await admin.close()
@@ -114,7 +114,7 @@ class TestBroker:
         """Append a batch of records unchanged (batches.py), and return when the broker has confirmed it.
 
         Raises:
-            aiokafka.errors.KafkaError: the broker refuses it.
+            aiokafka.errors.KafkaError: the broker refuses the batch.
         """
         request = ProduceRequest(None, -1, 10_000, [(topic, [(partition, batch)])])
         async with self.producer() as producer:
@@ -151,7 +151,7 @@ class TestBroker:
         """Wait until the topic has *count* records. Returns its first *count* records, by partition and offset.
 
         Raises:
-            TimeoutError: there were fewer records after *within_seconds*; says how many.
+            TimeoutError: there were fewer records after *within_seconds*; the message has their number.
         """
         records: Records = []
         try:

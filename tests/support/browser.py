@@ -40,10 +40,10 @@ class PageError(Exception):
 
 
 class Page:
-    """A tab.
+    """A tab of the browser.
 
     Attributes:
-        troubles: errors in its console, and violations of the content security policy.
+        troubles: the errors in the tab's console, and violations of the content security policy.
     """
 
     def __init__(self, socket: ClientWebSocketResponse) -> None:
@@ -77,7 +77,7 @@ class Page:
         """Call a method of the browser, and return the result.
 
         Raises:
-            PageError: the browser refuses.
+            PageError: the browser refuses the call.
         """
         number = next(self._numbers)
         self._answers[number] = asyncio.get_running_loop().create_future()
@@ -96,7 +96,7 @@ class Page:
         await asyncio.wait_for(self._loaded.wait(), ANSWER_SECONDS)
 
     async def run(self, script: str) -> Any:
-        """Evaluate an expression, and return its value. Waits for a promise.
+        """Evaluate an expression, and return its value. If the value is a promise, return the promise's result.
 
         Raises:
             PageError: the expression throws.
@@ -149,7 +149,7 @@ class Page:
         await self.send("Emulation.setEmulatedMedia", features=features)
 
     async def picture(self) -> bytes:
-        """A PNG of the whole page, for people."""
+        """A PNG of the whole page, for people to look at."""
         found = await self.send("Page.captureScreenshot", captureBeyondViewport=True)
         return base64.b64decode(found["data"])
 

@@ -31,7 +31,7 @@ def kafka_container(*, expected: bool) -> Iterator[TestBroker]:
     """A Kafka in a container of the image KAFKA_IMAGE, or `DEFAULT_IMAGE`.
 
     Args:
-        expected: if no Docker engine answers or the image is missing, fail instead of skipping the test.
+        expected: whether to fail, instead of skipping the test, if no Docker engine answers or the image is missing.
     """
     container = _started()
     if isinstance(container, str):
@@ -44,7 +44,7 @@ def kafka_container(*, expected: bool) -> Iterator[TestBroker]:
 
 
 def _started() -> KafkaContainer | str:
-    """A running Kafka, or why there is none."""
+    """A running Kafka, or the reason why none could be started."""
     try:
         container = KafkaContainer(os.environ.get("KAFKA_IMAGE", DEFAULT_IMAGE)).with_kraft()
         # The default is three replicas. With one broker, no transaction would ever begin.

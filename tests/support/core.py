@@ -44,7 +44,7 @@ QUICK = RetryPolicy(max_attempts=2, initial_delay_seconds=1.0, max_delay_seconds
 SLOW = RetryPolicy(max_attempts=2, initial_delay_seconds=20.0, max_delay_seconds=60.0, jitter=Jitter.FULL)
 OK = Delivered(200)
 IDS = WebhookIds((b"key",))
-"""Seals the addressee of an event."""
+"""Makes the seals of addressed events."""
 
 
 def subscription(name: str = "s", qos: Qos = Qos.AT_LEAST_ONCE, **changes: Any) -> Subscription:
@@ -61,7 +61,7 @@ def subscription(name: str = "s", qos: Qos = Qos.AT_LEAST_ONCE, **changes: Any) 
 
 
 class Core:
-    """A worker. Its durable state (`log`, `rows`, `committed`, changes of the registry) can go to the next one."""
+    """A worker. The next worker can get its durable state (`log`, `rows`, `committed`, changes of the registry)."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class Core:
         return [self.log.append(name.encode()) for _ in range(count)]
 
     def address(self, addressee: str, key: str = "order-1", ids: WebhookIds = IDS) -> Record:
-        """Produce an event for one subscription."""
+        """Produce an event that is addressed to one subscription."""
         plain = Record(TOPIC, 0, 0, key.encode(), b"{}")
         return self.log.append(plain.key, plain.value, ids.address(plain, addressee))
 
@@ -172,18 +172,18 @@ class Core:
         await settle()
 
     async def answer(self, offset: int, outcome: Outcome = OK) -> None:
-        """Answer the request for this event."""
+        """Answer the pending request of the event at *offset*."""
         [attempt] = [attempt for attempt in self.send.pending if attempt.offset == offset]
         attempt.answer(outcome)
         await settle()
 
     async def land(self, count: int | None = None) -> None:
-        """Let the broker confirm rows."""
+        """Let the broker confirm the first *count* waiting rows, by default all."""
         self.rows.land(count)
         await settle()
 
     async def read(self, count: int = 100) -> None:
-        """Let the log reader read once."""
+        """Let the log reader read up to *count* records once."""
         self.reader.serve(count)
         await settle()
 
@@ -205,7 +205,7 @@ class Core:
         await self.dispatcher.close([0])
 
     async def end(self) -> None:
-        """End everything that still runs."""
+        """Close the partition, which ends all tasks that still run."""
         await self.dispatcher.close([0])
 
     # ----------------------------------------------------------- what is seen
@@ -225,7 +225,7 @@ class Core:
 
     @property
     def committable(self) -> int:
-        """The offset that could be committed."""
+        """The offset that the window allows the worker to commit."""
         return self.partition.window.committable
 
 

@@ -173,7 +173,8 @@ async def shell(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[S
         stderr=asyncio.subprocess.STDOUT,
     )
     assert process.stdin is not None
-    # A wrong status is an error here, and leaves what was started running until it has stopped by itself.
+    # In the documents' commands, curl fails if the status of an answer is 400 or more. A command that fails ends the
+    # test, and commands that were left running get the time to stop by themselves.
     process.stdin.write(b'curl() { command curl --silent --show-error --fail-with-body "$@"; }\n')
     try:
         yield Shell(process, folder)

@@ -38,7 +38,7 @@ class HandLease(Lease):
         self.confirm()
 
     def end(self) -> None:
-        """Let this time pass without a heartbeat."""
+        """End the lease, by letting fifteen seconds pass without a heartbeat."""
         self.seconds += 15.0
 
     def confirm(self) -> None:
@@ -154,7 +154,7 @@ class _Put:
 
 
 class MemoryRows:
-    """A `RowStore`. Rows wait until `land` is called. A newer owner fences this one."""
+    """A `RowStore` of one owner. Rows wait until `land` is called. When a newer owner opens, this owner is fenced."""
 
     def __init__(self, topic: RowTopic) -> None:
         self.topic = topic

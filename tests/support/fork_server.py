@@ -97,11 +97,11 @@ class ForkedProcess:
         return code
 
     async def wait(self) -> int:
-        """Wait for its end, and return its exit code."""
+        """Wait for the end of the process, and return its exit code."""
         return await asyncio.shield(self._end)
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal."""
+        """Send a signal to the process."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -125,7 +125,7 @@ def serve(kind: str) -> None:
         for descriptor in descriptors:
             os.close(descriptor)
         _reap()
-    # No clean-up of what the modules would do for commands.
+    # Exit without the clean-up that the loaded modules would do, because only forked commands need it.
     os._exit(0)
 
 

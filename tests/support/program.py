@@ -20,7 +20,7 @@ END_SECONDS: Final = 90.0
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended."""
+    """The exit code, stdout and stderr of a run of the program."""
 
     code: int
     out: str

@@ -22,7 +22,7 @@ class Call:
 
     @property
     def offset(self) -> int:
-        """The offset of its event."""
+        """The offset of the event in the call."""
         return int(self.webhook_id.rpartition("-")[2])
 
 
@@ -50,11 +50,11 @@ async def hang(_: Call) -> web.Response:
 
 
 class Recorder:
-    """All calls that arrived, in order.
+    """A receiver that stores all calls in the order of their arrival.
 
     Attributes:
         behaviours: how to answer each subscription; by default `accept`.
-        come_up: begins to accept connections.
+        come_up: a function after which the receiver accepts connections.
     """
 
     come_up: Callable[[], Awaitable[None]]
@@ -118,7 +118,7 @@ class Recorder:
         return [call for call in self.calls if call.subscription == subscription]
 
     def repeated(self) -> dict[str, int]:
-        """The events that a subscription got more than once, with how often."""
+        """The events that a subscription got more than once, with the number of calls."""
         counts = Counter((call.subscription, call.webhook_id) for call in self.calls)
         return {webhook_id: count for (_, webhook_id), count in counts.items() if count > 1}
 

@@ -1,4 +1,4 @@
-"""A worker process, and what its web view says."""
+"""A worker process, and the answers of its web view."""
 
 import asyncio
 import json
@@ -23,7 +23,7 @@ class Worker:
         self.log = log
 
     async def text(self, path: str) -> str:
-        """The answer of its web view as text; empty while it does not answer."""
+        """The answer of the worker's web view at *path* as text; empty while the web view does not answer."""
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
         try:
             async with (
@@ -35,23 +35,23 @@ class Worker:
             return ""
 
     async def get(self, path: str) -> Any:
-        """The answer of its web view as JSON; None while it does not answer."""
+        """The answer of the worker's web view at *path* as JSON; None while the web view does not answer."""
         text = await self.text(path)
         return json.loads(text) if text else None
 
     async def is_ready(self) -> bool:
-        """Whether /health/ready says that it is ready."""
+        """Whether /health/ready reports that the worker is ready."""
         health = await self.get("/health/ready")
         return health is not None and bool(health["ready"])
 
     async def partitions(self) -> list[int]:
-        """Its open partitions, according to its metrics."""
+        """The open partitions of the worker, according to its metrics."""
         text = await self.text("/metrics")
         found = re.findall(r'^webhooks_dispatched_offset\{.*partition="(\d+)".*\}', text, re.MULTILINE)
         return [int(number) for number in found]
 
     async def lanes(self) -> list[dict[str, Any]]:
-        """Its lanes, according to /lanes."""
+        """The lanes of the worker, according to /lanes."""
         answer = await self.get("/lanes?limit=1000")
         return [] if answer is None else list(answer["lanes"])
 

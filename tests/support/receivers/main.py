@@ -1,4 +1,4 @@
-"""Says of each line of stdin, a request with tabs between its parts, whether verify.py accepts it."""
+"""Prints for each line of stdin whether verify.py accepts it. A line is a request, with tabs between its parts."""
 
 import runpy
 import sys
