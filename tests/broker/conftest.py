@@ -1,6 +1,6 @@
 """Brokers as fixtures: `broker` runs a test on the embedded broker and on a real Kafka, `kafka` on a real Kafka only.
 
-Where a Kafka is named, commands are run on it alone: each of their tests starts up to ten processes.
+If a real Kafka is configured, tests of commands run on it only, because each of them starts up to ten processes.
 """
 
 import os
@@ -24,7 +24,7 @@ def kafka() -> Iterator[TestBroker]:
 
 @pytest.fixture(scope="session")
 def secured() -> SecuredKafka:
-    """A real Kafka for the whole run whose users have to log in."""
+    """A real Kafka for the whole run that requires its users to log in."""
     return secured_kafka()
 
 
@@ -37,7 +37,7 @@ def embedded() -> Iterator[TestBroker]:
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest) -> TestBroker:
-    """Each kind of broker in turn."""
+    """A broker. The test runs once for each kind of broker."""
     found = request.getfixturevalue(request.param)
     assert isinstance(found, TestBroker)
     return found
@@ -60,7 +60,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _leave_out_twins(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of a command, leave out the tests on the embedded broker that also run on a real Kafka."""
+    """Leave out tests of commands on the embedded broker if the same test also runs on a real Kafka."""
     names = {item.nodeid for item in items}
     commands = (item for item in items if item.path.name.startswith("test_cli_") and "[embedded" in item.nodeid)
     twins = {item for item in commands if item.nodeid.replace("[embedded", "[kafka") in names}

@@ -26,7 +26,7 @@ async def matching(kafka: TestBroker, name: str, folder: Path) -> AsyncIterator[
 
 
 async def delivered(found: Cluster, recorder: Recorder, *subscriptions: str) -> dict[str, list[Call]]:
-    """The calls of each subscription, after a last event has reached it."""
+    """The calls of each subscription, after a last event has reached the subscription."""
     for partition in range(2):
         await found.produce([("last", b'"last"')], partition=partition)
 

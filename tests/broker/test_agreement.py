@@ -1,7 +1,7 @@
 """Three workers, a thousand subscriptions, load: pages, API and commands show the truth on every worker.
 
-The truth is what the receiver got and answered, and the rows. The time until everything agrees with it is printed
-(`pytest -s`). It is not asserted, because it depends on the load of the machine.
+The truth is what the receiver got and answered, and the rows. The tests print (`pytest -s`) the time until everything
+agrees with the truth. This time is not asserted, because it depends on the load of the machine.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.timeout(420)
 T = TypeVar("T")
 
 PATIENT = {"SESSION_SECONDS": "40"}
-"""Long, because no worker crashes here, and on a slow machine a worker may be silent for some time."""
+"""A long session, because no worker crashes here, and on a slow machine a worker may be silent for some time."""
 NO_RETRY = {"retry": {"retryOption": "No Retry"}}
 RETRY_LATE = {
     "retry": {"retryOption": "Retry On Fail", "initialDelaySeconds": 3600, "maxDelaySeconds": 3600, "maxAttempts": 9}
@@ -58,7 +58,7 @@ Told = dict[str, tuple[str, str]]
 async def found(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> AsyncIterator[Cluster]:
-    """Three workers, and a thousand healthy subscriptions."""
+    """Three workers, and a thousand subscriptions."""
     async with cluster(
         kafka, unique_name("agreed"), tmp_path, partitions=6, recovery={"probe": False}, settings=PATIENT
     ) as found:
@@ -99,7 +99,7 @@ class Load:
         return self._taken_by_healthy >= self.rounds * len(HEALTHY)
 
     async def refuse(self, names: list[str], behave: Behaviour) -> None:
-        """Answer these subscriptions with *behave* from now on. Returns when each has got such an answer."""
+        """From now on, answer these subscriptions with *behave*. Returns when each of them has got such an answer."""
         place = len(self._recorder.calls)
         self._refused_from |= dict.fromkeys(names, place)
         self._recorder.behaviours |= dict.fromkeys(names, behave)
@@ -174,7 +174,7 @@ async def by_page(worker: Worker) -> Told:
 
 
 async def until_told(what: str, ask: Callable[[], Awaitable[T]], left: Callable[[T], object], since: float) -> None:
-    """Return when *left* returns no differences. Prints how long it took."""
+    """Wait until *left* finds no differences in the result of *ask*, and print how long that took."""
     wrong: list[object] = []
 
     async def is_so() -> bool:
@@ -186,7 +186,7 @@ async def until_told(what: str, ask: Callable[[], Awaitable[T]], left: Callable[
 
 
 def untrue(truth: dict[str, tuple[str, int]], told: Told) -> dict[str, object]:
-    """The differences between *told* and *truth*. A number may be a bound if the partition has changed its owner."""
+    """The differences between *told* and *truth*. A number in *told* may be a bound, after a change of the owner."""
     wrong: dict[str, object] = {name: said for name, said in told.items() if name not in truth}
     for name, (state, count) in truth.items():
         said, number = told.get(name, ("live", "0"))
@@ -247,7 +247,7 @@ async def agree(found: Cluster, truth: tuple[int, int, int]) -> None:
 async def all_tell(
     found: Cluster, kinds: Mapping[str, Callable[[Worker], Awaitable[T]]], left: Callable[[T], object], since: float
 ) -> None:
-    """Wait until every worker shows the truth in each of these ways, concurrently."""
+    """Wait until every worker shows the truth in each of the ways of *kinds*, which are checked concurrently."""
     async with asyncio.TaskGroup() as tasks:
         for number, worker in enumerate(found.workers):
             for kind, ask in kinds.items():

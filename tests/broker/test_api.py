@@ -106,7 +106,7 @@ async def test_put_creates_and_replaces_on_condition(client: Client) -> None:
 
 
 async def test_of_two_writers_at_two_workers_one_gets_its_way(client: Client, other: Client) -> None:
-    """Two clients read the same revision and write at the same time. One gets an error, the other's change is kept."""
+    """Two clients read the same revision and write at the same time. One gets an error; the other change is kept."""
     await created(client)
     for turn in range(5):
         async with client.get(f"{PATH}/sub-1") as response:

@@ -175,7 +175,7 @@ conditions = st.sampled_from([{}, {"If-Match": "*"}, {"If-Match": '"0"'}, {"If-M
 # Hypothesis draws in another thread, and would mistake the loop's use of `random` for that of a strategy.
 @pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 async def test_no_call_of_a_tenant_tells_or_changes_others(client: Client) -> None:
-    """A call about another tenant's subscription gets the same answer as a call about one that does not exist."""
+    """A call about another tenant's subscription is answered like one about a subscription that does not exist."""
     loop = asyncio.get_running_loop()
     before = await shown_to_admin(client, THEIRS)
 

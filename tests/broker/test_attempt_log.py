@@ -1,4 +1,4 @@
-"""The attempt log on each kind of broker. Writing it never delays deliveries."""
+"""The attempt log on each kind of broker. Writes to the log never delay deliveries."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -28,7 +28,7 @@ SUB = subscription("sub-1")
 
 
 class Log:
-    """An attempt log, with the reports that a core would make."""
+    """An attempt log, and methods that report to it like a core."""
 
     def __init__(self, connection: KafkaConnection, topic: str) -> None:
         self.topic = topic

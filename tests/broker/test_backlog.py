@@ -165,7 +165,7 @@ async def test_a_log_that_ends_with_a_marker_is_read_to_its_end(
 
 
 async def test_what_was_aborted_is_not_counted(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
-    """A skip checks whether its event is the next one. A discard counts the discarded events."""
+    """A skip checks whether the event to skip is the next one. A discard counts the discarded events."""
     name = await kafka.create_topic(unique_name("events"))
     producer = AIOKafkaProducer(transactional_id=name, **kafka.connection.client_options())
     await producer.start()

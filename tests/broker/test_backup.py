@@ -39,7 +39,7 @@ def document(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def orders(kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> AsyncIterator[Cluster]:
-    """Two partitions of ten events. `late` was edited, and failed at 1 in partition 1. The group committed 4 and 6."""
+    """Two partitions of ten events; 4 and 6 are committed. `late` was edited, and failed at 1 in partition 1."""
     async with cluster(kafka, unique_name("orders"), tmp_path, partitions=2, routing="match") as found:
         for partition in range(2):
             await found.produce((("o", b"%d" % number) for number in range(10)), partition=partition)
@@ -73,7 +73,7 @@ async def state_of(found: Cluster, app: str | None = None) -> KeptState:
 
 
 async def backed_up(found: Cluster) -> Backup:
-    """A backup that was written and read."""
+    """A backup that was written to a file and read from it."""
     return read_lines(as_lines(await state_of(found), app=found.app, made_at="2026-11-27T12:00:00Z", program="1.2.3"))
 
 

@@ -132,7 +132,7 @@ async def test_a_backup_brings_back_what_was_there(webhooks: Webhooks, tmp_path:
     await webhooks.done("subscriptions", "apply", str(made))
     after = json.loads(await webhooks.done("subscriptions", "list", "--json"))
     assert [_asked(each) for each in after] == [_asked(each) for each in before]
-    # The original secret is restored: another secret would be a change.
+    # This shows that the original secret is restored, because another secret would be a change.
     assert (await apply(webhooks, {**ONE, "metadata": ACME})).startswith("sub-1 unchanged")
 
 
@@ -152,7 +152,7 @@ async def test_a_backup_is_never_written_over_a_file(webhooks: Webhooks, tmp_pat
 
 
 async def test_what_came_of_it_is_said(webhooks: Webhooks) -> None:
-    # No worker is running that could carry it out.
+    # No worker is running that could carry out a command.
     resumed = await answer(webhooks, "resume", "--all", "--yes", "--wait", "--wait-seconds", "0.1", code=1)
     paused = await answer(webhooks, "pause", "--all", "--metadata", "has=no row", "--yes", "--wait")
 

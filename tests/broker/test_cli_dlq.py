@@ -36,7 +36,7 @@ def bury(webhooks: Webhooks, broker: TestBroker) -> "Bury":
 
 
 class Bury:
-    """Writes dead letters like a worker. The offset of an event is its number."""
+    """Writes dead letters like a worker. The events have the offsets 0, 1, 2 and so on."""
 
     def __init__(self, name: str, broker: TestBroker) -> None:
         self._source, self._dlq = f"{name}-events", f"{name}-dlq"
@@ -59,7 +59,7 @@ class Bury:
 
 
 async def redriven(webhooks: Webhooks, broker: TestBroker) -> list[str]:
-    """The first webhook-ids of the events in the source topic, sorted."""
+    """The sorted webhook-ids that the events in the source topic had before their redrive."""
     records = await broker.read(f"{webhooks.environment['WEBHOOKS_APP']}-events")
     return sorted(dict(record.headers)["dlq.webhook-id"].decode() for record in records)
 

@@ -93,5 +93,5 @@ async def test_a_replay_counts_the_events_of_the_filter(webhooks: Webhooks, kafk
 
 
 def source_of(webhooks: Webhooks) -> str:
-    """The name of its source topic."""
+    """The name of the application's source topic."""
     return f"{webhooks.environment['WEBHOOKS_APP']}-events"

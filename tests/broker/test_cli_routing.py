@@ -144,7 +144,7 @@ async def test_commands_count_the_events_that_the_filter_wants(make: Callable[..
 
 
 def without_routing(webhooks: Webhooks) -> str:
-    """The path of an equal definition without routing."""
+    """Write a copy of the definition without its routing, and return the path of the copy."""
     path = Path(webhooks.environment["WEBHOOKS_API"])
     unsaid = path.with_name("unsaid.yaml")
     unsaid.write_text(path.read_text().replace("routing: match", "routing: null"))
@@ -172,7 +172,7 @@ async def test_a_filter_can_be_required(make: Callable[..., Any]) -> None:
     await webhooks.done("subscriptions", "apply", "-f", "-", stdin=filtered("b"))
     assert "ok  subscriptions: 1, none of them without filter and topics\n" in await webhooks.done("check")
 
-    # It was applied with another routing. Its deliveries are not stopped.
+    # Subscription `a` was applied with another routing. Its deliveries are not stopped.
     await with_routing(guarded, "key").done("subscriptions", "apply", "-f", "-", stdin=documents("a"))
     checked = await webhooks.done("check")
     assert "warn  subscriptions: 1 of 2 get every event of " in checked

@@ -53,7 +53,7 @@ async def prepared(broker: TestBroker, tmp_path: Path, name: str, *, has_audit: 
 
 
 def source_of(webhooks: Webhooks) -> str:
-    """The name of its source topic."""
+    """The name of the application's source topic."""
     return f"{webhooks.environment['WEBHOOKS_APP']}-events"
 
 
@@ -272,7 +272,7 @@ async def test_without_the_rows_what_was_asked_for_is_shown(
 
 
 def cursors_topic_of(webhooks: Webhooks) -> str:
-    """The name of the topic of its rows."""
+    """The name of the topic of the application's rows."""
     return f"{webhooks.environment['WEBHOOKS_APP']}.cursors"
 
 

@@ -23,7 +23,7 @@ from tests.support.worker import Worker
 SUBSCRIPTIONS = [f"sub-{number}" for number in range(20)]
 EVENTS = 6000
 START_SECONDS = 90.0
-"""Long, because the supervisor starts before its workers."""
+"""A long limit, because the supervisor starts before its workers."""
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -32,7 +32,7 @@ class Supervised(Worker):
     """The supervisor, represented as a worker with the page of the first worker."""
 
     def entries(self) -> list[dict[str, object]]:
-        """The entries of its log."""
+        """The entries of the supervisor's log."""
         return [json.loads(line) for line in self.output().splitlines()]
 
     def newest_pid(self, worker: str) -> int:
@@ -61,7 +61,7 @@ async def loaded(
 
 
 async def start(found: Cluster, folder: Path) -> Supervised:
-    """Start `webhooks cluster`. Its two workers become workers of *found*, each with its page."""
+    """Start `webhooks cluster` with two workers, and add both to *found*, each with its page."""
     port, log = free_ports(2), folder / "cluster.log"
     own = {"WEBHOOKS_WEB_PORT": str(port), "WEBHOOKS_DATA_DIR": str(folder / "data"), "WEBHOOKS_LOG_FORMAT": "json"}
     with log.open("wb") as output:

@@ -97,7 +97,7 @@ async def test_two_views_say_what_three_workers_say(three: Cluster, recorder: Re
         assert len(view.workers()) == 3
         assert view.problems() == []
 
-        # A rebalance: other workers get its partitions with the state of its lanes.
+        # A rebalance: the other workers get the partitions of the stopped worker, and the state of their lanes.
         await three.workers[0].terminate()
         await three.until_ready(*three.workers[1:])
         await eventually(lambda: are_there(view, 2, 0), within_seconds=20, says=lambda: str(view.workers()))
@@ -177,7 +177,7 @@ async def test_without_the_topic_events_go_on_and_the_view_says_so(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     async with cluster(kafka, unique_name("mute"), tmp_path, partitions=2) as found:
-        # A worker that does not announce itself, like workers of earlier versions.
+        # This worker writes no announcements, like workers of earlier versions.
         await found.start_worker(program="mute_worker.py")
         await found.until_ready()
         recorder.behaviours["failing"] = answer(400)

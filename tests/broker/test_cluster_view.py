@@ -44,7 +44,7 @@ async def viewing(found: Cluster) -> AsyncIterator[ClusterView]:
 
 
 async def until(view: ClusterView, name: str, holds: Callable[[SubscriptionState], bool]) -> SubscriptionState:
-    """Wait until the state of a subscription is as expected, and return it."""
+    """Wait until *holds* is true of the state of a subscription, and return the state."""
 
     async def is_so() -> bool:
         [*items] = (await view.states(StateFilter(ids=frozenset({name})))).items

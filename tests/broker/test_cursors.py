@@ -114,7 +114,7 @@ async def test_rows_whose_commit_fails_count_when_it_succeeds(embedded: TestBrok
 async def test_a_bug_while_rows_are_written_gives_the_partition_up(
     embedded: TestBroker, topic_of_embedded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Otherwise the lane would wait for its row forever without a sign."""
+    """If the worker kept the partition, the lane would wait for its row forever without a sign."""
 
     class Faulty(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
         async def send(self, *_: Any, **__: Any) -> None:
@@ -149,14 +149,14 @@ async def test_an_opening_that_is_cancelled_leaves_no_client_open(embedded: Test
     embedded.mock.delay(ANSWER_SECONDS)
     with warnings.catch_warnings(record=True) as unclosed:
         warnings.simplefilter("always", ResourceWarning)
-        for answers in range(1, 20):  # after each step of it, and later
+        for answers in range(1, 20):  # the opening is cancelled after each of its steps, and after its end
             rows = store(embedded, topic_of_embedded)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(answers * ANSWER_SECONDS):
                     await rows.open()
             await rows.close()
         gc.collect()
-    # A connection that is cancelled before it is made is forgotten by aiokafka itself.
+    # aiokafka itself leaves a connection unclosed that is cancelled while it is being made.
     assert [text for each in unclosed if "Connection" not in (text := str(each.message))] == []
 
 
@@ -229,7 +229,7 @@ async def left() -> AsyncIterator[list[str]]:
 async def test_a_fenced_producer_leaves_no_error_behind(
     kafka: TestBroker, kafka_topic: str, left: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.ERROR, "pipeline.kafka.cursors")  # a record that is kept keeps the error, and its futures
+    caplog.set_level(logging.ERROR, "pipeline.kafka.cursors")  # stored log records keep the error and its futures
 
     async def be_fenced() -> None:
         async with opened(kafka, kafka_topic) as former, opened(kafka, kafka_topic):
@@ -319,7 +319,7 @@ async def test_a_producer_that_can_begin_no_transaction_is_given_up(
     kafka: TestBroker, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
-        """Kafka refuses a row permanently, with an error that is not about another owner."""
+        """Kafka refuses a row permanently, with an error that has nothing to do with another owner."""
 
         async def send(self, *_: Any, **__: Any) -> None:
             error = TopicAuthorizationFailedError()

@@ -36,12 +36,12 @@ def found(pattern: str, running: Running) -> str:
 
 
 async def after(running: Running, part: str) -> int:
-    """The number of the line after the one with *part*."""
+    """Wait for a line with *part*, and return the number of the next line."""
     return running.output.index(await running.line(part)) + 1
 
 
 async def end(running: Running, number: signal.Signals = signal.SIGINT) -> None:
-    """Stop it, and compare its whole output with the lines that a normal run may print."""
+    """Stop the program, and check that its whole output has no error and only expected warnings."""
     assert await running.stop(number) == 0, running.output
     text = "\n".join(running.output)
     assert "Traceback" not in text

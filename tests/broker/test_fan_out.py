@@ -72,7 +72,7 @@ def owed_to(*names: str, count: int = EVENTS) -> dict[str, set[int]]:
 
 
 async def until_all_have(recorder: Recorder, owed: dict[str, set[int]]) -> None:
-    """Return when each subscription has got all of its events. It is an error if it gets others."""
+    """Return when each subscription has got all of its events. Events for another subscription are errors."""
     await recorder.until_events(sum(map(len, owed.values())), within_seconds=90)
     for name, events in owed.items():
         assert set(numbers(recorder.of(name))) == events
@@ -120,7 +120,7 @@ async def test_one_that_hangs_holds_up_no_other_and_no_commit(
         recorder.behaviours["paid"] = hang
         await found.produce(load())
         others = owed_to("everything", "sent-or-returned", "customer-5")
-        # A lane that hangs has sent one of its events in each partition, and the hanging receiver has read it.
+        # In each partition, the lane that hangs has sent one event, which the hanging receiver has read.
         await recorder.until(
             lambda: sum(call.subscription != "paid" for call in recorder.calls) >= sum(map(len, others.values()))
         )

@@ -23,7 +23,7 @@ async def topic(embedded: TestBroker, unique_name: Callable[[str], str]) -> str:
 
 @asynccontextmanager
 async def running(load: Load) -> AsyncIterator[None]:
-    """Run the load during the block. At the end, it is stopped and comes to rest."""
+    """Run the load during the block. At the end, stop the load, and wait until it has come to rest."""
     task = asyncio.create_task(load.run())
     try:
         yield

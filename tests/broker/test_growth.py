@@ -55,7 +55,7 @@ async def add_partitions(found: Cluster) -> None:
 
 
 async def produce_to_new(found: Cluster, each: int) -> int:
-    """Produce events to each new partition, even if no worker has found it yet. Returns how many."""
+    """Produce events to each new partition, even if no worker has found it yet. Returns the number of events."""
     counts = [await found.produce(load(each), partition=number) for number in range(BEFORE, AFTER)]
     return sum(counts)
 

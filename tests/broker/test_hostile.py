@@ -77,7 +77,7 @@ async def test_a_costly_store_costs_its_subscription_alone(
         trust = {"type": "PKCS12", "content": base64.b64encode(store(rounds)).decode(), "password": "x"}
         with pytest.raises(ConfigurationError, match=f"asks for {rounds} rounds of key derivation"):
             await found.subscribe(recorder, "hostile", endpoint={"ssl": {"trustStore": trust}})
-        # Written directly to the topic, without the command; a worker that starts reads it again.
+        # The document is written directly to the topic, not with the command. A worker that starts reads it again.
         options = {"callbackUrl": recorder.url("hostile"), "ssl": {"trustStore": trust}}
         document = {"id": "hostile", "configuration": {"entrypointConfiguration": options}}
         await kafka.produce(f"{found.app}.subscriptions", (b"hostile", json.dumps(document).encode()))

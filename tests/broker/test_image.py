@@ -1,4 +1,4 @@
-"""Builds and runs the image of deploy/Dockerfile: its worker delivers an event, is healthy, and stops cleanly."""
+"""Builds and runs the image of deploy/Dockerfile: a worker in it delivers an event, is healthy, and stops cleanly."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -50,7 +50,7 @@ def engine() -> Iterator[docker.DockerClient]:
 
 
 def connected() -> docker.DockerClient | str:
-    """A client of the engine, or why the engine does not answer."""
+    """A client of the Docker engine, or the reason why the engine does not answer."""
     try:
         client = docker.from_env(timeout=300)
         client.ping()
@@ -66,7 +66,7 @@ def image(engine: docker.DockerClient) -> str:
     # The stage gets a tag, too. Without one, an unused image would be left after each change.
     engine.images.build(**recipe, target="build", tag=f"{IMAGE}-stage", labels={LABEL: ""})
     engine.images.build(**recipe, tag=IMAGE, labels={LABEL: ""})
-    # The images of the previous run have lost their tags.
+    # The images of the previous run have lost their tags to the new images.
     engine.images.prune(filters={"dangling": True, "label": LABEL})
     return IMAGE
 

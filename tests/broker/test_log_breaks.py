@@ -222,7 +222,7 @@ async def test_events_removed_before_they_are_read_are_counted(found: Cluster, r
 
 
 async def test_a_last_commit_is_not_of_a_former_topic_without_ids_too(found: Cluster, recorder: Recorder) -> None:
-    """The next worker would not notice the new topic, and would continue from the end of its log."""
+    """After such a commit, the next worker would not notice the new topic, and would continue at the log's end."""
     worker = await found.start_worker(program="nameless_worker.py")
     await found.until_ready()
     await found.produce(events(5, "old"), partition=0)

@@ -21,7 +21,7 @@ SECRET = "whsec_" + "c2VjcmV0" * 4
 
 
 async def events(found: Cluster) -> list[dict[str, Any]]:
-    """What is in the topic."""
+    """The notifications in the topic."""
     return [json.loads(record.value or b"") for record in await found.broker.read(events_topic(found.app))]
 
 

@@ -19,7 +19,7 @@ from tests.support.worker import ADMIN_TOKEN, Worker
 pytestmark = pytest.mark.timeout(420)
 
 PATIENT = {"SESSION_SECONDS": "40"}
-"""Long, because no worker crashes here, and on a slow machine a worker may be silent for some time."""
+"""A long session, because no worker crashes here, and on a slow machine a worker may be silent for some time."""
 NO_RETRY = {"retry": {"retryOption": "No Retry"}}
 SHARED = 400
 DOWN = [f"down-{number:03}" for number in range(SHARED)]

@@ -128,7 +128,7 @@ async def fenced(found: Cluster) -> None:
 
 
 async def opened_afresh(found: Cluster) -> None:
-    """Return when the workers have rejoined the group and own all partitions. It is an error if a worker has ended."""
+    """Return when the workers have rejoined the group and own all partitions. A worker that has ended is an error."""
 
     async def has_joined() -> bool:
         return any("rejoining the consumer group" in worker.output() for worker in found.workers)
@@ -144,7 +144,7 @@ async def test_wrongly_fenced_workers_lose_nothing_at_least_once(
         await recorder.until_events(EVENTS // 6)
         await fenced(found)
         for name in SUBSCRIPTIONS:
-            await found.store.edit(name, PAUSE)  # so that there are rows
+            await found.store.edit(name, PAUSE)  # workers then write rows, which Kafka refuses
         await opened_afresh(found)
         for name in SUBSCRIPTIONS:
             await found.store.edit(name, RESUME)

@@ -18,13 +18,13 @@ NAMES = tuple(f"sub-{number}" for number in range(6))
 
 
 async def probes_of(found: Cluster, name: str) -> int:
-    """The number of probes in its row."""
+    """The number of probes in the row of a subscription."""
     causes = [row.cause for (_, key), row in (await found.rows()).items() if key == name]
     return max((cause.probes.made for cause in causes if cause is not None and cause.probes is not None), default=0)
 
 
 async def until_probed(found: Cluster, name: str, times: int) -> None:
-    """Return when its row has *times* probes. Raises: TimeoutError."""
+    """Return when the row of a subscription has *times* probes. Raises: TimeoutError."""
 
     async def is_probed() -> bool:
         return await probes_of(found, name) >= times

@@ -75,7 +75,7 @@ async def test_a_command_works_without_the_rights_to_positions(
 
 
 async def until_line(worker: Worker, part: str) -> str:
-    """Wait for a line with *part* in a worker's log, and return the first one."""
+    """Wait for a line with *part* in a worker's log, and return the first such line."""
     found: list[str] = []
 
     async def is_there() -> bool:
@@ -111,7 +111,7 @@ def as_grant(right: Right) -> Grant:
 
 
 async def test_each_missing_right_is_named_with_the_granting_command(limited: Limited) -> None:
-    """Begins without rights, and grants what the sentences name."""
+    """The test begins without rights, and grants what the messages name."""
     app, topic = limited.cluster.app, limited.cluster.topic
     missing = await until_missing(
         limited,
@@ -206,7 +206,7 @@ async def test_a_right_revoked_and_granted_again_costs_no_event(
     recorder.behaviours["sour"] = answer(400)
     await limited.grant_all_but()
     await found.subscribe(recorder, "sour")
-    # Each of its events needs a cursor row before it is sent.
+    # At this level, each event needs a cursor row before its request is sent.
     await found.subscribe(recorder, "sweet", qos="at-most-once")
     worker = await found.start_worker()
     await found.until_ready()

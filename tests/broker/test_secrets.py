@@ -36,7 +36,7 @@ SECRETS = [
 
 
 async def echo(call: Call) -> web.Response:
-    """A receiver that refuses requests, and repeats them in its answer."""
+    """A receiver that refuses each request, and repeats the request in its answer."""
     return web.Response(status=400, text=f"refused: {call.headers}")
 
 

@@ -88,7 +88,7 @@ async def test_a_plain_source_with_dead_letters_on_a_secured_cluster(
 
 
 def program(folder: Path, source: TestBroker) -> Webhooks:
-    """The program with verbose logs, for topics that don't exist. It must end before it looks for them."""
+    """The program with verbose logs, for topics that don't exist. The program must end before it looks for them."""
     webhooks = write_application(folder, "secured", definition_document(source, "events"))
     return Webhooks({**webhooks.environment, "WEBHOOKS_LOG_LEVEL": "DEBUG"})
 

@@ -40,7 +40,7 @@ async def test_the_workers_topic_is_created_to_forget(kafka: TestBroker, unique_
     config = await configured(kafka, name)
     assert config["cleanup.policy"] == "compact,delete"
     assert int(config["segment.ms"]) < int(config["retention.ms"])
-    # The second time, the topic exists.
+    # The second call finds the existing topic.
     assert await ensure_side_topics(definition, app, create=True) == []
 
 

@@ -15,7 +15,7 @@ from tests.support.recorder import Call, recording
 from tests.support.waiting import eventually
 
 STOP_SECONDS = 50.0
-"""Shorter than the 60 s that service managers wait in deploy/."""
+"""A limit shorter than the 60 s that service managers wait in deploy/."""
 
 
 @pytest.mark.timeout(150)

@@ -38,7 +38,7 @@ class Deployment:
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[tuple[TokenTable, StoredTokens]]:
-        """A worker whose table has recovered. It is stopped at the end."""
+        """Run a worker until the end of the block. Its table has recovered when the block begins."""
         self._workers += 1
         app = faust.App(
             self.name,

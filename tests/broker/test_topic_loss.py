@@ -26,7 +26,7 @@ pytestmark = pytest.mark.timeout(300)
 async def found(
     kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str], recorder: Recorder
 ) -> AsyncIterator[Cluster]:
-    """Five events, which `on` has got. They wait for `off`, which is paused, before the committed offset."""
+    """Five events before the committed offset. Subscription `on` has got them, and `off`, which is paused, has not."""
     async with cluster(kafka, unique_name("loss"), tmp_path, partitions=1, routing="match") as found:
         await found.subscribe(recorder, "on", "off")
         await found.store.edit("off", PAUSE)

@@ -53,7 +53,7 @@ async def test_missing_topics_are_created_with_the_sources_partitions(
     assert await count_partitions(found, f"{app}.subscriptions") == 1
     assert await count_partitions(found, f"{app}.cursors") == 3
     assert await count_partitions(found, changelog) == 3
-    # The second time, the topics exist and are compacted.
+    # The second call finds the existing topics, which are compacted.
     assert await ensure_topics(definition, app, [changelog]) == []
 
 

@@ -71,7 +71,7 @@ async def test_gaps_that_come_one_after_the_other_leave_no_lag(
         await found.until_ready()
         await found.produce([("sub-1", b"only")], partition=0)
         await recorder.until(lambda: len(recorder.calls) == 1)
-        for end in (3, 5):  # each an aborted event and its marker
+        for end in (3, 5):  # each of these ends follows an aborted event and its marker
             await aborts.begin_transaction()
             await put(aborts, found.topic, b"aborted")
             await aborts.abort_transaction()

@@ -138,7 +138,7 @@ async def test_a_pause_sends_nothing_and_afterwards_all_in_order(plain: Cluster,
 
 
 async def test_a_receiver_that_hangs_holds_up_nobody_and_loses_nothing(plain: Cluster, recorder: Recorder) -> None:
-    """All are in one partition. Others continue, later offsets are committed, and finally its events arrive once."""
+    """In one partition, other subscriptions continue and later offsets are committed. Finally all events arrive."""
     recorder.behaviours["stuck"] = hang
     await plain.subscribe(recorder, "stuck", "sub-1", "sub-2", endpoint={**NO_RETRY})
     events = [(name, b"%d" % number) for number in range(300) for name in ("stuck", "sub-1", "sub-2")]

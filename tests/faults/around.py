@@ -58,7 +58,7 @@ def faked_clock(offset: Path) -> Mapping[str, str]:
     return {
         "LD_PRELOAD": str(library),
         "FAKETIME_TIMESTAMP_FILE": str(offset),
-        # Without it the file is read each time that the process asks what time it is.
+        # Without this variable, the file is read each time that the process gets the time.
         "FAKETIME_CACHE_DURATION": "1",
         # Event loops use the monotonic clock, which must not jump.
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",

@@ -1,8 +1,8 @@
 """Measures a large backlog: some of many subscriptions are stopped at different offsets, and resumed one by one.
 
-Results: how fast the healthy subscriptions get the backlog; how long each resumed one takes for the events that it
-missed, compared with the time to read its partition; the memory of the worker; the latency of the healthy
-subscriptions.
+The results are how fast the healthy subscriptions get the backlog; how long the resumed subscriptions take to get the
+events that they have missed, compared with the time to read a partition; the memory of the worker; and the latency of
+the healthy subscriptions.
 """
 
 import asyncio
@@ -29,13 +29,13 @@ from tests.support.worker import Worker
 PARTITIONS: Final = 8
 BODY_BYTES: Final = 200
 PER_SECOND: Final = 500.0
-"""Events per second for the healthy subscriptions while the others are resumed."""
+"""The number of events per second for the healthy subscriptions while the stopped subscriptions are resumed."""
 ALIKE_SECONDS: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The results.
+    """The results of the measurement.
 
     Attributes:
         deliver_seconds: the time until the healthy subscriptions had the whole backlog.
@@ -43,8 +43,8 @@ class Found:
         read_seconds: the median time to read one partition with a plain consumer.
         resident_mib: the memory of the worker: at its start, after the backlog, and at the end.
         before, during: p50 and p99 of the healthy subscriptions' latencies in seconds, before and during the resumes.
-        alike: the same percentiles while as many new events per second arrive as the resumed subscriptions got. The
-            difference to `during` is the cost of reading the log.
+        alike: the same percentiles under a load of new events, at the rate at which the resumed subscriptions got
+            events. The difference to `during` is the cost of reading the log.
     """
 
     events: int
@@ -71,7 +71,7 @@ async def big_backlog(broker: TestBroker, folder: Path, *, events: int, subscrip
         folder: the directory for files.
         events: the number of events in the backlog, for all subscriptions in turn.
         subscriptions: the number of subscriptions.
-        stopped: how many of them are stopped; the first ones.
+        stopped: how many subscriptions are stopped, beginning with the first one.
     """
     async with (
         receiving(folder / "receiver.log") as receiver,

@@ -152,7 +152,7 @@ async def _verify(arguments: argparse.Namespace) -> int:
     verdicts = judge(events, calls, letters, {event.subscription: level for event in events})
     for qos, verdict in verdicts.items():
         sys.stdout.write(f"{qos}: {verdict}, p50 {verdict.quantile(0.5):.3f} s, p99 {verdict.quantile(0.99):.3f} s\n")
-    # It is unknown what happened, so only the promises that hold with every fault are checked.
+    # The faults of this log are unknown, so only the promises that hold with every fault are checked.
     crashes: int = arguments.crashes
     anything = Promise(interrupted=True, refused=True, lost_at_most_once=crashes, late_at_most_once=crashes)
     problems = anything.broken(verdicts)

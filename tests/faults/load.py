@@ -59,7 +59,7 @@ class Load:
         topics: the topics to which events are produced.
         due: how many events the rate required.
         acknowledged: the webhook-ids of the events that the brokers have acknowledged.
-        unsure: the number of missing acknowledgements. The topic shows whether these events are in it.
+        unsure: the number of events without an acknowledgement. Only the topic shows whether it contains them.
     """
 
     broker: TestBroker

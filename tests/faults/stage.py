@@ -82,7 +82,7 @@ class Brokers:
         self.bootstrap = ""
 
     def another(self, folder: Path) -> "Brokers":
-        """Other brokers in another directory, which are not started yet."""
+        """Three other brokers in another directory, which are not started yet."""
         return Brokers(self._program, folder)
 
     async def start(self, count: int = 3) -> None:
@@ -95,7 +95,7 @@ class Brokers:
         await self._run(action, str(number))
 
     async def mend(self) -> None:
-        """Make all brokers run again, whatever happened to them. They start together, because one has no majority."""
+        """Make all brokers run again, whatever happened to them. All start together: one has no majority."""
         await self._run("start", "--brokers", str(len(self.ports)), "--port", "0")
 
     async def stop(self) -> None:
@@ -349,7 +349,7 @@ async def staged(
         brokers: running brokers.
         folder: the directory for files.
         workers: the number of workers.
-        routing: how an event finds its subscriptions.
+        routing: the routing of the definition.
         topics: the number of source topics. All but the first have half as many partitions.
         per_second: the number of events per second; None: the default of the routing.
         settings: further WEBHOOKS_ settings, without the prefix.

@@ -15,7 +15,8 @@ START_SECONDS: Final = 120.0
 async def start_workers(stage: Stage, count: int = 1) -> None:
     """Start *count* workers. Returns when all running workers are ready and together own every partition.
 
-    A worker that ends during the wait is replaced, even if it ran before. The result of the run counts it.
+    A worker that ends during the wait is replaced, even if it ran before this call. The result of the run counts such
+    workers.
 
     Raises:
         TimeoutError: the workers are not ready in time.

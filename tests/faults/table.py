@@ -140,7 +140,7 @@ def _by_fault(runs: Iterable[Run], setting: Setting) -> dict[str, list[Run]]:
 
 
 def _setting(run: Run) -> Setting:
-    # Old runs have no routing, because there was only one.
+    # Runs of old versions have no routing, because there was only one routing.
     return Setting(Routing(run.get("routing", Routing.KEY)), run.get("topics", 1))
 
 

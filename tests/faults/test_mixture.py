@@ -1,4 +1,4 @@
-"""Runs a mixture of faults on three brokers for MIXTURE_SECONDS. It prints its seed; MIXTURE_SEED sets it.
+"""Runs a mixture of faults on three brokers for MIXTURE_SECONDS. The test prints its seed; MIXTURE_SEED sets the seed.
 
 Odd seeds run with `routing: match`.
 """

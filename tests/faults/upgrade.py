@@ -1,7 +1,7 @@
 """A rolling upgrade under load: workers of an older build are replaced by workers of this build, one by one.
 
-The older build is installed from its own lock file, and makes the subscriptions, so that everything this build reads
-was written by the other one: subscriptions, cursor rows, committed offsets with their notes, access tokens.
+The older build is installed from its own lock file, and makes the subscriptions. So all that this build reads was
+written by the older build: subscriptions, cursor rows, committed offsets with their notes, access tokens.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ READY_SECONDS: Final = 180.0
 
 
 async def install(ref: str, folder: Path) -> Path:
-    """The programs of the build at a git ref. They are installed into a separate environment in *folder*, if necessary.
+    """Install the build at a git ref into a separate environment in *folder*, and return the directory of its programs.
 
     Raises:
         RuntimeError: the ref does not exist or can't be installed; contains the output.
@@ -48,8 +48,8 @@ async def _replace_all(stage: Stage, _: random.Random) -> None:
     """Stop the workers one after another, and start a worker of this build for each.
 
     Half of the receivers fail until the first worker is replaced, so that the new owner of a lane finds a row with
-    attempts and the time of the next one. They do not fail for longer, because waiting events are delivered one after
-    another.
+    attempts and the time of the next attempt. The receivers do not fail for longer, because waiting events are
+    delivered one after another.
     """
     await stage.receiver.behave(name="errors", share=0.5, only="odd")
     await stage.steady(2)

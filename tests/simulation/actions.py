@@ -75,7 +75,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Commit. The request may be lost ("lost"), or the answer ("unheard")."""
+    """The worker commits its offset. The request may be lost ("lost"), or the broker's answer ("unheard")."""
 
     how: Literal["done", "lost", "unheard"]
 
@@ -231,13 +231,13 @@ CASTS = ("l", "a", "b", "n", "la", "lb", "ln", "ab", "an", "lu", "lab", "labnu")
 """The keys of the events in a schedule: mostly few, so that much happens to each subscription."""
 
 MATCHING_CASTS = ("l*.", "la*.", "lb*.", "ab*.", "ln*.", "labAL*.", "lbBNu.*", "labnLABN*u.")
-"""The same with `routing: match`: a capital is an event for all subscriptions except one, an asterisk for all."""
+"""The casts with `routing: match`. A capital is an event for all subscriptions except one, an asterisk for all."""
 
 Kind = Literal["stops", "crashes", "commands"]
-"""What may happen in addition to deliveries: clean stops; these and crashes and takeovers; all these and commands."""
+"""What may happen besides deliveries: "stops": clean stops; "crashes": crashes and takeovers, too; "commands": all."""
 
 ALWAYS = 4
-"""This many of the first sources take part in every schedule."""
+"""How many sources, from the first one on, take part in every schedule."""
 
 _LATE = (False, False, False, True)
 _TURNS = (20, 20, 20, 0, 1, 2, 3, 5)
@@ -327,7 +327,7 @@ def _sources(kind: Kind, cast: str) -> list[Source]:
 
 @functools.cache
 def _strategies(kind: Kind, cast: str) -> list[st.SearchStrategy[Action]]:
-    """The strategies of a kind and a cast. Cached, because making them takes longer than drawing from them."""
+    """The strategies of a kind and a cast. They are cached, because making them takes longer than drawing."""
     return [source.strategy() for source in _sources(kind, cast)]
 
 

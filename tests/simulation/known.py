@@ -1,4 +1,4 @@
-"""Schedules that are known to be difficult: random schedules would take too long to find them."""
+"""Schedules that are known to be difficult, and that a random search would take too long to find."""
 
 from dataclasses import dataclass, field
 

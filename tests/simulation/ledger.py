@@ -24,7 +24,7 @@ class ViolationError(AssertionError):
 
 @dataclass(slots=True)
 class Sent:
-    """One request as the receiver may have seen it. Without an outcome, it may or may not have arrived."""
+    """A request as the receiver may have seen it. A request without an outcome may or may not have arrived."""
 
     qos: Qos
     revision: int
@@ -36,7 +36,7 @@ class Sent:
 
 
 Place = tuple[str, int]
-"""An event: subscription id and offset."""
+"""An event for one subscription: the id of the subscription, and the offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Demand:
 
 @cache
 def _names_of(key: bytes | None, matches: bool) -> Sequence[str]:
-    """See `Ledger.names_of`."""
+    """The cached implementation of `Ledger.names_of`."""
     text = (key or b"").decode()
     if not matches:
         return text
@@ -69,13 +69,13 @@ class Ledger:
         known: the subscriptions that are published now.
         asked_from: by subscription, the lowest offset of a replay, which may be before the subscription's start.
         claim_events: how many events of a lane at-most-once may claim at a time, and a crash may lose.
-        committed: the committed offset of the partition; *ahead*: the settled offsets from there on in its note, as
-            bits.
+        committed: the committed offset of the partition.
+        ahead: the note of the commit: the settled offsets after the committed one, as bits.
         sent: the requests of each event, in order.
         settled: events that are delivered, confirmed as dead letters, or given up by a rule and counted.
         excused: events below this offset may be lost, because of a command, a deletion or an edit of the QoS.
         excused_events: events that were skipped by a command.
-        discarded: events below this offset were discarded in every topic, by a replay from a time.
+        discarded: events below this offset were discarded by a replay from a time, which applies to every topic.
         unordered: events below this offset may be sent again or out of order, for the same reasons as *excused*.
         replayed: the revision of the last replay of each subscription. For at-most-once, only requests at this or a
             later revision count as repetitions.
@@ -85,7 +85,7 @@ class Ledger:
         given_up: events that a former owner has given up, which does not settle them.
         existing: subscriptions that exist according to the published records.
         owned: events whose subscription existed when they were dispatched.
-        replays: what is still required by the last replay of each subscription that the owner has read.
+        replays: the events that the last replay of each subscription requires, as far as the owner has read replays.
         frozen: whether everything is done, so that nothing may be sent any more.
     """
 
@@ -137,10 +137,10 @@ class Ledger:
             return self.log.end
         return subscription.start_in(TOPIC, 0, None) or 0
 
-    # ----------------------------------------------------------- what people do
+    # ----------------------------------------------------------- what users do
 
     def commanded(self, subscription: Subscription) -> None:
-        """A revision was published."""
+        """Record that a revision was published."""
         name, revision = subscription.id, subscription.revision
         self.levels[name].add(subscription.qos)
         self.known[name] = subscription
@@ -148,15 +148,15 @@ class Ledger:
             self._made(name)
         match subscription.resume_from:
             case ReplayOffset(_, offset, discards):
-                # It may wait for an earlier command that looks for its offset, and one that discards for the end of the
-                # log: requests in between do not count either.
+                # The replay may wait for an earlier command that looks for its offset. A replay that discards may wait
+                # for the end of the log. Requests that are sent during these waits do not count either.
                 may_wait = discards or bool(subscription.earlier)
                 self._moved(name, revision + may_wait, offset, discards=discards)
             case ReplayTimestamp(timestamp_ms, discards):
                 found = self.log.offset_at(timestamp_ms)
                 place = self.log.end if found is None else found
-                # The worker reads the revision before it knows the offset. Requests in between belong to the time
-                # before the replay.
+                # The worker reads the revision before it knows the offset. Requests between these two steps count as
+                # sent before the replay.
                 self._moved(name, revision + 1, place, discards=discards)
                 if discards:
                     self.discarded[name] = max(self.discarded[name], place)
@@ -166,7 +166,7 @@ class Ledger:
                 pass
 
     def _made(self, name: str) -> None:
-        """A subscription begins. Nothing that concerns a deleted one with the same id applies to it."""
+        """Record that a subscription begins. What was recorded about a deleted one with the same id is removed."""
         for place in [place for place in self.sent if place[0] == name]:
             del self.sent[place]
         self.settled = {place for place in self.settled if place[0] != name}
@@ -185,10 +185,10 @@ class Ledger:
         self.replayed[name] = revision
 
     def observe(self, name: str, subscription: Subscription | None) -> None:
-        """The owner reads a revision. If it changes the QoS, existing events may be lost or repeated."""
+        """Record that the owner has read a revision. If it changes the QoS, existing events may be lost or repeated."""
         level = None if subscription is None else subscription.qos
         if self.matches and (subscription is None or subscription.created != self._created(name)):
-            return  # of a former one, or of none
+            return  # the revision is of a former subscription with this id, or the subscription was deleted
         if name in self.observed and self.observed[name] is not level:
             self.excused[name] = max(self.excused[name], self.log.end)
             self.unordered[name] = max(self.unordered[name], self.log.end)
@@ -223,7 +223,7 @@ class Ledger:
         if self.matches and offset < min(subscription.start_in(TOPIC, 0, None) or 0, self.asked_from[name]):
             raise ViolationError(f"{place} is sent although it is before the start of its subscription")
         if self.matches and subscription.created != self._created(name):
-            return Sent(subscription.qos, subscription.revision)  # by a worker that has not read the deletion yet
+            return Sent(subscription.qos, subscription.revision)  # the worker has not read the deletion yet
         before = self.sent[place]
         if self.frozen:
             raise ViolationError(f"{place} is sent again although everything was settled")
@@ -240,8 +240,7 @@ class Ledger:
     def _check_order(self, subscription: Subscription, offset: int) -> None:
         """At the ordered levels, the first requests of events must follow the order of offsets."""
         name = subscription.id
-        # A former owner may have given the event up, because it did not know the subscription, and have sent later
-        # ones.
+        # A former owner that did not know the subscription may have given up the event, and have sent later events.
         is_first = not self.sent[name, offset] and (name, offset) not in self.settled | self.given_up
         if not subscription.qos.is_ordered or not is_first or self.replayed[name] >= 0:
             return
@@ -372,13 +371,13 @@ class Ledger:
             ):
                 raise ViolationError(f"{name}: the replay from {demand.place} did not send {offset} again")
 
-    # ----------------------------------------------------------- events of nobody
+    # ----------------------------------------------------------- events without a subscription
 
     def handed_out(self, name: str, offset: int) -> None:
         if name in self.existing:
             self.owned.add((name, offset))
 
     def given_up_as_unknown(self, place: Place) -> None:
-        """Record an event given up as unknown. Raises: ViolationError, if its subscription existed and still exists."""
+        """Record an event given up as unknown. Raises: ViolationError, the subscription existed and still exists."""
         if place in self.owned and place[0] in self.existing and not self.is_excused(place):
             raise ViolationError(f"{place} was given up as unknown although its subscription existed")

@@ -68,14 +68,16 @@ from tests.support.fakes import MemoryRegistry, MemoryRows
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One fault.
+    """A fault in the core.
 
     Attributes:
         name: what the faulty core does.
-        owner: the class; *function*: its method or property.
-        was: the text that is replaced, once; *becomes*: by what. kind, casts, only, setting: parameters of random
-        schedules that soon show the fault. known: a schedule that shows the fault, if random schedules would take too
-        long.
+        owner: the class that has the fault.
+        function: the name of the method or property that has the fault.
+        was: the text that is replaced, which the method contains once.
+        becomes: the new text.
+        kind, casts, only, setting: parameters with which random schedules soon show the fault.
+        known: a schedule that shows the fault, if random schedules would take too long.
     """
 
     name: str
@@ -409,7 +411,7 @@ MUTANTS = (
         kind="commands",
         known=CRASH_AFTER_A_REPLAY_OVER_A_NOTE,
     ),
-    # ----------------------------------------------------------- events that belong to several
+    # ----------------------------------------------------------- events for several subscriptions
     Mutant(
         "an offset leaves the window when the first of its lanes releases it",
         SharedWindow,

@@ -1,7 +1,7 @@
 """A second source topic in a simulation: it has the same events, and every request about one of them succeeds.
 
-It shares subscriptions, slots and memory with the topic of the ledger, and its worker. No failure in that topic, and no
-command about it, may lose or repeat an event of the second topic.
+The second topic has the same worker as the topic of the ledger, and shares subscriptions, slots and memory with it. No
+failure or command in the topic of the ledger may lose or repeat an event of the second topic.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ OTHER: Final = "others"
 
 
 class _Mirror(SourceLog):
-    """The log of the other topic."""
+    """The log of the second topic."""
 
     def __init__(self, log: SourceLog) -> None:
         super().__init__(log.records)
@@ -81,10 +81,10 @@ class Neighbour:
 
 
 class Beside:
-    """The other topic in one worker.
+    """The second topic in one worker.
 
     Args:
-        first: the dispatcher of the ledger's topic; everything is shared with it.
+        first: the dispatcher of the ledger's topic, with which the second topic shares everything.
         registry: the subscriptions.
         neighbour: the durable state.
     """

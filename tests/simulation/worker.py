@@ -45,7 +45,7 @@ DRAIN_SECONDS = 8.0
 
 
 class _Receiver(ScriptedSend):
-    """Records every request in the ledger at the moment when it is sent. From then on it may have arrived."""
+    """Records every request in the ledger at the moment of sending. From then on, the request may have arrived."""
 
     def __init__(self, worker: "Worker") -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class Setting:
 
 
 class Worker:
-    """One process of the group, and everything that it has in memory."""
+    """A worker process of the group, and everything that the process has in memory."""
 
     def __init__(
         self,
@@ -240,7 +240,7 @@ class Worker:
             self._tasks.append(asyncio.get_running_loop().create_task(self.beside.open()))
 
     def send_beside(self, subscription: Subscription, event: Event) -> None:
-        """Record a request for an event of the other topic."""
+        """Record a request for an event of the second topic."""
         if self.beside is None or not self.is_owner:
             self.problems.append(f"{subscription.id}: {event.offset} of {OTHER} is sent by a former owner")
             return
@@ -296,7 +296,7 @@ class Worker:
     def lanes(self) -> list[Lane]:
         return [] if self.partition is None else list(self.partition.lanes.values())
 
-    # ----------------------------------------------------------- what reaches it
+    # ----------------------------------------------------------- what reaches the worker
 
     def read_registry(self) -> None:
         while found := self.registry.read(1):
@@ -358,7 +358,7 @@ class Worker:
         if self.stretches:
             self.stretches.pop(0).feed()
 
-    # ----------------------------------------------------------- what it must be at any time
+    # ----------------------------------------------------------- what must hold at any time
 
     def check(self) -> None:
         """Check the worker's state. Raises: ViolationError."""

@@ -43,7 +43,7 @@ from tests.support.virtual_time import settle
 ROUNDS: Final = 60
 """How many rounds (and four more for each record) everything may take to come to rest when nothing fails any more."""
 LONG_SECONDS: Final = 45.0
-"""Longer than any wait between tries."""
+"""A time longer than any wait between two attempts."""
 
 Note = Callable[[str], None]
 

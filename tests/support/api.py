@@ -41,7 +41,7 @@ Client = TestClient[web.Request, web.Application]
 
 
 def document(name: str | None = "sub-1", **options: Any) -> dict[str, Any]:
-    """A subscription; *options* are fields of its entrypointConfiguration."""
+    """The document of a subscription. *options* are fields of its entrypointConfiguration."""
     found: dict[str, Any] = {"configuration": {"entrypointConfiguration": {"callbackUrl": HOOK, **options}}}
     return found if name is None else {"id": name, **found}
 
@@ -139,7 +139,7 @@ class ApiCluster:
 
 
 async def problem(response: ClientResponse, status: int) -> dict[str, Any]:
-    """Check that an answer is a problem, and return it."""
+    """Check that an answer is a problem (RFC 9457), and return the problem."""
     body: dict[str, Any] = await response.json(content_type="application/problem+json")
     assert (response.status, body["status"]) == (status, status), body
     assert body.keys() >= {"type", "title", "detail"}

@@ -83,7 +83,7 @@ class Cluster:
         program: str | None = None,
         **settings: str,
     ) -> Worker:
-        """Start a worker process. It is not ready when this returns.
+        """Start a worker process, without waiting until the worker is ready.
 
         Args:
             group: the id of the operating system's group that the process runs as.
@@ -160,7 +160,7 @@ class Cluster:
     async def produce(
         self, records: Iterable[tuple[str, bytes | None]], *, partition: int | None = None, topic: str | None = None
     ) -> int:
-        """Append events (subscription, body) to a source topic, by default the first one. Returns how many."""
+        """Append events (subscription, body) to a source topic, by default the first one. Returns their number."""
         producer = AIOKafkaProducer(acks="all", linger_ms=5, **self.broker.connection.client_options())
         count = 0
         try:
@@ -189,7 +189,7 @@ class Cluster:
         return rows
 
     async def until_row(self, subscription: str, **fields: object) -> Cursor:
-        """Wait until the subscription's row has these values, and return it.
+        """Wait until the subscription's row has these values, and return the row.
 
         Raises:
             TimeoutError: the row does not have these values in time.
@@ -236,7 +236,7 @@ async def cluster(
         dlq: whether there is a dead-letter topic, `<app>-dlq`.
         dlq_broker: the broker of the dead-letter topic, if it is not *broker*.
         settings: further WEBHOOKS_ settings, without the prefix.
-        routing: how an event finds its subscriptions.
+        routing: the routing of the definition.
         recovery: `recovery` of the entrypoint; None: the defaults.
         others: further source topics with their numbers of partitions.
         configuration: `configuration` of the entrypoint.

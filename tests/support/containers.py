@@ -47,7 +47,7 @@ def _started() -> KafkaContainer | str:
     """A running Kafka, or the reason why none could be started."""
     try:
         container = KafkaContainer(os.environ.get("KAFKA_IMAGE", DEFAULT_IMAGE)).with_kraft()
-        # The default is three replicas. With one broker, no transaction would ever begin.
+        # The default of these topics is three replicas, with which no transaction would ever begin on one broker.
         container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
         container.with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
         container.start()
@@ -57,7 +57,7 @@ def _started() -> KafkaContainer | str:
 
 
 def collect_sockets() -> None:
-    """Collect a socket that Docker's client leaves open without an engine. The next test would fail because of it."""
+    """Collect the socket that Docker's client leaves open without an engine, because it would fail the next test."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

@@ -113,7 +113,7 @@ class Shell:
 
         Raises:
             AssertionError: the command failed.
-            TimeoutError: it does not print the shown lines.
+            TimeoutError: the command does not print the shown lines.
         """
         if command.lasts:
             log = self._logs[command.text] = self._folder / f"terminal-{len(self._logs)}.log"
@@ -136,10 +136,10 @@ class Shell:
         return output
 
     async def sees(self, printed: Printed) -> None:
-        """Wait until a command that keeps running has printed this.
+        """Wait until a command that keeps running has printed the shown lines.
 
         Raises:
-            TimeoutError: the command has not printed it.
+            TimeoutError: the command does not print the shown lines.
         """
         log = self._logs[printed.by]
 
@@ -163,7 +163,7 @@ class Shell:
 
 @asynccontextmanager
 async def shell(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[Shell]:
-    """A shell in *folder*. Commands that it has left running are ended with it."""
+    """Run a shell in *folder*. Commands that are still running at the end are terminated."""
     process = await asyncio.create_subprocess_exec(
         "bash",
         cwd=folder,

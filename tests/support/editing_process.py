@@ -1,6 +1,6 @@
 """A process that pauses or resumes a subscription for each line that it reads, and prints the new status.
 
-Its argument is JSON: bootstrap, embedded, topic, key.
+The argument of the process is a JSON object: bootstrap, embedded, topic, key.
 """
 
 import asyncio

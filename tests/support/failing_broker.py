@@ -32,14 +32,14 @@ class Request(IntEnum):
 
 
 class FailingBroker(EmbeddedBroker):
-    """A cluster that lives as long as this object, in threads of librdkafka."""
+    """A cluster in threads of librdkafka, which ends with this object."""
 
     def __init__(self, brokers: int = 1) -> None:
         super().__init__(brokers)
         declare(self._library, _SIGNATURES)
 
     def lead(self, topic: str, partition: int, broker: int | None) -> None:
-        """Make a broker the leader of a partition; with None, the partition has no leader. Its events are kept."""
+        """Make a broker the leader of a partition; with None, it has no leader. The partition keeps its events."""
         code = self._library.rd_kafka_mock_partition_set_leader(
             self._running(), topic.encode(), partition, NOBODY if broker is None else broker
         )

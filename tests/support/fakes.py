@@ -20,7 +20,7 @@ MS_PER_OFFSET = 1_000
 
 
 class VirtualClock:
-    """The clock of the running loop. In virtual time (virtual_time.py), it jumps."""
+    """A clock with the time of the running event loop, which jumps in virtual time (virtual_time.py)."""
 
     def now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -30,7 +30,7 @@ class VirtualClock:
 
 
 class HandLease(Lease):
-    """A lease that is held until a test ends it, and again after a confirmed heartbeat."""
+    """A lease that is held until a test ends the lease, and again after a confirmed heartbeat."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -48,7 +48,7 @@ class HandLease(Lease):
 
 @dataclass(slots=True)
 class SourceLog:
-    """One partition of the source topic. It has gaps where a test increased *end*. Events below *begin* are deleted."""
+    """One partition of the source topic. A test makes a gap by increasing *end*. Events below *begin* are deleted."""
 
     records: list[Record] = field(default_factory=list)
     begin: int = 0
@@ -94,7 +94,7 @@ class Attempt:
 
 
 class ScriptedSend:
-    """A `Send` whose requests a test answers. While *script* has answers, they are given at once."""
+    """A `Send` whose requests a test answers. While *script* has answers, requests get these at once."""
 
     def __init__(self, *script: Outcome) -> None:
         self.script: list[Outcome | LeaseEndedError] = list(script)
@@ -191,7 +191,7 @@ class MemoryRows:
             put.is_stored = True
 
     def land(self, count: int | None = None) -> None:
-        """Confirm the first *count* waiting rows, or refuse them if this is a former owner."""
+        """Confirm the first *count* waiting rows, or refuse them if a newer owner has opened."""
         self.store(count)
         landed, self.pending = self.pending[:count], [] if count is None else self.pending[count:]
         for put in landed:
@@ -238,7 +238,7 @@ class MemoryReader:
         return sum((each.key or b"") == wanted if isinstance(wanted, bytes) else wanted(each) for each in found)
 
     def fetch(self, partition: Behind, count: int) -> "Stretch | None":
-        """Read what a partition wants; None if it wants nothing, or if it was notified of deleted offsets instead."""
+        """Read what a partition wants; None if it wants nothing, or was notified of deleted offsets instead."""
         wanted = partition.wanted()
         if wanted is None:
             self.wanting.pop(partition, None)

@@ -35,7 +35,7 @@ BESIDE: Final = {
 
 
 class ForkServer:
-    """A process that forks itself for each command. It ends with this process.
+    """A process that forks itself for each command, and that ends when the process of the tests ends.
 
     Args:
         kind: a key of BESIDE.

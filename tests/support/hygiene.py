@@ -23,14 +23,14 @@ TURNS_TO_END: Final = 20
 """A cancelled task may take this many turns of the event loop for its clean-up before it counts as left behind."""
 
 settings.register_profile("dev", max_examples=50, deadline=None)
-# In CI, each run has the same examples, so that failures are reproducible, and more of them, because there is time.
+# In CI, each run has the same examples, so that failures are reproducible, and more examples than elsewhere.
 settings.register_profile("ci", max_examples=300, deadline=None, derandomize=True, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 
 @pytest.fixture(autouse=True)
 def _no_leftover_tasks(request: pytest.FixtureRequest) -> None:
-    """Set up before all other fixtures, so that the check at its end runs after they are torn down."""
+    """Check for leftover tasks. This fixture is set up before all others, so its check runs after their teardown."""
     if request.node.get_closest_marker("asyncio"):
         request.getfixturevalue("_leftover_task_check")
 

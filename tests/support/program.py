@@ -39,7 +39,7 @@ class Running:
         """Wait for a line that contains *part*, from line number *after* on, and return it.
 
         Raises:
-            TimeoutError: there was no such line in time, or the program has ended; contains the output.
+            TimeoutError: there was no such line in time, or the program has ended; the message contains the output.
         """
         try:
             async with asyncio.timeout(within_seconds):
@@ -91,14 +91,14 @@ class Webhooks:
 
     @asynccontextmanager
     async def start(self, *arguments: str) -> AsyncIterator[Running]:
-        """Start a command that keeps running. If it still runs at the end, it is killed."""
+        """Start a command that keeps running. A command that still runs at the end is killed."""
         async with started(PROGRAM, *arguments, settings=self.environment) as running:
             yield running
 
 
 @asynccontextmanager
 async def started(*command: str, settings: Mapping[str, str]) -> AsyncIterator[Running]:
-    """Start any program that keeps running. If it still runs at the end, it is killed."""
+    """Start any program that keeps running. A program that still runs at the end is killed."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env=clean_environment(settings),

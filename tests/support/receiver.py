@@ -206,10 +206,10 @@ class Receiver:
         self._released.set()
 
     async def until(self, condition: Callable[["Receiver"], bool], seconds: float = 5.0) -> None:
-        """Return when *condition* holds. It is checked when a request arrives, and when a connection opens or closes.
+        """Return when *condition* holds. It is checked when a request arrives or a connection opens or closes.
 
         Raises:
-            TimeoutError: it does not hold after *seconds*.
+            TimeoutError: the condition does not hold after *seconds*.
         """
         async with asyncio.timeout(seconds):
             while not condition(self):

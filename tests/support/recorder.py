@@ -12,7 +12,7 @@ from aiohttp import web
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that arrived. It is recorded before it is answered."""
+    """A request that arrived, which is recorded before the answer is sent."""
 
     subscription: str
     webhook_id: str
@@ -88,7 +88,7 @@ class Recorder:
         """Return when a condition on the calls holds.
 
         Raises:
-            TimeoutError: it does not hold in time; says how many calls there were.
+            TimeoutError: the condition does not hold in time; the message has the number of calls.
         """
         try:
             async with asyncio.timeout(within_seconds), self._arrived:

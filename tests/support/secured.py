@@ -78,7 +78,7 @@ def parse(url: str) -> SecuredKafka:
     """The listener that a URL describes.
 
     Raises:
-        ValueError: it does not have the form above; the message does not contain it.
+        ValueError: the URL does not have the form above; the message does not contain the URL.
         OSError: the file of the CA can't be read.
     """
     parts = urlsplit(url)

@@ -7,7 +7,7 @@ import gc
 def parsed(source: str) -> ast.Module:
     """The tree of a module, parsed while the garbage collector is off.
 
-    A collected future with an unread error logs its traceback, and for that parses lines of source. Python 3.11 then
+    A future with an unread error that is collected logs its traceback, which parses lines of source. Python 3.11 then
     raises "AST constructor recursion depth mismatch" for the tree that is being built.
     """
     gc.disable()

@@ -1,4 +1,4 @@
-"""The connections that the composition root makes. The tests of single parts would not notice a missing one."""
+"""The connections between parts that the composition root makes. Tests of single parts do not notice a missing one."""
 
 import asyncio
 from collections.abc import Callable

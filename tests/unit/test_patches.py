@@ -55,23 +55,23 @@ LOOKED_AT = {
     "aiohttp.connector:TCPConnector._start_tls_connection": "TCPConnector._factory",
     "python_socks.async_.asyncio:Proxy._connect": "Proxy.connect",
 }
-"""A function of a library that a patch changes, and the patch."""
+"""For each function of a library that a patch depends on, the name of the patch."""
 
 
 async def elsewhere(*_arguments: Any, **_named: Any) -> None:
-    """A function that a new version might have instead."""
+    """A function that a new version of a library might have in place of another one."""
 
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings without a definition, so that a worker that starts ends with this error."""
+    """Settings whose definition does not exist, so that a worker that passes the check ends with that error."""
     monkeypatch.setenv("WEBHOOKS_API", str(tmp_path / "api.json"))
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
     return Settings()
 
 
 def refusal(settings: Settings) -> str:
-    """Why a worker does not start."""
+    """The error with which a worker refuses to start."""
     with pytest.raises(LibraryError) as caught:
         worker.create_worker_app(settings)
     return str(caught.value)

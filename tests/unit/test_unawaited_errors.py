@@ -10,7 +10,7 @@ from pipeline.worker import log_unawaited
 
 
 async def leave(error: Exception) -> None:
-    """Drop the last reference to a failed future. The loop calls its exception handler at once."""
+    """Drop the last reference to a failed future, on which the loop calls its exception handler at once."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log_unawaited)
     loop.create_future().set_exception(error)

@@ -1,4 +1,4 @@
-"""When a command that waits for the outcome of a change has it."""
+"""When a command that waits for the outcome of a change knows the outcome."""
 
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ def standing(state: State, *lanes: State) -> SubscriptionState:
     ("action", "after", "settled"),
     [
         ("resume", live("s"), True),
-        ("resume", failed("s"), False),  # no worker has written since
+        ("resume", failed("s"), False),  # no worker has written a row since the command
         ("resume", replace(failed("s"), lanes=(replace(failed("s").lanes[0], cause=AGAIN),)), True),
         ("resume", standing("retrying", "retrying"), False),
         ("resume", standing("paused", "paused"), False),

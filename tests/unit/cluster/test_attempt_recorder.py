@@ -1,4 +1,4 @@
-"""What the attempt recorder records, and what it does if its memory is full."""
+"""The records of the attempt recorder, also while its memory is full."""
 
 from dataclasses import replace
 from typing import Any
@@ -35,7 +35,7 @@ class FixedClock(SystemClock):
 
 
 class Recorded:
-    """A recorder, and what it has noted."""
+    """A recorder, and methods that return the results that it has recorded."""
 
     def __init__(self, mode: LogMode = "all") -> None:
         self.telemetry = Telemetry(IDS)
@@ -236,7 +236,7 @@ def test_results_not_written_are_named_by_the_next_ones(recorded: Recorded) -> N
     for _, results in recorded.take():
         recorded.recorder.lose(results)
     assert recorded.recorder.missing == 4
-    for _ in range(2):  # and by those after them, if these get lost as well: the count does not grow
+    for _ in range(2):  # if the next results get lost, too, those after them name the same results, and the count stays
         [(key, results)] = recorded.take()
         assert (key, results.lost) == (b"events/0/late", [(4, 2, 19)])
         recorded.recorder.lose(results)

@@ -31,7 +31,7 @@ def done(decision: Any, at: float = EVENT_AT + 1, **more: Any) -> Result:
 
 
 def told(*records: Results | Session, progress: PartitionProgress = SETTLED, **more: Any) -> Fate:
-    """The conclusion about the event from these records of the log."""
+    """The conclusion about one event from these records of the attempt log."""
     history = History(OFFSET)
     for record in records:
         history.add(record)

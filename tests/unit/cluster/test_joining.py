@@ -52,9 +52,9 @@ def test_an_old_row_of_the_present_owner_counts_exactly() -> None:
 @pytest.mark.parametrize(
     ("standing", "owner", "at_most"),
     [
-        # Its worker has not counted the newer events of the stream, which may be other subscriptions' events.
+        # The lane's worker has not counted the newer events of the stream, which may be other subscriptions' events.
         (replace(STANDING, waiting_is_exact=False), OWNER, 4 + 100 - 98),
-        # The partition has a new owner, and no worker has counted the events between.
+        # The partition has a new owner, and no worker has counted the events between the row and the opening.
         (STANDING, replace(OWNER, partition=replace(PARTITION, opened_at=96)), 4 + 100 - 95),
         # The worker has more lanes to count than it may write rows for.
         (STANDING, replace(OWNER, partition=replace(PARTITION, is_counted=False)), 4 + 100 - 98),

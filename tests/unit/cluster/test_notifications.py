@@ -45,7 +45,7 @@ def notifier(told: Told, observer: Observer | None = None, errors: list[str] | N
 
 
 async def failing(told: Told, probes: RetryPolicy | None = None) -> Core:
-    """Report a subscription that has failed with its first event."""
+    """A core that has reported the failure of a subscription with its first event."""
     core = Core(
         subscription(retry=ONCE, probes=probes, metadata={"tenant": "a"}),
         observed_by=lambda telemetry: notifier(told, telemetry),

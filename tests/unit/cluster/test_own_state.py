@@ -1,4 +1,4 @@
-"""What a worker announces of its lanes."""
+"""The parts of a worker's announcement that describe its lanes."""
 
 import pytest
 

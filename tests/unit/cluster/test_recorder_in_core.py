@@ -34,13 +34,13 @@ class Logged(Core):
         return [results for _, results in self.recorder.take()]
 
     def entries(self) -> list[tuple[int | None, str | None, str | None]]:
-        """Offset, decision and reason of each entry."""
+        """The offset, the decision and the reason in each entry."""
         found = [entry.result for results in self.noted() for entry in results.of()]
         return sorted((result.offset, result.decision, result.reason) for result in found)
 
 
 async def delivered(core: Logged, *outcomes: Outcome) -> Sequence[tuple[int | None, str | None, str | None]]:
-    """What is noted of one event with these outcomes."""
+    """The entries of one event whose attempts have these outcomes."""
     await core.open()
     await core.stream(1)
     for outcome in outcomes:

@@ -118,7 +118,7 @@ async def test_a_deleted_row_is_gone_and_a_hostile_one_costs_one_lane() -> None:
 async def test_a_row_that_changes_its_key_is_not_lost() -> None:
     told = Told(subscription("a"), topics=("events", "more"))
     told.row("a", failed())
-    # The definition has gained a topic: the row gets another key, and the former one is deleted.
+    # The definition has gained a topic: the row gets another key, and its record with the former key is deleted.
     told.view._take_row(Record("rows", 0, 0, b"\xffevents/a", encode_row(failed()), timestamp=int(NOW * 1000)))
     told.row("a", None)
     assert await told.states() == {"a": "failure"}

@@ -111,7 +111,7 @@ def test_an_addressed_event_keeps_a_first_id_that_is_proved() -> None:
 
 
 def begun(core: Core, name: str, wanted: str) -> Subscription:
-    """A subscription for the events whose keys begin with *wanted*, from 0 on."""
+    """A subscription that gets the events whose keys begin with *wanted*, from offset 0 on."""
     made = subscription(name, starts={TOPIC: Start((0,))}, created=len(core.registry.changes))
     return core.publish(replace(made, filter=lambda event: (event.key or b"").startswith(wanted.encode())))
 

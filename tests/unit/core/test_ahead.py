@@ -1,4 +1,4 @@
-"""The note of the events that are settled beyond a committed offset: it is read as it was written, or refused."""
+"""The note of the events that are settled beyond a committed offset is read unchanged, or refused."""
 
 import base64
 import zlib

@@ -18,7 +18,7 @@ THREE = LaneLimits(events=10, bytes=1_000_000, hold_seconds=5.0, claim_events=3)
 
 
 async def claimed(events: int = 5) -> Core:
-    """Three of five events are claimed, and the first of them is sent."""
+    """A worker that has claimed three of five events, and has sent the first of them."""
     core = await Core(AT_MOST_ONCE, limits=THREE).open()
     await core.stream(events)
     await core.land()

@@ -49,7 +49,7 @@ async def test_nobody_overtakes_those_who_wait() -> None:
     for name in "abc":
         queue.ask(name)
     await settle()
-    slots.release(suspect=False)  # goes to c, which has not run yet
+    slots.release(suspect=False)  # this slot goes to c, whose task has not run yet
 
     assert not slots.try_acquire(suspect=False)
     await settle()
@@ -69,7 +69,7 @@ async def test_a_free_slot_goes_to_a_responsive_lane_before_a_suspect() -> None:
     queue.ask("a")
     queue.ask("b")
     await settle()
-    slots._granted = 1  # not the suspects' turn
+    slots._granted = 1  # the next slot is not for a suspect
     queue.ask("suspect", suspect=True)
     queue.ask("c")
     await settle()
@@ -110,7 +110,7 @@ async def test_whoever_gives_up_waiting_leaves_no_slot_behind(suspect: bool, is_
     last = queue.ask("d")
     await settle()
     if is_granted:
-        slots.release(suspect=suspect)  # c has the slot, but has not run yet
+        slots.release(suspect=suspect)  # c has this slot, but its task has not run yet
     waiting.cancel()
     await settle()
     if not is_granted:
@@ -211,7 +211,7 @@ async def test_a_share_that_came_too_late_is_passed_on() -> None:
     first, second = (asyncio.create_task(limits.acquire("s", 1)) for _ in range(2))
     await settle()
     limits.release("s")
-    first.cancel()  # it has the place, but has not run since
+    first.cancel()  # the first task has the share, but has not run since
     await settle()
     assert second.done()
     limits.release("s")

@@ -9,7 +9,7 @@ from tests.support.virtual_time import in_virtual_time
 
 
 async def crashed(*, commits: bool = True) -> Core:
-    """0 is in flight to a slow receiver; 1 to 3, of another subscription, are settled; 4 is in flight."""
+    """A worker that ends with event 0 in flight to a slow receiver, events 1 to 3 settled, and event 4 in flight."""
     core = await Core(subscription("slow"), subscription("s")).open()
     await core.dispatch([*core.produce(1, "slow"), *core.produce(4)])
     for offset in (1, 2, 3):
@@ -21,14 +21,14 @@ async def crashed(*, commits: bool = True) -> Core:
 
 
 async def following(core: Core) -> Core:
-    """The next owner, which has read as much as the former one."""
+    """The next owner, after it has read as many events as the former owner."""
     found = await Core(before=core).open()
     await found.dispatch(found.log.read(found.committed, 100))
     return found
 
 
 async def sent_of_s(core: Core) -> list[int]:
-    """Answer all requests to the subscription that is not slow, and return their events."""
+    """Answer all requests of subscription `s`, and return the offsets of their events."""
     sent = []
     while pending := [offset for offset in core.pending if offset]:
         sent += pending
@@ -87,7 +87,7 @@ async def test_the_next_crash_finds_the_note_whatever_was_read_since() -> None:
 async def test_a_clean_stop_leaves_a_row_of_what_was_passed_over() -> None:
     core = await following(await crashed())
     await core.stop()
-    core.ahead = 0  # as with a broker that accepts no notes
+    core.ahead = 0  # like after a commit without a note, because the broker accepts none
     last = await following(core)
     assert last.pending == [0, 4]
     await last.end()

@@ -1,4 +1,4 @@
-"""What is decided before an attempt: whether the event matches the filter, and whether the rate allows it."""
+"""The decisions before an attempt: whether the event matches the filter, and whether the rate allows a request."""
 
 import asyncio
 from dataclasses import dataclass

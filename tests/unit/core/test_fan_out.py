@@ -331,7 +331,7 @@ async def test_a_record_that_cannot_be_read_gives_up_no_events() -> None:
 
 @in_virtual_time
 async def test_what_key_keeps_is_for_those_that_were_known() -> None:
-    """A group was moved by hand. Subscriptions that exist then have begun; those that are created later have not."""
+    """A group was moved by hand. Subscriptions that existed then have begun; subscriptions created later have not."""
     core = Core()
     core.publish(begun(core, "a", 0))
     core.begun_to = LARGEST_OFFSET

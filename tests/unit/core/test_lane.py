@@ -16,7 +16,7 @@ from tests.support.virtual_time import in_virtual_time, settle
 BROKEN = Failed("broken off", may_have_arrived=True)
 
 
-# ------------------------------------------------------------------- arrows
+# ------------------------------------------------------------------- transitions
 
 
 @in_virtual_time
@@ -33,7 +33,7 @@ async def test_going_behind_the_window_holds_until_the_row_has_landed() -> None:
 
     assert core.committable == 7
     assert core.row_topic.rows[b"s"].next == 0
-    await core.stream(1)  # settled when they arrive
+    await core.stream(1)  # the row keeps this event, so the window settles it at once
     assert core.committable == 8
     assert core.pending == [0], "requests under way continue"
     await core.end()
@@ -131,10 +131,7 @@ async def test_a_row_is_deleted_once_live_and_committed_past_it() -> None:
     await core.end()
 
 
-# ------------------------------------------------------------------- traps
-
-
-# ------------------------------------------------------------------- traps
+# ------------------------------------------------------------------- edge cases
 
 
 @in_virtual_time
@@ -174,7 +171,7 @@ async def test_resuming_a_failed_lane_resends_nothing_in_flight() -> None:
 async def test_an_event_whose_new_subscription_is_paused_is_not_sent() -> None:
     core = await Core().open()
     core.publish(paused(subscription()))
-    await core.stream(1)  # the worker has not read the subscription yet
+    await core.stream(1)  # the event arrives before the worker has read the subscription
     core.hear()
     await settle()
 
@@ -256,7 +253,7 @@ async def test_a_late_row_does_not_release_newer_events() -> None:
 @in_virtual_time
 async def test_a_claim_that_a_stop_cuts_off_is_withdrawn() -> None:
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
-    await core.stream(1)  # its row is never confirmed
+    await core.stream(1)  # the row of its claim is never confirmed
     drain = asyncio.create_task(core.dispatcher.drain([0], 8.0))
     await asyncio.sleep(9.0)
     await core.land()
@@ -405,7 +402,7 @@ async def test_after_waiting_for_a_slot_the_newest_revision_is_used() -> None:
     await core.slots.acquire(suspect=False)
     await core.stream(1)
     await core.revise(replace(spec, qos=Qos.AT_MOST_ONCE))
-    await core.answer(0)  # gives its slot to the lane of s
+    await core.answer(0)  # the end of this request gives its slot to the lane of s
     assert core.send.offsets() == [0], "its claim has to be durable first"
     await core.land()
 

@@ -11,7 +11,7 @@ from tests.support.core import Core, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 
 RECOVERY = RetryPolicy(initial_delay_seconds=60.0, max_delay_seconds=3600.0, max_elapsed_seconds=259_200.0)
-"""The default of a definition."""
+"""The default of `recovery` in a definition."""
 RETRY = RetryPolicy(initial_delay_seconds=1.0, max_delay_seconds=60.0, max_attempts=5)
 """A policy whose attempts are used up in the first minutes."""
 DOWN = (ServerError(503), Failed("connection refused", may_have_arrived=False))
@@ -25,7 +25,7 @@ class Outage:
 
     Attributes:
         taken: the events that the receiver has accepted, in the order of arrival.
-        refused: how many requests it has refused.
+        refused: the number of requests that the receiver has refused.
     """
 
     def __init__(self, core: Core) -> None:

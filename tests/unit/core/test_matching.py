@@ -165,7 +165,7 @@ def test_nothing_stays_of_what_was_deleted(steps: Sequence[Subscription | str]) 
     assert set(nodes(made)) == set(made._roots.values())
 
 
-# ------------------------------------------------------------------- one by one
+# ------------------------------------------------------------------- single filters
 
 
 def test_results_are_sorted_whatever_came_first() -> None:

@@ -33,9 +33,9 @@ class Row(NamedTuple):
     """One row of the table.
 
     Attributes:
-        retried: whether auto and at-least-once retry it.
-        unsent: whether the request provably did not reach the callback, so that at-most-once retries it too.
-        cause: the cause of the FAILURE.
+        retried: whether auto and at-least-once retry after this outcome.
+        unsent: whether the request provably did not reach the callback, so that at-most-once retries, too.
+        cause: the cause in the row, if the outcome leads to FAILURE.
         letter: the reason of the dead letter; None if there is none, because the event is not at fault.
         flag: the interrupt flag that stops the subscription in spite of a dead-letter topic.
     """
@@ -77,7 +77,7 @@ TABLE = [
 
 
 class Cell(NamedTuple):
-    """Everything else on which the decision depends."""
+    """The conditions, in addition to the outcome, on which the decision depends."""
 
     qos: Qos
     enabled: bool

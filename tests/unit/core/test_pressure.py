@@ -75,7 +75,8 @@ async def test_lanes_that_keep_pace_stay_live_with_long_queues() -> None:
 
 @in_virtual_time
 async def test_only_the_lane_that_does_not_answer_goes_behind() -> None:
-    # More than half of the window's events belong to a receiver that hangs, so it would stay paused otherwise.
+    # More than half of the window's events are for a receiver that hangs. If its lane stayed live, the partition would
+    # stay paused.
     core, valve = await flooded(PRESSURE_EVENTS + 1, [*NAMES, *["sub-0"] * len(NAMES)])
     await answer_all(core, but="sub-0")
     assert valve.held == {0}
@@ -168,7 +169,7 @@ async def test_a_long_replay_does_not_starve_other_lanes_of_the_log() -> None:
 
 
 async def flooded_by_match(count: int, lanes: int = 100, slots: int = 1_000) -> tuple[Core, Valve]:
-    """As `flooded`, with events that match every subscription."""
+    """A worker like that of `flooded`, with events that match every subscription."""
     core = Core(matches=True, limits=ROOMY, slots=slots)
     for number in range(lanes):
         core.publish(subscription(f"sub-{number}", starts={TOPIC: Start((0,))}, created=number))
@@ -219,7 +220,7 @@ async def test_what_is_kept_back_stays_uncommitted_when_given_back() -> None:
 async def test_a_lane_that_waits_for_a_slot_does_not_lag_behind() -> None:
     core = Core(matches=True, limits=ROOMY, slots=2)
     for number in range(100):
-        wanted = _the_first if number < 40 else None  # these soon have nothing to do
+        wanted = _the_first if number < 40 else None  # the lanes of these subscriptions soon have nothing to do
         core.publish(subscription(f"sub-{number}", starts={TOPIC: Start((0,))}, created=number, filter=wanted))
     await core.open()
     core.dispatcher.flow = valve = Valve()

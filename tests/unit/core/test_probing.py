@@ -49,14 +49,14 @@ async def failed(core: Core, outcome: Outcome = DOWN, name: str = "s") -> Core:
 
 
 async def probe(core: Core, seconds: float = 60.0) -> None:
-    """Let time pass until the probe is due, and the event be read."""
+    """Let time pass until the probe is due, and let the log reader read its event."""
     await asyncio.sleep(seconds)
     await settle()
     await core.read()
 
 
 def next_in(core: Core, name: str = "s") -> float | None:
-    """Seconds until the next probe."""
+    """The seconds until the next probe; None if none is planned."""
     cause = core.lane(name).cause
     assert cause is not None
     assert cause.probes is not None
@@ -64,7 +64,7 @@ def next_in(core: Core, name: str = "s") -> float | None:
     return None if at is None else at - core.dispatcher.clock.now()
 
 
-# ------------------------------------------------------------------- it goes on by itself
+# ------------------------------------------------------------------- recovery without a user
 
 
 @in_virtual_time
@@ -205,7 +205,7 @@ async def test_after_its_end_a_subscription_is_not_probed() -> None:
     await core.end()
 
 
-# ------------------------------------------------------------------- commands go before it
+# ------------------------------------------------------------------- commands take precedence
 
 
 @in_virtual_time
@@ -337,7 +337,7 @@ async def test_events_that_are_not_wanted_are_no_probe() -> None:
     await core.end()
 
 
-# ------------------------------------------------------------------- many of one host
+# ------------------------------------------------------------------- many subscriptions of one host
 
 
 @in_virtual_time

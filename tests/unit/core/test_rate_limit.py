@@ -1,4 +1,4 @@
-"""How fast a callback is called: its rate, and the slow start after it was busy."""
+"""How fast a callback is called: the rate of the subscription, and the slow start after the receiver was busy."""
 
 from dataclasses import replace
 

@@ -66,7 +66,7 @@ async def test_a_skip_of_what_has_not_come_yet_passes_over_nothing() -> None:
 
 
 async def with_a_first_unread_event_behind_anothers(spec: Subscription) -> Core:
-    """A lane that is paused at 1, where an event of another subscription is; its own next events are 2 and 3."""
+    """A lane that is paused at an event of another subscription, 1. The lane's own next events are 2 and 3."""
     core = await Core(spec, subscription("other")).open()
     await core.stream(1)
     await core.answer(0)
@@ -83,7 +83,7 @@ async def test_a_skip_of_another_subscriptions_event_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.revise(replace(paused(spec), resume_from=Skip(0, 1)))
-    await asyncio.sleep(1.1)  # the log is read to find out what is there
+    await asyncio.sleep(1.1)  # meanwhile, the log is read to find the lane's next event
     await core.land()
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 0
     assert (core.lane().next, waiting_in(core.lane()).at_most) == (1, 2)
@@ -95,7 +95,7 @@ async def test_a_skip_of_the_first_event_ignores_others_before_it() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.revise(replace(paused(spec), resume_from=Skip(0, 2)))
-    await asyncio.sleep(1.1)  # the log is read to find out what is there
+    await asyncio.sleep(1.1)  # meanwhile, the log is read to find the lane's next event
     await core.land()
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 1
     await core.revise(resumed(spec))
@@ -110,7 +110,7 @@ async def test_a_skip_of_the_second_event_in_the_log_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.revise(replace(paused(spec), resume_from=Skip(0, 3)))
-    await asyncio.sleep(1.1)  # the log is read to find out what is there
+    await asyncio.sleep(1.1)  # meanwhile, the log is read to find the lane's next event
     await core.land()
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 0
     assert core.lane().next == 1
@@ -245,7 +245,7 @@ async def test_a_deletion_counts_the_queue_and_removes_the_row() -> None:
     assert core.row_topic.rows == {}
     assert core.telemetry.drops["unknown-subscription"] == 1, "only the event in flight; the others are not in memory"
     assert core.committable == 6
-    await core.answer(0)  # its late answer no longer counts
+    await core.answer(0)  # the late answer no longer counts
     assert core.lane().is_idle
     await core.end()
 
@@ -513,7 +513,7 @@ async def test_an_edit_to_an_ordered_level_lets_those_in_flight_end() -> None:
 
 @in_virtual_time
 async def test_a_replay_by_time_needs_neither_lane_nor_row() -> None:
-    """It applies to all partitions: if the topic was expanded, the events of a key may be in two of them."""
+    """Such a replay applies to all partitions: if the topic was expanded, the events of a key may be in two of them."""
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)

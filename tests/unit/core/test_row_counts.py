@@ -1,4 +1,4 @@
-"""The number of waiting events in rows, and the offset up to which they are counted."""
+"""The number of waiting events in rows, and the offset up to which the events are counted."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.support.virtual_time import in_virtual_time, settle
 
 
 async def a_second(core: Core) -> None:
-    """Run one round of checkpoints, and make its rows durable."""
+    """Run one round of checkpoints, and make the rows that it writes durable."""
     await asyncio.sleep(COUNT_SECONDS)
     core.partition.checkpoint()
     await settle()
@@ -33,7 +33,7 @@ async def test_a_halted_lanes_row_counts_what_has_come_since() -> None:
     )
     assert core.partition.rows.counted_to == 6
 
-    # Events of other subscriptions do not make its row out of date: its count is complete up to here.
+    # Events of other subscriptions do not make the row out of date. The count in the row is complete up to here.
     written = len(core.row_topic.history)
     await core.dispatch(core.produce(1, "other"))
     await a_second(core)

@@ -1,4 +1,4 @@
-"""Several source topics in one worker: what belongs to one topic, and what they share."""
+"""Several source topics in one worker: what each topic has for itself, and what the topics share."""
 
 from dataclasses import replace
 
@@ -48,7 +48,7 @@ class Two(Core):
         return self
 
     async def pay(self, *offsets: int, value: bytes = b"{}") -> None:
-        """Dispatch events of the other topic."""
+        """Dispatch events of the second topic."""
         self.other.dispatch(0, [Record(OTHER, 0, offset, b"s", value) for offset in offsets])
         await settle()
 

@@ -12,7 +12,7 @@ from tests.support.virtual_time import in_virtual_time
 
 
 async def opened(row: UnreadableRow, *, revision: int = 1) -> Core:
-    """Two subscriptions, one of them with a row that can't be read; 4 of 8 events are committed."""
+    """A worker with two subscriptions, of which one has a row that can't be read. 4 of 8 events are committed."""
     core = Core()
     for name in ("s", "other"):
         core.publish(subscription(name, revision=revision))

@@ -1,4 +1,4 @@
-"""The id of an event: its own, or after a redrive its first one, if the seal is valid."""
+"""The webhook-id of an event: that of its place or, after a redrive with a valid seal, its first webhook-id."""
 
 import logging
 from dataclasses import replace
@@ -26,13 +26,13 @@ EVENT = Record("events", 3, 41, b"sub-1", b"body", [("content-type", b"text/x")]
 
 
 def redriven(event: Record, ids: WebhookIds = IDS, offset: int = 99) -> Record:
-    """*event* after it was dead-lettered and written to the source again."""
+    """*event* after a redrive: dead-lettered, and written to the source topic again."""
     letter = Record("letters", 0, 7, event.key, event.value, headers_of(DeadLetterRecord(event, "rejected"), ids))
     return replace(event, offset=offset, headers=headers_back(letter))
 
 
 def sent_id(event: Record, ids: WebhookIds = IDS) -> str:
-    """The id in the request."""
+    """The webhook-id in the request for an event."""
     head = request_head(
         Target("/", "h"), subscription_id="sub-1", headers=(), authorization=None, takes_credentials=True,
         user_agent="u", signer=None, clock=SystemClock(), left_out=list[str]().append, ids=ids,
@@ -52,7 +52,7 @@ class Collected(logging.Handler):
 
 
 def logged_id(event: Record, ids: WebhookIds = IDS) -> object:
-    """The id in the log line of an attempt."""
+    """The webhook-id in the log line of an attempt."""
     handler = Collected()
     logger = logging.getLogger("pipeline.observability.telemetry")
     logger.addHandler(handler)
@@ -69,7 +69,7 @@ def logged_id(event: Record, ids: WebhookIds = IDS) -> object:
 
 
 def lettered_id(event: Record, ids: WebhookIds = IDS) -> str:
-    """The id in the dead letter of the event."""
+    """The webhook-id in the dead letter of an event."""
     (value,) = [
         value for name, value in headers_of(DeadLetterRecord(event, "rejected"), ids) if name == "dlq.webhook-id"
     ]

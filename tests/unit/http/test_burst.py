@@ -42,7 +42,7 @@ async def test_one_that_is_cancelled_leaves_the_others_their_turn() -> None:
         subscription = Subscription("s", 1, receiver.url)
         assert await callback(subscription, EVENT, 1) == Delivered(200)
         calls = [asyncio.ensure_future(callback(subscription, EVENT, number)) for number in (2, 3, 4)]
-        asyncio.get_running_loop().call_soon(calls[0].cancel)  # it has got the idle connection
+        asyncio.get_running_loop().call_soon(calls[0].cancel)  # the cancelled call has got the idle connection
         found = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(each) for each in found] == [asyncio.CancelledError, Delivered, Delivered]
         assert sorted(request.all("webhook-attempt") for request in receiver.requests) == [["1"], ["3"], ["4"]]

@@ -207,7 +207,7 @@ async def test_a_401_to_other_credentials_is_a_refusal_like_any_other(bench: Ben
 
 
 async def test_who_shows_other_credentials_asks_alone(bench: Bench) -> None:
-    """One subscription's wrong password must not become another's refusal, and its permission not another's."""
+    """A refusal because of one subscription's password must not hold for another subscription, nor a permission."""
     receiver = await bench.receiver(held(answer(401)), GRANTED, answer(200))
     wrong = asking(receiver, name="wrong", auth=BasicAuth("user", "wrong"))
     right = asking(receiver, name="right", auth=BasicAuth("user", "right"))

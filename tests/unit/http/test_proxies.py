@@ -240,6 +240,6 @@ async def test_the_receivers_certificate_is_judged_behind_a_proxy_too(bench: Ben
 
 
 async def test_a_proxy_that_speaks_no_tls_is_said(bench: Bench) -> None:
-    async with SocksProxy(says=b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:  # at the first byte, whatever it is
+    async with SocksProxy(says=b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:  # it answers as soon as it gets a byte
         error = failed(await bench.call("http://127.0.0.1:9/", Proxy(f"https://{HOST}:{plain.port}")))
     assert error.startswith("the TLS handshake with the proxy failed: ")

@@ -26,7 +26,7 @@ class Tape:
     """A server that stores all received bytes.
 
     Attributes:
-        awaited: the number of bytes after which it answers.
+        awaited: the number of bytes after which the server answers.
     """
 
     port: int = 0

@@ -287,7 +287,7 @@ def test_an_id_of_any_characters_does_not_break_the_head() -> None:
     assert values(it.request(event(), 1), "webhook-subscription") == ["a%0D%0Ab%20%C3%BC%25"]
 
 
-# What a server reads
+# How a server reads the requests
 
 NAMES = st.one_of(
     st.text(max_size=12),

@@ -103,7 +103,7 @@ def test_secrets_told_to_the_receiver_never_come_back(
 def test_a_request_that_comes_back_in_base64_shows_no_secret(
     before: bytes, secret: bytes, after: bytes, is_url_safe: bool
 ) -> None:
-    """Wherever the secret begins in the base64, no four successive characters of it are left."""
+    """Wherever the secret begins in the base64 text, no four successive characters of the secret are left."""
     profile = JwtProfileAuth("http://t/", "i", "s", "a", secret, "HS256")
     secrets = secrets_of(Subscription("s", 0, "http://h/", auth=profile), None)
     encode = base64.urlsafe_b64encode if is_url_safe else base64.b64encode

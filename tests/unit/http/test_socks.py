@@ -295,7 +295,7 @@ async def test_a_silent_proxy_costs_the_connect_timeout(bench: Bench) -> None:
 
 async def test_the_connect_timeout_is_for_the_tls_handshake_too(bench: Bench) -> None:
     hasty = replace(LIMITS, connect_timeout_seconds=0.2)
-    deaf = await bench.stack.enter_async_context(Receiver(silent))  # it waits for an HTTP head, which never comes
+    deaf = await bench.stack.enter_async_context(Receiver(silent))  # waits for an HTTP head, but none comes
     async with SocksProxy() as server:
         outcome = await bench.call(deaf.url.replace("http:", "https:"), Proxy(server.url()), hasty)
         assert len(server.asked) == 1

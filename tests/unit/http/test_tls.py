@@ -134,7 +134,7 @@ def refuse_one_handshake(listener: socket.socket, context: ssl.SSLContext) -> by
             secured.do_handshake()
             return secured.recv(4096)
         except ssl.SSLError:
-            # The alert has been sent. A reset because of unread data could overtake it.
+            # The alert has been sent. A reset because of unread data could overtake the alert.
             with socket.socket(fileno=secured.detach()) as plain:
                 plain.settimeout(5)
                 plain.shutdown(socket.SHUT_WR)

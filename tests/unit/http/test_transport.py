@@ -289,7 +289,7 @@ async def test_an_endless_series_of_interim_answers_ends(straight: Bench) -> Non
     await receiver.until(lambda it: it.open_connections == 0)
 
 
-# What has no complete answer
+# Requests without a complete answer
 
 
 async def test_a_refused_connection_provably_has_not_arrived(any_route: Bench) -> None:
@@ -559,7 +559,7 @@ async def test_one_attempt_passes_over_all_closed_kept_connections(any_route: Be
     assert await asyncio.gather(*calls) == [Delivered(200)] * 4
     for wire in list(any_route.transport._idle._parked):
         assert wire.transport is not None
-        wire.transport.close()  # it is closing, and the client is not notified yet
+        wire.transport.close()  # the connection is closing, and the client is not notified yet
     assert await any_route.callback(subscription, event(), 1) == Delivered(200)
     assert (receiver.connections, len(receiver.requests)) == (5, 5)
 
@@ -755,7 +755,7 @@ async def test_at_most_once_uses_no_long_idle_connection(straight: Bench) -> Non
     [wire] = straight.transport._idle._parked
     assert wire._deadline <= asyncio.get_running_loop().time() + AT_MOST_ONCE_IDLE_SECONDS
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
-    wire._deadline -= AT_MOST_ONCE_IDLE_SECONDS  # and the loop was too busy for its timer
+    wire._deadline -= AT_MOST_ONCE_IDLE_SECONDS  # the deadline has passed, and the loop was too busy for its timer
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
     assert [request.connection for request in receiver.requests] == [1, 1, 2]
 

@@ -38,7 +38,7 @@ def found(subscription: str | None = "sub-1", reason: str = "rejected", source: 
 
 
 def buried(event: Record = EVENT) -> Record:
-    """The event as a dead letter."""
+    """The dead letter of an event."""
     letter = DeadLetterRecord(
         event, "rejected", Rejected(404, b"not here"), 2, 1.0, 2.0, "sub-1", "https://example.com/?key=1"
     )

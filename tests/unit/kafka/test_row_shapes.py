@@ -57,7 +57,7 @@ def test_an_earlier_version_finds_its_fields_where_they_were() -> None:
 
 
 def test_an_error_or_a_time_stamp_alone_is_no_reason_for_a_row() -> None:
-    """A row is written when it differs from the last one."""
+    """A row is written when it differs from the last row, and these fields do not count as a difference."""
     assert replace(RETRYING, error=None, event_ms=None) == RETRYING
 
 

@@ -13,7 +13,7 @@ from tests.support.core import Core, reporter_of, subscription
 from tests.support.virtual_time import in_virtual_time
 
 HERE, THERE = "a", "f"
-"""Kafka's default partitioner puts them into partitions 0 and 3 of 4."""
+"""Two keys that Kafka's default partitioner puts into partitions 0 and 3 of 4."""
 
 
 @pytest.mark.parametrize(

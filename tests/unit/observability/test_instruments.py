@@ -33,7 +33,7 @@ def test_the_rate_is_the_mean_over_the_seconds_since_the_start() -> None:
     assert rate.per_second() == 0.0
 
     watch.seconds += 1
-    rate.add(99)  # the second under way doesn't count yet
+    rate.add(99)  # the present second doesn't count yet
     assert rate.per_second() == 10.0
 
     watch.seconds += 9

@@ -189,7 +189,7 @@ def test_faust_hides_no_line_and_debug_costs_none() -> None:
     for handler in config["handlers"].values():
         handler["stream"] = stream
     app = faust.App("log", broker="kafka://127.0.0.1:9", logging_config=config, worker_redirect_stdouts=False)
-    worker = faust.Worker(app, loglevel="WARN", stdout=io.StringIO())  # Faust writes to it at exit
+    worker = faust.Worker(app, loglevel="WARN", stdout=io.StringIO())  # Faust writes to this stream at exit
     worker._setup_logging()
 
     ours = logging.getLogger("pipeline.test")
@@ -212,7 +212,7 @@ def test_a_wrong_format_and_level_are_named_with_what_is_allowed() -> None:
     ]
 
 
-# ------------------------------------------------------------------- what libraries say again and again
+# ------------------------------------------------------------------- repeated messages of libraries
 
 
 class Watch:

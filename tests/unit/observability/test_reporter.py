@@ -16,7 +16,7 @@ from tests.support.virtual_time import in_virtual_time, settle
 
 
 async def passes(seconds: float) -> None:
-    """Let time pass, with everything that happens in it."""
+    """Let time pass, and let all tasks run that become ready."""
     await asyncio.sleep(seconds)
     await settle()
 
@@ -148,7 +148,7 @@ async def test_a_failure_keeps_its_start_and_number_of_attempts() -> None:
 
 
 OTHER = subscription("other", filter=lambda _event: False)
-"""Its events are settled at once."""
+"""A subscription whose events are settled at once, because its filter matches none."""
 
 
 async def others(core: Core, count: int) -> None:
@@ -172,7 +172,7 @@ async def oldest(core: Core) -> float:
 @in_virtual_time
 async def test_only_the_lanes_own_events_count_as_waiting() -> None:
     core = await Core(subscription(), OTHER).open()
-    for _ in range(6):  # one more than the lane may hold beside the one in flight
+    for _ in range(6):  # one event more than the lane may hold besides the event in flight
         await others(core, 10)
         await core.stream(1)
     assert (core.lane().state.feed, await told(core)) == ("behind", (6, 6))

@@ -130,7 +130,7 @@ def test_no_line_holds_a_secret_a_body_or_a_query(telemetry: Telemetry, log: pyt
 
 def test_the_age_of_a_delivered_event_is_observed() -> None:
     telemetry = Telemetry(now=lambda: 1_000.0)
-    for timestamp in (999_950, 940_000, 1_000_500, 0, -1):  # 0 and less: the producer has left it out
+    for timestamp in (999_950, 940_000, 1_000_500, 0, -1):  # with 0 and less, the producer has left the timestamp out
         event = replace(EVENT, timestamp=timestamp)
         telemetry.attempted(SUBSCRIPTION, event, 1, Delivered(200), 0.1)
         telemetry.attempted(SUBSCRIPTION, event, 1, ServerError(503), 0.1)

@@ -36,7 +36,7 @@ def assignor(tmp_path: Path) -> LevelAssignor:
 def assigned(
     assignor: LevelAssignor, topics: Topics, shares: Shares, reads: Mapping[str, Sequence[str]] | None = None
 ) -> Shares:
-    """The assignment of each member, given its present one and the source topics that it reads."""
+    """The assignment of each member, given its present assignment and the source topics that it reads."""
     metadata = {
         member: application(member, share, (SOURCE,) if reads is None else reads[member])
         for member, share in shares.items()
@@ -112,7 +112,7 @@ def test_a_topic_that_is_added_follows_its_numbers(assignor: LevelAssignor) -> N
 
 
 def test_a_member_gets_no_topic_that_it_does_not_read(assignor: LevelAssignor) -> None:
-    """Happens while workers are restarted with another definition. Kafka's client would fail on such an assignment."""
+    """While the definition changes, members read different topics. Kafka's client fails if it gets another topic."""
     topics = Topics(events=4, others=4, unnamed_tokens_changelog=4)
     before = {"a": both(0, 2), "b": both(1, 3)}
     found = assigned(assignor, topics, before, {"a": (SOURCE,), "b": (SOURCE, OTHER)})

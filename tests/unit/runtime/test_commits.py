@@ -17,7 +17,7 @@ ALL = {TP("events", 0), TP("events", 1), TP("changelog", 0)}
 
 
 class Group:
-    """The windows, and a coordinator that takes some time to confirm a commit."""
+    """The offsets that windows allow to commit, and a coordinator that takes some time to confirm a commit."""
 
     topic = "events"
     peers: object = None
@@ -116,7 +116,7 @@ async def test_while_a_commit_is_under_way_none_is_begun() -> None:
     task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
     await asyncio.sleep(2 * LONGEST_SECONDS)
     group.windows = {0: 8, 1: 9}
-    await consumer.commit_settled(consumer._sources.offsets_to_commit())  # as a partition is given back
+    await consumer.commit_settled(consumer._sources.offsets_to_commit())  # like when a partition is given back
     assert (group.most_under_way, len(group.confirmed)) == (1, 2)
     task.cancel()
 
@@ -136,7 +136,7 @@ async def test_a_commit_that_is_refused_is_tried_again_after_a_pause() -> None:
 
 @in_virtual_time
 async def test_no_commit_outlives_the_partitions() -> None:
-    """It would set back the offset of the next owner."""
+    """Such a commit would set back the offset of the next owner."""
     group = Group()
     group.seconds, group.windows = 60.0, {0: 7}
     consumer = consumer_of(group)
@@ -154,7 +154,7 @@ async def test_no_commit_outlives_the_partitions() -> None:
 
 @in_virtual_time
 async def test_no_commit_follows_that_of_a_partition_given_back() -> None:
-    """It would know nothing any more of what is noted beside the offset."""
+    """A later commit would lack the note and `begun_to`, because the partition is closed by then."""
     group = Group()
     group.seconds, group.closing_seconds = 2 * LONGEST_SECONDS, 10 * LONGEST_SECONDS
     consumer = consumer_of(group)
@@ -169,7 +169,7 @@ async def test_no_commit_follows_that_of_a_partition_given_back() -> None:
 
 @in_virtual_time
 async def test_no_search_for_an_offset_outlives_its_assignment() -> None:
-    """It would count what the next owner counts, and seek in a partition that is not assigned."""
+    """Such a search would count the events that the next owner counts, and seek in a partition that is not assigned."""
     consumer = consumer_of(Group())
     consumer._seeking[TP("events", 0)] = search = asyncio.create_task(asyncio.Event().wait())
     await consumer.give_back({TopicPartition("events", 0)})

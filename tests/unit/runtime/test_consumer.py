@@ -138,7 +138,7 @@ async def test_batches_that_were_not_yielded_are_fetched_again(consumer: Any, lo
 
 
 async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: Any, log: Log) -> None:
-    """The topic was recreated and has grown beyond the position. Reading from there would miss its first events."""
+    """The topic was recreated and has grown beyond the position, from which a consumer would miss its first events."""
     place = TP(TOPIC, 0)
     consumer._thread._out_of_range = {TP(TOPIC, 0): 1000}
     assert await fetched(consumer, log, {}, meanwhile=[1]) == ([], {})
@@ -165,7 +165,7 @@ async def test_an_out_of_range_offset_is_seen_after_a_cancelled_search(consumer:
 async def test_only_owners_rejoin_when_the_topic_was_made_again(
     app: DeliveryApp, consumer: Any, assigned: frozenset[int], rejoins: int
 ) -> None:
-    """Without a partition, nothing is compared. Otherwise such a worker would rejoin repeatedly."""
+    """A worker without partitions compares no topic ids. If it did, it would rejoin repeatedly."""
     app.parts.sources[TOPIC].assigned = assigned
     joined: list[object] = []
     consumer.rejoin = lambda: joined.append(consumer)

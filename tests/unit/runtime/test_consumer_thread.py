@@ -82,7 +82,7 @@ async def test_what_was_fetched_and_not_claimed_is_fetched_again(log: _Log, fetc
 async def test_the_next_fetch_begins_at_what_was_not_claimed(
     log: _Log, thread: DeliveryConsumerThread, fetch: Callable[..., Any]
 ) -> None:
-    """Otherwise the unread events would be skipped like a gap in the log."""
+    """Otherwise the events of an unclaimed fetch would be skipped like a gap in the log."""
     abandoned = fetch(claimed=False)
     await let_one_go(log)
     assert await abandoned == [0, 1]
@@ -106,7 +106,7 @@ async def test_nothing_is_passed_over_for_what_was_not_claimed(log: _Log, fetch:
     given_up = fetch(claimed=False)
     await let_one_go(log)
     assert await given_up == [8, 9]
-    log.position = 4  # where the partition was opened since
+    log.position = 4  # the partition has been opened here since the fetch
     following = fetch()
     await let_one_go(log)
     assert await following == [4, 5]

@@ -272,7 +272,7 @@ async def test_a_note_is_not_used_after_a_fetch_out_of_range() -> None:
 
 
 async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
-    """The position of the consumer does not matter: it may have fetched and skipped events."""
+    """The position of the consumer does not matter, because the consumer may have fetched and skipped events."""
     calls: list[tuple[str, object]] = []
 
     async def committed(_tps: list[TP]) -> dict[TP, Committed]:

@@ -45,9 +45,9 @@ async def test_the_group_is_rejoined_at_once_then_only_after_a_pause() -> None:
     group, fenced, began = _Group(), [FENCED], steady_now()
     owned = Membership(lambda: fenced, group)
     assert await watched(owned, 1.0)
-    fenced.clear()  # they were given back
+    fenced.clear()  # the fenced partitions were given back
     assert await watched(owned, 2.0)
-    fenced.append(FENCED)  # opened, and fenced again
+    fenced.append(FENCED)  # a partition was opened, and fenced again
     assert await watched(owned, JOIN_PAUSE_SECONDS)
     assert [moment - began for moment in group.asked_at] == [0.0, JOIN_PAUSE_SECONDS]
 

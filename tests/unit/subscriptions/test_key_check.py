@@ -56,7 +56,7 @@ def test_a_key_of_inconsistent_numbers_is_refused_everywhere() -> None:
 
 
 def test_a_key_that_would_take_minutes_to_judge_is_not_judged() -> None:
-    odd, too = (1 << 4500) + 1, (1 << 4500) + 3  # no primes, which is not asked either
+    odd, too = (1 << 4500) + 1, (1 << 4500) + 3  # these are no primes, which is not checked either
     numbers = rsa.RSAPrivateNumbers(odd, too, 5, 5, 5, 5, rsa.RSAPublicNumbers(65537, odd * too))
     long = numbers.private_key(unsafe_skip_rsa_key_validation=True)
     assert problem(with_certificate(b"", pem(long))) == "ssl.keyStore: contains an RSA key of 9001 bits; allowed: 8192"

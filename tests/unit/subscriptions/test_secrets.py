@@ -42,7 +42,7 @@ def test_sealing_encrypts_every_secret_and_opening_restores_it() -> None:
     assert [secret for secret in SECRETS if secret in text] == []
     assert "shown" in text
     assert text.count(PREFIX) == 10
-    # Records use the same models.
+    # Records use the same models as users' documents.
     assert box.decrypt_secrets(parse_subscription(to_document(encrypted))) == plain
 
 
@@ -100,7 +100,7 @@ def test_a_ciphertext_opens_in_its_subscription_alone() -> None:
 
 
 def test_a_ciphertext_opens_in_its_field_alone() -> None:
-    """Otherwise a user could move an encrypted password to a header of a callback, and read it there."""
+    """Otherwise a user could move an encrypted password to a header of a callback, and read the password there."""
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     options = document["configuration"]["entrypointConfiguration"]

@@ -1,4 +1,4 @@
-"""What a subscription's document may say about topics and its beginning, and what an edit keeps of that."""
+"""The fields of a document about topics and the subscription's beginning, and which of them an edit keeps."""
 
 from dataclasses import replace
 from typing import Any

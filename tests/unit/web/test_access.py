@@ -141,7 +141,7 @@ async def test_the_page_s_own_origin_is_the_worker_s(client: Client) -> None:
     assert await status(client, "/write", own, "POST") == 200
 
 
-# -- who guesses ---------------------------------------------------------------------------------------------------
+# -- guessed tokens ------------------------------------------------------------------------------------------------
 
 
 class Seconds:

@@ -127,7 +127,7 @@ async def test_who_is_being_answered_is_left_alone() -> None:
     async with served(most=3, request_seconds=0.1) as server:
         waiting = [await server.connect(LATE) for _ in range(2)]
         reader, half = await server.connect(HALF)
-        await is_closed(reader)  # so much time has passed
+        await is_closed(reader)  # the time for a request has passed
         half.close()
         server.slow.set()
         for reader, writer in waiting:
@@ -156,7 +156,7 @@ def unread(server: Served) -> list[GatedConnection]:
 
 
 async def test_who_does_not_read_the_answer_makes_room() -> None:
-    """Otherwise 128 connections would lock out probes, scrapers and operators until they end."""
+    """Otherwise 128 such connections would lock out probes, scrapers and operators for as long as they are open."""
     async with served(most=2) as server, asyncio.timeout(10):
         writers = [(await server.connect(LARGE))[1] for _ in range(2)]
         while len(unread(server)) < 2:  # noqa: ASYNC110 - nothing tells of it
@@ -196,7 +196,7 @@ async def test_whoever_asks_for_more_while_being_answered_makes_room() -> None:
         while not all(each.has_more_requests for each in server.gate.connections):  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
         assert await server.ask() == b"HTTP/1.1 200 OK\r\n"
-        await is_closed(greedy[0][0])  # the oldest
+        await is_closed(greedy[0][0])  # the oldest connection
         server.slow.set()
         assert await greedy[1][0].readuntil(b"live")
         for _, writer in greedy:

@@ -178,7 +178,7 @@ class Change(faust.web.View):
     """A page that changes something."""
 
     async def post(self, request: Any, **_: Any) -> Any:
-        """Needs the token."""
+        """Answer a request, which needs the token."""
         del request
         return web.json_response({"changed": True})
 
@@ -278,8 +278,8 @@ async def test_without_a_token_nothing_is_shown(client: Client, path: str) -> No
         f"Token {TOKEN}",
         TOKEN,
         "Basic !!!",
-        "Basic " + base64.b64encode(TOKEN.encode()).decode(),  # no colon: a name without a password
-        "Basic " + base64.b64encode(f"{TOKEN}:".encode()).decode(),  # as the name
+        "Basic " + base64.b64encode(TOKEN.encode()).decode(),  # a name without a colon and a password
+        "Basic " + base64.b64encode(f"{TOKEN}:".encode()).decode(),  # the token in place of the name
         "Basic " + base64.b64encode(b"user:\xff\xfe").decode(),
         "Bearer \xff\xfe",
     ],

@@ -85,7 +85,7 @@ async def test_style_sheet_and_script_are_what_the_pages_name(client: Client) ->
             assert response.headers["Cache-Control"].startswith("private")
 
 
-# --------------------------------------------------------------- what they show
+# --------------------------------------------------------------- content of the pages
 
 
 async def test_an_outage_is_one_line_however_many_it_hits(client: Client, view: FixedView) -> None:

@@ -94,7 +94,7 @@ async def test_a_listener_that_does_not_read_is_dropped() -> None:
     stream = Stream(_always(), least_seconds=0, write_seconds=0.2)
     app = web.Application()
     app.router.add_get("/", partial(stream.serve, principal=OPERATOR))
-    runner = web.AppRunner(app)  # without the gate, which would drop it too, later
+    runner = web.AppRunner(app)  # without the gate, which would drop the listener, too, but later
     await runner.setup()
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # or the system would take in megabytes
