@@ -44,7 +44,7 @@ class Answerer(asyncio.Protocol):
     """A minimal receiver: it takes each packet as one request, and always gives the same answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)  # uvloop's class is no subclass of it
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's transports are of another class
 
     def data_received(self, data: bytes) -> None:
         del data

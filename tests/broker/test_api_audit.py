@@ -19,7 +19,7 @@ KEY = {"Idempotency-Key": "order-7"}
 
 
 async def recorded(cluster: ApiCluster) -> list[dict[str, Any]]:
-    """The records of the topic."""
+    """The records of the audit log."""
     return [json.loads(each.value or b"") for each in await cluster.broker.read(audit_topic(cluster.name))]
 
 
@@ -132,7 +132,7 @@ async def test_a_request_too_large_for_a_record_is_recorded_shortened(client: Cl
 async def test_a_change_that_is_not_confirmed_is_recorded(
     client: Client, worker: ApiWorker, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such a change may have been made."""
+    """A change that is not confirmed may have been made."""
     async with client.post(PATH, json=document()) as response:
         assert response.status == 201
 

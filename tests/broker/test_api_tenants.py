@@ -128,7 +128,7 @@ async def test_a_tenant_is_not_told_the_addresses_of_workers(
 async def test_a_tenant_lists_few_times_at_once(
     client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise concurrent lists would delay deliveries."""
+    """Without this limit, concurrent lists would delay deliveries."""
     may_go, states = asyncio.Event(), worker.view.states
 
     async def later(*those: Any) -> Any:

@@ -24,7 +24,7 @@ PAID_IN_EUROPE = {
 
 @pytest.fixture
 async def plain(broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Cluster]:
-    """One worker, at-least-once, no dead-letter topic."""
+    """A cluster with one worker, at-least-once, and without a dead-letter topic."""
     async with cluster(broker, unique_name("choice"), tmp_path) as found:
         await found.start_worker()
         await found.until_ready()

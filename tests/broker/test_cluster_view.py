@@ -60,7 +60,7 @@ async def until(view: ClusterView, name: str, holds: Callable[[SubscriptionState
 async def watched(
     broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> AsyncIterator[tuple[Cluster, ClusterView]]:
-    """One worker and a view."""
+    """A cluster with one worker, and a view of the cluster."""
     async with cluster(broker, unique_name("view"), tmp_path, partitions=2) as found:
         await found.start_worker()
         await found.until_ready()

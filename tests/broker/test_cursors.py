@@ -229,7 +229,7 @@ async def left() -> AsyncIterator[list[str]]:
 async def test_a_fenced_producer_leaves_no_error_behind(
     kafka: TestBroker, kafka_topic: str, left: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.ERROR, "pipeline.kafka.cursors")  # stored log records keep the error and its futures
+    caplog.set_level(logging.ERROR, "pipeline.kafka.cursors")  # stored records would keep the error and its futures
 
     async def be_fenced() -> None:
         async with opened(kafka, kafka_topic) as former, opened(kafka, kafka_topic):

@@ -61,7 +61,7 @@ async def test_rows_outlive_a_change_of_the_topics(kafka: TestBroker, cursors: s
 
 
 async def test_who_takes_a_number_fences_all_topics_of_its_owner(kafka: TestBroker, cursors: str) -> None:
-    """This holds for any number of topics in the two definitions."""
+    """The new owner fences the former owner whatever the number of topics in their two definitions."""
     both = stores(kafka, cursors, "orders", "payments")
     former = [(await opened(both, topic))[0] for topic in ("orders", "payments")]
     await former[0].put(b"s", Cursor(7))
@@ -79,7 +79,7 @@ async def test_who_takes_a_number_fences_all_topics_of_its_owner(kafka: TestBrok
 async def test_a_partition_opens_when_its_topic_id_is_durable(
     broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise a worker that is killed between its first commit and its first row would seem to have lost rows."""
+    """If it opened before, a worker killed between its first commit and its first row would seem to have lost rows."""
     writes, may_write = asyncio.Event(), asyncio.Event()
 
     class Held(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types

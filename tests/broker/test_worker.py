@@ -26,7 +26,7 @@ NO_RETRY = {"retry": {"retryOption": "No Retry"}}
 
 @pytest.fixture
 async def plain(broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Cluster]:
-    """One worker, at-least-once, no dead-letter topic."""
+    """A cluster with one worker, at-least-once, and without a dead-letter topic."""
     async with cluster(broker, unique_name("plain"), tmp_path, settings={"HOLD_SECONDS": "1"}) as found:
         await found.start_worker()
         await found.until_ready()
@@ -35,7 +35,7 @@ async def plain(broker: TestBroker, unique_name: Callable[[str], str], tmp_path:
 
 @pytest.fixture
 async def lenient(broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Cluster]:
-    """One worker with a dead-letter topic, whose subscriptions never go into FAILURE."""
+    """A cluster with one worker and a dead-letter topic, whose subscriptions never go into FAILURE."""
     async with cluster(
         broker,
         unique_name("lenient"),

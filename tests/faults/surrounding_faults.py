@@ -15,7 +15,7 @@ async def cut_off(stage: Stage, _: random.Random) -> None:
     async with unreachable(stage.brokers.ports, CUT_GROUP):
         await stage.steady(SESSION_SECONDS + 7)
     await stage.steady(5)
-    # The worker may have ended, because no supervisor restarts it here.
+    # The worker may have ended. In production, a supervisor would have restarted the worker.
     if worker.is_running:
         await stage.cluster.until_ready(*stage.workers)
 

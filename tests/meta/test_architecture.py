@@ -38,7 +38,7 @@ RULES = {
     r"aiokafka\b": KAFKA,
     # All other modules use a consumer that can read any record (kafka/records.py).
     r"aiokafka\.(AIOKafkaConsumer|consumer\.(AIOKafkaConsumer|consumer|fetcher))\b": "kafka/records.py",
-    # These are the names of aiohttp's client. All modules may use its server.
+    # These are the names of aiohttp's client. All modules may use aiohttp's server.
     r"aiohttp(\.request|\.[Cc]lient\w*|\.connector|\.\w*Connector|$)": "http/ web/key_source.py",
     r"(aiohappyeyeballs|python_socks)\b": "http/",
     # These name lookups block or use a thread. The pipeline's resolver does neither.

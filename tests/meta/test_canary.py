@@ -330,7 +330,7 @@ def overrides() -> Iterator[tuple[Any, Any]]:
 )
 def test_an_override_takes_what_the_library_passes(function: Any, replaced: Any) -> None:
     found = inspect.signature(replaced).parameters.values()
-    # A default that is a function is only a cache for its lookup. No caller passes it.
+    # A parameter whose default is a function only caches the look-up of the function. No caller passes the parameter.
     passed = [each for each in found if each.default is each.empty or not callable(each.default)]
     taken = inspect.signature(function).parameters
     kinds = {each.kind for each in taken.values()}

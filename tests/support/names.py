@@ -20,7 +20,7 @@ class Names(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        del family  # like getaddrinfo, return the addresses of all families
+        del family  # like getaddrinfo, this resolver returns the addresses of all families
         self.asked += 1
         return [
             ResolveResult(

@@ -82,7 +82,7 @@ class TokenServer:
 
 
 def _certified(assertion: str, authority: x509.Certificate) -> Any:
-    """The key of the first certificate in `x5c` (RFC 7515 section 4.1.6), if the next certificate issued each one."""
+    """The key of the first certificate in `x5c` (RFC 7515 section 4.1.6), if each is issued by the next one."""
     encoded: Sequence[str] = jwt.get_unverified_header(assertion).get("x5c", [])
     chain = [x509.load_der_x509_certificate(base64.b64decode(each, validate=True)) for each in encoded]
     if not chain or chain[-1] != authority:

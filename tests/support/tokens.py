@@ -64,7 +64,7 @@ class Issuer:
 
 @dataclass
 class MemoryStore:
-    """A store whose rows outlive a cache. With *broken*, it refuses to write."""
+    """A store whose rows outlive a cache. A *broken* store refuses to write."""
 
     rows: dict[tuple[int, bytes], AccessToken] = field(default_factory=dict)
     saves: list[tuple[int, AccessToken]] = field(default_factory=list)

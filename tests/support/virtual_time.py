@@ -55,7 +55,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run *main* in virtual time. Tasks that it leaves behind are cancelled."""
+    """Run *main* in virtual time, and cancel the tasks that *main* leaves behind."""
     loop = VirtualTimeLoop()
     try:
         return loop.run_until_complete(main)

@@ -1,4 +1,4 @@
-"""Rows, records and commits of earlier builds can be read. Their bytes are in `written_before`, by commit.
+"""Rows, records and commits of earlier builds can be read. The directory `written_before` has their bytes, by commit.
 
 A file is kept as long as upgrades from its build are supported (docs/compatibility.md). New files must be written by
 the functions of the old build, never by those of this tree.

@@ -311,7 +311,7 @@ async def test_only_client_credentials_have_access_tokens(bench: Bench) -> None:
 
 
 async def again(bench: Bench) -> TokenCache:
-    """The cache of the next worker, with the same rows."""
+    """The cache of the next worker, which has the rows of the former worker."""
     await bench.cache.close()
     bench.cache = TokenCache(bench.issuer, bench.store, bench.clock, bench.tally)
     return bench.cache

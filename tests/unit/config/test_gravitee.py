@@ -150,7 +150,7 @@ def test_terraforms_own_language_is_not_read() -> None:
 @pytest.mark.parametrize("name", ["listeners", "data"])
 def test_what_is_nested_too_deeply_is_refused(name: str) -> None:
     nested: object = "x"
-    for _ in range(sys.getrecursionlimit()):  # hypothesis raises it
+    for _ in range(sys.getrecursionlimit()):  # hypothesis raises the limit
         nested = [nested]
     assert problems(lambda: contents([("f", {name: nested})])) == ["f: is nested too deeply"]
 

@@ -37,7 +37,7 @@ async def client() -> AsyncIterator[tuple[Callback, Transport]]:
 
 
 def subscription(url: str, fate: Fate, name: str = "s") -> Subscription:
-    """A subscription with a long timeout if an answer comes, and a short one if none does."""
+    """A subscription with a long timeout for tricks that answer, and a short timeout for tricks that do not."""
     return Subscription(
         name,
         1,

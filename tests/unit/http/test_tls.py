@@ -125,7 +125,7 @@ async def test_a_server_that_asks_for_a_certificate_is_shown_it(calls: Calls, ve
 def refuse_one_handshake(listener: socket.socket, context: ssl.SSLContext) -> bytes | None:
     """The data that the first connection sends to the application of a TLS server; None if the handshake fails.
 
-    Uses OpenSSL on a plain socket, like most servers. asyncio's TLS closes the connection without sending the alert.
+    The server uses OpenSSL on a plain socket, like most servers, because asyncio's TLS sends no alert before it closes.
     """
     connection, _ = listener.accept()
     connection.settimeout(5)

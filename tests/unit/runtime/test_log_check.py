@@ -316,7 +316,7 @@ async def test_retention_can_pass_a_committed_0_like_any_offset() -> None:
 
 
 async def test_only_the_opener_of_a_partition_tells_of_its_offset() -> None:
-    """When several workers start, there are several assignments, and each worker would count the same events."""
+    """The start of several workers causes several assignments, after each of which the same events would be counted."""
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     for _ in range(2):
         assert (await check.begin({0: Committed(1, "a")}))[1][0].broken == Break("retention", 1, 4)

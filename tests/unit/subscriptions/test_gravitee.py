@@ -211,7 +211,7 @@ def test_a_missing_page_is_an_error(total: dict[str, Any]) -> None:
 
 def test_nothing_is_nested_too_deeply_to_be_refused() -> None:
     nested: object = "x"
-    for _ in range(sys.getrecursionlimit()):  # hypothesis raises it
+    for _ in range(sys.getrecursionlimit()):  # hypothesis raises the limit
         nested = [nested]
     [api] = read_documents(FILES / "api.json")
     assert isinstance(api, dict)

@@ -67,7 +67,7 @@ async def status(client: Client, path: str, headers: dict[str, str], method: str
 
 
 def signed(**claims: Any) -> dict[str, str]:
-    """A signed token. It is made when the test runs, because it expires soon."""
+    """A signed token, made when the test runs, because such tokens expire soon."""
     return bearer(KEY.token(**claims))
 
 

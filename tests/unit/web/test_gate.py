@@ -190,7 +190,7 @@ async def test_who_reads_on_is_left_alone() -> None:
 
 
 async def test_whoever_asks_for_more_while_being_answered_makes_room() -> None:
-    """Browsers and scrapers do not do this. A connection that always has another request waiting would never end."""
+    """Browsers and scrapers wait for an answer. A connection that always has a further request would never end."""
     async with served(most=2) as server, asyncio.timeout(10):
         greedy = [await server.connect(LATE + WHOLE) for _ in range(2)]
         while not all(each.has_more_requests for each in server.gate.connections):  # noqa: ASYNC110 - as above

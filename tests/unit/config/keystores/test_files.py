@@ -1,4 +1,4 @@
-"""A subscription may name files of one directory. Errors reveal nothing about other files."""
+"""A subscription may name files in one directory only. Errors reveal nothing about other files."""
 
 from pathlib import Path
 
