@@ -38,7 +38,7 @@ class Crash:
     """The effects of one kill.
 
     Attributes:
-        in_flight: the number of requests that had arrived and were not answered yet when the worker was killed.
+        in_flight: the number of requests that were not answered yet when the worker was killed.
         repeated: the number of arrivals of events that had arrived before.
         lost: the number of events that never arrived.
         out_of_order: the number of events that first arrived after a later event of their subscription.
