@@ -32,12 +32,12 @@ class AccessToken:
 
     @property
     def authorization(self) -> str:
-        """The header that carries it (RFC 6750 section 2.1)."""
+        """The value of `Authorization` with this token (RFC 6750 section 2.1)."""
         return f"Bearer {self.value}"
 
     @property
     def renew_at(self) -> float | None:
-        """When to get a new one, Unix seconds; None if the expiry is unknown."""
+        """When to get a new token, Unix seconds; None if the expiry is unknown."""
         if self.expires_at is None:
             return None
         lifetime = self.expires_at - self.obtained_at
@@ -45,11 +45,11 @@ class AccessToken:
 
     @property
     def is_for_once(self) -> bool:
-        """Whether its lifetime is 0. Then only the callers that waited for it use it, and it is not kept."""
+        """Whether the token's lifetime is 0. Then only the callers that waited for the token use it; it is not kept."""
         return self.expires_at == self.obtained_at
 
     def is_good(self, now: float) -> bool:
-        """Whether it has not expired at *now*, Unix seconds."""
+        """Whether the token has not expired yet at *now*, Unix seconds."""
         return self.expires_at is None or now < self.expires_at
 
 

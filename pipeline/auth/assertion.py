@@ -18,7 +18,7 @@ def client_assertion(auth: JwtProfileAuth, now: float) -> str:
     """A new assertion.
 
     Args:
-        auth: with a key that fits its algorithm.
+        auth: the credentials. Their key fits their algorithm.
         now: Unix seconds.
     """
     issued_at = int(now)

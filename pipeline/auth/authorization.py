@@ -21,7 +21,7 @@ class AuthorizedSend(Protocol):
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
     ) -> Awaitable[Outcome]:
-        """The outcome."""
+        """Make the attempt, and return its outcome."""
         ...
 
 
@@ -35,7 +35,7 @@ class Authorized:
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
     ) -> Awaitable[Outcome]:
-        """The outcome. With *renew_token*, a new token is requested first, because a callback has answered 401."""
+        """Make the attempt. With *renew_token*, first request a new token, because a callback has answered 401."""
         if isinstance(subscription.auth, ClientAuth):
             return self._send_with_token(subscription, event, attempt, renew_token=renew_token)
         return self.callback(subscription, event, attempt)

@@ -25,13 +25,13 @@ class Grant:
 
     Attributes:
         fingerprint: identifies the credentials in the store (access_token.fingerprint).
-        token: the newest one, even if it has expired or was rejected.
+        token: the newest token, even if it has expired or was rejected.
         authorization: `Authorization` with that token.
         renew_at, ends_at: when to renew the token, and when to stop using it; Unix seconds.
         partitions: the partitions whose row in the store is kept up to date with the token.
         request: the request to the token endpoint that is under way.
-        failure: why the last request gave no token; None if it gave one.
-        was_used: whether it was used since the last sweep.
+        failure: why the last request gave no token; None if it gave a token.
+        was_used: whether the token was used since the last sweep.
     """
 
     auth: ClientAuth
@@ -60,18 +60,18 @@ class Grant:
         self._is_rejected = False
 
     def reject(self, authorization: str) -> None:
-        """Note that a callback rejected *authorization*. If its token is still in use, it will be renewed."""
+        """Record that a callback rejected *authorization*. If its token is still in use, it will be renewed."""
         if authorization == self.authorization:
             self._is_rejected = True
             self.renew_at = self.ends_at = _NEVER
 
     def fail(self, failure: NoToken, now: float) -> None:
-        """Note that the token endpoint gave no token."""
+        """Record that the token endpoint gave no token."""
         self.failure = failure
         self._failed_at = now
 
     def usable(self, now: float) -> AccessToken | None:
-        """The token if it can be sent: it has not expired, and was not rejected or has just been renewed."""
+        """The token, unless it has expired or was rejected. Just after a renewal, a rejection does not count."""
         token = self.token
         if token is None or not token.is_good(now):
             return None

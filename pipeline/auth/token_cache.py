@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class FetchToken(Protocol):
-    """Asks a token endpoint (`token_endpoint.ClientCredentials`)."""
+    """Requests a token from a token endpoint (`token_endpoint.ClientCredentials`)."""
 
     async def __call__(self, subscription: Subscription, auth: ClientAuth) -> AccessToken | NoToken:
         """A token for *auth*, the auth of *subscription*, or why there is none."""
@@ -66,7 +66,7 @@ class TokenCache:
     """The tokens of a worker.
 
     Args:
-        fetch: asks the token endpoint, within a time limit of its own.
+        fetch: requests a token from the token endpoint. It has its own time limit.
         store: keeps tokens when the worker restarts or a partition moves. If it fails, tokens are fetched again.
     """
 
@@ -79,7 +79,7 @@ class TokenCache:
         self._saves: set[asyncio.Task[None]] = set()
 
     def cached(self, subscription: Subscription, partition: int) -> str | None:
-        """`Authorization` for a request if it is available without waiting; None: call `renewed`.
+        """The value of `Authorization`, if it is available without waiting. If it is None, call `renewed`.
 
         Shortly before a token expires this starts its renewal, and returns the old one until then.
         """
@@ -117,7 +117,7 @@ class TokenCache:
         return outcome.authorization if isinstance(outcome, AccessToken) else outcome
 
     def reject(self, subscription: Subscription, authorization: str) -> None:
-        """Note that a callback answered 401 to *authorization*; the next caller gets a new token.
+        """Record that a callback answered 401 to *authorization*; the next caller gets a new token.
 
         Does nothing if the token has been replaced in the meantime.
         """

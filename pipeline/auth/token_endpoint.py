@@ -45,7 +45,7 @@ class TokenAnswer(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """By case-insensitive name; of repeated headers, the first."""
+        """The headers by case-insensitive name. If a header is repeated, this has the first one."""
         ...
 
     @property
@@ -146,8 +146,8 @@ def read_answer(
     """The meaning of a token endpoint's answer.
 
     Args:
-        endpoint: its URL.
-        secrets: are masked in messages of the endpoint.
+        endpoint: the URL of the token endpoint.
+        secrets: the texts to mask in messages of the endpoint.
         status: the HTTP status. 408, 425, 429 and 5xx mean unavailable; anything else that isn't a usable token is a
             refusal.
         body: the answer's body.

@@ -24,10 +24,10 @@ class PostForm:
         """POST *body* to *url* without following redirects. Never raises, except when cancelled.
 
         Args:
-            subscription: whose TLS options, proxy and timeouts apply to the endpoint too.
-            url: http or https.
+            subscription: the subscription. Its TLS options, proxy and timeouts apply to the endpoint, too.
+            url: an http or https URL.
             body: an encoded form.
-            headers: may not contain framing headers.
+            headers: the headers of the request, without framing headers.
         """
         try:
             destination = await self.transport.destination(

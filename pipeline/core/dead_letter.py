@@ -13,11 +13,11 @@ class DeadLetterRecord:
     """An event that is given up, and the facts about it.
 
     Attributes:
-        outcome: of the last attempt; None if there was none (undecodable, unknown subscription).
-        first_attempt_at: when the first attempt began, Unix seconds; None if there was none.
-        last_attempt_at: when the last attempt began, Unix seconds; None if there was none.
-        subscription: its id; None if the key can't be an id.
-        url: of the callback.
+        outcome: the outcome of the last attempt; None without an attempt (undecodable key, unknown subscription).
+        first_attempt_at: when the first attempt began, Unix seconds; None without an attempt.
+        last_attempt_at: when the last attempt began, Unix seconds; None without an attempt.
+        subscription: the id of the subscription; None if the key can't be an id.
+        url: the URL of the callback.
     """
 
     event: Event
@@ -31,7 +31,7 @@ class DeadLetterRecord:
 
 
 class DeadLetterWriter(Protocol):
-    """Where dead letters go."""
+    """Writes dead letters."""
 
     async def put(self, letter: DeadLetterRecord) -> None:
         """Write the dead letter, and retry until the broker has confirmed it.

@@ -27,7 +27,7 @@ from pipeline.core.subscription import Subscription
 class Send(Protocol):
     """One attempt over HTTP: authenticates, calls the callback (auth/authorization.py, http/).
 
-    Raises only LeaseEndedError: no part of the event was sent.
+    Raises only LeaseEndedError, which means that no part of the event was sent.
     """
 
     def __call__(
@@ -119,7 +119,7 @@ class Delivery:
         return outcome
 
     def decide(self, rules: Rules, flight: InFlight, outcome: Outcome, *, is_probe: bool = False) -> Decision:
-        """Decide what to do after an attempt that did not deliver the event, and note the reason in its tries."""
+        """Decide what to do after an attempt that did not deliver the event, and record the reason in its tries."""
         now, tries = self.clock.now(), flight.tries
         flight.tries = tries._replace(error=FailedAttempt(describe(outcome), now, status_of(outcome)))
         if is_probe:

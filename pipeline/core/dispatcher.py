@@ -63,7 +63,7 @@ class Dispatcher:
             date.
 
     Attributes:
-        flow: pauses the stream of a partition; set before the first one is opened.
+        flow: pauses the stream of a partition; set before the first partition is opened.
         peers: the dispatchers of all source topics. They share the memory.
         streamed_at: when the stream last delivered a batch, in seconds of `steady_now`.
     """
@@ -195,7 +195,7 @@ class Dispatcher:
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
     def committed(self, offsets: Mapping[int, int], begun_to: Mapping[int, int | None] = NOTHING_BEGUN) -> int:
-        """Note that these offsets and revisions were committed. Returns the number of offsets that were passed."""
+        """Record that these offsets and revisions were committed. Returns the number of offsets that were passed."""
         advanced = 0
         for number, offset in offsets.items():
             entry = self._open.get(number)
@@ -260,7 +260,7 @@ class Dispatcher:
                 return rows, await self._load(rows)
             except FencedError:
                 logger.warning("partition %d of %s has a newer owner already", number, self.topic)
-                self._fenced.add(number)  # the group tells whether it has
+                self._fenced.add(number)  # only the group knows whether there is a newer owner
                 await rows.close()
                 return None
             except asyncio.CancelledError:

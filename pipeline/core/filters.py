@@ -62,7 +62,7 @@ class ParsedEvent:
         if len(headers) == len(self.event.headers):
             value = headers.get(name)
             return () if value is None else (value,)
-        # A name repeats.
+        # A header name occurs more than once.
         return [value for key, value in self.event.headers if key == name and value is not None]
 
     def attribute(self, name: str) -> Sequence[bytes]:
@@ -125,7 +125,7 @@ def _refuse(name: str) -> str:
 def _unambiguous(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        # The receiver may use the other one of the two values.
+        # The filter could compare one of the two values, and the receiver use the other one.
         raise ValueError("duplicate key in an object (RFC 7493 section 2.3)")
     return members
 
@@ -166,7 +166,7 @@ class RecordKey:
         return RECORD_KEY
 
     def found(self, parsed: ParsedEvent) -> Sequence[bytes]:
-        """The key, if the record has one."""
+        """The key, if the record has a key."""
         return parsed.key()
 
 
@@ -178,11 +178,11 @@ class Attribute:
 
     @property
     def place(self) -> str:
-        """Its name."""
+        """The name of the attribute."""
         return self.name
 
     def found(self, parsed: ParsedEvent) -> Sequence[bytes]:
-        """Its value, if the event has it."""
+        """The value of the attribute, if the event has it."""
         return parsed.attribute(self.name)
 
 
@@ -198,7 +198,7 @@ class RecordHeader:
         return HEADER_PREFIX + self.name
 
     def found(self, parsed: ParsedEvent) -> Sequence[bytes]:
-        """Its values."""
+        """The values of the header."""
         return parsed.header(self.name)
 
 

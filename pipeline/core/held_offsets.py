@@ -60,7 +60,7 @@ class HeldOffsets:
             self._home.let_go(offset)
 
     def await_row(self) -> None:
-        """Note that the lane leaves the stream. Call `release` when its row is durable."""
+        """Record that the lane leaves the stream. Call `release` when its row is durable."""
         self.awaits_row = True
 
     def release(self) -> None:

@@ -16,9 +16,9 @@ class Tries(NamedTuple):
 
     Attributes:
         made: the number of attempts, including one under way.
-        first_at: when the first one began, Unix seconds; None before it.
-        last_at: when the last one began.
-        error: why the last one did not deliver the event; None before the first failure.
+        first_at: when the first attempt began, Unix seconds; None before the first attempt.
+        last_at: when the last attempt began, Unix seconds.
+        error: why the last attempt did not deliver the event; None before the first failure.
         renew_token: whether the next attempt has to fetch a fresh access token.
         token_renewed: whether a fresh access token was already requested for this event.
     """
@@ -36,7 +36,7 @@ class Tries(NamedTuple):
         return Tries(self.made + 1, first_at, now, self.error, renew_token=False, token_renewed=self.token_renewed)
 
     def summary(self) -> Attempts | None:
-        """The attempts for the cause of a FAILURE; None if there were none."""
+        """The attempts, for the cause of a FAILURE; None if there were no attempts."""
         if self.first_at is None:
             return None
         return Attempts(self.made, self.first_at, None if self.error is None else self.error.status)
@@ -53,7 +53,7 @@ class InFlight:
         epoch: the lane's epoch when the event left the queue; the result of an earlier epoch does not count.
         not_before: when the next attempt is due, Unix seconds; 0 for at once.
         claimed: with at-most-once, whether the cursor has moved, or is being moved, past the event.
-        wanted_by: the revision whose filter is known to match the event. It avoids evaluating the filter again.
+        wanted_by: the revision whose filter is known to match the event, so that it is not evaluated again.
     """
 
     event: Event
@@ -65,13 +65,13 @@ class InFlight:
     wanted_by: Subscription | None = None
 
     def shelved(self) -> "Shelved":
-        """What is kept of the tries when the event leaves memory."""
+        """The part of the tries that is kept when the event leaves memory."""
         tries = self.tries
         return Shelved(self.offset, Tries(tries.made, tries.first_at, error=tries.error), self.not_before)
 
 
 class Shelved(NamedTuple):
-    """The tries of an event that is not in memory, as a cursor row has them for the event at `next`."""
+    """The tries of an event that is not in memory: the part that a cursor row stores for the event at `next`."""
 
     offset: int
     tries: Tries

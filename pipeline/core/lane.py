@@ -107,11 +107,11 @@ class Lane(LaneView):
         self._home.start_runner(self.key)
 
     def runner_ended(self) -> None:
-        """Note that a runner has ended."""
+        """Record that a runner has ended."""
         self._runners -= 1
 
     def take(self) -> InFlight | None:
-        """The next event, for a runner. None if there is none, or if it must not be sent now."""
+        """Take the next event, for a runner. None if there is no event, or if it must not be sent now."""
         if self.state.is_halted or self._home.is_draining or self._runners > self._concurrency:
             return None
         flight = self.events.take()
@@ -139,7 +139,7 @@ class Lane(LaneView):
         return True
 
     def saw(self, outcome: Outcome) -> None:
-        """Note the outcome of an attempt."""
+        """Record the outcome of an attempt."""
         self.is_suspect = isinstance(outcome, Failed) and outcome.timed_out
         if isinstance(outcome, Delivered):
             self.events.progress.last_success_at = self._services.clock.now()
@@ -322,7 +322,7 @@ class Lane(LaneView):
         self._start_over()
 
     def begin(self, offset: int) -> None:
-        """Begin a new subscription at *offset*: no earlier event is for it."""
+        """Begin a new subscription at *offset*: no earlier event is for this subscription."""
         self.events.progress.go_on_from(offset)
 
     def skip(self, offset: int) -> None:

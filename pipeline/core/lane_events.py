@@ -132,7 +132,7 @@ class LaneEvents:
         self.unread.read_from = max(self.unread.read_from, end)
 
     def end_reading(self) -> None:
-        """Note that everything before the stream's next event has been read."""
+        """Record that everything before the stream's next event has been read."""
         self.progress.floor = self.next(self.unread.read_from)
         self.unread.forget(self.unread.read_from)
 
@@ -167,7 +167,7 @@ class LaneEvents:
         self.progress.settle(offset)
 
     def claimed(self, offset: int) -> None:
-        """Note that a durable row has passed the event in flight at *offset*."""
+        """Record that a durable row has passed the event in flight at *offset*."""
         self.held.let_go(offset)
         self.progress.settle(offset)
 
@@ -191,7 +191,7 @@ class LaneEvents:
         del self.in_flight[flight.offset]
 
     def keep(self, flight: InFlight) -> None:
-        """Leave an event that was in flight to the log. It will be read again, before all others."""
+        """Leave to the log an event that was in flight. It will be read again, before all others."""
         passes_others = bool(self.in_flight) or self.progress.settled_to > flight.offset
         self.unread.returned(flight.event, passes_others=passes_others)
 

@@ -72,7 +72,7 @@ def _first(lane: Lane, cursor: int) -> InFlight | Shelved | None:
 
 
 def is_trying(lane: Lane, tries: int = 2) -> bool:
-    """Whether an event of the lane is at least at its n-th try or waits for one, so the row has to record that."""
+    """Whether the row has to record tries: an event is at try number *tries* or a later one, or waits for a try."""
     return lane.events.shelved is not None or any(
         flight.tries.made >= tries or flight.not_before for flight in lane.events.in_flight.values()
     )
@@ -97,7 +97,7 @@ class LaneRows:
         self._lanes = lanes
         self._on_fenced = on_fenced
         self._stale: dict[Lane, None] = {}
-        self._uncounted: dict[Lane, int] = {}  # -> the first event that its row does not count; lowest first
+        self._uncounted: dict[Lane, int] = {}  # by lane, the first event that its row does not count; lowest first
         self._counted_at = -math.inf
         self._last: asyncio.Future[None] | None = None
         self.counted_to = start

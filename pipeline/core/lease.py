@@ -50,7 +50,7 @@ class Lease:
     def renew(self, sent_at: float) -> None:
         """Extend the lease, because a heartbeat sent at *sent_at* was confirmed. May be called from any thread."""
         self._until = max(self._until, sent_at + self._seconds)
-        # This sets the end first, then wakes the sleepers. `waking` does the opposite, so no sleeper is missed.
+        # This sets the end, then wakes the sleepers. `waking` adds a sleeper, then reads the end. So none is missed.
         if self._sleepers and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the worker has ended meanwhile
                 self._loop.call_soon_threadsafe(self._wake)

@@ -74,8 +74,8 @@ def find_break(offset: int, topic_id: str | None, log: LogBounds) -> Break | Non
     """What happened to an offset since it was stored; None if it is still valid.
 
     Args:
-        offset: everything before it is settled.
-        topic_id: the id of the topic that it was stored for; None if unknown.
+        offset: the stored offset; everything before it is settled.
+        topic_id: the id of the topic for which the offset was stored; None if unknown.
         log: the present log.
     """
     noted = topic_id or log.former_id

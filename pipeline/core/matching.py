@@ -56,7 +56,7 @@ class SubscriptionIndex:
         self._roots: dict[str | None, _Node] = {}  # by topic; None for subscriptions to all topics
 
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """Take the newest revision of a subscription; None if it was deleted.
+        """Update the index with the newest revision of a subscription; None if it was deleted.
 
         Every event matches a broken subscription, because its lanes keep events until it is repaired.
         """
@@ -144,8 +144,8 @@ class _Node:
 
     def __init__(self, above: "tuple[_Node, Compare] | None" = None) -> None:
         self.above = above
-        self.certain: dict[bytes, None] = {}  # sorted except for the newest, so that sorting is quick
-        self._sorted: tuple[bytes, ...] | None = None  # of `certain`; None after a change
+        self.certain: dict[bytes, None] = {}  # sorted except for the newest keys, so that sorting is quick
+        self._sorted: tuple[bytes, ...] | None = None  # the keys in `certain`; None after a change
         self.asked: dict[bytes, Expression] = {}
         self.branches: dict[Selector, dict[int | None, dict[bytes, _Node]]] = {}
 

@@ -78,7 +78,7 @@ class Cause:
         kind: "rejected", "server-error", "exception", "gone", "token", "handshake", "configuration", "dead-letter" or
             "cursor" (its row can't be read).
         message: a sentence, without secrets.
-        offset: the offset of the event at fault; None if no event is.
+        offset: the offset of the event at fault; None if no event is at fault.
         at: when it failed, Unix seconds.
         attempts: the attempts for that event, including probes; None if no event is at fault, and in rows of earlier
             versions.

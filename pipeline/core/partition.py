@@ -46,7 +46,7 @@ class Partition:
     Args:
         number: the number of the partition.
         position: where the stream begins: the committed offset, or the beginning of a new partition.
-        worker: shared by all partitions.
+        worker: the services that all partitions share.
         rows: the store of its cursor rows.
         log: the bounds of its log; None if they are not known.
 
@@ -75,7 +75,7 @@ class Partition:
         self._worker = worker
         self.rows = LaneRows(rows, self.lanes, partial(worker.lost, self), position)
         self._runners: dict[asyncio.Task[None], Lane] = {}
-        self._behind: dict[Lane, None] = {}  # the one that has waited longest comes first
+        self._behind: dict[Lane, None] = {}  # the lane that has waited longest comes first
         self._stretches = 0
         self._kept_back: Sequence[Event] = ()  # the rest of a batch, for which the lanes had no room
         self.reconciler = Reconciler(self, worker)
@@ -87,7 +87,7 @@ class Partition:
         if self.is_draining:
             return
         first = self._kept_back[-1].offset + 1 if self._kept_back else self.window.dispatched
-        if events[0].offset < first:  # read a second time
+        if events[0].offset < first:  # the batch was fetched a second time
             events = [event for event in events if event.offset >= first]
             if not events:
                 return
@@ -292,7 +292,7 @@ class Partition:
         self.rows.count(self.dispatched, steady_now())
 
     def end_holding(self, now: float) -> None:
-        """Make the lanes fall behind that have held an event in the window for too long."""
+        """Make lanes that have held an event in the window for too long fall behind."""
         limit = self._worker.limits.hold_seconds
         patience = min(limit, PATIENCE_SECONDS) if self.is_paused else limit
         since = self.window.oldest_since()

@@ -100,11 +100,11 @@ def decide(
     """The decision for the outcome of an attempt.
 
     Args:
-        rules: of the subscription.
+        rules: the rules of the subscription.
         attempt: the number of the attempt, from 1.
         outcome: the outcome of the attempt.
         token_renewed: whether a fresh access token was already fetched for this event, after a 401.
-        elapsed_seconds: since the first attempt of this event.
+        elapsed_seconds: the time since the first attempt of this event.
         chance: a random number: 0 is the shortest wait that jitter allows, 1 the longest.
     """
     if isinstance(outcome, Delivered):
@@ -123,7 +123,7 @@ def decide(
 
 
 def decide_probe(rules: Rules, outcome: Outcome, *, token_renewed: bool = False) -> Decision:
-    """The decision for the outcome of a probe (probing.py), which has attempts left and no deadline.
+    """The decision for the outcome of a probe (probing.py), as if attempts were left and there were no deadline.
 
     Instead of a retry, the subscription stays in FAILURE until the next probe.
     """

@@ -89,7 +89,7 @@ class RowWriter(Protocol):
         ...
 
     def uncounted(self, key: bytes, offset: int) -> None:
-        """Note that the event at *offset* waits in the log, and that the lane's row does not count it."""
+        """Record that the event at *offset* waits in the log, and that the lane's row does not count it."""
         ...
 
 
@@ -174,11 +174,11 @@ class Behind(Protocol):
         ...
 
     def wanted(self) -> Wanted | None:
-        """What to read next; None if no lane has room."""
+        """The next stretch of the log to read; None if no lane has room."""
         ...
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        """Take the wanted events from the wanted offset up to *end*. *events* may contain others."""
+        """Take the wanted events from the wanted offset up to *end*. *events* may contain other events, too."""
         ...
 
     def log_begins_at(self, offset: int) -> None:
@@ -190,7 +190,7 @@ class Registry(Protocol):
     """The known subscriptions (subscriptions/registry.py)."""
 
     def get(self, subscription_id: str) -> Subscription | None:
-        """The subscription's newest revision, None if there is none."""
+        """The newest revision of a subscription; None if there is no such subscription."""
         ...
 
     def all(self) -> Sequence[Subscription]:
@@ -215,7 +215,7 @@ class Matching(Protocol):
     """Finds the subscriptions that an event matches, with `routing: match` (matching.py)."""
 
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """Take a new revision of a subscription; None if it was deleted."""
+        """Apply a new revision of a subscription; None if it was deleted."""
         ...
 
     def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
@@ -227,7 +227,7 @@ class Reader(Protocol):
     """Reads the log again for lanes that are behind (kafka/log_reader.py)."""
 
     def wake(self, partition: Behind) -> None:
-        """Note that a lane of the partition wants events."""
+        """Record that a lane of the partition wants events."""
         ...
 
     async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:

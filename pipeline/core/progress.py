@@ -34,16 +34,16 @@ class Progress:
         self.last_success_at = None if row.standing is None else row.standing.last_success_at
 
     def row_sent(self, row: Cursor) -> None:
-        """Note that the row was handed to the store. The cursor must not be before it from now on."""
+        """Record that the row was handed to the store. From now on, the cursor must not be before this row."""
         self.row = row
         self.floor = row.next
 
     def row_deleted(self) -> None:
-        """Note that the row was deleted."""
+        """Record that the row was deleted."""
         self.row = None
 
     def row_landed(self, row: Cursor) -> None:
-        """Note that the row is durable. It completes the hand-back of claims at and after its cursor."""
+        """Record that the row is durable. It completes the hand-back of claims at and after its cursor."""
         self.handed_back = {offset for offset in self.handed_back if offset < row.next}
 
     def abandon(self, position: int) -> None:
@@ -58,17 +58,17 @@ class Progress:
         self.floor = offset
 
     def settle(self, offset: int) -> None:
-        """Note that the event at *offset* is settled, or claimed by a durable row."""
+        """Record that the event at *offset* is settled, or claimed by a durable row."""
         if offset >= self.settled_to:
             self.settled_to = offset + 1
         self.handed_back.discard(offset)
 
     def withdraw(self, offset: int) -> None:
-        """Move back to *offset*: its claim, and those of the events claimed with it, are not durable."""
+        """Move the cursor back to *offset*: its claim, and the claims made together with it, are not durable."""
         self.claimed_to = 0
         self.floor = offset
 
     def hand_back(self, offsets: list[int]) -> None:
-        """Move back to *offsets*, whose claims may be durable. Until a new row is, a next owner would skip them."""
+        """Move the cursor back to *offsets*. Until a new row is durable, the next owner may skip these events."""
         self.withdraw(min(offsets))
         self.handed_back.update(offsets)

@@ -50,8 +50,9 @@ def share_by_partitions(owned: int, counts: Collection[int]) -> float:
 def share_by_sizes(owned: int, counts: Collection[int]) -> float:
     """A worker's share of a rate if a subscription's events have one key.
 
-    In topics with as many partitions, these events are in the same partition number, and so on one worker. So there are
-    at most as many workers as different sizes, and each gets an equal share. Arguments as for `share_by_partitions`.
+    In topics of the same size, these events are in partitions with the same number, and so on one worker. So at most as
+    many workers as there are sizes have such events, and each gets an equal share. For the arguments, see
+    `share_by_partitions`.
     """
     return 1.0 if owned >= sum(counts) else 1 / len(set(counts))
 
@@ -178,7 +179,7 @@ class RateLimits:
         return 0.0
 
     def saw(self, subscription: Subscription, outcome: Outcome, now: float) -> None:
-        """Note the outcome of a call."""
+        """Record the outcome of a call."""
         if isinstance(outcome, Rejected | ServerError) and outcome.status in {_TOO_MANY_REQUESTS, _SERVICE_UNAVAILABLE}:
             self._slow_down(subscription, outcome.retry_after_seconds, now)
         elif isinstance(outcome, Delivered) or (isinstance(outcome, Rejected) and outcome.status not in BUSY_STATUSES):
@@ -204,7 +205,7 @@ class RateLimits:
         return found
 
     def allow(self, subscription_id: str, per_second: float | None) -> None:
-        """Note how many calls per second the receiver allows; None for no limit."""
+        """Record how many calls per second the receiver allows; None for no limit."""
         pace = self._paces.get(subscription_id)
         if pace is None:
             if per_second is None:

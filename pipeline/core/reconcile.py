@@ -125,9 +125,9 @@ class Reconciler:
         """
         key = subscription_id.encode()
         lane = self._partition.lanes.get(key)
-        # A subscription that has begun, according to the commit, is not new: an edit was written after its deletion.
+        # If created before `begun_to`, it has begun: this is then an edit that was written after its deletion.
         if is_new and subscription is not None and subscription.created >= self._partition.begun_to:
-            if lane is not None:  # of a deleted subscription with this id, or of earlier events
+            if lane is not None:  # the lane of a deleted subscription with this id, or of earlier events
                 self._forget(lane, self._partition.beginnings.first_offset(subscription, self._partition.dispatched))
             self.begin(subscription)
             return
@@ -184,10 +184,7 @@ class Reconciler:
         return place.partition == self._partition.number and place.topic in {None, self._worker.topic}
 
     def _forget(self, lane: Lane, again_from: int | None = None) -> None:
-        """Give up the lane's events, except for those from *again_from* on, which a new subscription with this id gets.
-
-        The latter are not counted as dropped.
-        """
+        """Give up the lane's events. Those from *again_from* on are not dropped: a new subscription gets them."""
         events = lane.events
         in_memory = [*events.in_flight, *(event.offset for event in events.queue)]
         read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)

@@ -76,7 +76,7 @@ class Runner:
     # --------------------------------------------------------------- one attempt
 
     async def _outcome(self, flight: InFlight) -> Outcome | None:
-        """The outcome of an attempt, made when the rate and the lease allow it; None if none was made."""
+        """The outcome of an attempt, made when the rate and the lease allow it; None if no attempt was made."""
         while await self._has_turn(flight):
             try:
                 return await self._attempt(flight)

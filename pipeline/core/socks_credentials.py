@@ -9,9 +9,9 @@ def credentials_problem(version: int, username: str | None, password: str | None
     """The wrong field and a sentence about it, which contains no part of the credentials; None if there is no problem.
 
     Args:
-        version: of SOCKS, 4 or 5.
-        username: None or empty if there is none.
-        password: None or empty if there is none.
+        version: the version of SOCKS, 4 or 5.
+        username: the user name; None or empty if there is none.
+        password: the password; None or empty if there is none.
     """
     if version == 4 and password:  # noqa: PLR2004 - the version of SOCKS
         return "password", "SOCKS4 supports only a user name; allowed: HTTP, SOCKS5 with a password"

@@ -30,7 +30,7 @@ class Sources:
     """The dispatchers of a worker.
 
     Args:
-        dispatchers: one for each source topic; there is at least one.
+        dispatchers: a dispatcher for each source topic; there is at least one.
         matching: finds the subscriptions that an event matches, for all topics; None with `routing: key`. This object
             keeps it up to date.
 
@@ -46,7 +46,7 @@ class Sources:
             each.peers = dispatchers
 
     def __iter__(self) -> Iterator[Dispatcher]:
-        """In the order of the definition's topics."""
+        """Iterate over the dispatchers in the order of the definition's topics."""
         return iter(self._dispatchers.values())
 
     def __getitem__(self, topic: str) -> Dispatcher:
@@ -110,7 +110,7 @@ class Sources:
         offsets: Mapping[TopicPartition, int],
         begun_to: Mapping[TopicPartition, int | None] = NOTHING_BEGUN,
     ) -> int:
-        """Note that these were committed; see `Dispatcher.committed`."""
+        """Record that these offsets were committed; see `Dispatcher.committed`."""
         of_topics, begun = _by_topic(offsets), _by_topic(begun_to)
         return sum(each.committed(of_topics[each.topic], begun[each.topic]) for each in self)
 

@@ -76,7 +76,7 @@ class RetryPolicy:
         initial_delay_seconds: the delay before the first retry.
         max_delay_seconds: the longest delay between two attempts; `Retry-After` may ask for up to ten times as much.
         jitter: how the delay is randomised.
-        max_elapsed_seconds: no attempt begins later than this after the first one; None for no such limit.
+        max_elapsed_seconds: how long after the first attempt another one may begin; None for no such limit.
         statuses: the statuses that are retried; those beyond 599 are treated as 500.
     """
 
@@ -109,7 +109,7 @@ class Handshake:
 
     Attributes:
         origin: the DNS name in whose name permission is requested.
-        rate_per_minute: the requested rate; None requests none.
+        rate_per_minute: the requested rate; None: no rate is requested.
     """
 
     origin: str
@@ -274,7 +274,7 @@ class Proxy:
     """A proxy for callbacks and token endpoints.
 
     Attributes:
-        url: with the scheme http, https or a SOCKS version (http/socks.VERSIONS). The proxy resolves names.
+        url: the URL, with the scheme http, https or a SOCKS version (http/socks.VERSIONS). The proxy resolves names.
     """
 
     url: str

@@ -79,13 +79,13 @@ class Unread:
         self.read_from = min(self.read_from, event.offset)
 
     def was_read(self, event: Event) -> None:
-        """Note that the event is in memory now."""
+        """Record that the event is in memory now."""
         if event.offset >= self.counted_from:
             self.count -= 1
         self.first_ms, self._first = event.timestamp, None
 
     def skipped(self, offset: int, dispatched: int) -> None:
-        """Note that the lane skips *offset*. It is known to be an event of the lane only if it is the first one."""
+        """Record that the lane skips *offset*. It is known to be an event of the lane only if it is the first one."""
         if self._first != offset:
             self.forget(dispatched)
         else:

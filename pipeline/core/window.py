@@ -36,7 +36,7 @@ class Window:
         self.noted_to = start + ahead.bit_length()
         self.has_news = False
         self._unsettled: deque[int] = deque()
-        # Offsets that have left, but are still in `_unsettled` behind one that has not.
+        # Offsets that have left the window, but are still in `_unsettled` behind an offset that has not left it.
         self._passed: set[int] = set()
         # The settled offsets from `_origin` on: bit n stands for the offset `_origin + n`.
         self._origin = start
@@ -62,7 +62,7 @@ class Window:
         return self._unsettled[0] if self._unsettled else self.dispatched
 
     def advance(self, dispatched: int, now: float) -> None:
-        """Note that a batch was dispatched. *dispatched* is the offset after its last record, greater than before."""
+        """Record that a batch was dispatched. *dispatched* is the offset after its last record, greater than before."""
         if dispatched <= self.dispatched:
             raise ValueError(f"dispatched may only grow: {self.dispatched} -> {dispatched}")
         head = self._unsettled[0] if self._unsettled else dispatched

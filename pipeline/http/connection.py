@@ -143,7 +143,7 @@ class Wire(ResponseHandler):
         self._set_deadline(seconds)
 
     def _set_deadline(self, seconds: float) -> None:
-        """Expire or close it after *seconds*. One timer serves many deadlines: timers cost a 30th of a delivery."""
+        """Expire or close it after *seconds*. Deadlines share a timer, because a timer costs a 30th of a delivery."""
         self._deadline = deadline = self._loop.time() + seconds
         timer = self._deadline_timer
         if timer is None or timer.when() > deadline:
@@ -184,7 +184,7 @@ class Wire(ResponseHandler):
 
     @property
     def was_cut_off_unanswered(self) -> bool:
-        """Whether the peer has closed it without sending anything since the last request was written."""
+        """Whether the peer has closed the connection, and has sent nothing since the last request was written."""
         return self.transport is None and not (self._received_bytes or self.expired or self._is_closed_here)
 
     def data_received(self, data: bytes) -> None:
@@ -268,7 +268,7 @@ class Wire(ResponseHandler):
         super().connection_lost(exc)
 
     def close(self) -> None:
-        """Close it. Unlike aiohttp's method, this also wakes a task that is still reading an answer from it."""
+        """Close the connection. Unlike aiohttp's method, this also wakes a task that is still reading an answer."""
         payload, self._is_closed_here = self._payload, True
         if self.transport is not None:
             # Otherwise the connection would wait 30 s for the receiver's close_notify, and count towards no limit.

@@ -13,7 +13,7 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def static_authorization(auth: Auth) -> str | None:
-    """The value of `Authorization` for *auth*; None if there is none or it changes with time (OAuth 2.0).
+    """The value of `Authorization` for *auth*; None without credentials, or if the value changes (OAuth 2.0).
 
     Raises:
         ConfigurationError: the credentials are not a valid header value; the error does not show them.
@@ -31,7 +31,7 @@ def basic_authorization(username: str, password: str, path: str = "auth.basic") 
     """Basic credentials in UTF-8 (RFC 7617 section 2.1).
 
     Raises:
-        ConfigurationError: the user name contains a colon, or one of them a control character.
+        ConfigurationError: the user name contains a colon, or the user name or the password a control character.
     """
     if ":" in username:
         raise ConfigurationError(f"{path}.username: must not contain a colon (RFC 7617 section 2)")
@@ -50,7 +50,7 @@ def bearer_authorization(token: str) -> str:
     """A bearer token (RFC 6750 section 2.1).
 
     Raises:
-        ConfigurationError: it is empty or contains something other than visible ASCII.
+        ConfigurationError: the token is empty, or contains something other than visible ASCII.
     """
     if not is_bearer_token(token):
         raise ConfigurationError("auth.token.value: must be visible ASCII characters without spaces")

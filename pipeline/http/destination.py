@@ -28,7 +28,7 @@ _PLAIN: Final = re.compile(_ORIGIN.pattern + r"(/[A-Za-z0-9_~/-]*(?:\?[A-Za-z0-9
 """Matches URLs whose target can be sent as written, without a slow parser."""
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _KEPT: Final = "!#$%&'()*+,-./:;=?@[]_~"
-"""Sent unencoded, in addition to letters and digits: what RFC 3986 allows in path and query, and brackets."""
+"""Characters that are sent unencoded, like letters and digits: those of RFC 3986 in path and query, and brackets."""
 
 
 class Dial(ClientRequest):
@@ -62,13 +62,13 @@ class Destination:
 
     Attributes:
         where: host and port, for messages.
-        dial: the connector's argument.
-        target: the first lines of the request.
+        dial: tells the connector where to connect.
+        target: the parts of a request that name its target.
         url_authorization: Basic credentials from the URL's userinfo.
-        connect_timeout: for name lookup, TCP, TLS and proxy tunnel together.
-        read_timeout_seconds: from the first byte sent to the last byte of the answer.
-        is_proxied: the route includes a proxy.
-        is_forwarded: the proxy reads the request and sends a request of its own, instead of forwarding bytes.
+        connect_timeout: the time limit for name lookup, TCP, TLS and proxy tunnel together.
+        read_timeout_seconds: the time limit from the first byte of the request to the last byte of the answer.
+        is_proxied: whether the route includes a proxy.
+        is_forwarded: whether the proxy reads the request and sends a request of its own, instead of forwarding bytes.
     """
 
     where: str
@@ -82,7 +82,7 @@ class Destination:
     is_forwarded: bool = False
 
     def with_target(self, target: str) -> "Destination":
-        """The same destination, another path and query. Only for a direct connection: a proxy gets the whole URL."""
+        """The same destination with another path and query. For direct connections only: a proxy gets the whole URL."""
         return replace(self, target=Target(target, self.target.host))
 
 
@@ -96,7 +96,8 @@ def parse_url(text: str) -> URL:
     """The URL of a callback or a token endpoint.
 
     Raises:
-        ConfigurationError: it is not http or https, or has no host. The error does not show it: it may contain secrets.
+        ConfigurationError: *text* is not an http or https URL, or has no host. The error does not show *text*, which
+            may contain secrets.
     """
     try:
         url = URL(text)
@@ -116,7 +117,7 @@ def written_target(text: str) -> str:
     a request are encoded.
 
     Raises:
-        ConfigurationError: it contains a lone surrogate.
+        ConfigurationError: the URL contains a lone surrogate.
     """
     plain = _PLAIN.fullmatch(text)
     return _parsed_target(text) if plain is None else plain.group(1)
@@ -144,10 +145,10 @@ def destination(
     """The destination for *url*.
 
     Args:
-        url: from `parse_url`.
-        target: from `written_target`.
-        tls: for https, and for an https proxy.
-        proxy: None for a direct connection.
+        url: a URL that `parse_url` returned.
+        target: a path and query that `written_target` returned.
+        tls: the TLS context for https, and for an https proxy.
+        proxy: the proxy; None for a direct connection.
         limits: the timeouts.
         loop: the running event loop.
 

@@ -19,7 +19,7 @@ class DirectConnector(TCPConnector):
     """aiohttp's connector, which connects sockets to numeric addresses without a lookup."""
 
     async def _connect(self, addresses: Sequence[AddrInfoType]) -> socket.socket:
-        """A socket connected to one of *addresses*, tried in the order of RFC 8305. Raises OSError: all failed."""
+        """A socket connected to one of *addresses*, tried in the order of RFC 8305. Raises OSError if all fail."""
         return await start_connection(
             addresses,
             happy_eyeballs_delay=self._happy_eyeballs_delay,
@@ -51,7 +51,7 @@ class _Connects:
     """Stands in for an event loop, with the only method that aiohappyeyeballs calls."""
 
     async def sock_connect(self, sock: socket.socket, address: tuple[Any, ...]) -> None:
-        """Connect the non-blocking *sock* to the numeric *address*. Raises OSError: it failed."""
+        """Connect the non-blocking *sock* to the numeric *address*. Raises OSError if that fails."""
         try:
             sock.connect(address)
         except BlockingIOError:

@@ -88,7 +88,7 @@ def _refused(error: OSError, peer: str) -> str:
 
 
 def _no_way_through(destination: Destination, error: Exception) -> str:
-    """The proxy was reached, the receiver was not."""
+    """The failure if the proxy was reached, but not the receiver."""
     proxy, where = _PROXY, destination.where
     match error:
         case SocksError():
@@ -133,7 +133,7 @@ def broken(destination: Destination, error: Exception, *, expired: bool, answer_
 
     Args:
         destination: where the request was sent.
-        error: raised by the connection.
+        error: the error that the connection raised.
         expired: whether the read timeout has expired.
         answer_begun: whether the head of the answer had been read.
     """

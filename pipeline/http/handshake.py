@@ -42,7 +42,7 @@ class AskingCallback(Protocol):
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
     ) -> Awaitable[Outcome]:
-        """One attempt."""
+        """Make one attempt, and return its outcome."""
         ...
 
     async def ask(
@@ -72,7 +72,7 @@ class _Refusal:
     """A refusal, and the revision of the subscription that got it.
 
     Attributes:
-        at: Unix seconds.
+        at: when the receiver refused, Unix seconds.
         token: the token that was sent with the question, if the refusal is only about the token.
     """
 
@@ -90,8 +90,8 @@ class Permitted:
 
     Args:
         receiver: asks receivers, and calls them.
-        paces: gets the allowed rate.
-        clock: for the age of a refusal.
+        paces: limits calls to the allowed rate.
+        clock: tells the age of a refusal.
     """
 
     def __init__(self, receiver: AskingCallback, paces: Paces, clock: Clock) -> None:

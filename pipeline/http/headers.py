@@ -22,7 +22,7 @@ _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 
 FRAMING: Final = frozenset(
     {
-        # Where the request goes, where it ends, and what happens to the connection.
+        # These headers say where the request goes, where it ends, and what happens to the connection.
         *("host", "content-length", "transfer-encoding", "trailer", "expect"),
         # Hop by hop (RFC 9110 section 7.6.1).
         *("connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"),
@@ -49,7 +49,7 @@ _RESERVED: Final = FRAMING | OWN
 _FOLDED: Final = re.compile(r"[^0-9a-z]")
 
 _NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
-"""Not attributes: `ce-` has no name, and datacontenttype is sent as `content-type` (CloudEvents HTTP binding 3.1.1)."""
+"""Headers that are not attributes: one has no name, one is sent as `content-type` (CloudEvents HTTP binding 3.1.1)."""
 
 # CloudEvents HTTP binding section 3.1.3.2: space, double quote, percent and everything but visible ASCII is encoded.
 _CLOUD_EVENT_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -63,7 +63,7 @@ class RecordField:
     Attributes:
         key: the name in lower case, for comparisons.
         start: the line up to the value.
-        is_cloud_event: an attribute of CloudEvents' Kafka binding, whose value is encoded for the HTTP binding.
+        is_cloud_event: whether it is an attribute of CloudEvents' Kafka binding, to be encoded for the HTTP binding.
     """
 
     key: str

@@ -17,8 +17,8 @@ def own_names(hosts_file: Path = HOSTS_FILE, resolv_conf: Path = RESOLV_CONF) ->
     addresses, and those in a line that contains another name of this host.
 
     Args:
-        hosts_file: as in hosts(5).
-        resolv_conf: as in resolv.conf(5).
+        hosts_file: a file in the format of hosts(5).
+        resolv_conf: a file in the format of resolv.conf(5).
     """
     name = socket.gethostname().lower()
     label = name.partition(".")[0]

@@ -24,9 +24,9 @@ class ProxyRoute:
     """A proxy, ready to connect through.
 
     Attributes:
-        url: without userinfo.
+        url: the URL of the proxy, without userinfo.
         authorization: the value of Proxy-Authorization, for an HTTP proxy with credentials.
-        socks: set for a SOCKS proxy.
+        socks: the SOCKS proxy; None for an HTTP proxy.
     """
 
     url: URL
@@ -55,7 +55,7 @@ class SystemProxies:
 
 
 def proxy_route(proxy: Proxy | None, system: SystemProxies | None, url: URL) -> ProxyRoute | None:
-    """The route to *url*: the given proxy; without one the system's; without that a direct connection (None).
+    """The route to *url*: *proxy*, or else the proxy in *system*, or else None, which is a direct connection.
 
     Raises:
         ConfigurationError: the proxy's URL is invalid.

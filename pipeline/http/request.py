@@ -31,7 +31,7 @@ class Target:
     Attributes:
         request_target: origin-form, or absolute-form for a plain HTTP proxy (RFC 9112 section 3.2), percent-encoded.
         host: the value of `Host`.
-        proxy_authorization: for a plain HTTP proxy with credentials.
+        proxy_authorization: the value of `Proxy-Authorization`, for a plain HTTP proxy with credentials.
     """
 
     request_target: str = field(repr=False)
@@ -45,7 +45,7 @@ class RequestHead:
 
     Attributes:
         start: the lines that nothing overrides.
-        weaker: by lower-case name, the lines that a record header with the same name would replace.
+        weaker: the lines that a record header with the same name replaces, by lower-case name.
         plain: *start* and all of *weaker*, for events without headers.
         signer: signs each attempt; None without signing secrets.
         ids: finds the webhook-id of an event.
@@ -63,8 +63,8 @@ class RequestHead:
         """The whole request for one attempt.
 
         Args:
-            event: its topic has a name that Kafka allows.
-            attempt: 1, 2, ...
+            event: the event. Its topic has a name that Kafka allows.
+            attempt: the number of the attempt, from 1.
             authorization: the value of `Authorization` if it differs between events.
 
         Raises:
@@ -87,7 +87,7 @@ class RequestHead:
 
         Args:
             more: additional fields, with valid names.
-            authorization: as for `request`.
+            authorization: see `request`.
 
         Raises:
             ValueError: a value is not a valid header value.
@@ -139,10 +139,10 @@ def request_head(
     Args:
         target: where the request goes.
         subscription_id: the value of `webhook-subscription`; characters other than visible ASCII are percent-encoded.
-        headers: the subscription's. Invalid and reserved ones are left out and reported.
+        headers: the headers of the subscription. Invalid and reserved ones are left out and reported.
         authorization: the value of `Authorization` if it is the same for every event.
         takes_credentials: whether *headers* may set Authorization and Cookie: only with the auth type none.
-        user_agent: sent unless a header overrides it.
+        user_agent: the value of `User-Agent`, unless a header overrides it.
         signer: signs each attempt.
         clock: gives the time of each attempt.
         left_out: called for each header that is not sent.

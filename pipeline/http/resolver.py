@@ -40,7 +40,7 @@ class Resolver(AbstractResolver):
     Concurrent callers share one lookup of a name, which continues if they are cancelled.
 
     Args:
-        name_servers: addresses to ask instead of the system's, each with `:port` unless it is 53.
+        name_servers: the name servers to use instead of the system's: addresses, each with `:port` unless that is 53.
     """
 
     def __init__(self, name_servers: Sequence[str] = ()) -> None:

@@ -19,8 +19,8 @@ class Answer:
     """A complete answer of any status. Not frozen, because one is made per event and freezing costs 5 % of its time.
 
     Attributes:
-        headers: by case-insensitive name; of repeated headers, the first.
-        body: as received, not decompressed, at most as long as requested.
+        headers: the headers by case-insensitive name. If a header is repeated, this has the first one.
+        body: the body as received, not decompressed and at most as long as requested.
     """
 
     status: int
@@ -35,8 +35,8 @@ def judge(answer: Answer, now: float, *, token_used: bool = False) -> Outcome:
     """The outcome of *answer*.
 
     Args:
-        answer: its body is the excerpt to keep.
-        now: Unix seconds, for a Retry-After that is a date.
+        answer: the answer. Its body is the excerpt to keep.
+        now: Unix seconds, to interpret a Retry-After that is a date.
         token_used: whether the request carried an OAuth 2.0 access token.
     """
     status = answer.status

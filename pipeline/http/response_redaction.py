@@ -39,7 +39,7 @@ def secrets_of(subscription: Subscription, authorization: str | None) -> tuple[b
     query.
 
     Args:
-        subscription: whose callback is called.
+        subscription: the subscription whose callback is called.
         authorization: the value of `Authorization` in the request; None without one.
     """
     told = set(_secrets(subscription))
@@ -77,7 +77,7 @@ def _secrets(subscription: Subscription) -> Iterator[bytes]:
 
 
 def _of_header(value: str) -> Iterator[bytes]:
-    """The value, the same without its scheme, and the parts of Basic credentials (RFC 7617)."""
+    """The value, the value without its scheme, and the parts of Basic credentials (RFC 7617)."""
     scheme, _, credentials = value.partition(" ")
     yield value.encode()
     yield credentials.encode()
@@ -144,8 +144,8 @@ def masked(text: bytes, secrets: Iterable[bytes]) -> bytes:
     """A complete *text* with every secret masked.
 
     Args:
-        text: of an answer.
-        secrets: longest first.
+        text: a text in an answer.
+        secrets: the secrets, longest first.
     """
     for secret in secrets:
         text = text.replace(secret, _MASK)
@@ -157,7 +157,7 @@ def masked_excerpt(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:
 
     Args:
         excerpt: the beginning of an answer.
-        secrets: longest first.
+        secrets: the secrets, longest first.
     """
     secrets = tuple(secrets)
     excerpt = masked(excerpt, secrets)

@@ -43,7 +43,7 @@ class Signer:
         Args:
             webhook_id: the value of `webhook-id`.
             timestamp: the value of `webhook-timestamp`, Unix seconds of this attempt.
-            body: as sent.
+            body: the body as it is sent.
         """
         content = b"%b.%d.%b" % (webhook_id.encode("latin-1"), timestamp, body)
         return " ".join([sign(content) for sign in self.keys])

@@ -18,7 +18,7 @@ DEFAULT_PORT: Final = 1080
 
 _TYPES: Final = {4: ProxyType.SOCKS4, 5: ProxyType.SOCKS5}
 _NO_LIMIT_SECONDS: Final = 86_400.0
-"""The caller's connect timeout is the real limit."""
+"""Passed to python-socks, which needs a limit. The real limit is the connect timeout of the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class SocksProxy:
 
     Attributes:
         version: 4 or 5.
-        username: for SOCKS5 with *password*; for SOCKS4 the user id, without a password.
+        username: for SOCKS5 the user name, used with *password*; for SOCKS4 the user id, used alone.
     """
 
     version: int
@@ -41,8 +41,8 @@ class SocksError(ConnectionError):
     """The proxy was reached but gave no connection; nothing was sent to the receiver.
 
     Attributes:
-        reason: why, without credentials and without text of the proxy.
-        is_refusal: the proxy answered that it refuses or failed to connect.
+        reason: why there is no connection, without credentials and without text from the proxy.
+        is_refusal: whether the proxy answered that it refuses to connect, or could not connect.
     """
 
     def __init__(self, reason: str, *, is_refusal: bool = False) -> None:

@@ -81,7 +81,7 @@ class Guard:
     Args:
         allowed_networks: the exceptions (`ALLOW_PRIVATE_NETWORKS`). An IPv4 network also allows the IPv4-mapped form of
             its addresses, which leads to the same machines, but no other IPv6 form that contains them.
-        own_names: of this host, in lower case.
+        own_names: the names of this host, in lower case.
 
     An IPv6 address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address in it, so that address is
     checked. On hosts without IPv4, receivers without IPv6 have such addresses.
@@ -96,7 +96,7 @@ class Guard:
         """Why callbacks may not connect to *address*, a sentence; None if they may connect.
 
         Args:
-            address: as for a socket, without a port; an IPv6 zone is ignored.
+            address: an address in the form that sockets use, without a port; an IPv6 zone is ignored.
         """
         bare = address.partition("%")[0]
         try:

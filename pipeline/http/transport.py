@@ -175,10 +175,10 @@ class Transport:
 
         A receiver may close an idle connection at the moment of the next request (RFC 9112 section 9.6). A repeatable
         request is then sent once more on a new connection, which does not count as another attempt (RFC 9110 section
-        9.2.2). For others, the connection is checked right before it is used.
+        9.2.2). For other requests, the connection is checked right before it is used.
 
         Args:
-            destination: from `destination`.
+            destination: a destination that `destination` returned.
             request: the whole request, as bytes.
             keep: how much of the answer's body to keep, at most `MAX_BODY_BYTES`.
             keep_of_success: how much of the body of a 2xx to keep; 0 is the fastest.

@@ -30,7 +30,7 @@ repeat the request. Servers close idle connections after 2 s (gunicorn), 5 s (No
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """Computed once for a revision of a subscription: head and destination, or why it can't be called."""
+    """The head and destination of a revision of a subscription, or why it can't be called. Computed once."""
 
     subscription: Subscription
     ready: tuple[RequestHead, Destination] | None
@@ -41,9 +41,9 @@ class Callback:
     """One attempt over HTTP. Raises nothing except a cancellation and the exceptions of *check*.
 
     Args:
-        transport: started and closed by its creator.
-        clock: for signatures, and for a Retry-After that is a date.
-        user_agent: "name/version".
+        transport: the HTTP client, which its creator starts and closes.
+        clock: has the time, for signatures and to interpret a Retry-After that is a date.
+        user_agent: the value of `User-Agent`: "name/version".
         on_header_left_out: called with the subscription id and the name of each header that can't be sent.
         ids: determines the webhook-id of an event; without keys, it is always the event's position.
         check: called as late as possible before an event is sent; if it raises, the event is not sent.
@@ -73,9 +73,9 @@ class Callback:
         """The outcome of the attempt.
 
         Args:
-            subscription: its head and destination are computed again only if it is another object than last time.
-            event: to be sent.
-            attempt: 1, 2, ...
+            subscription: the subscription. Its head and destination are computed again only if the object is another.
+            event: the event to send.
+            attempt: the number of the attempt, from 1.
             authorization: the value of `Authorization` from an OAuth 2.0 access token.
         """
         prepared = self._prepared.get(subscription.id)
@@ -111,9 +111,9 @@ class Callback:
         """The answer to an OPTIONS request, which contains nothing of an event (handshake.py).
 
         Args:
-            subscription: whose callback is asked, with its credentials and headers.
+            subscription: the subscription whose callback is asked, with its credentials and headers.
             fields: additional headers.
-            authorization: as for an attempt.
+            authorization: see `__call__`.
         """
         prepared = await self._prepare(subscription)
         if prepared.ready is None:

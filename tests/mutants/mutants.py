@@ -262,7 +262,7 @@ MUTANTS: Final = (
     Mutant(
         "a store that is fenced while it opens is not told to the group",
         "pipeline/core/dispatcher.py",
-        was="                self._fenced.add(number)  # the group tells whether it has\n",
+        was="                self._fenced.add(number)  # only the group knows whether there is a newer owner\n",
         becomes="",
         tests=(f"{DISPATCHER}test_a_partition_that_is_fenced_while_it_opens_is_listed",),
     ),
