@@ -131,7 +131,7 @@ async def _write(store: SubscriptionStore, wanted: _Wanted, plan: _Plan, done: l
     """Make the changes of the plan, and add each one to *done*.
 
     Raises:
-        BrokerError: one could not be made; names those that were.
+        BrokerError: a change could not be made. The message names the changes that were made.
     """
     # On a terminal, the printed sentences already show progress.
     is_silent = wanted.output == "json" or not sys.stdout.isatty()

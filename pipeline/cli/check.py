@@ -69,7 +69,7 @@ def _of_match(definition: Definition, subscriptions: Sequence[Subscription]) -> 
 
 
 def _covered(definition: Definition, servers: str) -> str:
-    """Where WEBHOOKS_BOOTSTRAP_SERVERS moves the source, and the dead letters if their cluster was the source's."""
+    """A sentence that says which brokers WEBHOOKS_BOOTSTRAP_SERVERS replaces: the source's or the dead letters' too."""
     found = f"WEBHOOKS_BOOTSTRAP_SERVERS: the source is at {servers}"
     dlq = definition.dlq
     if dlq is None:

@@ -17,7 +17,7 @@ from pipeline.core.rate_limit import SlowStart
 
 VERSION: Final = 1
 LONGEST: Final = 900_000
-"""Bytes. By default, brokers accept records of up to one megabyte."""
+"""The largest announcement, in bytes. By default, brokers accept records of up to one megabyte."""
 MOST_LANES: Final = 500
 MOST_SUCCESSES: Final = 1_000
 MOST_SLOW_STARTS: Final = 500

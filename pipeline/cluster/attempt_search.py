@@ -259,7 +259,7 @@ class _Forwards:
     Args:
         scan: reads the log.
         position: the event's position according to its webhook-id.
-        history: collects what is found.
+        history: collects the records that are found.
         names: the ids of the subscriptions that the event is for.
         is_one: the question is about one subscription, so reading ends when a delivery is found.
     """

@@ -182,7 +182,7 @@ class Case:
         is_anothers: whether the key of the event names another subscription.
         is_ordered: whether the subscription certainly gets its events in order.
         now: Unix seconds.
-        why_not: why it is not wanted.
+        why_not: why the event is not for the subscription.
     """
 
     webhook_id: str

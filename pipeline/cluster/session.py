@@ -18,7 +18,7 @@ async def opened_view(settings: Settings, definition: Definition) -> AsyncIterat
     Its `problems` name what can't be read. It does not follow later changes of subscriptions.
 
     Raises:
-        BrokerError: as in `opened_registry`; or the topics can't be read in time.
+        BrokerError: the cluster can't be reached, or the topics do not exist or can't be read in time.
     """
     async with opened_registry(settings, definition) as registry:
         view = ClusterView(settings.app, definition.source, definition.stated_routing, registry)

@@ -44,7 +44,7 @@ class Definition:
         require_filter: whether a subscription must have a filter or topics; only with `match`.
         probes: when subscriptions in FAILURE are probed (core/probing.py); None if never.
         qos: the level of subscriptions that do not name one.
-        http: the entrypoint's limits; if its level is ordered, with one connection.
+        http: the limits of the entrypoint. At an ordered level, they allow one connection.
         max_concurrent_connections: the configured number, for subscriptions that have another level.
         proxy: the proxy for callbacks and token endpoints, if any.
         use_system_proxy: whether the proxies of the environment are used.

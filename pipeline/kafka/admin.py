@@ -79,7 +79,7 @@ async def find_partitions(admin: AIOKafkaAdminClient, names: Iterable[str] | Non
     """The partitions of topics. Topics that don't exist, or that this user may not see, are left out.
 
     Args:
-        admin: connected.
+        admin: a connected client.
         names: existing topics, because a broker may create a topic that it is asked about; None: all topics.
     """
     described: list[dict[str, Any]] = await admin.describe_topics(None if names is None else list(names))

@@ -31,10 +31,10 @@ async def reading(
     """A context with a started consumer. Its block may take *seconds*.
 
     Args:
-        connection: of the topic's cluster.
-        topic: named in the error; nothing is assigned yet.
-        seconds: from the start of the consumer to the end of the block.
-        isolation_level: of the consumer.
+        connection: connects to the cluster of the topic.
+        topic: the topic, which the error names. The consumer has no partitions yet.
+        seconds: the time limit, from the start of the consumer to the end of the block.
+        isolation_level: the isolation level of the consumer.
         options: further options of the consumer.
 
     Raises:

@@ -33,8 +33,8 @@ class Committed:
     """The group's commit for a partition.
 
     Attributes:
-        offset: None if there is none.
-        topic_id: of the topic, None if it is not known.
+        offset: the committed offset; None if there is none.
+        topic_id: the id of the topic; None if it is not known.
         settled: the note of the events that are settled beyond the offset; None if there is none.
         begun_to: subscriptions created before this revision had begun; 0 if the commit does not contain it. A commit
             without any of the fields was made by hand to move the group. Then all subscriptions count as begun, so that
@@ -48,7 +48,7 @@ class Committed:
 
     @classmethod
     def read(cls, offset: int, metadata: str | None) -> Self:
-        """From an answer of the group's coordinator, in which the offset -1 means no commit."""
+        """Parse an answer of the group's coordinator, in which the offset -1 means no commit."""
         topic_id = settled = begun_to = None
         for field in (metadata or "").split(";"):
             if field.startswith(TOPIC_ID):
@@ -64,5 +64,5 @@ class Committed:
 
 
 def _revision(text: str) -> int:
-    """The revision in a commit, which anybody with access to the group may have written; 0, which is safe, if wrong."""
+    """The revision in a commit, or 0, which is safe. Anybody with access to the group may have written the commit."""
     return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0

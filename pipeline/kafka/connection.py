@@ -67,7 +67,7 @@ class KafkaConnection:
         return context
 
     def client_options(self) -> dict[str, Any]:
-        """The keyword arguments that every aiokafka client of this cluster takes."""
+        """The keyword arguments of every aiokafka client of this cluster."""
         options: dict[str, Any] = {
             "bootstrap_servers": list(self.bootstrap_servers),
             "security_protocol": self.protocol,
@@ -121,7 +121,7 @@ def parse_bootstrap_servers(text: str, path: str) -> tuple[str, ...]:
 
     Args:
         text: one or more `host:port`; blanks around them are ignored.
-        path: of the field, for errors.
+        path: the path of the field, for errors.
 
     Raises:
         ConfigurationError: the list is empty, or an entry is not host:port.

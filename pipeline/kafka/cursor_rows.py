@@ -57,10 +57,10 @@ async def read_rows(
     """The committed rows of *topic*: those of the subscriptions with these *keys*, or all.
 
     Args:
-        connection: of the cluster.
+        connection: connects to the cluster.
         topic: `<app>.cursors`.
         sources: the source topics.
-        keys: of subscriptions; None for all.
+        keys: the keys of the subscriptions; None for all.
 
     Raises:
         BrokerError: the cluster can't be reached, has no such topic, or does not answer in time.
@@ -90,7 +90,7 @@ async def read_topic_ids(connection: KafkaConnection, topic: str, keys: RowKeys)
     """By partition, the stored id of the source topic that was last delivered. Partitions without one are left out.
 
     Raises:
-        BrokerError: as for `read_rows`.
+        BrokerError: see `read_rows`.
     """
     found_there = await partitions_of(connection, topic)
     async with read_newest(connection, topic, found_there, _with_notes([keys], ())) as (consumer, values):
@@ -100,7 +100,7 @@ async def read_topic_ids(connection: KafkaConnection, topic: str, keys: RowKeys)
 
 
 def _with_notes(of_topics: Iterable[RowKeys], keys: Iterable[bytes] | None) -> frozenset[bytes] | None:
-    """The keys to read, in both forms."""
+    """The keys to read: for each of *keys*, both forms that a row may have (row_keys.py)."""
     if keys is None:
         return None
     wanted = [SOURCE_KEY, *keys]

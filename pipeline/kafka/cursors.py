@@ -67,14 +67,14 @@ class KafkaRows:
     """The rows of one partition in `<app>.cursors`, of all source topics (topic_rows.py).
 
     Args:
-        connection: of the source's cluster.
+        connection: connects to the source's cluster.
         topic: `<app>.cursors`.
         partition: the partition number of the source topics and of `<app>.cursors`.
         on_written: called after each group commit with the number of rows.
         keep_alive_seconds: see `KEEP_ALIVE_SECONDS`.
 
     Attributes:
-        topic_ids: the topic ids that stand beside the rows, by key (row_keys.py).
+        topic_ids: the topic ids that are stored beside the rows, by key (row_keys.py).
     """
 
     def __init__(

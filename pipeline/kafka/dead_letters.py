@@ -79,10 +79,10 @@ def letter_time(moment: float | None) -> str | None:
 
 
 class KafkaDeadLetterWriter:
-    """The dead-letter topic; it may be on another cluster than the source.
+    """Writes to the dead-letter topic, which may be on another cluster than the source.
 
     Args:
-        connection: of the cluster.
+        connection: connects to the cluster of the dead-letter topic.
         topic: the dead-letter topic.
         on_failure: called with the error of each failed write, which is then tried again.
         ids: determines the webhook-id of an event, and seals it for a redrive.
@@ -101,7 +101,7 @@ class KafkaDeadLetterWriter:
     async def put(self, letter: DeadLetterRecord) -> None:
         """Write one letter; see `DeadLetterWriter.put`.
 
-        While the broker is down or refuses the write for lack of rights, tries again without a limit.
+        While the broker is down, or refuses the write because a right is missing, this tries again without a limit.
         """
         headers = headers_of(letter, self._ids)
         pause = FIRST_PAUSE_SECONDS
@@ -125,9 +125,8 @@ class KafkaDeadLetterWriter:
             await producer.send_and_wait(self.topic, value, event.key, headers=headers)
         except KafkaError as error:
             if not error.retriable:
-                # The refused letter has a sequence number. So the broker would refuse all later records of
-                # this producer in
-                # this partition as out of order.
+                # The refused letter has a sequence number. So the broker would refuse all later records of this
+                # producer in this partition as out of order.
                 await self._replace(producer)
             raise
 
@@ -139,7 +138,7 @@ class KafkaDeadLetterWriter:
         await disconnect(producer)
 
     async def _started(self) -> AIOKafkaProducer:
-        """The producer. It starts with the first letter, so a worker starts while the dead-letter cluster is down."""
+        """The producer. It starts with the first letter, so a worker can start before the dead-letter cluster is up."""
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(

@@ -24,11 +24,11 @@ POLL_MS: Final = 200
 
 
 class EventCounter:
-    """A context manager that holds a separate consumer.
+    """Counts with its own consumer, which it starts and stops as a context manager.
 
     Args:
-        connection: of the source's cluster.
-        isolation_level: the same as for the stream.
+        connection: connects to the source's cluster.
+        isolation_level: the isolation level of the stream.
     """
 
     def __init__(self, connection: KafkaConnection, isolation_level: IsolationLevel) -> None:
@@ -77,8 +77,8 @@ class EventCounter:
         """The number of each subscription's events in its own range. The log is read only once.
 
         Args:
-            tp: of a source topic.
-            ranges: by subscription, the first offset and the offset after the last.
+            tp: a partition of a source topic.
+            ranges: for each subscription, the first offset and the offset after the last.
             matching: finds the subscriptions that an event matches; None with `routing: key`.
 
         Raises:

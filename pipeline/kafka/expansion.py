@@ -43,19 +43,19 @@ class TopicClients(Protocol):
         ...
 
     def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
-        """Note the present id of a source topic; None if the brokers don't tell it."""
+        """Store the present id of a source topic; None if the brokers don't tell it."""
         ...
 
 
 class PartitionExpansion:
-    """Gives the pipeline's own topics as many partitions as the largest source topic; logs which have no leader.
+    """Gives the pipeline's own topics as many partitions as the largest source topic. Logs missing leaders.
 
     Args:
-        connection: to the source's cluster.
+        connection: connects to the source's cluster.
         sources: the source topics.
         own: topics with as many partitions as the largest source topic, in the order in which they have to grow.
         clients: get the new numbers of partitions.
-        clock: for the pause between two checks.
+        clock: times the pause between two checks.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
     """Add partitions to topics, one topic after the other, and stop at the first that the brokers refuse.
 
     Args:
-        admin: connected.
+        admin: a connected client.
         wanted: how many partitions each topic needs at least.
         validate_only: only ask whether it would be possible.
 
@@ -144,8 +144,8 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
         try:
             await admin.create_partitions({name: NewPartitions(count)}, validate_only=validate_only)
         except InvalidPartitionsError as error:
-            # Usually another worker was faster, and this broker lacks the change. If no partition appears, the error
-            # counts.
+            # Usually another worker was faster, and this broker does not know that yet. The error is returned only if
+            # no partition appears.
             try:
                 await until_led(admin, {name: new})
             except BrokerError:

@@ -32,11 +32,11 @@ class Follower:
     """The reader of one topic.
 
     Args:
-        connection: of the cluster.
-        topic: its name; it may be missing.
+        connection: connects to the cluster of the topic.
+        topic: the name of the topic, which may be missing.
         on_record: called for every committed record, in log order for each partition; must not raise.
         since_seconds: how far back reading begins; None: at the beginning of the log.
-        clock: for the pauses between attempts.
+        clock: times the pauses between attempts.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Follower:
                     self._on_record(record)
                 self._positions[tp.partition] = records[-1].offset + 1
             if not self._has_caught_up:
-                # Moves past compacted records and transaction markers too.
+                # The position also moves past compacted records and transaction markers.
                 for tp in consumer.assignment():
                     self._positions[tp.partition] = await consumer.position(tp)
             if found:

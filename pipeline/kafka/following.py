@@ -64,10 +64,10 @@ async def keep_following(
     """Follow a topic indefinitely. After any error, try again.
 
     Args:
-        topic: its name, for the log.
-        follow: follows it until something fails.
+        topic: the name of the topic, for the log.
+        follow: follows the topic until something fails.
         note_trouble: called with the reason of each failure.
-        clock: for the pauses between attempts. They grow until an attempt has succeeded for a while.
+        clock: times the pauses between attempts. The pauses grow until an attempt has succeeded for a while.
         longest_pause_seconds: the longest pause.
     """
     pause = FIRST_PAUSE_SECONDS

@@ -28,7 +28,7 @@ class GroupPositions:
             are left out.
         topic_ids: the id of each topic before the offsets were read; None if the broker has no topic ids.
         members: how many consumers the group has; None if they can't be seen.
-        metadata: of each commit, by topic and partition.
+        metadata: the metadata of each commit, by topic and partition.
     """
 
     offsets: Mapping[str, Mapping[int, int]]
@@ -53,7 +53,7 @@ async def group_positions(
 async def _positions(
     admin: AdminClient, group: str, topics: Sequence[str], topic_ids: Mapping[str, str | None]
 ) -> GroupPositions:
-    # Read the members first. A member that leaves later commits before it leaves, so its offsets are read.
+    # The members are read before the offsets. If a member leaves afterwards, it commits first.
     state, members = await _members(admin, group)
     committed = await admin.list_consumer_group_offsets(group)
     offsets: dict[str, dict[int, int]] = {}
@@ -84,10 +84,10 @@ async def commit_positions(
     """Commit offsets for a group without members.
 
     Args:
-        connection: of the cluster.
+        connection: connects to the cluster.
         group: the group.
-        offsets: by topic and partition.
-        metadata: by topic and partition; empty for commits that are left out.
+        offsets: the offsets to commit, by topic and partition.
+        metadata: the metadata of the commits, by topic and partition. A commit without an entry gets empty metadata.
 
     Raises:
         BrokerError: the group has members, or the cluster can't be reached, or refuses.

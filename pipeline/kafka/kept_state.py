@@ -47,10 +47,10 @@ class KeptState:
     """The whole state of an application.
 
     Attributes:
-        subscriptions: ordered by revision.
+        subscriptions: the records of subscriptions, ordered by revision.
         rows: all records of `<app>.cursors`, including those with topic ids.
-        commits: by source topic and partition.
-        topic_ids: by source topic; None if the broker has no topic ids.
+        commits: the group's commits, by source topic and partition.
+        topic_ids: the id of each source topic; None if the broker has no topic ids.
         members: how many consumers the group had; None if they can't be seen.
         row_partitions: the number of partitions of `<app>.cursors`.
     """

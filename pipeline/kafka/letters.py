@@ -35,9 +35,9 @@ class Found:
     """The facts about a dead letter, without the event's value and headers.
 
     Attributes:
-        place: `<topic>-<partition>-<offset>` in the dead-letter topic.
-        subscription: the record key; with `routing: match`, `dlq.subscription`. None if that is not a subscription id.
-        source: the topic it came from.
+        place: its position in the dead-letter topic, `<topic>-<partition>-<offset>`.
+        subscription: the id in the record key or, with `routing: match`, in `dlq.subscription`; None if that is no id.
+        source: the topic from which the letter came.
         at: the time of the last attempt, or of the record if that is unknown, in RFC 3339 and UTC (Z); None for a time
             beyond the calendar.
     """
@@ -91,7 +91,7 @@ class LetterReader:
 
     Args:
         topic: the dead-letter topic.
-        consumer: started, and assigned to every partition that has a leader.
+        consumer: a started consumer that is assigned to every partition with a leader.
         ends: by partition, the offset at which reading ends.
         troubles: sentences about partitions that can't be read at the moment.
     """
@@ -142,8 +142,8 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
     """A reader of all partitions that have a leader.
 
     Args:
-        dlq: the topic and its cluster.
-        group: for which `commit` commits; None for a reader that does not commit.
+        dlq: the dead-letter topic and its cluster.
+        group: the group for which `commit` commits; None for a reader that does not commit.
 
     Raises:
         BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.
@@ -201,7 +201,7 @@ async def newest(reader: LetterReader, limit: int, wanted: Wanted = ANY, routing
     """The newest *limit* letters that pass the filter, oldest first.
 
     Raises:
-        BrokerError: as for `LetterReader.batches`.
+        BrokerError: see `LetterReader.batches`.
     """
     found: list[tuple[int, int, int, Found]] = []
     for number, end in reader.ends.items():

@@ -43,9 +43,9 @@ class LogReader:
     """The log reader of one source topic.
 
     Args:
-        connection: of the source's cluster.
+        connection: connects to the source's cluster.
         topic: the source topic.
-        isolation_level: the same as for the stream.
+        isolation_level: the isolation level of the stream.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class LogReader:
         await self._disconnect()
 
     def wake(self, partition: Behind) -> None:
-        """Note that a lane of the partition wants events."""
+        """Record that a lane of the partition wants events."""
         self._wanting[partition] = None
         self._wanted.set()
 

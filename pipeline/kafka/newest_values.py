@@ -22,9 +22,9 @@ async def read_newest(
     """A started consumer, and the newest value of each key in each partition; deleted keys are left out.
 
     Args:
-        connection: of the topic's cluster.
+        connection: connects to the cluster of the topic.
         topic: the topic.
-        partitions: of the topic; those without a leader are left out.
+        partitions: the partitions of the topic. Those without a leader are left out.
         keys: the keys to look for; None for all.
 
     Raises:
@@ -38,7 +38,7 @@ async def read_newest(
 async def read_newest_records(
     connection: KafkaConnection, topic: str, partitions: Partitions, keys: frozenset[bytes] | None
 ) -> AsyncIterator[tuple[AIOKafkaConsumer, dict[tuple[bytes, int], "ConsumerRecord[bytes, bytes]"]]]:
-    """As `read_newest`, but with the whole record of each key. Records without a key are left out."""
+    """Like `read_newest`, but returns the whole record of each key. Records without a key are left out."""
     sieve = Sieve()
     sieve.keys = keys
     options: dict[str, Any] = {"key_deserializer": sieve, "check_crcs": not connection.embedded}

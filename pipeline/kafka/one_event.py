@@ -21,10 +21,10 @@ async def read_event(
     """The record at topic, partition and offset; None if it was deleted or has not been written.
 
     Args:
-        connection: of the topic's cluster.
+        connection: connects to the cluster of the topic.
         place: topic, partition and offset; the partition exists.
-        seconds: how long it may take.
-        isolation_level: of the consumer.
+        seconds: the time limit.
+        isolation_level: the isolation level of the consumer.
 
     Raises:
         BrokerError: the partition can't be read within *seconds*.

@@ -10,7 +10,7 @@ written to a dead letter. All other batches cost no more than before.
 
 Faust creates its consumer itself, and aiokafka's fetcher looks up its parser in its own module. So importing this
 module replaces the parser there, for all consumers of the process. It also replaces the method with which the fetcher
-notes an error.
+records an error.
 """
 
 from collections.abc import Iterator
@@ -213,7 +213,7 @@ _set_error: Final = fetcher.Fetcher._set_error  # noqa: SLF001 - replaced below
 
 
 def keep_first_error(self: Any, tp: TopicPartition, error: Exception) -> None:
-    """Note an error of a partition, unless there is an earlier one that the consumer has not raised yet.
+    """Record an error of a partition, unless there is an earlier one that the consumer has not raised yet.
 
     In aiokafka, a second error fails an assertion and ends the fetcher. Then no partition is fetched any more, although
     the worker remains in its group.

@@ -44,8 +44,8 @@ class Scope:
     """The letters that a run handles.
 
     Attributes:
-        subscription: only the letters of this subscription, with any reason; None for those of all subscriptions.
-        skipped: only the letters that a run over all letters skips.
+        subscription: handle only the letters of this subscription, with any reason; None: of all subscriptions.
+        skipped: handle only the letters that a run over all letters skips.
     """
 
     subscription: str | None = None
@@ -67,7 +67,7 @@ class Redriven:
     """The result for one letter.
 
     Attributes:
-        place: `<topic>-<partition>-<offset>` in its source topic; None if it was not written.
+        place: the new position in the source topic, `<topic>-<partition>-<offset>`; None if it was not written.
         why_not: why it was skipped, a sentence; None if it was written (or would be, in a dry run).
         is_duplicate: whether it was skipped because this run has written another letter of the same event and
             subscription. After a crash, an event may be dead-lettered twice.
@@ -148,7 +148,7 @@ class Marks:
     """The progress of each scope's runs, looked up once per scope.
 
     Args:
-        admin: of the dead-letter cluster, started.
+        admin: a started client of the dead-letter cluster.
         app: the prefix of the groups' names.
         partitions: the partitions of the dead-letter topic.
     """
@@ -186,7 +186,7 @@ class Redrive:
     """One run.
 
     Attributes:
-        producer: of the source's cluster; None in a dry run, which writes and commits nothing.
+        producer: a producer of the source's cluster; None in a dry run, which writes and commits nothing.
         limit: the largest number of letters to write; None: no limit.
         routing: with `match`, letters go back to the subscription that they were for, and to no other.
         ids: verifies the first id of letters, and seals what is written.

@@ -12,7 +12,7 @@ from pipeline.core.model import Cause, Cursor, Standing, Status
 from pipeline.core.rows import Row, UnreadableRow
 
 LONGEST_ROW: Final = 65_536
-"""In bytes. Workers write rows of a few hundred bytes; a cause quotes at most a few hundred characters."""
+"""The largest row, in bytes. Workers write a few hundred bytes; a cause quotes at most a few hundred characters."""
 
 _TOPIC_ID: Final = re.compile(rb"[A-Za-z0-9_-]{22}")
 """Sixteen bytes in base64url, as Kafka's tools show them."""

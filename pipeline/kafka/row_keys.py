@@ -16,7 +16,7 @@ from pipeline.core.rows import Row
 MARK: Final = b"\xff"
 """The first byte of a key that is not the id of a subscription; it does not occur in UTF-8."""
 KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
-"""Its value is always null, so compaction removes it."""
+"""The key of a record without meaning. Its value is always null, so compaction removes it."""
 SOURCE_KEY: Final = b"\xffsource-topic"
 """The key of the id of the topic that was last delivered from the partition. Kafka deletes a topic's offsets with the
 topic. Without this id, a recreated topic would look like one that was never read."""
@@ -40,7 +40,7 @@ class Found(NamedTuple):
     """The rows of one source topic in a partition of `<app>.cursors`.
 
     Attributes:
-        rows: by subscription id.
+        rows: the rows, by subscription id.
         elsewhere: the ids whose rows have another key than the one that will be written.
         last_topic_id: the id of the topic that was delivered last; None if it is not known.
     """
@@ -55,7 +55,7 @@ class RowKeys:
 
     Args:
         topic: the source topic.
-        is_alone: whether it is the only one.
+        is_alone: whether it is the only source topic.
     """
 
     def __init__(self, topic: str, *, is_alone: bool) -> None:
@@ -87,9 +87,9 @@ class RowKeys:
         """The rows in a partition that belong to this topic.
 
         Args:
-            rows: by key.
-            topic_ids: as for `last_topic_id`.
-            topic_id: as for `last_topic_id`.
+            rows: the rows in the partition, by key.
+            topic_ids: see `last_topic_id`.
+            topic_id: see `last_topic_id`.
         """
         last = self.last_topic_id(topic_ids, topic_id)
         plain = {key: row for key, row in rows.items() if self._is_plain(key, row, topic_ids, {topic_id, last})}

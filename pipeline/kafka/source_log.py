@@ -48,7 +48,7 @@ class SourceLog:
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def look_once(self, numbers: Collection[int]) -> dict[int, LogBounds] | None:
-        """As `look`, but with a single try; None if the topic does not exist.
+        """Like `look`, but with a single try. Returns None if the topic does not exist.
 
         Raises:
             KafkaError, OSError: the brokers can't be asked.

@@ -40,7 +40,7 @@ class Tail:
     """The reader of one topic.
 
     Args:
-        connection: of the cluster.
+        connection: connects to the cluster of the topic.
         topic: a topic with one partition.
         on_record: called for every record, in log order; must not raise.
         clock: waits between attempts.

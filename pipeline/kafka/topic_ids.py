@@ -27,12 +27,12 @@ class Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka has no types
 
     @classmethod
     def encode(cls, value: bytes) -> bytes:
-        """Unchanged."""
+        """Return the bytes unchanged."""
         return value
 
     @classmethod
     def decode(cls, data: BytesIO) -> bytes:
-        """Unchanged."""
+        """Return the bytes unchanged."""
         return data.read(16)
 
 
@@ -124,7 +124,7 @@ class TopicNow:
     """A broker's description of a topic.
 
     Attributes:
-        id: as Kafka's tools show it; None if the broker has no topic ids.
+        id: the topic's id as Kafka's tools show it; None if the broker has no topic ids.
         led: the partitions that have a leader; None if the broker is too old for this request.
     """
 
@@ -152,5 +152,5 @@ async def describe_topic(client: AIOKafkaClient, topic: str) -> TopicNow:
 
 
 async def find_topic_id(client: AIOKafkaClient, topic: str) -> str | None:
-    """Only the id; see `describe_topic`."""
+    """Find the id of a topic; see `describe_topic`."""
     return (await describe_topic(client, topic)).id

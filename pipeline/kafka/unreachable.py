@@ -27,7 +27,7 @@ async def why_unreachable(
     """Why the bootstrap servers can't be reached; if there are several, with a reason for each.
 
     Args:
-        connection: to the cluster.
+        connection: connects to the cluster.
         timeout_seconds: how long a broker has for each answer.
 
     Returns:

@@ -21,7 +21,7 @@ from pipeline.observability.status import LaneReport, PartitionReport, Reporter,
 from pipeline.observability.telemetry import Telemetry
 
 BUILD: Final = (version("webhook-pipeline"), python_version())
-"""Read once, because reading the version uses the disk."""
+"""The versions of the pipeline and of Python. They are read once, because reading the former uses the disk."""
 
 
 class Metrics:

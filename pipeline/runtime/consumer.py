@@ -229,9 +229,9 @@ class DeliveryConsumer(driver.Consumer):
             pause = pause_after(0 if committing.cancelled() else committing.result(), pause)
 
     async def commit_settled(self, settled: Mapping[TopicPartition, int]) -> int | None:
-        """Commit offsets of partitions that are still open; returns their advance, None if not confirmed."""
+        """Commit offsets of partitions that are still open. Returns how far they advanced; None if not confirmed."""
         if not settled:
-            return 0  # without waiting for a commit under way, which never ends without a broker
+            return 0  # at once: without a broker, a commit under way never ends
         async with self._commit_lock:
             assigned = self.assignment()
             # A partition that was given back during this wait has been committed already. A late commit would have no

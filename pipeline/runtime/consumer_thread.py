@@ -62,8 +62,8 @@ class Parts:
     Attributes:
         sources: the partitions that are assigned to this worker.
         log_checks: compares committed offsets with the logs.
-        lease: renewed by heartbeats.
-        isolation_level: of the source topics.
+        lease: the lease, which heartbeats renew.
+        isolation_level: the isolation level of the source topics.
         drain_seconds: how long requests under way have to end before a partition is given back.
     """
 
@@ -196,7 +196,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         return records
 
     def reached_stream(self, tp: TP) -> None:
-        """Note that the partition's batch of the last fetch has reached the stream."""
+        """Record that the partition's batch of the last fetch has reached the stream."""
         self._unread.pop(tp, None)
 
     def _seek_to_unread(self, consumer: Any) -> None:

@@ -42,9 +42,9 @@ class Engine(Service):
         audit: records changes of subscriptions.
         on_change: called for every change of a subscription.
         log_readers: read the source topics again for lanes that are behind.
-        tokens: access tokens.
-        dead_letters: None without a dead-letter topic.
-        attempt_log: None if attempts are not logged.
+        tokens: the access tokens of the worker.
+        dead_letters: writes dead letters; None without a dead-letter topic.
+        attempt_log: the attempt log; None if attempts are not logged.
         spans: exports traces; None if they are off.
         outlets: send notifications.
         retention_watch: finds events that are about to be deleted.

@@ -71,7 +71,7 @@ class LogCheck:
             offset: the offset to commit.
             ahead: the settled events after it (core/ahead.py). Without the topic's id they are left out, because the
                 note could then be applied to another topic of that name.
-            begun_to: subscriptions created before this revision have begun (core/beginnings.py); None: not noted.
+            begun_to: subscriptions created before this revision have begun (core/beginnings.py); None: not stored.
         """
         log, fields = self._logs.get(number), []
         if log is not None and log.topic_id is not None:

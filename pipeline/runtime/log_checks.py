@@ -15,7 +15,7 @@ class LogChecks:
     """The log checks of a worker.
 
     Args:
-        checks: by source topic.
+        checks: the check of each source topic.
     """
 
     def __init__(self, checks: Mapping[str, LogCheck]) -> None:

@@ -37,7 +37,7 @@ class RightsWatch:
 
         Args:
             ask: returns the missing rights; raises BrokerError if no broker answers.
-            clock: for the pause between two checks.
+            clock: times the pause between two checks.
         """
         while True:
             await clock.sleep(LOOK_SECONDS)

@@ -78,14 +78,14 @@ def add_token_table(app: faust.App) -> TokenTable:
     The assignor gives a worker the same partition numbers of both.
 
     Args:
-        app: not started yet.
+        app: the application, which is not started yet.
     """
     table = TokenTable(
         app,
         name=NAME,
         key_type=bytes,
         value_type=bytes,
-        # In memory: reading rows back from the changelog is as fast as reading a disk, and needs no lock.
+        # The table is in memory: reading the changelog again is as fast as reading a disk, and needs no lock.
         store="memory://",
         help="access tokens of subscriptions, encrypted",
         beacon=app.tables.beacon,

@@ -12,8 +12,8 @@ No change is lost, because the writer of the last record always reads all record
 all fields; earlier versions and restores write such records. Commands are kept in the same way, in a header of their
 own (commands.py).
 
-A conditional write names in a header the revision that it has to follow. If it follows another one, it does not count
-for any reader, and its writer writes what it has overwritten.
+A header of a conditional write names the revision that the write has to follow. If the write follows another revision,
+no reader applies it, and its writer writes again what it has overwritten.
 """
 
 import asyncio
@@ -138,8 +138,8 @@ class Revisions:
             known: the current subscription; None if there is none.
             fields: the fields that the write changes; None: all.
             commands: the commands of earlier revisions; None: those of *known*.
-            after: the revision that it has to follow; None: any.
-            since: it only merges the changes after this revision; None: it is a change.
+            after: the revision that the write has to follow; None: any.
+            since: the write only merges the changes after this revision; None: the write is a change itself.
 
         Raises:
             BrokerError: it was not written.
@@ -220,7 +220,7 @@ class Revisions:
             raise
 
     async def put_back(self, subscription_id: str, record: ReadRecord) -> None:
-        """Write a record again that was overwritten; its command is not given a second time.
+        """Write an overwritten record again, without repeating its command.
 
         Raises:
             BrokerError: it was not written.

@@ -18,7 +18,7 @@ from pipeline.core.shown import kind
 from pipeline.subscriptions.schema import OPTIONS, WireSubscription
 
 WRITTEN_BY_STORE: Final = frozenset({"createdRevision", "start"})
-"""Shown with a subscription, so documents may contain them."""
+"""Fields that only the store writes. They are shown with a subscription, so documents may contain them."""
 OF_MATCH_ALONE: Final = (*WRITTEN_BY_STORE, "startFrom", "topics")
 _OPTIONS: Final = "entrypointConfiguration"
 _ENVELOPE: Final = {"entrypointId", "channel", _OPTIONS}

@@ -45,7 +45,7 @@ async def opened_store(
     """A store that has read all subscriptions. It is closed at the end. It calls *on_written* for each new revision.
 
     Raises:
-        BrokerError: as in `opened_registry`.
+        BrokerError: see `opened_registry`.
     """
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     async with opened_registry(settings, definition) as registry:

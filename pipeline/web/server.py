@@ -95,8 +95,7 @@ def attach_health(
         app: the app, made with `web_options`.
         missing: returns sentences about why the process can't answer yet.
         problems: returns sentences about what its answers lack. The process is ready nevertheless, because the pages
-            show
-            these sentences, and a process that is not ready gets no requests.
+            show these sentences, and a process that is not ready gets no requests.
         access: the access control in `web_options`.
     """
 

@@ -50,7 +50,7 @@ def trusted_from_pkcs12(data: bytes, password: str | None, path: str) -> str:
     """All certificates of a PKCS#12 trust store, as PEM.
 
     Raises:
-        ConfigurationError: as for `trusted_from_pem`, or the password is wrong.
+        ConfigurationError: the store contains no certificate, or an unreadable one, or the password is wrong.
     """
     store = open_pkcs12(data, password, path)
     entries = [store.cert, *store.additional_certs]

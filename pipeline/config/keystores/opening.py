@@ -56,7 +56,7 @@ class Opener(Protocol):
         ...
 
     def client(self, store: Store) -> ClientCertificate:
-        """A key with its certificate chain. Raises the errors of `trusted`; or there is no such key."""
+        """A key with its certificate chain. Raises the errors of `trusted`, also if there is no such key."""
         ...
 
     def key(self, store: Store) -> str:

@@ -25,7 +25,6 @@ class Lookup:
     Args:
         registry: the subscriptions of the worker.
 
-
     Attributes:
         turns: limits requests that read all subscriptions. Many such requests at a time would delay deliveries.
     """

@@ -8,7 +8,7 @@ worker           `/worker`: the partitions and lanes of this worker
 stream           `/api/stream`: tells pages about changes
 history, plots   record and plot the last 15 minutes
 rendering        renders the templates, and escapes every value
-formats          formats          formats numbers and times for people
+formats          formats numbers and times for people
 
 The pages show everything without the script. The script (templates/page.js) replaces changed parts by newly rendered
 ones, and sends actions to the JSON API.
