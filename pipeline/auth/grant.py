@@ -83,7 +83,7 @@ class Grant:
         """The last failure, as long as it also applies to new requests for a token.
 
         Args:
-            now: Unix seconds.
+            now: the present time, Unix seconds.
             longest_wait_seconds: the caller's bound for a `Retry-After`.
         """
         failure = self.failure

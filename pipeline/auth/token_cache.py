@@ -41,7 +41,7 @@ class TokenStore(Protocol):
         """Write the row and return when it is durable.
 
         Raises:
-            BrokerError: it could not be made durable.
+            BrokerError: the row could not be made durable.
         """
         ...
 

@@ -55,7 +55,7 @@ class Rows(Protocol):
         """Write the row, or delete it if *value* is None; return when that is durable.
 
         Raises:
-            BrokerError: it could not be made durable.
+            BrokerError: the row could not be made durable.
         """
         ...
 
@@ -77,7 +77,7 @@ class StoredTokens:
         """Write the row and return when it is durable.
 
         Raises:
-            BrokerError: it could not be made durable.
+            BrokerError: the row could not be made durable.
         """
         key = row_key(partition, fingerprint)
         await self.rows.write(key, self.box.encrypt(encode(fingerprint, token), _context(key)))
@@ -139,7 +139,7 @@ def decode(fingerprint: bytes, data: bytes) -> AccessToken:
     """The token of a decrypted row.
 
     Raises:
-        ValueError, KeyError, TypeError: it is not a token row, or was written for other credentials.
+        ValueError, KeyError, TypeError: *data* is not a token row, or was written for other credentials.
     """
     row = json.loads(data)
     if row["fingerprint"] != fingerprint.hex():

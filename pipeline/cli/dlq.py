@@ -119,7 +119,7 @@ async def _check_known(settings: Settings, definition: Definition, subscription:
     """Check that a subscription exists for which no letter was found. *missing* says what was not found.
 
     Raises:
-        ConfigurationError: it does not exist.
+        ConfigurationError: the subscription does not exist.
     """
     if await is_subscription(settings.app, definition.source, subscription) is False:
         raise ConfigurationError(f"there is no subscription {shown(subscription)}, and no {missing}")

@@ -41,7 +41,7 @@ def read_since(text: str) -> str:
     """The time in `--since` as ISO 8601. It is printed unless the user wrote it in this form.
 
     Raises:
-        ConfigurationError: it is not a time, or is before 1970 or in the future.
+        ConfigurationError: *text* is not a time, or is before 1970 or in the future.
     """
     try:
         found = as_instant(text, SystemClock().now())

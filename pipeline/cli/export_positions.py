@@ -42,7 +42,7 @@ async def _export(settings: Settings, definition: Definition, groups: Groups) ->
     """Commit the positions. Returns one line per subscription.
 
     Raises:
-        ConfigurationError: they can't be committed; one sentence per reason.
+        ConfigurationError: the positions can't be committed; one sentence per reason.
         BrokerError: a broker refuses a commit.
     """
     source = definition.source

@@ -102,7 +102,7 @@ class AuditLog:
         """Record the changes of a command.
 
         Raises:
-            BrokerError: they could not be recorded.
+            BrokerError: the changes could not be recorded.
         """
         now = self._clock.now()
         try:

@@ -256,7 +256,7 @@ async def check_exists(definition: Definition, target: SourceOffset) -> None:
     """Check that an offset exists in its source topic.
 
     Raises:
-        ConfigurationError: it does not exist.
+        ConfigurationError: the offset does not exist.
         BrokerError: the brokers can't be asked.
     """
     source = definition.source

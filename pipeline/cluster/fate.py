@@ -181,7 +181,7 @@ class Case:
         is_wanted: whether the event is for the subscription, by its present filter; None if unknown.
         is_anothers: whether the key of the event names another subscription.
         is_ordered: whether the subscription certainly gets its events in order.
-        now: Unix seconds.
+        now: the present time, Unix seconds.
         why_not: why the event is not for the subscription.
     """
 

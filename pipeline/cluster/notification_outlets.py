@@ -56,7 +56,7 @@ class Sink(Protocol):
 
         Args:
             notification: the notification to send.
-            attempt: 1, 2, ...
+            attempt: the number of the attempt, from 1.
             waited: seconds since the first attempt.
         """
         ...

@@ -30,7 +30,7 @@ class Restore:
         backup: the backup to restore.
         now: the present stored state of the application.
         app: the name of the application.
-        source: its source topics.
+        source: the source topics of the application.
         keeps_subscriptions: restore only cursor rows and commits.
         keeps_positions: restore only subscriptions; the existing rows and commits are adapted to them.
     """

@@ -46,8 +46,8 @@ class Revisions(NamedTuple):
     """The revisions of a restored subscription.
 
     Attributes:
-        first: the revision at which it was created.
-        old: its newest revision when its rows were read.
+        first: the revision at which the subscription was created.
+        old: the newest revision of the subscription when its rows were read.
         new: the revision that was written.
         has_start: whether its record has its beginning, as with `routing: match` (`core.beginnings.is_of_former`).
     """

@@ -69,7 +69,7 @@ class SubscriptionState:
 
     Attributes:
         state: the state of the most urgent lane.
-        cause, error, attempts, failing_since, next_try_at: from the most urgent lane; see `LanePlace`.
+        cause, error, attempts, failing_since, next_try_at: the values of the most urgent lane; see `LanePlace`.
         last_success_at: the last known delivery in any lane, Unix seconds.
         waiting: exactly how many events wait in all lanes; None if unknown. The owners count them (core/waiting.py) and
             write the numbers to rows and announcements; joining.py adds them up.
@@ -113,7 +113,7 @@ class SubscriptionState:
 
     @property
     def has_failed(self) -> bool:
-        """Whether it is in FAILURE, in any lane."""
+        """Whether the subscription is in FAILURE, in any lane."""
         return self.state == "failure" or any(lane.state == "failure" for lane in self.lanes)
 
 
@@ -219,7 +219,7 @@ class WorkerState:
         name: host and port of its pages.
         version: the version of its software.
         started_at, seen_at: when it started, and when it last announced itself, Unix seconds.
-        is_gone: whether it has announced nothing for ten seconds.
+        is_gone: whether the worker has announced nothing for ten seconds.
         problem: a sentence about why it is not ready, or None.
         delivered_per_second, failed_per_second: the rates of attempts that succeeded and failed in the last ten
             seconds.

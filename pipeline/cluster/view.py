@@ -61,7 +61,7 @@ class ClusterView:
 
     Args:
         app: the name of the application.
-        source: its source topics.
+        source: the source topics of the application.
         routing: how events find their subscriptions; None if not configured.
         registry: has the subscriptions. The caller starts it with `on_subscription` as its callback.
         clock: has the time.

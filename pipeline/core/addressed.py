@@ -29,7 +29,7 @@ class AddressedMatching:
     """Finds the subscription of an addressed event, and leaves all other events to another `Matching`.
 
     Args:
-        matching: asked about all other events.
+        matching: finds the subscriptions of all other events.
         ids: verifies the seal of an address.
         topic_id: returns the id of a source topic, given its name and a partition; None if it is not known.
     """

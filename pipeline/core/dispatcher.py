@@ -231,7 +231,7 @@ class Dispatcher:
                 self._opening[number] = task
                 tasks.append(task)
         for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, Exception):  # but not a CancelledError: that partition was revoked
+            if isinstance(result, Exception):  # a CancelledError means that the partition was revoked
                 raise result
         self.has_opened = True
 

@@ -85,7 +85,7 @@ class SubscriptionIndex:
         found = [keys for node in self._reached(parsed) if (keys := node.keys(parsed, among))]
         if len(found) <= 1:
             return found[0] if found else ()
-        # Several paths of one subscription may lead here.
+        # Several paths of one subscription may end here.
         return tuple(dict.fromkeys(sorted(key for keys in found for key in keys)))
 
     def _add(self, key: bytes, topics: frozenset[str] | None, wanted: Expression | None) -> None:
@@ -150,7 +150,7 @@ class _Node:
         self.branches: dict[Selector, dict[int | None, dict[bytes, _Node]]] = {}
 
     def below(self, step: Compare) -> "_Node":
-        """The node that *step* leads to."""
+        """The child node of the comparison *step*."""
         text, length = _text_and_length(step)
         by_text = self.branches.setdefault(step.selector, {}).setdefault(length, {})
         node = by_text.get(text)
@@ -188,7 +188,7 @@ class _Node:
             node.cut(step)
 
     def cut(self, step: Compare) -> None:
-        """Remove the node that *step* leads to."""
+        """Remove the child node of the comparison *step*."""
         text, length = _text_and_length(step)
         by_length = self.branches[step.selector]
         del by_length[length][text]

@@ -29,7 +29,7 @@ def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: floa
     Args:
         cause: the cause of the FAILURE.
         policy: the intervals and the time limit; None for no probes.
-        now: Unix seconds.
+        now: the present time, Unix seconds.
         chance: a random number from 0 to 1.
         made: the number of probes so far; None for the number in the cause.
     """

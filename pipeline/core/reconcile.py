@@ -257,7 +257,7 @@ class Reconciler:
         self._partition.spawn(carry_out, order.lane)
 
     def _resume(self, lane: Lane, subscription: Subscription) -> None:
-        """Continue, because a new revision asks for that: clear FAILURE, end waits."""
+        """Clear FAILURE and end waits, because a new revision means "continue"."""
         lane.resume()
         self._record(lane, subscription)
         self._apply_desired_status(lane, subscription, self._worker.clock.now())

@@ -31,7 +31,7 @@ def safe(text: str, *, keep: str = "", escape: Callable[[str], str] = _as_python
     text (U+202E) or are invisible. They are shown as Python writes them: `\x1b`, `\u202e`.
 
     Args:
-        text: for a log line, a command's output, a page.
+        text: a text for a log line, a command's output or a page.
         keep: characters that are not escaped, such as the newlines of the pipeline's own text.
         escape: returns the replacement of a character; the default is Python's notation.
     """

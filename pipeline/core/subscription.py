@@ -318,8 +318,8 @@ class Subscription:
         revision: the offset of its record in `<app>.subscriptions`.
         concurrency: requests in flight at a time; 1 for the ordered levels.
         created: the revision of its first record. A subscription that is deleted and created again is a new one.
-        starts: where it begins, by source topic. None: it was written for `routing: key` and begins at the committed
-            offset.
+        starts: where the subscription begins, by source topic. None: it was written for `routing: key`, and begins at
+            the committed offset.
         topics: the source topics whose events it gets; None for all of them.
         metadata: the owner's notes about it, without influence on deliveries.
         probes: when a FAILURE is probed (probing.py); None if it waits for an operator.
@@ -368,7 +368,7 @@ class Subscription:
 
         Args:
             topic: a source topic.
-            partition: its number.
+            partition: the number of a partition of that topic.
             topic_id: the present id of the topic; None if it is not known.
         """
         if self.starts is None:

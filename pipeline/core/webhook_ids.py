@@ -65,7 +65,7 @@ class WebhookIds:
         """Derive the keys from those of SECRET_KEYS.
 
         Raises:
-            ValueError: one of them is not a Fernet key.
+            ValueError: one of the keys is not a Fernet key.
         """
         return cls(tuple(derive_key(key, _PURPOSE) for key in secret_keys))
 

@@ -108,10 +108,10 @@ class Wire(ResponseHandler):
     """One connection.
 
     Attributes:
-        key: equal for connections with the same destination, route and options.
-        is_idle: whether it is waiting for its next request.
-        is_reused: whether it has been idle before.
-        expired: whether it was aborted because the answer took too long.
+        key: a value that is equal for connections with the same destination, route and options.
+        is_idle: whether the connection is waiting for its next request.
+        is_reused: whether the connection has been idle before.
+        expired: whether the connection was aborted because the answer took too long.
     """
 
     key: ConnectionKey
@@ -143,7 +143,7 @@ class Wire(ResponseHandler):
         self._set_deadline(seconds)
 
     def _set_deadline(self, seconds: float) -> None:
-        """Expire or close it after *seconds*. Deadlines share a timer, because a timer costs a 30th of a delivery."""
+        """Expire or close the connection after *seconds*. Deadlines share a timer, which costs a 30th of a delivery."""
         self._deadline = deadline = self._loop.time() + seconds
         timer = self._deadline_timer
         if timer is None or timer.when() > deadline:
@@ -162,7 +162,7 @@ class Wire(ResponseHandler):
             self._expire()
 
     def is_fit(self) -> bool:
-        """Whether it may be used again: it was not idle for too long, and the receiver has sent nothing, not even EOF.
+        """Whether the connection may be reused: it was not idle for too long, and has received nothing, not even EOF.
 
         This polls the socket, because the event loop reports an EOF that has already arrived only in its next turn.
         """

@@ -32,7 +32,7 @@ _KEPT: Final = "!#$%&'()*+,-./:;=?@[]_~"
 
 
 class Dial(ClientRequest):
-    """Tells aiohttp's connector where to connect; never sent. Its key identifies the connections that it may share.
+    """Tells aiohttp's connector where to connect; it is not sent. Objects with equal keys may share connections.
 
     Attributes:
         socks: the SOCKS proxy to use, which aiohttp does not support (connection.Connector).

@@ -89,7 +89,7 @@ class Permitted:
     """A callback that asks for permission first if the subscription has a handshake. Never raises, like the callback.
 
     Args:
-        receiver: asks receivers, and calls them.
+        receiver: asks receivers for permission, and calls them.
         paces: limits calls to the allowed rate.
         clock: tells the age of a refusal.
     """

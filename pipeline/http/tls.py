@@ -76,7 +76,7 @@ def show_certificate(context: ssl.SSLContext, certificate_pem: str, key_pem: str
     """Let *context* present a certificate chain, with its private key.
 
     Raises:
-        ssl.SSLError: one of them can't be read, or they don't belong together.
+        ssl.SSLError: the chain or the key can't be read, or they don't belong together.
         ValueError: the key is encrypted.
     """
     # Python's ssl module only takes files. Only this user can read the folder, which is deleted right away.

@@ -116,7 +116,7 @@ async def until_led(admin: AIOKafkaAdminClient, wanted: Mapping[str, range]) -> 
     """Wait until each topic has the *wanted* partitions, each with a leader.
 
     Raises:
-        BrokerError: that took too long.
+        BrokerError: the leaders were not there in time.
     """
     try:
         async with asyncio.timeout(LEADER_SECONDS):

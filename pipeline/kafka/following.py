@@ -42,7 +42,7 @@ async def require_topic(consumer: AIOKafkaConsumer, topic: str) -> None:
     """Check that the topic exists, without creating it.
 
     Raises:
-        BrokerError: it does not exist.
+        BrokerError: the topic does not exist.
     """
     if topic not in await consumer.topics():
         raise BrokerError("does not exist, or this user may not see it")

@@ -18,7 +18,7 @@ async def assigned_partitions(connection: KafkaConnection, group: str) -> Mappin
     """By partition, the host of the member that owns it; None while the group is rebalancing.
 
     Raises:
-        BrokerError: the cluster can't be reached, or this user may not ask.
+        BrokerError: the cluster can't be reached, or this user may not describe the group.
     """
     async with administration(connection) as admin:
         [answer] = await admin.describe_consumer_groups([group])

@@ -68,8 +68,8 @@ class Redriven:
 
     Attributes:
         place: the new position in the source topic, `<topic>-<partition>-<offset>`; None if it was not written.
-        why_not: why it was skipped, a sentence; None if it was written (or would be, in a dry run).
-        is_duplicate: whether it was skipped because this run has written another letter of the same event and
+        why_not: why the letter was skipped, a sentence; None if it was written (or would be, in a dry run).
+        is_duplicate: whether the letter was skipped because this run has written another one of the same event and
             subscription. After a crash, an event may be dead-lettered twice.
     """
 

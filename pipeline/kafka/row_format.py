@@ -57,7 +57,7 @@ def decode(value: bytes) -> Cursor:
     """The inverse of `encode`. Ignores unknown fields, so an older worker can read a newer row.
 
     Raises:
-        ValueError: it is not a row; names the invalid value.
+        ValueError: *value* is not a row. The message names what is invalid.
     """
     row = _object(value)
     return Cursor(

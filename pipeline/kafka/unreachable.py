@@ -61,7 +61,7 @@ def describe(error: Exception, connection: KafkaConnection) -> str:  # noqa: PLR
     """Why a connection attempt failed, for operators who can change the `security` block of the definition.
 
     Args:
-        error: as `aiokafka.conn.create_conn` raises it: a KafkaError or an OSError (such as TLS errors and timeouts).
+        error: what `aiokafka.conn.create_conn` raised: a KafkaError or an OSError (such as TLS errors and timeouts).
         connection: the connection that was attempted.
     """
     match error:

@@ -142,7 +142,7 @@ class LineLimit:
         self._keys: Bounded[Hashable, tuple[float, int]] = Bounded(most_keys)
 
     def passes(self, key: Hashable, count: int = 1) -> int | None:
-        """None if no line of *key* may be written now, else the number of lines suppressed since the last one."""
+        """The number of lines of *key* suppressed since the last one; None if no line may be written now."""
         now = self._monotonic()
         last_at, suppressed = self._keys.get(key, (None, 0))
         if last_at is not None and now - last_at < self._interval:

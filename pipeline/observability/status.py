@@ -97,7 +97,7 @@ class PartitionReport:
             it is the time since the window got the event; for a lane that is behind or failed, the time since the
             timestamp of its first event.
         has_work: whether there is work that can be done now.
-        progressed_at: Unix seconds of the last progress: a batch, a settlement, an attempt, a row.
+        progressed_at: the time of the last progress (a batch, a settlement, an attempt, a row), Unix seconds.
     """
 
     topic: str

@@ -138,7 +138,7 @@ class DeliveryConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(PAUSED_POLL_SECONDS if self._paused_sources else timeout)
         records = found or {}
-        # Taken even if this fetch is discarded: they are not valid in the next generation, which begins elsewhere.
+        # These offsets are taken even if the fetch is discarded: they are not valid in the next generation.
         out_of_range = self._delivery_thread.take_out_of_range()
         if self.should_stop:
             return generation, {}, active

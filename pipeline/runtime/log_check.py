@@ -26,7 +26,7 @@ LAST_LOOK_SECONDS: Final = 3.0
 
 
 class SourceLog(Protocol):
-    """Asks the brokers (kafka/source_log.py)."""
+    """Asks the brokers for the logs of a source topic (kafka/source_log.py)."""
 
     async def look(self, numbers: list[int]) -> dict[int, LogBounds]:
         """The logs of these partitions. Retries until the brokers answer."""
@@ -46,7 +46,7 @@ class LogCheck:
 
     Args:
         topic: the source topic.
-        source: asks the brokers.
+        source: asks the brokers for the logs.
         observer: gets a report of each break.
         former: for partitions without an offset, the id of the topic from which they were last delivered
             (initial_offsets.py).

@@ -82,7 +82,7 @@ class Checks:
         """*asked*, checked, with the fields that it keeps from the stored subscription.
 
         Raises:
-            ConfigurationError: it can't be used; one sentence per mistake.
+            ConfigurationError: *asked* can't be used; one sentence per mistake.
         """
         check_routing(asked, self._definition)
         known = self._registry.get(asked.id)

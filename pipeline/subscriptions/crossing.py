@@ -142,7 +142,7 @@ class Revisions:
             since: the write only merges the changes after this revision; None: the write is a change itself.
 
         Raises:
-            BrokerError: it was not written.
+            BrokerError: the record was not written.
         """
         if commands is None:
             commands = () if known is None else known.commands
@@ -158,7 +158,7 @@ class Revisions:
 
         Raises:
             UnknownSubscriptionError: another process deleted the subscription at the same time; it is deleted again.
-            WebhooksError: it was not written; or another change does not allow it, and the write was undone.
+            WebhooksError: the write failed; or another change does not allow it, and the write was undone.
         """
         name, present = write.new.id, self._registry.get(write.new.id)
         base = None if present is None else self._stored(name)
@@ -183,7 +183,7 @@ class Revisions:
             read: the records since then, with that of the conditional write.
 
         Raises:
-            WebhooksError: it was not written.
+            WebhooksError: the subscription was not written.
         """
         written = (self._plain(subscription_id, each.value) for each in read if each.after is not None)
         new = next(each for each in written if each is not None)
@@ -223,7 +223,7 @@ class Revisions:
         """Write an overwritten record again, without repeating its command.
 
         Raises:
-            BrokerError: it was not written.
+            BrokerError: the record was not written.
         """
         before = self._plain(subscription_id, record.value)
         if before is None:

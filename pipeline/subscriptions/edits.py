@@ -19,8 +19,8 @@ class Condition:
     """What must hold for a subscription immediately before a change.
 
     Attributes:
-        revisions: its revision is one of these; None: any revision.
-        exists: whether it must exist; None: no matter.
+        revisions: the subscription must have one of these revisions; None: any revision.
+        exists: whether the subscription must exist; None: it need not.
     """
 
     revisions: frozenset[int] | None = None
@@ -78,7 +78,7 @@ class Edit:
         """The *stored* subscription with the edit applied.
 
         Raises:
-            ConflictError: it is closed.
+            ConflictError: the subscription is closed.
         """
         check_open(stored)
         # A stored resumeFrom is a command of its own revision only.
@@ -118,7 +118,7 @@ def check_open(stored: WireSubscription) -> None:
     """Check that a subscription may be edited.
 
     Raises:
-        ConflictError: it is closed.
+        ConflictError: the subscription is closed.
     """
     if stored.status == "CLOSED":
         raise ConflictError(f"status: {stored.id!r} is closed; apply it with status ACCEPTED to open it again")

@@ -57,7 +57,7 @@ def moment(text: str, now: float) -> float:
     Args:
         text: `10m` (s, m, h, d or w: that long ago), `today` or `yesterday` (its beginning in UTC), Unix seconds, or an
             ISO 8601 time with its zone.
-        now: Unix seconds.
+        now: the present time, Unix seconds.
 
     Raises:
         PydanticCustomError: *text* is none of these, or the time is before 1970, after 9999 or after *now*.
@@ -99,7 +99,7 @@ def check_url(url: str, credentials_field: str) -> str:
     """Return *url* if it is an absolute HTTP URL without credentials.
 
     Args:
-        url: not shown in errors, because it may contain credentials.
+        url: the URL. Errors do not show it, because it may contain credentials.
         credentials_field: the field that takes credentials, named in the error.
 
     Raises:

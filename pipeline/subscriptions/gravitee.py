@@ -52,7 +52,7 @@ def take(document: Mapping[str, Any]) -> Taken | LeftOut:
     """Convert a subscription in the format of the management API, of Terraform or of this pipeline.
 
     Raises:
-        ConfigurationError: it can't be used; one sentence per mistake.
+        ConfigurationError: the subscription can't be used; one sentence per mistake.
     """
     name = document.get("id") or document.get("hrid")
     status, consumer = _upper(document.get("status")), _consumer(document)

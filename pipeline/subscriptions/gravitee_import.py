@@ -23,7 +23,7 @@ class Imported:
     """The result of an import.
 
     Attributes:
-        definition: None if the files contain no API.
+        definition: the API definition; None if the files contain no API.
         notes: what was taken, added and left out; each note is a word and a sentence.
     """
 

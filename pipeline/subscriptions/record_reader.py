@@ -159,7 +159,7 @@ def parse_record(subscription_id: str, value: bytes) -> WireSubscription:
     """Parse a record; its secrets stay encrypted.
 
     Raises:
-        ConfigurationError: it is not a subscription, or its id differs from the record's key.
+        ConfigurationError: the record is not a subscription, or has an id that differs from the record's key.
     """
     try:
         document = json.loads(value)

@@ -191,7 +191,7 @@ class Registry:
         """The subscription as its record has it, with encrypted secrets. None if there is no such subscription.
 
         Raises:
-            ConfigurationError: its record can't be read.
+            ConfigurationError: the subscription's record can't be read.
         """
         entry = self._entries.get(subscription_id)
         return None if entry is None else to_document(parse_record(subscription_id, entry.value))
@@ -210,7 +210,7 @@ class Registry:
         """Whether the first key encrypts all secrets of the subscription; true if it has none or does not exist.
 
         Raises:
-            ConfigurationError: its record can't be read.
+            ConfigurationError: the subscription's record can't be read.
         """
         entry = self._entries.get(subscription_id)
         return entry is None or self._box.is_newest(parse_record(subscription_id, entry.value))
@@ -219,7 +219,7 @@ class Registry:
         """The subscription as it was applied, with decrypted secrets. The store edits it.
 
         Raises:
-            ConfigurationError: its record can't be read or decrypted.
+            ConfigurationError: the subscription's record can't be read or decrypted.
         """
         entry = self._entries.get(subscription_id)
         return None if entry is None else self._box.decrypt_secrets(parse_record(subscription_id, entry.value))

@@ -257,7 +257,7 @@ def replay_time_ms(timestamp: str) -> int:
     """The time of a replay in Unix milliseconds.
 
     Raises:
-        ConfigurationError: it is not a valid `timestamp` of a `resumeFrom`.
+        ConfigurationError: *timestamp* is not a valid `timestamp` of a `resumeFrom`.
     """
     read(wire.ResumeFrom, {"timestamp": timestamp}, "resumeFrom")
     return int(instant(timestamp) * 1000)

@@ -24,8 +24,8 @@ async def require_routing(settings: Settings, definition: Definition) -> None:
     """Check that the routing is configured.
 
     Raises:
-        ConfigurationError: it is not. The error explains the choice, with the newest keys of the topics if they can be
-            read.
+        ConfigurationError: no routing is configured. The error explains the choice, with the newest keys of the topics
+            if they can be read.
     """
     if definition.stated_routing is None:
         raise unsaid_routing(definition.entrypoint, await _look(settings, definition))

@@ -48,7 +48,7 @@ def with_topic(resume: ResumeFrom | None, definition: Definition) -> ResumeFrom 
     """Fill in the topic of a command that names a partition, because the definition may gain source topics later.
 
     Raises:
-        ConfigurationError: its topic is not a source topic; or it has no topic and there are several.
+        ConfigurationError: the command names another topic than a source topic, or none although there are several.
     """
     place = None if resume is None else resume.skip or resume
     if resume is None or place is None or place.partition is None:

@@ -141,9 +141,9 @@ class SubscriptionStore:
         equals the stored one is not a new command, because `get` shows it as part of the document.
 
         Raises:
-            ConfigurationError: it can't be used; one sentence per mistake.
+            ConfigurationError: the subscription can't be used; one sentence per mistake.
             StaleError: the condition is not met.
-            BrokerError: it could not be written.
+            BrokerError: the change could not be written.
         """
         wanted = parse_subscription(document)
 
@@ -211,7 +211,7 @@ class SubscriptionStore:
         """What `apply` would do with a subscription, given the records read so far. Writes nothing.
 
         Raises:
-            ConfigurationError: it can't be used; one sentence per mistake.
+            ConfigurationError: the subscription can't be used; one sentence per mistake.
         """
         await asyncio.sleep(0)  # most checks await nothing else, and a caller may check many
         return await self._checks.checked(parse_subscription(document))
@@ -225,7 +225,7 @@ class SubscriptionStore:
         Raises:
             UnknownSubscriptionError: there is no such subscription.
             StaleError: the condition is not met.
-            BrokerError: it could not be written.
+            BrokerError: the change could not be written.
         """
 
         async def delete(_after: int | None) -> Change:
@@ -277,8 +277,8 @@ class SubscriptionStore:
 
         Raises:
             UnknownSubscriptionError: there is no such subscription.
-            ConfigurationError: its record can't be read or decrypted.
-            BrokerError: it could not be written.
+            ConfigurationError: the subscription's record can't be read or decrypted.
+            BrokerError: the change could not be written.
         """
         async with self._turn:
             await self._registry.caught_up()
@@ -295,9 +295,9 @@ class SubscriptionStore:
 
         Raises:
             UnknownSubscriptionError: there is no such subscription.
-            ConfigurationError: its record can't be read.
-            BrokerError: it could not be written.
-            ConflictError: it is closed.
+            ConfigurationError: the subscription's record can't be read.
+            BrokerError: the change could not be written.
+            ConflictError: the subscription is closed.
         """
         async with self._turn:
             await self._registry.caught_up()

@@ -120,7 +120,7 @@ class SubscriptionWriter:
             since: the value of `SINCE_HEADER`.
 
         Raises:
-            BrokerError: it was not written.
+            BrokerError: the record was not written.
             UnconfirmedError: the broker did not confirm the write in time.
         """
         if not self._is_open:

@@ -12,7 +12,8 @@ class Presence:
     """Where a subscription is, as seen from one worker.
 
     Attributes:
-        where: "here": it has lanes in this worker; "unknown": there is no such subscription; otherwise an `Absence`.
+        where: "here": the subscription has lanes in this worker; "unknown": there is no such subscription; otherwise an
+            `Absence`.
         sentence: a sentence for people that says where it is.
     """
 

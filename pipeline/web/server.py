@@ -104,7 +104,7 @@ def attach_health(
         return health("live", [])
 
     async def ready(_request: web.Request) -> web.Response:
-        """Whether it can answer."""
+        """Whether the process can answer."""
         return health("ready", missing(), problems())
 
     for path, show in {"/health/live": live, "/health/ready": ready}.items():

@@ -42,7 +42,7 @@ AFTER_A_FAILED_COMMIT: Final = """\
                 self._fence(group, error)
                 return
             else:"""
-EDIT: Final = '            ConflictError: it is closed.\n        """\n'
+EDIT: Final = '            ConflictError: the subscription is closed.\n        """\n'
 """The end of the docstring of `SubscriptionStore.edit`."""
 
 MUTANTS: Final = (

@@ -41,7 +41,7 @@ def trusted_from_pem(text: str, path: str) -> str:
     """The certificates of a PEM trust store.
 
     Raises:
-        ConfigurationError: it contains none, or an unreadable one; *path* is the path of the field.
+        ConfigurationError: *text* contains no certificate, or an unreadable one; *path* is the path of the field.
     """
     return to_pem(certificates_from_pem(text, path))
 
@@ -64,7 +64,7 @@ def trusted_from_jks(data: bytes, password: str, path: str) -> str:
     """All certificates of a JKS trust store, as PEM. Like Java, it also reads PKCS#12 stores.
 
     Raises:
-        ConfigurationError: it can't be read, the password is wrong, or it contains no certificate.
+        ConfigurationError: the store can't be read or contains no certificate, or the password is wrong.
     """
     if is_pkcs12(data):
         return trusted_from_pkcs12(data, password, path)
@@ -83,7 +83,7 @@ def from_base64(text: str, path: str) -> bytes:
     """The bytes of a binary store that is given as base64 text.
 
     Raises:
-        ConfigurationError: it is not base64.
+        ConfigurationError: *text* is not base64.
     """
     try:
         return base64.b64decode("".join(text.split()), validate=True)
@@ -103,7 +103,7 @@ def certificates_from_pem(text: str, path: str) -> list[x509.Certificate]:
     """The certificates in a text, in its order.
 
     Raises:
-        ConfigurationError: it contains none, or an unreadable one; *path* is the path of the field.
+        ConfigurationError: *text* contains no certificate, or an unreadable one; *path* is the path of the field.
     """
     try:
         return x509.load_pem_x509_certificates(text.encode())
@@ -115,8 +115,8 @@ def open_pkcs12(data: bytes, password: str | None, path: str) -> pkcs12.PKCS12Ke
     """Open a store with the library, which returns its first key and all certificates.
 
     Raises:
-        ConfigurationError: it can't be read, takes too much work to open, or the password is wrong; *path* is the path
-            of the field.
+        ConfigurationError: the store can't be read or takes too much work to open, or the password is wrong; *path* is
+            the path of the field.
     """
     check_cost(data, path)
     try:
@@ -136,7 +136,7 @@ def client_from_pem(
     """Read a PEM certificate chain and its PEM key, which may be encrypted.
 
     Raises:
-        ConfigurationError: one of them can't be read, or they don't belong together.
+        ConfigurationError: the certificate or the key can't be read, or they don't belong together.
     """
     chain = certificates_from_pem(certificate, certificate_path)
     return _client(chain, _pem_key(key, key_password, key_path, "keyPassword"), key_path)
@@ -152,7 +152,7 @@ def key_from_pem(key: str, password: str | None, path: str, unlocked_by: str) ->
         unlocked_by: the field that has the password, for errors.
 
     Raises:
-        ConfigurationError: it can't be read, takes too much work to open, or the password is wrong.
+        ConfigurationError: the key can't be read or takes too much work to open, or the password is wrong.
     """
     return _plain_pem(_pem_key(key, password, path, unlocked_by))
 
@@ -182,7 +182,7 @@ def client_from_pkcs12(data: bytes, password: str | None, path: str, alias: str 
         alias: the alias of the key, case-insensitive; None: the first key.
 
     Raises:
-        ConfigurationError: it can't be read, the password is wrong, a part is missing, or there is no such key.
+        ConfigurationError: the store can't be read, the password is wrong, a part is missing, or there is no such key.
     """
     store = open_pkcs12(data, password, path)
     if store.key is None or store.cert is None:
@@ -208,7 +208,7 @@ def client_from_jks(
         alias: the alias of the key, case-insensitive; None: the first key.
 
     Raises:
-        ConfigurationError: it can't be read, a password is wrong, or there is no such key.
+        ConfigurationError: the store can't be read, a password is wrong, or there is no such key.
     """
     if is_pkcs12(data):
         return client_from_pkcs12(data, password, path, alias)

@@ -46,7 +46,7 @@ def check_cost(data: bytes, path: str) -> None:
     """Check that a store, or a key in DER, takes little work to open.
 
     Raises:
-        ConfigurationError: it takes too much work; *path* is the path of the field.
+        ConfigurationError: opening takes too much work; *path* is the path of the field.
     """
     _check(_rounds(data), path)
 

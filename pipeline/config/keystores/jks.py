@@ -59,7 +59,7 @@ def read_jks(data: bytes, password: str, path: str) -> JavaKeyStore:
         path: the path of the field, for errors.
 
     Raises:
-        ConfigurationError: it is not a JKS store, it is damaged, or the password is wrong.
+        ConfigurationError: *data* is not a JKS store or is damaged, or the password is wrong.
     """
     reader = _Reader(data, path)
     magic = reader.number(4)

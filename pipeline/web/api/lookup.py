@@ -43,7 +43,7 @@ class Lookup:
         """The subscription in the path of a call.
 
         Raises:
-            UnknownSubscriptionError: there is none that the principal may see.
+            UnknownSubscriptionError: there is no such subscription that the principal may see.
         """
         await self.catch_up()
         found = call.principal.seen(self._registry.get(call.id))
@@ -55,7 +55,7 @@ class Lookup:
         """The condition of a change. For a tenant, it includes the revision that the tenant may see.
 
         Raises:
-            UnknownSubscriptionError: there is none that the principal may see.
+            UnknownSubscriptionError: there is no such subscription that the principal may see.
             StaleError: the condition of the call is not met.
         """
         if not call.principal.tenant:
