@@ -24,7 +24,7 @@ from pipeline.subscriptions.store import SubscriptionStore
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """The options.
+    """The options of the command.
 
     Attributes:
         dry_run: only print what would be done.

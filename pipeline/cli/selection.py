@@ -18,7 +18,7 @@ WAIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The options of a command.
+    """The options with which a command selects subscriptions, and how to change them.
 
     Attributes:
         ids: the ids of the named subscriptions, without repetitions.

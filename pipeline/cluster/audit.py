@@ -37,7 +37,7 @@ LARGEST_REQUEST: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One change.
+    """A change, as it is recorded.
 
     Attributes:
         who, tenant: the principal's name and the metadata that limit it; for a command, the user who ran it.

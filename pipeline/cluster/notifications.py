@@ -44,7 +44,7 @@ AGAIN_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A notification.
+    """A notification for operators.
 
     Attributes:
         subject: the id of a subscription, "dead-letters", or the partition of a topic.

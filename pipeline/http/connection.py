@@ -105,7 +105,7 @@ class IdleConnections:
 
 
 class Wire(ResponseHandler):
-    """One connection.
+    """A connection to a receiver or a proxy.
 
     Attributes:
         key: a value that is equal for connections with the same destination, route and options.
@@ -211,7 +211,7 @@ class Wire(ResponseHandler):
             self._parse(data[start : start + _PIECE_BYTES])
 
     def _has_enough(self) -> bool:
-        """Whether the rest of the answer is not needed. If the answer exceeds a limit, it is ended for the reader."""
+        """Whether the rest of an answer is not needed. If the answer exceeds a limit, it is ended for its reader."""
         if self.transport is None or self._exception is not None:
             return True
         if len(self._buffer) > _MOST_UNREAD_ANSWERS:

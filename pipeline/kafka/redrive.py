@@ -183,7 +183,7 @@ class Marks:
 
 @dataclass(frozen=True, slots=True)
 class Redrive:
-    """One run.
+    """One run of a redrive.
 
     Attributes:
         producer: a producer of the source's cluster; None in a dry run, which writes and commits nothing.

@@ -23,7 +23,7 @@ NO_ID: Final = bytes(16)
 
 
 class Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka has no types
-    """Sixteen bytes."""
+    """A UUID: sixteen bytes."""
 
     @classmethod
     def encode(cls, value: bytes) -> bytes:

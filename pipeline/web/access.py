@@ -180,7 +180,7 @@ def _is_same(shown: str | None, token: str | None) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    """The bytes that were received: aiohttp turns header bytes that are not UTF-8 into surrogates."""
+    """The bytes of *text* as received: aiohttp turns header bytes that are not UTF-8 into surrogates."""
     return text.encode("utf-8", "surrogateescape")
 
 

@@ -35,7 +35,7 @@ MODES: Final[Mapping[str, Mode]] = {
 
 
 class Receiver(Service):
-    """The receiver.
+    """The receiver of `webhooks dev`.
 
     Args:
         listener: a bound socket.

@@ -18,7 +18,7 @@ _LONG_LENGTH: Final = 0x80
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element.
+    """One DER element.
 
     Attributes:
         content: the bytes without tag and length.

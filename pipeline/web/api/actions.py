@@ -39,7 +39,7 @@ FindEffects = Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
 
 
 class Actions:
-    """The operations.
+    """The operations that act on one subscription.
 
     Args:
         settings: have the name of the application.

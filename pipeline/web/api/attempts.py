@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class AttemptOperations:
-    """The operations.
+    """The operations on the attempt log.
 
     Args:
         search: searches the attempt log.

@@ -67,7 +67,7 @@ class Outcome:
 
 
 class BulkOperations:
-    """The operation.
+    """The operation that changes many subscriptions.
 
     Args:
         lookup: has the newest subscriptions.

@@ -12,7 +12,7 @@ from pipeline.web.api.states import View, limited
 
 
 class ClusterOperations:
-    """The operations.
+    """The operations that show the cluster.
 
     Args:
         view: the view of the cluster.

@@ -27,7 +27,7 @@ MOST_SHOWN: Final = 100
 
 
 class DeadLetterOperations:
-    """The operations.
+    """The operations on dead letters.
 
     Args:
         settings: have the name of the application, and the keys that seal an addressee.

@@ -30,7 +30,7 @@ TEST_VALUE: Final = {"type": "webhooks.test", "data": {"message": "This is a tes
 
 
 class EventOperations:
-    """The operations.
+    """The operations on events.
 
     Args:
         settings: have the keys that seal an addressee.

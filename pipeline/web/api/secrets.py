@@ -22,7 +22,7 @@ SECRET_BYTES: Final = 32
 
 
 class SecretOperations:
-    """The operation.
+    """The operation that rotates a signing secret.
 
     Args:
         registry: the subscriptions of the worker, with the stored secrets.

@@ -36,7 +36,7 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 class Subscriptions:
-    """The operations.
+    """The operations on subscriptions.
 
     Args:
         registry: the subscriptions of the worker.
