@@ -6,13 +6,15 @@
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
 from pipeline.core.subscription import Rate
-from tests.simulation.actions import MATCHING_CASTS, Step, schedules
+from tests.simulation.actions import CASTS, MATCHING_CASTS, Kind, Step, schedules
 from tests.simulation.known import KNOWN, Schedule
 from tests.simulation.worker import Setting
 from tests.simulation.world import World
@@ -30,53 +32,47 @@ many = settings(
     report_multiple_bugs=False,
     suppress_health_check=list(HealthCheck),
 )
-any_rate = st.sampled_from([None, None, None, Rate(1.0, 3), Rate(0.5), Rate(0.15)])
-any_picks = st.sampled_from([False, False, True])
-any_claims = st.sampled_from([1, 1, 2, 3])
-any_setting = st.builds(
-    Setting, st.booleans(), st.booleans(), st.just(value=False), any_rate, any_picks, any_claims, probes=st.booleans()
-)
-any_start = st.builds(
-    Setting, st.booleans(), st.booleans(), st.booleans(), any_rate, any_picks, any_claims, probes=st.booleans()
-)
-
-any_match = st.builds(
-    Setting,
-    st.booleans(),
-    st.booleans(),
-    st.booleans(),
-    any_rate,
-    any_picks,
-    any_claims,
-    st.just(value=True),
-    probes=st.booleans(),
-)
 
 
-any_two_by_key = st.builds(
-    Setting,
-    st.booleans(),
-    st.booleans(),
-    st.just(value=False),
-    any_rate,
-    any_picks,
-    any_claims,
-    st.just(value=False),
-    st.booleans(),
-    st.just(value=True),
-)
-any_two = st.builds(
-    Setting,
-    st.booleans(),
-    st.booleans(),
-    st.just(value=False),
-    any_rate,
-    any_picks,
-    any_claims,
-    st.just(value=True),
-    st.booleans(),
-    st.just(value=True),
-)
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Simulations with the same routing and the same source topics.
+
+    Attributes:
+        matches: whether the routing is `match`.
+        has_neighbour: whether there is a second source topic.
+    """
+
+    matches: bool
+    has_neighbour: bool
+
+    def settings(self, kind: Kind) -> st.SearchStrategy[Setting]:
+        """Settings for schedules of this kind."""
+        may_be_empty = kind == "commands" and not self.has_neighbour
+        return st.builds(
+            Setting,
+            has_dead_letters=st.booleans(),
+            interrupts=st.booleans(),
+            is_empty=st.booleans() if may_be_empty else st.just(value=False),
+            rate=st.sampled_from([None, None, None, Rate(1.0, 3), Rate(0.5), Rate(0.15)]),
+            picks=st.sampled_from([False, False, True]),
+            claim_events=st.sampled_from([1, 1, 2, 3]),
+            matches=st.just(self.matches),
+            probes=st.booleans(),
+            has_neighbour=st.just(self.has_neighbour),
+        )
+
+    def schedules(self, kind: Kind) -> st.SearchStrategy[list[Step]]:
+        """Schedules of this kind, whose events have keys that fit the routing."""
+        return schedules(kind, MATCHING_CASTS if self.matches else CASTS)
+
+
+FAMILIES: Final = {
+    "key": Family(matches=False, has_neighbour=False),
+    "match": Family(matches=True, has_neighbour=False),
+    "key-two-topics": Family(matches=False, has_neighbour=True),
+    "match-two-topics": Family(matches=True, has_neighbour=True),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -94,73 +90,10 @@ def test_the_table_holds_when(schedule: Schedule) -> None:
     run(World(schedule.setting, print).play(schedule.steps))
 
 
+@pytest.mark.parametrize("kind", get_args(Kind))
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 @many
-@given(any_setting, schedules("stops"))
-def test_with_clean_stops_nothing_is_lost_or_repeated(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_setting, schedules("crashes"))
-def test_with_crashes_and_takeovers_the_table_holds(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_start, schedules("commands"))
-def test_with_commands_edits_and_deletions_the_table_holds(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_match, schedules("stops", MATCHING_CASTS))
-def test_events_of_several_survive_clean_stops(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_match, schedules("crashes", MATCHING_CASTS))
-def test_events_of_several_survive_crashes_and_takeovers(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_match, schedules("commands", MATCHING_CASTS))
-def test_events_of_several_survive_commands_edits_and_deletions(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_two, schedules("stops", MATCHING_CASTS))
-def test_two_topics_survive_clean_stops(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_two, schedules("crashes", MATCHING_CASTS))
-def test_two_topics_survive_crashes_and_takeovers(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_two, schedules("commands", MATCHING_CASTS))
-def test_two_topics_survive_commands_edits_and_deletions(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_two_by_key, schedules("stops"))
-def test_two_topics_by_key_survive_clean_stops(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_two_by_key, schedules("crashes"))
-def test_two_topics_by_key_survive_crashes_and_takeovers(setting: Setting, steps: list[Step]) -> None:
-    run(World(setting, note).play(steps))
-
-
-@many
-@given(any_two_by_key, schedules("commands"))
-def test_two_topics_by_key_survive_commands_edits_and_deletions(setting: Setting, steps: list[Step]) -> None:
+@given(st.data())
+def test_the_table_holds_for_any_schedule(family: Family, kind: Kind, data: st.DataObject) -> None:
+    setting, steps = data.draw(family.settings(kind)), data.draw(family.schedules(kind))
     run(World(setting, note).play(steps))
