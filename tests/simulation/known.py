@@ -250,6 +250,19 @@ KNOWN = (
         (Arrive("a"), ALL_ROWS, Crash(), Command("a", "pause")),
     ),
     Schedule(
+        "another revision follows a replay from a time before it is carried out, and an event is sent meanwhile",
+        (Arrive("a"), Arrive("lll"), Arrive("a"), Replay("a", back=1, by_time=True), Command("a", "resume")),
+        Setting(has_dead_letters=False),
+    ),
+    Schedule(
+        "one of two topics has drained, and its rows become durable before the other one has",
+        (
+            *(Arrive("b"), Crash(), Command("l", "pause"), Arrive("a"), Arrive("abn")),
+            *(NEXT_OK, Stop(), Pass(12.5)),
+        ),
+        Setting(has_dead_letters=False, has_neighbour=True),
+    ),
+    Schedule(
         "an event is sent while a replay that discards looks for the end of the log",
         (
             *(Arrive("a"), Arrive("aa..."), Retain(1), TakeOver()),

@@ -24,10 +24,16 @@ class ViolationError(AssertionError):
 
 @dataclass(slots=True)
 class Sent:
-    """A request as the receiver may have seen it. A request without an outcome may or may not have arrived."""
+    """A request as the receiver may have seen it. A request without an outcome may or may not have arrived.
+
+    Attributes:
+        carried_out: the revision in the durable row of its lane: commands up to it were carried out before the request.
+            At-most-once never sends an event before its row is durable.
+    """
 
     qos: Qos
     revision: int
+    carried_out: int = -1
     outcome: Outcome | None = None
 
     @property
@@ -77,8 +83,8 @@ class Ledger:
         excused_events: events that were skipped by a command.
         discarded: events below this offset were discarded by a replay from a time, which applies to every topic.
         unordered: events below this offset may be sent again or out of order, for the same reasons as *excused*.
-        replayed: the revision of the last replay of each subscription. For at-most-once, only requests at this or a
-            later revision count as repetitions.
+        replayed: the revision of the last replay of each subscription. For at-most-once, an event may be sent again if
+            the request before was made before this replay was carried out.
         highest: the highest offset that was sent.
         incidents: how often a worker ended in any way other than a clean stop.
         observed: the QoS of each subscription as the owner has read it; None for a deleted subscription.
@@ -148,16 +154,11 @@ class Ledger:
             self._made(name)
         match subscription.resume_from:
             case ReplayOffset(_, offset, discards):
-                # The replay may wait for an earlier command that looks for its offset. A replay that discards may wait
-                # for the end of the log. Requests that are sent during these waits do not count either.
-                may_wait = discards or bool(subscription.earlier)
-                self._moved(name, revision + may_wait, offset, discards=discards)
+                self._moved(name, revision, offset, discards=discards)
             case ReplayTimestamp(timestamp_ms, discards):
                 found = self.log.offset_at(timestamp_ms)
                 place = self.log.end if found is None else found
-                # The worker reads the revision before it knows the offset. Requests between these two steps count as
-                # sent before the replay.
-                self._moved(name, revision + 1, place, discards=discards)
+                self._moved(name, revision, place, discards=discards)
                 if discards:
                     self.discarded[name] = max(self.discarded[name], place)
             case Skip(_, offset):
@@ -233,7 +234,8 @@ class Ledger:
         elif subscription.qos is Qos.AT_LEAST_ONCE:
             self._check_repetition(subscription, offset)
         self.highest[name] = max(self.highest[name], offset)
-        sent = Sent(subscription.qos, subscription.revision)
+        row = self.rows.rows.get(name.encode())
+        sent = Sent(subscription.qos, subscription.revision, -1 if row is None else row.revision)
         before.append(sent)
         return sent
 
@@ -252,7 +254,7 @@ class Ledger:
     ) -> None:
         name = subscription.id
         for sent in before:
-            counts = sent.qos is Qos.AT_MOST_ONCE and sent.revision >= self.replayed[name]
+            counts = sent.qos is Qos.AT_MOST_ONCE and sent.carried_out >= self.replayed[name]
             if counts and sent.may_have_arrived and offset >= self.unordered[name]:
                 raise ViolationError(f"{name}: at-most-once sends {offset} again after {sent.outcome}")
         if (is_owner or self.replayed[name] < 0) and self.would_be_sent_again(name, offset):
@@ -300,8 +302,9 @@ class Ledger:
             return  # `check_nothing_is_lost` also takes the rows of the lanes into account
         for record in self.log.read(offset, self.ahead.bit_length()):
             place = ((record.key or b"").decode(), record.offset)
-            if self._is_noted(record.offset) and place not in self.settled and not self.is_excused(place):
-                raise ViolationError(f"{place} is in the note of offset {offset}, but is not settled")
+            is_done = place in self.settled or self.is_excused(place)
+            if self._is_noted(record.offset) and not is_done and not self.would_be_sent_again(*place):
+                raise ViolationError(f"{place} is in the note of offset {offset}, but is not settled and has no row")
 
     def _is_noted(self, offset: int) -> bool:
         return offset >= self.committed and bool(self.ahead >> (offset - self.committed) & 1)
