@@ -55,7 +55,7 @@ class World:
         self.setting = setting
         self.log = SourceLog()
         self.rows = RowTopic()
-        self.ledger = Ledger(self.log, self.rows, setting.claim_events, setting.matches)
+        self.ledger = Ledger(self.log, self.rows, setting.claim_events, setting.matches, setting.has_neighbour)
         self.rows.observe = self.ledger.row_written
         self.people = People(self.ledger, setting, self._next_of)
         self.neighbour = Neighbour(self.log) if setting.has_neighbour else None
