@@ -41,7 +41,11 @@ from tests.support.fakes import RowTopic, SourceLog
 from tests.support.virtual_time import settle
 
 ROUNDS: Final = 60
-"""How many rounds (and four more for each record) everything may take to come to rest when nothing fails any more."""
+ROUNDS_PER_EVENT: Final = 16
+"""Everything comes to rest within `ROUNDS`, and these for each record, when nothing fails any more.
+
+At the lowest rate, an event takes seven rounds of a second in each of two topics.
+"""
 LONG_SECONDS: Final = 45.0
 """A time longer than any wait between two attempts."""
 
@@ -287,7 +291,7 @@ class World:
         raise ViolationError("a clean stop does not end")
 
     async def _rest(self) -> None:
-        for _ in range(ROUNDS + 4 * len(self.log.records)):
+        for _ in range(ROUNDS + ROUNDS_PER_EVENT * len(self.log.records)):
             await self._round()
             owner = self.owner
             if owner is not None and not owner.is_stopping and owner.is_at_rest():
