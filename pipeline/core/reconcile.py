@@ -214,6 +214,8 @@ class Reconciler:
         progress, now = lane.events.progress, self._worker.clock.now()
         for command in subscription.commands:
             if command.revision > progress.revision and not self._carry_out(_Order(lane, subscription, command)):
+                # A row that is written meanwhile has to show that the subscription was known.
+                lane.record_revision(max(progress.revision, command.revision - 1))
                 if status_of(subscription, now) is not Status.STARTED:  # a pause or stop does not wait for the task
                     self._apply_desired_status(lane, subscription, now)
                 return
@@ -227,9 +229,9 @@ class Reconciler:
         lane, command = order.lane, order.command
         match command.resume_from:
             case ReplayTimestamp() as replay:
-                # The revision is recorded when the offset has been looked up. After a crash before that, the next owner
-                # carries out the command.
-                self._spawn(order, partial(self._replay_from, order, replay, self._partition.dispatched))
+                # A former owner may have delivered events after the committed offset before the command arrived.
+                here = max(self._partition.dispatched, lane.first_waiting)
+                self._spawn(order, partial(self._replay_from, order, replay, here))
                 return False
             case ReplayOffset(_, offset, discards) as place if self._is_here(place):
                 if discards and offset > lane.first_waiting:
@@ -333,7 +335,7 @@ class Reconciler:
             lane.move(here)  # with several requests at a time, some events after *offset* were sent: send them again
 
     async def _replay_from(self, order: _Order, replay: ReplayTimestamp, here: int) -> None:
-        """Continue from a time. *here* is the position of the stream when the command arrived."""
+        """Continue from a time. Events from *here* on arrived after the command."""
         lane, reader, number = order.lane, self._worker.reader, self._partition.number
         end = await reader.end_of(number) if replay.discards else here
         offset = await reader.offset_at(number, replay.timestamp_ms)

@@ -263,6 +263,19 @@ KNOWN = (
         Setting(has_dead_letters=False, has_neighbour=True),
     ),
     Schedule(
+        "a replay from a time comes during a stop, after an event beyond the committed offset was delivered",
+        (Arrive("A"), Arrive("A"), Stop(), Replay("b", back=1, by_time=True)),
+        Setting(has_dead_letters=False, matches=True),
+    ),
+    Schedule(
+        "a paused subscription is deleted after a crash, before its replay was carried out",
+        (
+            *(Command("l", "pause"), Replay("l", back=-2, discards=True), ALL_ROWS, Crash()),
+            Command("l", "delete"),
+        ),
+        Setting(has_dead_letters=False),
+    ),
+    Schedule(
         "an event is sent while a replay that discards looks for the end of the log",
         (
             *(Arrive("a"), Arrive("aa..."), Retain(1), TakeOver()),
