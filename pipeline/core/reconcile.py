@@ -215,7 +215,7 @@ class Reconciler:
         for command in subscription.commands:
             if command.revision > progress.revision and not self._carry_out(_Order(lane, subscription, command)):
                 # A row that is written meanwhile has to show that the subscription was known.
-                lane.record_revision(max(progress.revision, command.revision - 1))
+                lane.record_revision(command.revision - 1)
                 if status_of(subscription, now) is not Status.STARTED:  # a pause or stop does not wait for the task
                     self._apply_desired_status(lane, subscription, now)
                 return
