@@ -49,7 +49,8 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
         what = "standard input" if event == STDIN else event
         say(f"{what} is not JSON in UTF-8, or has a duplicate name: JSON pointers find nothing in it", err=True)
     concerned = asyncio.run(_concerned(settings, definition, key))
-    matches = [_Matched(each.topic, verdicts(concerned, each)) for each in records]
+    ids = settings.webhook_ids if definition.routing is Routing.MATCH else None
+    matches = [_Matched(each.topic, verdicts(concerned, each, ids)) for each in records]
     for each in matches:
         each.failed = asyncio.run(_failed(settings, definition, each))
     if output == "json":

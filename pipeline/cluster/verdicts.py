@@ -1,23 +1,33 @@
-"""Decides which subscriptions would get an event, and names the failed comparisons of all others."""
+"""Decides which subscriptions would get an event, and says why all others would not."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
+from pipeline.core.addressed import AddressedMatching
 from pipeline.core.explanation import Mismatch, explain
 from pipeline.core.filters import EventFilter, ParsedEvent
 from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.model import Event
 from pipeline.core.subscription import DesiredStatus, Subscription
+from pipeline.core.webhook_ids import ADDRESSEE, SEAL, WebhookIds, addressee_of
+
+UNPROVED: Final = f"the header {SEAL} does not prove that the pipeline wrote {ADDRESSEE}, so no subscription gets it"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a subscription would get the event, and if not, which comparisons failed."""
+    """Whether a subscription would get the event.
+
+    Attributes:
+        mismatches: the failed comparisons, if it would not.
+        address: what the address of the event says about the subscription; None if the event has no address.
+    """
 
     subscription: Subscription
     gets_it: bool
     mismatches: Sequence[Mismatch] = ()
+    address: str | None = None
 
     @property
     def reasons(self) -> list[str]:
@@ -26,9 +36,11 @@ class Verdict:
 
     def _why(self) -> str:
         wanted = self.subscription
+        if self.address is not None and not self.gets_it:
+            return self.address
         if wanted.problem is not None:
             return f"it is broken, and keeps every event until it is corrected: {wanted.problem}"
-        why = "its filter matches" if wanted.filter is not None else "it has no filter"
+        why = self.address or ("its filter matches" if wanted.filter is not None else "it has no filter")
         return why if wanted.desired_status is DesiredStatus.DELIVER else f"{why}; it is {wanted.desired_status}"
 
     def as_document(self) -> dict[str, Any]:
@@ -39,6 +51,7 @@ class Verdict:
             "getsIt": self.gets_it,
             "wish": wanted.desired_status.value,
             "problem": wanted.problem,
+            "reasons": self.reasons,
             "mismatches": [
                 {
                     "place": each.place,
@@ -52,16 +65,32 @@ class Verdict:
         }
 
 
-def verdicts(subscriptions: Sequence[Subscription], event: Event) -> list[Verdict]:
-    """The verdicts for the *subscriptions*, from the index that workers use, too."""
+def verdicts(subscriptions: Sequence[Subscription], event: Event, ids: WebhookIds | None) -> list[Verdict]:
+    """The verdicts for the *subscriptions*, from the index that workers use, too.
+
+    Args:
+        subscriptions: the subscriptions that may get the event.
+        event: the event, as if it were written now.
+        ids: verifies the address of the event; None with `routing: key`, where events have no address.
+    """
     index, parsed = SubscriptionIndex(), ParsedEvent(event)
+    matching = index if ids is None else AddressedMatching(index, ids)
     for each in subscriptions:
-        index.update(each.id, each)
-    getting = set(index.keys(event))
+        matching.update(each.id, replace(each, starts=None))  # an event that is written now is after each start
+    getting = set(matching.keys(event))
+    addressee = None if ids is None else addressee_of(event)
+    if ids is None or addressee is None:
+        return [
+            Verdict(each, gets_it=True)
+            if each.id.encode() in getting
+            else Verdict(each, gets_it=False, mismatches=_mismatches(each, parsed))
+            for each in subscriptions
+        ]
+    other = "it was written for another subscription" if ids.is_for(event, addressee) else UNPROVED
     return [
-        Verdict(each, gets_it=True)
+        Verdict(each, gets_it=True, address="it was written for this subscription")
         if each.id.encode() in getting
-        else Verdict(each, gets_it=False, mismatches=_mismatches(each, parsed))
+        else Verdict(each, gets_it=False, address=other)
         for each in subscriptions
     ]
 

@@ -77,6 +77,18 @@ async def test_match_says_who_would_get_an_event_and_why_not(client: Client) -> 
         assert sentence in (await post(client, "/api/match", body, 400))["detail"]
 
 
+async def test_match_tells_for_whom_a_test_event_was_written(client: Client, cluster: ApiCluster) -> None:
+    await post(client, f"{PATH}/paid/_test", {"value": {"kind": "sent"}})
+    [record] = await cluster.broker.read(cluster.topic)
+    headers = {name: value.decode() for name, value in record.headers}
+    asked = {"key": "paid", "headers": headers, "value": {"kind": "sent"}}
+    found = await post(client, "/api/match", asked)
+    assert [(each["id"], each["getsIt"]) for each in found["subscriptions"]] == [("paid", True), ("every", False)]
+    assert found["subscriptions"][1]["reasons"] == ["it was written for another subscription"]
+    moved = await post(client, "/api/match", {**asked, "value": {"kind": "paid"}})
+    assert moved["matched"] == 0, "the seal covers the value"
+
+
 @pytest.mark.parametrize("routing", ["key"])
 async def test_with_routing_by_key_the_key_is_required(worker: ApiWorker) -> None:
     async with worker.client() as client:

@@ -35,12 +35,16 @@ class Mismatch(StrictModel):
 
 
 class Verdict(StrictModel):
-    """Whether a subscription would get the event. `wish` is the desired status of the subscription."""
+    """Whether a subscription would get the event. `wish` is the desired status of the subscription.
+
+    `reasons` says why, in sentences. `mismatches` has the failed comparisons of its filter.
+    """
 
     id: str
     gets_it: bool
     wish: str
     problem: str | None
+    reasons: list[str]
     mismatches: list[Mismatch]
 
 

@@ -58,7 +58,8 @@ class EventOperations:
     async def match_event(self, call: Call) -> Answer:
         """Show which subscriptions would get an event, and why others would not. Nothing is written.
 
-        Subscriptions that would get the event come first. At most `limit` subscriptions are shown.
+        Subscriptions that would get the event come first. At most `limit` subscriptions are shown. With the headers of
+        a redriven event, the answer is for the subscription that the event was written for.
         """
         asked: Match = call.body
         topic = self._definition.source_topic(asked.topic, "topic")
@@ -95,7 +96,7 @@ class EventOperations:
                 if (found := principal.seen(self._registry.get(name))) is not None
             ]
             total += len(some)
-            for each in verdicts(some, event):
+            for each in verdicts(some, event, self._ids if self._definition.routing is Routing.MATCH else None):
                 if each.gets_it:
                     getting.append(each)
                 elif len(others) < limit:

@@ -1,15 +1,18 @@
 """The rows that `webhooks match` prints."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipeline.cli.match import rows
-from pipeline.cluster.verdicts import verdicts
+from pipeline.cluster.verdicts import UNPROVED, verdicts
 from pipeline.core.model import Record
-from pipeline.core.subscription import DesiredStatus, Subscription
+from pipeline.core.subscription import DesiredStatus, Start, Subscription
+from pipeline.core.webhook_ids import ADDRESSEE, SEAL, WebhookIds
 from pipeline.subscriptions.filters import event_filter
 
+IDS = WebhookIds((b"key",))
 EVENT = Record("orders", 0, 0, b"customer-7", b'{"total": 5}', [("ce_type", b"order.paid")])
 
 
@@ -39,17 +42,18 @@ def subscription(document: dict[str, Any] | None = None, **more: Any) -> Subscri
     ],
 )
 def test_every_subscription_is_told_with_its_reasons(given: Subscription, wanted: list[tuple[str, str, str]]) -> None:
-    [found] = verdicts([given], EVENT)
+    [found] = verdicts([given], EVENT, None)
     assert rows(found) == wanted
 
 
 def test_a_verdict_as_json_has_the_values_uncut() -> None:
-    [found] = verdicts([subscription({"not": {"prefix": {"key": ["customer-", "x" * 100]}}})], EVENT)
+    [found] = verdicts([subscription({"not": {"prefix": {"key": ["customer-", "x" * 100]}}})], EVENT, None)
     assert found.as_document() == {
         "id": "a",
         "getsIt": False,
         "wish": "deliver",
         "problem": None,
+        "reasons": [found.reasons[0]],
         "mismatches": [
             {
                 "place": "key",
@@ -60,3 +64,21 @@ def test_a_verdict_as_json_has_the_values_uncut() -> None:
             }
         ],
     }
+
+
+def test_an_addressed_event_is_only_for_its_addressee() -> None:
+    picky = subscription({"exact": {"type": "x"}}, topics=frozenset({"refunds"}))
+    every = replace(subscription(), id="b", starts={"orders": Start((7,), None)})
+    for addressee, other in (picky, every), (every, picky):
+        addressed = replace(EVENT, headers=[*EVENT.headers, *IDS.address(EVENT, addressee.id)])
+        found = {each.subscription.id: each for each in verdicts([picky, every], addressed, IDS)}
+        assert rows(found[addressee.id]) == [(addressee.id, "yes", "it was written for this subscription")]
+        assert rows(found[other.id]) == [(other.id, "no", "it was written for another subscription")]
+
+
+def test_an_address_without_a_valid_seal_is_for_none() -> None:
+    forged = replace(EVENT, headers=[(ADDRESSEE, b"a"), (SEAL, b"v2,AAAA")])
+    [found] = verdicts([subscription()], forged, IDS)
+    assert rows(found) == [("a", "no", UNPROVED)]
+    [found] = verdicts([subscription()], forged, None)
+    assert found.gets_it, "with routing: key, events have no address"
