@@ -32,7 +32,7 @@ from pipeline.core.outcome import (
     Rejected,
     ServerError,
     describe,
-    status_of,
+    http_status,
 )
 from pipeline.core.policy import DeadLetter, Drop, Retry, Settle, Stop
 from pipeline.core.policy import Decision as Decided
@@ -227,7 +227,7 @@ class AttemptRecorder:
         seconds: float,
         origin: Position | None,
     ) -> Result:
-        status, response = status_of(outcome), None
+        status, response = http_status(outcome), None
         if isinstance(outcome, Rejected | ServerError) and outcome.response:
             response = mask_cut(outcome.response.decode("utf-8", "replace"), MOST_CHARACTERS)
         return Result(

@@ -8,7 +8,7 @@ from pipeline.cluster.failures import FAILING, FailureGroups
 from pipeline.cluster.joining import STATE_OF, Reason, shape
 from pipeline.cluster.state import State
 from pipeline.core.model import Status
-from pipeline.core.subscription import Subscription, status_of
+from pipeline.core.subscription import Subscription
 
 
 class StateIndex:
@@ -40,7 +40,7 @@ class StateIndex:
             self._reasons.pop(name, None)
         else:
             self._reasons[name] = reason
-        status = status_of(subscription, 0.0)
+        status = subscription.status_at(0.0)
         self._desired.pop(name, None)
         self._timed.pop(name, None)
         if subscription.starting_at is not None or subscription.ending_at is not None:
@@ -65,7 +65,7 @@ class StateIndex:
         if desired is not None:
             return desired
         if name in self._timed:
-            status = status_of(self._timed[name], now)
+            status = self._timed[name].status_at(now)
             if status is not Status.STARTED:
                 return STATE_OF[status]
         reason = self._reasons.get(name)

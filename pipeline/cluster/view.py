@@ -40,7 +40,7 @@ from pipeline.cluster.workers_seen import HIDDEN_SECONDS, WorkersSeen
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.keys import decode_key
 from pipeline.core.model import Event
-from pipeline.core.subscription import Routing, Subscription, status_of
+from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.default_partition import default_partition
 from pipeline.kafka.follower import Follower
 from pipeline.kafka.topics import Source, cursors_topic, workers_topic
@@ -162,7 +162,7 @@ class ClusterView:
         home = self._home(name)
         return joined(
             subscription,
-            status_of(subscription, now),
+            subscription.status_at(now),
             lanes,
             is_unowned=not self._ownership.unowned.isdisjoint(home - places),
             has_told_all=bool(home) and (home <= places or self._has_told_all(home - places, now)),

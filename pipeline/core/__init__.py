@@ -29,7 +29,7 @@ partition, dispatcher        the lanes of one partition; a worker's partitions o
 sources                      the dispatchers of all source topics
 opening                      restores lanes from the rows of a partition's former owner
 beginnings                   where subscriptions begin, with `routing: match`
-reconcile                    applies revisions and commands to lanes
+reconcile, commands          applies revisions of subscriptions to lanes; carries out their commands
 lane_rows, rows              when cursor rows are written; rows that were read
 log_bounds                   whether a stored offset is still valid
 

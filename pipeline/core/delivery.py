@@ -17,7 +17,7 @@ from pipeline.core.in_flight import InFlight
 from pipeline.core.lease import Lease
 from pipeline.core.model import Event
 from pipeline.core.observer import Observer
-from pipeline.core.outcome import Outcome, describe, status_of
+from pipeline.core.outcome import Outcome, describe, http_status
 from pipeline.core.policy import Decision, Rules, decide, decide_probe
 from pipeline.core.probing import ProbeGate
 from pipeline.core.rate_limit import RateLimits, SlowStart
@@ -121,7 +121,7 @@ class Delivery:
     def decide(self, rules: Rules, flight: InFlight, outcome: Outcome, *, is_probe: bool = False) -> Decision:
         """Decide what to do after an attempt that did not deliver the event, and record the reason in its tries."""
         now, tries = self.clock.now(), flight.tries
-        flight.tries = tries._replace(error=FailedAttempt(describe(outcome), now, status_of(outcome)))
+        flight.tries = tries._replace(error=FailedAttempt(describe(outcome), now, http_status(outcome)))
         if is_probe:
             decision = decide_probe(rules, outcome, token_renewed=tries.token_renewed)
         else:

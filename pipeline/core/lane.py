@@ -18,7 +18,7 @@ from pipeline.core.outcome import Delivered, Failed, Outcome
 from pipeline.core.policy import CauseKind, Rules
 from pipeline.core.probing import PROBED_KINDS, scheduled, taken_up
 from pipeline.core.redaction import shown_host
-from pipeline.core.subscription import Qos, RetryPolicy, Subscription, status_of
+from pipeline.core.subscription import Qos, RetryPolicy, Subscription
 
 
 class Lane(LaneView):
@@ -257,9 +257,7 @@ class Lane(LaneView):
     def _probes(self) -> RetryPolicy | None:
         """The schedule of probes; None without probes, or while publisher or consumer have stopped deliveries."""
         subscription = self.subscription
-        if subscription is None or status_of(subscription, self._services.clock.now()) is not Status.STARTED:
-            return None
-        return subscription.probes
+        return None if subscription is None or self.wanted_status is not Status.STARTED else subscription.probes
 
     def _await_probe(self, cause: Cause) -> None:
         self.cause = cause
@@ -302,6 +300,28 @@ class Lane(LaneView):
         self.events.match_by(None if self._services.matching is None else subscription)
         if rules.qos is not Qos.AT_MOST_ONCE:
             self.claims.hand_back_ahead()
+
+    @property
+    def wanted_status(self) -> Status | None:
+        """The status that the subscription should have now; None without a subscription."""
+        return None if self.subscription is None else self.subscription.status_at(self._services.clock.now())
+
+    def follow_wanted_status(self) -> None:
+        """Halt or resume the lane, as its subscription says now. Only a new revision or a probe ends FAILURE."""
+        subscription, wanted = self.subscription, self.wanted_status
+        if subscription is None or wanted is None:
+            return
+        if wanted is Status.FAILURE:
+            cause = Cause("configuration", subscription.problem or "", None, self._services.clock.now())
+            if self.status is not Status.FAILURE:
+                self._services.observer.subscription_failed(subscription, self._home.topic, self._home.number, cause)
+            self.stop(wanted, cause)
+        elif self.status is Status.FAILURE:
+            return
+        elif wanted is not Status.STARTED:
+            self.stop(wanted)
+        elif self.state.is_halted:
+            self.resume()
 
     def record_revision(self, revision: int) -> None:
         """Record that the command of this revision was carried out. The next row records it."""

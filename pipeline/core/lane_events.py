@@ -94,6 +94,11 @@ class LaneEvents:
         """The offsets in flight that at-most-once has not claimed."""
         return [offset for offset, flight in self.in_flight.items() if not flight.claimed]
 
+    def has(self, offset: int) -> bool:
+        """Whether the event at *offset* is known to be the lane's, and is neither settled nor claimed."""
+        is_shelved = self.shelved is not None and self.shelved.offset == offset
+        return is_shelved or offset in self.unclaimed() or any(event.offset == offset for event in self.queue)
+
     @property
     def is_empty(self) -> bool:
         """Whether no event is in memory and the window holds none."""

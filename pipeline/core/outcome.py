@@ -103,7 +103,7 @@ def may_have_arrived(outcome: Outcome) -> bool:
             return True
 
 
-def status_of(outcome: Outcome) -> int | None:
+def http_status(outcome: Outcome) -> int | None:
     """The HTTP status of the receiver's answer; None without an answer."""
     return outcome.status if isinstance(outcome, Delivered | Rejected | ServerError) else None
 

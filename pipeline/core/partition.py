@@ -284,7 +284,7 @@ class Partition:
         if self.is_draining:
             return
         self.end_holding(steady_now())
-        self.reconciler.keep_time(self._worker.clock.now())
+        self.reconciler.keep_time()
         # Until the former owner's note is passed, rows must not be deleted: without its row, a lane would skip replayed
         # events that the note contains.
         is_past_note = self.committed is not None and self.committed >= self.window.noted_to

@@ -380,20 +380,13 @@ class Subscription:
             return 0
         return start.offsets[partition] if partition < len(start.offsets) else 0
 
-
-def status_of(subscription: Subscription, now: float) -> Status:
-    """The status that the subscription should have at a time (Unix seconds)."""
-    if subscription.problem is not None:
-        return Status.FAILURE
-    if subscription.ending_at is not None and now >= subscription.ending_at:
-        return Status.CLOSED
-    match subscription.desired_status:
-        case DesiredStatus.CLOSED:
+    def status_at(self, now: float) -> Status:
+        """The status that the subscription should have at a time (Unix seconds)."""
+        if self.problem is not None:
+            return Status.FAILURE
+        if self.ending_at is not None and now >= self.ending_at:
             return Status.CLOSED
-        case DesiredStatus.PAUSED:
-            return Status.PAUSED
-        case DesiredStatus.STOPPED:
-            return Status.STOPPED
-        case DesiredStatus.DELIVER:
-            waits = subscription.starting_at is not None and now < subscription.starting_at
-            return Status.PAUSED if waits else Status.STARTED
+        if self.desired_status is not DesiredStatus.DELIVER:
+            return Status(self.desired_status.value)
+        waits = self.starting_at is not None and now < self.starting_at
+        return Status.PAUSED if waits else Status.STARTED

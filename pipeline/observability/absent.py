@@ -17,7 +17,7 @@ from pipeline.core.clock import Clock
 from pipeline.core.partition import Partition
 from pipeline.core.redaction import shown_url
 from pipeline.core.sources import Sources
-from pipeline.core.subscription import Subscription, status_of
+from pipeline.core.subscription import Subscription
 from pipeline.observability.status import EVERY_LANE, Absence, AbsentReport, LaneFilter
 
 IDS_AT_ONCE: Final = 200
@@ -82,7 +82,7 @@ class Absent:
         if subscription is None or any(key in partition.lanes for partition in partitions):
             return False
         is_of_state = wanted.state is None or wanted.state == self._absence(self._default_partition(name))
-        return is_of_state and wanted.status in {None, status_of(subscription, self._clock.now()).value}
+        return is_of_state and wanted.status in {None, subscription.status_at(self._clock.now()).value}
 
     def _absence(self, default_partition: int | None) -> Absence:
         return "idle" if default_partition is None or default_partition in self._sources.assigned else "elsewhere"
@@ -96,7 +96,7 @@ class Absent:
         return AbsentReport(
             subscription=name,
             state=self._absence(default_partition),
-            status=status_of(subscription, self._clock.now()).value,
+            status=subscription.status_at(self._clock.now()).value,
             default_partition=default_partition,
             revision=subscription.revision,
             qos=subscription.qos.value,

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from pipeline.core.delivery import Send
 from pipeline.core.model import Event, Record
-from pipeline.core.outcome import Delivered, Failed, NotPermitted, Outcome, describe, status_of
+from pipeline.core.outcome import Delivered, Failed, NotPermitted, Outcome, describe, http_status
 from pipeline.core.redaction import mask, shown_url
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
@@ -158,7 +158,7 @@ class Spans:
         if self._ended - taken >= self._most:
             self._without_room += 1  # the span is dropped
             return
-        status = None if outcome is None else status_of(outcome)
+        status = None if outcome is None else http_status(outcome)
         if status is not None:
             span.set_attribute("http.response.status_code", status)
         if not isinstance(outcome, Delivered):
@@ -282,7 +282,7 @@ def _in_context(span: Any) -> Any:
 def _error_type(outcome: Outcome | None) -> str:
     if outcome is None:
         return "cut-short"
-    status = status_of(outcome)
+    status = http_status(outcome)
     if status is not None:
         return str(status)
     if isinstance(outcome, Failed):

@@ -2,7 +2,7 @@
 
 When the next revision is written, the owner of a partition may not have carried out a command yet: it may still be
 looking up an offset, or no worker may be running. The cursor row records which commands were carried out
-(core/reconcile.py).
+(core/commands.py).
 """
 
 import json

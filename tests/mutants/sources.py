@@ -11,9 +11,9 @@ ASSIGNOR: Final = "tests/unit/runtime/test_assignor.py::"
 SOURCES: Final = (
     Mutant(
         "a command about one topic is carried out in all",
-        "pipeline/core/reconcile.py",
-        was="place.partition == self._partition.number and place.topic in {None, self._worker.topic}",
-        becomes="place.partition == self._partition.number",
+        "pipeline/core/commands.py",
+        was="target.partition == self._partition.number and target.topic in {None, self._worker.topic}",
+        becomes="target.partition == self._partition.number",
         tests=(
             f"{TESTS}test_a_failure_and_its_skip_concern_one_topic",
             f"{TESTS}test_a_replay_goes_back_in_one_topic",

@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.core.beginnings import Beginnings
 from pipeline.core.claims import Claims
+from pipeline.core.commands import Commands
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
@@ -360,8 +361,8 @@ MUTANTS = (
     ),
     Mutant(
         "a replay to right after events of one claim skips those that wait",
-        Reconciler,
-        "_replay",
+        Commands,
+        "_go_back_to",
         was="here, where = lane.first_waiting, self._partition.name",
         becomes="here, where = lane.next, self._partition.name",
         known=REPLAYED_TO_BEHIND_CLAIMS,
@@ -444,7 +445,7 @@ MUTANTS = (
         "a subscription begins live although the stream has passed its start",
         Reconciler,
         "begin",
-        was="is_behind = first < max(partition.dispatched, passed)",
+        was="is_behind = first < self._passed_to(subscription)",
         becomes="is_behind = False",
         kind="commands",
         casts=("lb*.", "la*."),
@@ -547,9 +548,9 @@ MUTANTS = (
     ),
     Mutant(
         "a command about one topic is carried out in all",
-        Reconciler,
+        Commands,
         "_is_here",
-        was=" and place.topic in {None, self._worker.topic}",
+        was=" and target.topic in {None, self._worker.topic}",
         becomes="",
         known=SKIPPED_IN_ONE_TOPIC,
     ),

@@ -41,7 +41,6 @@ from pipeline.core.subscription import (
     Subscription,
     TlsOptions,
     TokenAuth,
-    status_of,
 )
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
@@ -206,7 +205,7 @@ def test_the_desired_status_comes_from_publisher_and_consumer(states: dict[str, 
     ("ending_at", "status"), [("2026-01-01T00:00:00Z", Status.CLOSED), ("2026-01-01T00:00:01Z", Status.STARTED)]
 )
 def test_a_subscription_is_closed_when_its_end_has_come(ending_at: str, status: Status) -> None:
-    assert status_of(made({"endingAt": ending_at}), NOW) is status
+    assert made({"endingAt": ending_at}).status_at(NOW) is status
 
 
 def test_times_are_unix_seconds() -> None:

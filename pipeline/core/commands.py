@@ -1,0 +1,252 @@
+"""Carries out commands in one partition: replays and skips (docs/design.md, Commands).
+
+A command is part of a revision, and later revisions repeat it. The owner of a partition carries out the commands once,
+in order, and records that in the cursor row. `Reconciler` (reconcile.py) decides which commands are due.
+"""
+
+import logging
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+from pipeline.core.beginnings import Beginnings
+from pipeline.core.lane import Lane
+from pipeline.core.lane_rows import LaneRows
+from pipeline.core.lane_state import LaneState
+from pipeline.core.ports import Home, PartitionServices
+from pipeline.core.subscription import Command, Filter, ReplayOffset, ReplayTimestamp, Skip, Subscription
+
+logger = logging.getLogger(__name__)
+
+
+class LaneHolder(Home, Protocol):
+    """The partition whose lanes follow their subscriptions (core/partition.py)."""
+
+    number: int
+    name: str
+    lanes: dict[bytes, Lane]
+    rows: LaneRows
+    beginnings: Beginnings
+    begun_to: int
+
+    def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
+        """Run a lane's work as a task of the partition."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """A command to be carried out in a lane, and the revision that was read, which may be later than the command's."""
+
+    lane: Lane
+    subscription: Subscription
+    command: Command
+
+    def is_overtaken(self) -> bool:
+        """Whether a task must not carry out the command: it was carried out already, or a newer revision repeats it."""
+        is_done = self.lane.events.progress.revision >= self.command.revision  # the revision was read twice
+        return is_done or self.lane.subscription is not self.subscription or self.lane.is_draining
+
+
+class Commands:
+    """The commands of the subscriptions of one partition.
+
+    Args:
+        partition: the partition.
+        worker: the services that all partitions share.
+        reconcile: called when a task has carried out a command, to continue with the next one.
+    """
+
+    def __init__(
+        self, partition: LaneHolder, worker: PartitionServices, reconcile: Callable[[Lane, Subscription], None]
+    ) -> None:
+        self._partition = partition
+        self._worker = worker
+        self._reconcile = reconcile
+
+    def concern(self, subscription: Subscription | None) -> bool:
+        """Whether a command concerns this partition, in which the subscription has neither a lane nor a row."""
+        # A time concerns every partition: producers have their own partitioners, and a topic that gains partitions does
+        # not move its events.
+        return subscription is not None and any(
+            isinstance(target, ReplayTimestamp) or (isinstance(target, ReplayOffset) and self._is_here(target))
+            for target in (each.resume_from for each in subscription.commands)
+        )
+
+    def _is_here(self, target: ReplayOffset | Skip) -> bool:
+        """Whether a command names this partition."""
+        return target.partition == self._partition.number and target.topic in {None, self._worker.topic}
+
+    def carry_out(self, lane: Lane, subscription: Subscription, command: Command) -> bool:
+        """Carry out a command, if it concerns this partition. False if a task does that, and then calls `reconcile`."""
+        order = _Order(lane, subscription, command)
+        match command.resume_from:
+            case ReplayTimestamp() as target:
+                # A former owner may have delivered events after the committed offset before the command arrived.
+                here = max(self._partition.dispatched, lane.first_waiting)
+                return self._start(order, partial(self._replay_from_time, order, target, here))
+            case ReplayOffset(_, offset, discards) as target if self._is_here(target):
+                if discards and offset > lane.first_waiting:
+                    return self._start(order, partial(self._discard_to, order, offset))
+                self._replay(order, offset)
+            case Skip(_, offset) as target if self._is_here(target):
+                is_next = self._is_next_event(lane, offset)
+                if is_next is None:
+                    return self._start(order, partial(self._skip_in_log, order, offset))
+                self._skip(order, offset, is_next=is_next)
+            case Skip() if command.revision == subscription.revision:
+                self._pass_by(order)
+        return True
+
+    def _start(self, order: _Order, work: Callable[[], Coroutine[object, object, None]]) -> bool:
+        """Carry out the command in a task. Returns False, the result of `carry_out`."""
+
+        async def carry_out() -> None:
+            await work()
+            if order.lane.subscription is order.subscription and not self._partition.is_draining:
+                self._reconcile(order.lane, order.subscription)
+
+        self._partition.spawn(carry_out, order.lane)
+        return False
+
+    def resume(self, lane: Lane) -> None:
+        """Clear FAILURE and end waits, because a new revision means "continue"."""
+        lane.resume()
+        self._write_or_mark_row(lane)
+        lane.follow_wanted_status()
+
+    def _pass_by(self, order: _Order) -> None:
+        """Record a command that does not concern this lane or can't be carried out. It does not clear FAILURE."""
+        order.lane.record_revision(order.command.revision)
+        self._write_or_mark_row(order.lane)
+        order.lane.follow_wanted_status()
+
+    def _write_or_mark_row(self, lane: Lane) -> None:
+        if lane.events.progress.row is not None:
+            self._partition.rows.mark_stale(lane.key)
+        elif self.concern(lane.subscription):
+            # The committed offset has the lane's position, but only a row can record that the command was carried out.
+            self._partition.rows.write(lane.key)
+
+    # --------------------------------------------------------------- skips
+
+    def _is_next_event(self, lane: Lane, offset: int) -> bool | None:
+        """Whether the lane's next event is at *offset*; None if the log has to be read to find out.
+
+        The cursor of a lane that is not live may be at an event of another subscription.
+        """
+        first, dispatched = lane.first_waiting, self._partition.dispatched
+        if lane.state is LaneState.LIVE or not first <= offset < dispatched:
+            return offset == first < dispatched
+        is_known = lane.events.has(first) or (lane.cause is not None and lane.cause.offset == first)
+        return offset == first if is_known else None
+
+    def _skip(self, order: _Order, offset: int, *, is_next: bool) -> None:
+        """Skip the event at *offset* if it is the next one. Otherwise the command has no effect."""
+        lane, number = order.lane, self._partition.number
+        if is_next:
+            self._worker.observer.settled("skipped")
+            self._worker.observer.dropped(
+                "skipped", subscription=lane.name, topic=self._worker.topic, partition=number, offset=offset
+            )
+            lane.record_revision(order.command.revision)
+            lane.skip(offset)
+            self.resume(lane)
+            return
+        logger.warning(
+            "subscription %s: not skipping %d of %s, which is not its next event or does not exist yet; "
+            "its position stays %d",
+            lane.name,
+            offset,
+            self._partition.name,
+            lane.first_waiting,
+        )
+        self._pass_by(order)
+
+    async def _skip_in_log(self, order: _Order, offset: int) -> None:
+        """Skip the event if it is the lane's first one in the log. Events of other subscriptions may precede it."""
+        lane, reader, number = order.lane, self._worker.reader, self._partition.number
+        start, wanted = lane.first_waiting, self._wanted_by(lane)
+        is_first = await reader.count(number, wanted, offset, offset + 1) == 1
+        is_first = is_first and not await reader.count(number, wanted, start, offset)
+        if not order.is_overtaken():
+            self._skip(order, offset, is_next=is_first and lane.first_waiting <= offset)
+
+    def _wanted_by(self, lane: Lane) -> bytes | Filter:
+        """How to recognise the lane's events: by its key, or by a filter."""
+        matching = self._worker.matching
+        return lane.key if matching is None else lambda event: bool(matching.keys(event, (lane.key,)))
+
+    # --------------------------------------------------------------- replays
+
+    def _replay(self, order: _Order, offset: int) -> None:
+        order.lane.record_revision(order.command.revision)
+        self._go_back_to(order.lane, offset)
+        self.resume(order.lane)
+
+    async def _replay_from_time(self, order: _Order, target: ReplayTimestamp, here: int) -> None:
+        """Continue from a time. Events from *here* on arrived after the command."""
+        lane, reader, number = order.lane, self._worker.reader, self._partition.number
+        end = await reader.end_of(number) if target.discards else here
+        offset = await reader.offset_at(number, target.timestamp_ms)
+        if target.discards and (offset is None or offset > lane.first_waiting):
+            await self._discard_to(order, end if offset is None else offset)
+        elif not order.is_overtaken():
+            lane.record_revision(order.command.revision)
+            # Events that arrived after the command and are settled by now need not be delivered again.
+            if offset is not None and (offset < here or lane.first_waiting < here):
+                self._go_back_to(lane, offset)
+            self.resume(lane)
+
+    def _go_back_to(self, lane: Lane, offset: int) -> None:
+        """Deliver again from *offset* on. Waiting events before it are never skipped."""
+        here, where = lane.first_waiting, self._partition.name
+        if offset <= here:
+            logger.info("subscription %s: goes back to %d of %s from %d", lane.name, offset, where, here)
+            lane.move(offset)
+            return
+        logger.warning(
+            "subscription %s: stays at %d of %s: continuing from %d would discard the events that wait before "
+            "it, which the command does not allow (discardWaiting)",
+            lane.name,
+            here,
+            where,
+            offset,
+        )
+        if offset < max([lane.events.progress.settled_to, *(offset + 1 for offset in lane.events.in_flight)]):
+            lane.move(here)  # with several requests at a time, some events after *offset* were sent: send them again
+
+    async def _discard_to(self, order: _Order, offset: int) -> None:
+        """Continue from *offset*, or from the end of the log if that is earlier. Discard waiting events before it."""
+        lane, reader, number = order.lane, self._worker.reader, self._partition.number
+        end = await reader.end_of(number)
+        if order.is_overtaken():
+            return
+        lane.record_revision(order.command.revision)
+        start, offset = lane.first_waiting, min(offset, end)
+        if offset <= start:
+            self.resume(lane)
+            return
+        logger.warning(
+            "subscription %s: discards its events from %d up to %d of %s, as the command says",
+            lane.name,
+            start,
+            offset,
+            self._partition.name,
+        )
+        lane.move(offset)
+        self.resume(lane)
+        discarded = offset - start  # an upper bound, if there is no time to count
+        try:
+            discarded = await reader.count(number, self._wanted_by(lane), start, offset)
+        finally:
+            self._worker.observer.dropped(
+                "discarded",
+                discarded,
+                subscription=lane.name,
+                topic=self._worker.topic,
+                partition=number,
+                offset=offset - 1,
+                since=start,
+            )
