@@ -1,4 +1,5 @@
-"""The agent of the source topics. One event of its stream is the result of one fetch (pipeline/runtime/consumer.py).
+"""The agent of the source topics. Each event of its Faust stream is the result of one fetch
+(pipeline/runtime/consumer.py).
 
 The agent awaits only the stream and never raises: it dispatches the batch of each partition, then takes the next fetch.
 """

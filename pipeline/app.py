@@ -100,7 +100,8 @@ LONGEST_HEARTBEAT_SECONDS: Final = 3.0
 """The longest time between two heartbeats, which is how late a worker may learn of a rebalance."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
-"""The number of events in one batch: few enough not to block the event loop, and not to fill lanes before a pause."""
+"""The number of events in one batch: few enough that a batch neither blocks the event loop, nor fills lanes before the
+stream can pause."""
 NEVER_SECONDS: Final = 86_400.0
 
 
@@ -276,8 +277,8 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         broker_max_poll_records=FETCH_EVENTS,
         broker_session_timeout=settings.session_seconds,
         consumer_group_instance_id=settings.instance_id,
-        # A worker that comes back gets its former assignment, and Faust fails if the assignment contains another
-        # address. So the address must not depend on host and port.
+        # A worker that comes back gets its former assignment. Faust fails if that assignment contains another address,
+        # so the address must not depend on host and port.
         canonical_url=None if settings.instance_id is None else f"http://{settings.instance_id}/",
         broker_heartbeat_interval=min(settings.session_seconds / HEARTBEATS, LONGEST_HEARTBEAT_SECONDS),
         broker_request_timeout=40.0,

@@ -56,6 +56,6 @@ class Authorized:
         elif isinstance(outcome, NotPermitted) and outcome.token_refused:
             tokens.reject(subscription, authorization)
             if not renew_token:
-                # The event was not sent, so every level allows another try at once with a new token.
+                # The event was not sent, so every level allows another attempt at once, with a new token.
                 return await self._send_with_token(subscription, event, attempt, renew_token=True)
         return outcome

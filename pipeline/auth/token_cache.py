@@ -206,7 +206,9 @@ class TokenCache:
     # --------------------------------------------------------------- rows
 
     def _join(self, grant: Grant, partition: int, now: float) -> None:
-        """Let a partition use these credentials: read the token from its row, or write the current one to it."""
+        """Let a partition use these credentials: read the token from the partition's row, or write the current token to
+        it.
+        """
         if partition in grant.partitions:
             return
         grant.partitions.add(partition)
@@ -236,6 +238,6 @@ class TokenCache:
 
 
 def _report_fault(subscription: str, request: "asyncio.Task[AccessToken | NoToken]") -> None:
-    # No caller may be waiting for an early renewal, so its unexpected exceptions are logged here.
+    # Perhaps no caller waits for an early renewal, so its unexpected exceptions are logged here.
     if not request.cancelled() and (fault := request.exception()) is not None:
         logger.error("the request for a token of subscription %r failed", subscription, exc_info=fault)

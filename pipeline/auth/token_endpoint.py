@@ -196,7 +196,7 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
     read_here = {
         name: _shown(fields[name]) if isinstance(fields[name], dict | list) else fields[name]
         for name in names
-        if fields.get(name) is not None and (name != "error" or fields[name])  # an empty one means no error
+        if fields.get(name) is not None and (name != "error" or fields[name])  # an empty `error` means no error
     }
     try:
         token = BackendApplicationClient("").parse_request_body_response(json.dumps(read_here))
@@ -243,7 +243,7 @@ def _explanation(secrets: Collection[str], fields: Mapping[str, object]) -> str:
     text = ": ".join(parts)
     forms = in_all_forms(secret.encode() for secret in secrets)
     shown = masked(text.encode("utf-8", "replace"), forms).decode("utf-8", "replace")
-    for secret in secrets:  # `masked` does not mask short ones
+    for secret in secrets:  # `masked` does not mask short secrets
         if secret:
             shown = shown.replace(secret, MASK)
     return _printable(shown)

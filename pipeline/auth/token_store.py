@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 PARTITION_BYTES: Final = 4
 
 UNDATED_SECONDS: Final = 30 * 86400.0
-"""How long the row of a token without a known expiry is kept. In memory the token stays as long as it is used."""
+"""How long the row of a token without a known expiry is kept. In memory, the token is kept as long as it is used."""
 
 
 class Box(Protocol):

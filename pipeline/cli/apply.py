@@ -94,7 +94,7 @@ def command(
     if not files and not more:
         raise click.UsageError("name a file, or - for standard input")
     if prune == (not metadata and not is_all) or (metadata and is_all):
-        raise click.UsageError("--prune needs either --metadata NAME=VALUE or --all, and they need --prune")
+        raise click.UsageError("--prune needs either --metadata NAME=VALUE or --all; neither works without --prune")
     wanted = _Wanted(dry_run, diff, metadata if prune else None, yes, backup, output)
     documents = list(_documents((*files, *more)))
     if prune and not dry_run and not yes and "-" in {*files, *more}:
@@ -152,7 +152,7 @@ async def _write(store: SubscriptionStore, wanted: _Wanted, plan: _Plan, done: l
 
 
 async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, object]], plan: _Plan) -> None:
-    """Find all mistakes before anything is written, and the changes that the documents make.
+    """Find all mistakes before anything is written. Returns the changes that the documents make.
 
     Raises:
         ConfigurationError: there are mistakes.

@@ -116,7 +116,7 @@ async def _redrive(
 
 
 async def _check_known(settings: Settings, definition: Definition, subscription: str, missing: str) -> None:
-    """Check that a subscription exists for which no letter was found. *missing* says what was not found.
+    """Check that the subscription exists, because no letter was found for it. *missing* says what was not found.
 
     Raises:
         ConfigurationError: the subscription does not exist.

@@ -50,7 +50,7 @@ def command(
         raise click.UsageError("name one subscription, or use --all")
     if selection.wanted is not None and (is_by_offset or discard_waiting):
         raise click.UsageError("with --all: --since is required, and --discard-waiting is not allowed")
-    since = None if since is None else read_since(since)  # may raise, so before any question or write
+    since = None if since is None else read_since(since)  # raises errors before any question or write
     where = {"topic": topic, "partition": partition, "offset": offset, "timestamp": since}
     definition = configured()[1]
     edit = going_on_from({**where, "discardWaiting": discard_waiting or None}, definition if is_by_offset else None)

@@ -30,7 +30,7 @@ FLUSH_SECONDS: Final = 0.2
 SESSION_SECONDS: Final = 30.0
 """How often a worker records that it is logging."""
 RETRY_SECONDS: Final = 5.0
-"""The pause after an error; results made meanwhile are dropped."""
+"""The pause after an error; the results of that time are dropped."""
 MOST_UNCONFIRMED_BYTES: Final = 8 * 1024 * 1024
 """While this many records are unconfirmed, results stay in the recorder, whose memory is bounded."""
 BATCH_BYTES: Final = 256 * 1024
@@ -84,7 +84,7 @@ class AttemptLog:
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        """Write the remaining results and the end of the session, and disconnect."""
+        """Write the remaining results and the record that this worker has ended, and disconnect."""
         task, self._task = self._task, None
         if task is None:
             return

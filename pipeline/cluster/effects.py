@@ -33,7 +33,9 @@ COUNT_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SourceOffset:
-    """An offset in a source topic. With *is_event*, it must be the offset of an event, so the end is not allowed."""
+    """An offset in a source topic. With *is_event*, it must be the offset of an existing event, not the end of the
+    log.
+    """
 
     topic: str
     partition: int
@@ -202,7 +204,7 @@ async def effects_of_replay(
             if each.tp not in offsets:
                 continue
             if each.next is None:
-                moves = True  # it may
+                moves = True  # the position may move
                 effects.append(_not_known(each))
                 continue
             wanted = offsets[each.tp]

@@ -116,7 +116,7 @@ def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
     if standing is None:
         return None, None if reached is None else max(0, reached - row.next)
     counts_to = standing.dispatched
-    # A new owner does not have the numbers that the former owner counted.
+    # A new owner does not know the numbers that the former owner counted.
     is_of_owner = partition is not None and not owner.is_unowned and standing.dispatched >= partition.opened_at
     if partition is not None and is_of_owner:
         if partition.is_counted and standing.waiting_is_exact:
@@ -266,7 +266,8 @@ def unreadable(row: UnreadableRow) -> str:
     return f"its cursor row can't be read: {row.reason}"
 
 
-# A host matches only at its first character. Otherwise each character of a long text would begin a search to its end.
+# A host matches only at its first character. Otherwise the search would continue to the end of a long text from each of
+# its characters.
 _DIFFERING: Final = re.compile(
     r"""'[^']*'|"[^"]*"|(?:\[[0-9a-fA-F:.]+\]|(?<![\w.-])[\w.-]+)(?::\d+)+\b|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
 )

@@ -39,7 +39,7 @@ CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
 MOST_SUBJECTS: Final = 10_000
 """How many subjects are remembered to avoid repeated notifications. With more, some notifications are repeated."""
 AGAIN_SECONDS: Final = 60.0
-"""The shortest time between two equal notifications about a subject whose state is not remembered."""
+"""The shortest time between two equal notifications of `tell_once`."""
 
 
 @dataclass(frozen=True, slots=True)

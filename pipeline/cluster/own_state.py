@@ -22,7 +22,7 @@ from pipeline.observability.telemetry import Telemetry
 
 RATE_SECONDS: Final = 10.0
 LOOKED_AT: Final = 5_000
-"""How many lanes of a partition are examined for one announcement. A flooded worker has more."""
+"""How many lanes of a partition are examined for one announcement. An overloaded worker has more."""
 
 
 class OwnState:

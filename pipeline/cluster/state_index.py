@@ -1,7 +1,7 @@
 """Indexes the states of subscriptions and why they fail, for counting, filtering and grouping. Pure.
 
-Most subscriptions are live, so only other states are stored. The index ignores the owners of partitions: one owner
-changes the states of many subscriptions at once, so the view adds the owners.
+Most subscriptions are live, so only other states are stored. The index ignores the owners of partitions, because a
+change of one owner changes the states of many subscriptions. The view takes the owners into account.
 """
 
 from pipeline.cluster.failures import FAILING, FailureGroups
@@ -15,7 +15,8 @@ class StateIndex:
     """The states of all subscriptions, as of the last `update` of each.
 
     Attributes:
-        failing: the subscriptions that fail, retry or are broken. For a member of `timed`, that depends on the time.
+        failing: the subscriptions that fail, retry or are broken. Whether a member of `timed` fails also depends on the
+        time.
     """
 
     def __init__(self) -> None:

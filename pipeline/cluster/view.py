@@ -171,7 +171,7 @@ class ClusterView:
         )
 
     def _has_told_all(self, places: set[Place], now: float) -> bool:
-        """Whether a lane without row and announcement certainly has no waiting events in these partitions."""
+        """Whether a lane in these partitions, if it has no row and no announcement, certainly has no waiting events."""
         return self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(places)
 
     def _lanes(self, name: str) -> list[LanePlace]:
@@ -289,7 +289,9 @@ class ClusterView:
         return groups
 
     def _doubtful(self) -> Sequence[str]:
-        """Members of the groups whose states may have changed with the time or the owners."""
+        """Members of the groups whose states may have changed because time has passed, or because a partition has
+        another owner.
+        """
         unowned = self._index.failing.names("retrying") if self._ownership.unowned else []
         return [*self._index.timed(), *unowned]
 

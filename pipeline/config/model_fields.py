@@ -23,7 +23,7 @@ def alias(name: str, field: FieldInfo) -> str:
 
 
 def locate(model: type[BaseModel], location: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, FieldInfo | None]:
-    """The model that contains the last name of a location, and the field of that name if there is one."""
+    """The model that contains the last name of a location, and the field with this name, if it exists."""
     owner: type[BaseModel] | None = model
     field: FieldInfo | None = None
     names = [step for step in location if isinstance(step, str)]

@@ -109,7 +109,7 @@ def read(model: type[Model], data: object, path: str = "") -> Model:
 
 def _sentences(model: type[BaseModel], error: ValidationError, path: str) -> list[str]:
     count = error.error_count()
-    if count > MOST_MISTAKES:  # formatting all of them would block deliveries
+    if count > MOST_MISTAKES:  # describing all of them would block deliveries
         return [f"{path or 'document'}: has {count} mistakes; up to {MOST_MISTAKES} are named one by one"]
     return [sentence(model, details, path) for details in error.errors(include_url=False)]
 
@@ -117,8 +117,7 @@ def _sentences(model: type[BaseModel], error: ValidationError, path: str) -> lis
 def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> tuple[object, list[str]]:
     """Remove the fields without effect. Returns the other *data*, and the paths of the removed fields.
 
-    If an object is expected and the value is a string with JSON, the JSON is parsed: exported definitions store
-    configurations in this way.
+    A string in place of an object is parsed as JSON, because exported definitions store configurations in this way.
     """
     if isinstance(data, str):
         data = unpacked(data)

@@ -1,7 +1,8 @@
 """Events that a redrive or `send` wrote for one subscription, with `routing: match`. Pure.
 
-Such an event goes to that subscription alone, even if the filter does not match: its receiver rejected the event
-before, or the user of `send` named the subscription. A sealed header contains the subscription's id (webhook_ids.py).
+Such an event goes to that subscription alone, even if the filter does not match. Either the receiver of this
+subscription rejected the event before, or the user of `send` named the subscription. A sealed header contains the
+subscription's id (webhook_ids.py).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -21,7 +22,9 @@ def _unknown(_topic: str, _number: int) -> str | None:
 
 
 def is_addressed(event: Event) -> bool:
-    """Whether *event* names its only subscription. The seal of an event in a lane was verified before."""
+    """Whether *event* names its only subscription. Does not verify the seal: for an event in a lane, that was done
+    before.
+    """
     return bool(event.headers) and addressee_of(event) is not None
 
 

@@ -7,8 +7,9 @@ note of the later events that are settled, in the metadata that Kafka stores wit
     bits     0  1  0  1  1  0        an int whose bit n stands for offset 40 + n
     note    1:40:eAGTAgAAGwAb        version, committed offset, and the bits: deflated (with a checksum), in base64
 
-Usually the deflated bits take less than a hundred bytes: many lanes at about the same pace settle a few hundred offsets
-out of order, and one slow lane is followed by a long run of settled offsets.
+Usually the deflated bits take less than a hundred bytes. If many lanes advance at about the same pace, only a few
+hundred offsets are settled out of order. If one lane is slow, a long run of settled offsets follows its event, which
+deflates well.
 """
 
 import base64

@@ -7,9 +7,9 @@
 The record of a subscription contains, for each partition, the first offset that is for the subscription. If the stream
 has passed that offset when a worker reads the record, the lane begins behind, with a row.
 
-A subscription without a row is of one of two kinds. Either it was live, and its events up to the committed offset are
-settled; or the former owner of the partition had not read its record yet, so it has not begun. To distinguish the two
-after a restart, each commit contains a revision: subscriptions that were created before it have begun.
+After a restart, a subscription without a row is of one of two kinds. Either it was live, and its events up to the
+committed offset are settled. Or the former owner of the partition had not read its record yet, so it has not begun. To
+distinguish the two, each commit contains a revision: subscriptions that were created before this revision have begun.
 """
 
 from pipeline.core.lane import Lane
@@ -18,7 +18,7 @@ from pipeline.core.subscription import Subscription
 
 
 def is_of_former(row: Cursor, subscription: Subscription) -> bool:
-    """Whether a row belongs to a deleted subscription, and *subscription* was created later with the same id.
+    """Whether a row belongs to a deleted subscription that had the same id as *subscription*.
 
     Between the last revision of the deleted subscription and the first revision of the new one, there is at least one
     record: the deletion. A subscription written for `routing: key` does not record its first revision, so the result is
@@ -47,7 +47,7 @@ class Beginnings:
         return f"<Beginnings of {self._number}, {len(self._behind)} behind>"
 
     def first_offset(self, subscription: Subscription, otherwise: int) -> int:
-        """The first offset that is for a subscription; *otherwise* if its record does not contain one."""
+        """The first offset that is for a subscription; *otherwise* if its record contains no such offset."""
         start = subscription.start_in(self._topic, self._number, self._topic_id)
         return otherwise if start is None else start
 

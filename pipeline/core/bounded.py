@@ -1,7 +1,7 @@
 """A dict of bounded size. Pure.
 
-To find its first key, a plain dict passes over the places of the keys deleted before it: 5 us with 10,000 keys, 23 us
-with 100,000. An `OrderedDict` knows its first key.
+An `OrderedDict` knows its first key. A plain dict has to search for it, past the places of deleted keys: this takes 5
+us with 10,000 keys, 23 us with 100,000.
 """
 
 from collections import OrderedDict

@@ -50,7 +50,7 @@ class Claims:
         last = flight.offset
         for event in islice(self._events.queue, self._count - 1):
             last = event.offset
-        # The row must not pass an unclaimed event in flight, which may exist after an edit of the level.
+        # After an edit of the level, an unclaimed event may be in flight. The row must not pass it.
         self._events.progress.claimed_to = max(flight.offset + 1, min([last + 1, *self._events.unclaimed()]))
         try:
             await self._rows.write(self._key)
@@ -58,7 +58,7 @@ class Claims:
             self._withdraw(flight)
             raise
         except asyncio.CancelledError:
-            # The partition is given back, and the row may or may not be durable. Nothing was sent.
+            # The partition is given back. Nothing was sent, and it is unknown whether the row is durable.
             self.hand_back(flight)
             raise
 
@@ -68,7 +68,9 @@ class Claims:
             self._events.progress.withdraw(flight.offset)
 
     def hand_back(self, flight: InFlight) -> None:
-        """Hand back the claim of an event that was not sent, if it has one, and the claims made with the same row."""
+        """Hand back the claim of an event that was not sent, and the claims made with the same row. Does nothing
+        without a claim.
+        """
         if flight.claimed and flight.epoch == self._events.epoch:
             flight.claimed = False
             self._step_back([flight.offset, *self.ahead()])

@@ -44,20 +44,20 @@ def machine_now() -> float:
     """Seconds of a clock that only goes forward, also while this process is stopped or its machine is suspended.
 
     It is CLOCK_BOOTTIME on Linux, elsewhere CLOCK_MONOTONIC, which may stop while the machine is suspended. An event
-    loop's clock may still show the time of its last iteration, from before the process was stopped.
+    loop's clock may show the time at which its present iteration began, which may be before the process was stopped.
     """
     return time.clock_gettime(_MACHINE_CLOCK)
 
 
 def shown_time(moment: float) -> str | None:
-    """*moment*, Unix seconds, in RFC 3339; None for 0 and for a time beyond the calendar, which a row may contain."""
+    """*moment*, Unix seconds, in RFC 3339; None for 0 and for a time beyond the calendar: a row may contain either."""
     return rfc3339(moment) if moment else None
 
 
 def rfc3339(
     moment: float, precision: Literal["seconds", "milliseconds"] = "seconds", zone: Literal["Z", "+00:00"] = "Z"
 ) -> str | None:
-    """*moment*, Unix seconds, in RFC 3339 and UTC, written as *zone*; None before the year 1 and after 9999."""
+    """*moment*, Unix seconds, as RFC 3339 in UTC, with *zone* at its end; None before the year 1 and after 9999."""
     try:
         return datetime.fromtimestamp(moment, UTC).replace(tzinfo=None).isoformat(timespec=precision) + zone
     except (OverflowError, ValueError, OSError):

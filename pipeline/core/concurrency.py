@@ -55,7 +55,7 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                # If it is still queued, `_grant` would skip it.
+                # `_grant` skips it if it is still in the queue.
                 with contextlib.suppress(ValueError):
                     queue.remove(turn)
             else:

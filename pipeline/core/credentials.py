@@ -30,15 +30,16 @@ _QUERY_NAMES: Final = frozenset({"code"})
 _LONGEST_KNOWN: Final = 256
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-# Anchored at the start of a parameter: otherwise a long text without `=` would be read to its end from each position.
+# Anchored at the start of a parameter. Otherwise a long text without `=` would be scanned to its end from every
+# position.
 _PARAMETERS: Final = re.compile(r"(?<![^&;])([^&;=]*)=([^&;]*)")
 
 
 def names_credential(name: str) -> bool:
     """Whether a field with this name holds a credential: `Authorization`, `X-Api-Key`, `accessToken`, `sig`.
 
-    Such a name contains a word like `Credentials` (`X-Service-Credentials`), or ends with one (`xauthtoken`). A false
-    positive does little harm: the value is not shown.
+    Such a name contains a word like `Credentials` (`X-Service-Credentials`), or ends with such a word (`xauthtoken`). A
+    false positive does little harm: the value is not shown.
     """
     return _is_one(name) if len(name) <= _LONGEST_KNOWN else _is_one.__wrapped__(name)
 

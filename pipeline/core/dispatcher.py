@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 1.0
 HOLD_CHECKS = 4
-"""How many checks there are per `hold_seconds`: so an event is held for at most a quarter longer."""
+"""How many checks there are in `hold_seconds`. An event may be held for one check interval longer than
+`hold_seconds`."""
 SHORTEST_PAUSE_SECONDS = 0.01
 """The shortest pause between two checkpoints, even with a shorter `hold_seconds`."""
 SWEEP_CHECKPOINTS = 30
@@ -122,7 +123,8 @@ class Dispatcher:
             self._relieve()
 
     def pass_over(self, number: int, batch_end: int | None, end: int) -> bool:
-        """Advance to *end*, because the log has no event from *batch_end* up to *end*. Returns whether it has advanced.
+        """Advance to *end*, because the log has no event from *batch_end* up to *end*. Returns whether the partition
+        has advanced.
 
         *batch_end* is the end of the last batch or gap. If that batch has not been dispatched yet, nothing is done.
         """
@@ -241,7 +243,7 @@ class Dispatcher:
             if opened is None:
                 return
             rows, found = opened
-            if log is not None:  # if the group was moved by hand, all known subscriptions have begun
+            if log is not None:  # if the group was moved by hand, all known subscriptions count as begun
                 log = replace(log, begun_to=min(log.begun_to, self.registry.read_to))
             partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)
@@ -278,8 +280,8 @@ class Dispatcher:
     async def _load(self, rows: RowStore) -> Mapping[bytes, Row]:
         found, read_to = await rows.open(), self.registry.read_to
         if any(isinstance(row, UnreadableRow) or row.revision >= read_to for row in found.values()):
-            # The former owner may have read more of the subscriptions' topic. Without that, a row may seem to have no
-            # subscription.
+            # The former owner may have read more of the subscriptions' topic. If this worker did not read as much, a
+            # row might seem to have no subscription.
             await self.registry.caught_up()
         return found
 
@@ -376,6 +378,7 @@ class Dispatcher:
         self._created[subscription_id] = subscription.created
         if former is None:
             return True
-        # An unreadable record does not say when its subscription was created. Its events have to wait.
+        # An unreadable record does not say when its subscription was created, so this is treated as an edit: the events
+        # wait.
         is_unreadable = subscription.problem is not None and subscription.starts is None
         return subscription.created > former and not is_unreadable

@@ -1,4 +1,4 @@
-"""Encryption at rest, bound to the place that a value is stored in. Pure except for random numbers.
+"""Encryption at rest. A ciphertext is bound to the place where it is stored. Pure except for random numbers.
 
 AES-256-GCM (NIST SP 800-38D) with keys derived from SECRET_KEYS. The associated data names the place, so a ciphertext
 that is copied to another subscription, field or row can't be decrypted. Earlier versions wrote Fernet tokens, which

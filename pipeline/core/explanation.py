@@ -24,7 +24,7 @@ class Mismatch:
         dialect: how the texts are compared.
         wanted: the texts in the filter.
         found: the texts in the event; long ones are cut.
-        is_excluded: whether the comparison matches, but is part of a `not`.
+        is_excluded: whether the comparison is part of a `not`, and matches.
     """
 
     place: str

@@ -125,7 +125,7 @@ def _refuse(name: str) -> str:
 def _unambiguous(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        # The filter could compare one of the two values, and the receiver use the other one.
+        # The filter might compare one of the two values, and the receiver might use the other one.
         raise ValueError("duplicate key in an object (RFC 7493 section 2.3)")
     return members
 

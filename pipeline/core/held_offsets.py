@@ -54,7 +54,7 @@ class HeldOffsets:
             self._window.mark_settled(offset)
 
     def let_go(self, offset: int) -> None:
-        """Let the window release *offset*, if it holds it."""
+        """Let the window release *offset*. Does nothing if the window does not hold it."""
         if offset in self._offsets:
             del self._offsets[offset]
             self._home.let_go(offset)

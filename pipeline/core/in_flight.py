@@ -1,4 +1,4 @@
-"""An event in flight, its attempts so far, and the part of them that is kept while the event is not in memory."""
+"""An event in flight, and its tries: the attempts so far. A part of them is kept while the event is not in memory."""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -8,7 +8,7 @@ from pipeline.core.model import Event
 from pipeline.core.subscription import Subscription
 
 OVERTAKEN = -1
-"""The epoch of an event in flight whose result no longer counts."""
+"""Set as the epoch of an event in flight whose result must no longer count."""
 
 
 class Tries(NamedTuple):
@@ -52,7 +52,7 @@ class InFlight:
     Attributes:
         epoch: the lane's epoch when the event left the queue; the result of an earlier epoch does not count.
         not_before: when the next attempt is due, Unix seconds; 0 for at once.
-        claimed: with at-most-once, whether the cursor has moved, or is being moved, past the event.
+        claimed: with at-most-once, whether a row that moves the cursor past the event was written, or is being written.
         wanted_by: the revision whose filter is known to match the event, so that it is not evaluated again.
     """
 

@@ -52,8 +52,8 @@ class Lane(LaneView):
                 self._services.observer.dropped(
                     "lane-full", subscription=self.name, topic=event.topic, partition=event.partition, offset=offset
                 )
-                # The event is not counted as waiting. It stays in the log, where a lane that leaves the stream may read
-                # it.
+                # The event is not counted as waiting. It stays in the log, and the lane reads it there if it leaves the
+                # stream.
                 events.unread.forget(offset + 1)
                 return
         else:
@@ -67,11 +67,11 @@ class Lane(LaneView):
     def pass_over(self, offset: int) -> None:
         """Skip an event of the stream that the former owner has settled."""
         self.events.progress.settle(offset)
-        # The event is not counted as waiting. If the lane falls behind with an earlier event, it reads this one again.
+        # The event is not counted as waiting. If the lane falls behind at an earlier event, it reads this one again.
         self.events.unread.forget(offset + 1)
 
     def feed(self, events: Sequence[Event], end: int) -> None:
-        """Take the lane's events of a stretch of the log that begins at or before `read_from`, and ends at *end*."""
+        """Take the lane's events from a stretch of the log that begins at or before `read_from`, and ends at *end*."""
         if self.is_probing and (events := [event for event in events if event.offset >= self.read_from][:1]):
             end = events[0].offset + 1
         self.events.feed(events, end)
@@ -154,7 +154,7 @@ class Lane(LaneView):
             self._read_on()  # the event was filtered out, so another one has to be the probe
 
     def back_off(self, flight: InFlight, seconds: float) -> None:
-        """Schedule another attempt for the event, in *seconds*."""
+        """Schedule another attempt for the event, to begin in *seconds*."""
         self.claims.hand_back(flight)
         if seconds > 0:
             flight.not_before = self._services.clock.now() + seconds
@@ -204,7 +204,7 @@ class Lane(LaneView):
             observer.dropped("given-up", subscription=self.name, topic=topic, partition=partition, offset=flight.offset)
         else:
             self.claims.hand_back(flight)
-        # This comes before `remove`: the event may be claimed itself, and a row that is written here must not pass it.
+        # This comes before `remove`. The event itself may be claimed, and a row that is written here must not pass it.
         self.claims.hand_back_ahead()
         self.events.remove(flight)
         cause = Cause(kind, message, flight.offset, self._services.clock.now(), flight.tries.summary())
@@ -269,7 +269,8 @@ class Lane(LaneView):
         services, subscription, cause, now = self._services, self.subscription, self.cause, self._services.clock.now()
         if subscription is None or cause is None or cause.probes is None or self._home.is_draining:
             return
-        # Deliveries may be stopped, old requests may still be under way, or the host may have enough probes already.
+        # Deliveries may be stopped, earlier requests may still be under way, or the host may have its two probes
+        # already.
         is_in_turn = self._probes is not None and not self._runners
         if not (is_in_turn and services.probes.enter(self, shown_host(subscription.url))):
             self._await_probe(taken_up(cause, self._probes, now, services.chance()))

@@ -72,7 +72,9 @@ def _first(lane: Lane, cursor: int) -> InFlight | Shelved | None:
 
 
 def is_trying(lane: Lane, tries: int = 2) -> bool:
-    """Whether the row has to record tries: an event is at try number *tries* or a later one, or waits for a try."""
+    """Whether the row has to record tries: an event has been tried at least *tries* times, or is waiting for its next
+    attempt.
+    """
     return lane.events.shelved is not None or any(
         flight.tries.made >= tries or flight.not_before for flight in lane.events.in_flight.values()
     )
@@ -209,7 +211,7 @@ class LaneRows:
         has_followed = lane.events.progress.settled_to <= row.next
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
             # Only `dispatched` has moved, which is the same for all lanes. With the old row, a restart would read a
-            # stretch without events of this lane, which does no harm.
+            # stretch of the log that has no events of this lane, which does no harm.
             current = replace(current, next=row.next)
         return current != row or (lane.state is not LaneState.LIVE and current.standing != row.standing)
 
@@ -223,9 +225,9 @@ class LaneRows:
         progress, awaits_row = lane.events.progress, lane.events.held.awaits_row
         if progress.row is not None:
             return awaits_row or bool(progress.handed_back) or row_of(lane) != progress.row
-        # The next owner would send events again that were settled beyond the committable offset.
+        # Without such a row, the next owner would again send events that were settled beyond the committable offset.
         is_sent_again = progress.settled_to > committable
-        # With QoS none, the commit may pass queued events while other rows are written.
+        # With QoS none, the commit may pass events in the queue while other rows are written.
         is_passed = not lane.is_in_window
         # A cancelled attempt counts too.
         return awaits_row or is_sent_again or is_passed or is_trying(lane, tries=1)

@@ -3,10 +3,10 @@
     heartbeat sent ──▶ received ──▶ confirmed
                           └─ from here on, the coordinator keeps the member for at least a session timeout
 
-The worker only knows when it *sent* the heartbeat, which is earlier. So the lease ends a session timeout after that,
-less a second. Without a lease nothing may be sent: another worker may own the partitions, and a worker that was stopped
-or cut off would not notice. A confirmed heartbeat renews the lease (kafka/internals.py). The lease depends only on the
-clock, so it also expires while the worker's event loop is blocked.
+The worker only knows when it *sent* the heartbeat, which is earlier than its arrival. So the lease ends one session
+timeout, less a second, after the heartbeat was sent. Without a lease nothing may be sent: another worker may own the
+partitions, and a worker that was stopped or cut off would not notice. A confirmed heartbeat renews the lease
+(kafka/internals.py). The lease depends only on the clock, so it also expires while the worker's event loop is blocked.
 """
 
 import asyncio
@@ -50,7 +50,8 @@ class Lease:
     def renew(self, sent_at: float) -> None:
         """Extend the lease, because a heartbeat sent at *sent_at* was confirmed. May be called from any thread."""
         self._until = max(self._until, sent_at + self._seconds)
-        # This sets the end, then wakes the sleepers. `waking` adds a sleeper, then reads the end. So none is missed.
+        # `renew` sets the end before it wakes the sleepers, and `waking` adds a sleeper before it reads the end. So no
+        # sleeper is missed.
         if self._sleepers and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the worker has ended meanwhile
                 self._loop.call_soon_threadsafe(self._wake)

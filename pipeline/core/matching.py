@@ -137,7 +137,7 @@ class _Node:
         certain: the keys of the subscriptions that match every event that gets here.
         asked: the filters that have to be evaluated for an event that gets here, by key.
         branches: the nodes below, by selector, length of the prefix (None for an exact comparison) and text. A text
-            shorter than a prefix finds nothing.
+        that is shorter than the prefix matches no branch.
     """
 
     __slots__ = ("_sorted", "above", "asked", "branches", "certain")
@@ -169,7 +169,7 @@ class _Node:
         ]
 
     def add(self, key: bytes, asked: Expression | None) -> None:
-        """Add a subscription whose path ends here. *asked* is its filter; None if that need not be evaluated."""
+        """Add a subscription whose path ends here. *asked* is its filter; None if it need not be evaluated."""
         if asked is None:
             self.certain[key] = None
             self.asked.pop(key, None)
@@ -233,7 +233,9 @@ def _is_indexed(part: Expression) -> TypeGuard[Compare]:
 
 
 def _rank(part: Expression) -> int:
-    """The rank of a part in its path. The body comes last, right after attributes, which may be in the body."""
+    """The rank of a part in its path. The body comes last. Attributes come right before it, because they may be in the
+    body.
+    """
     if not _is_indexed(part):
         return _UNINDEXED
     place = 2 if isinstance(part.selector, Pointer) else 1 if isinstance(part.selector, Attribute) else 0
@@ -266,5 +268,5 @@ def _paths(wanted: Expression) -> list[Path]:
 
 
 def _cost(paths: Sequence[Path]) -> tuple[int, int]:
-    """How little the paths narrow down the events; less is better. The worst rank, and the number of paths."""
+    """How much work the paths cause; less is better. It consists of the worst rank and the number of paths."""
     return max((min(map(_rank, path), default=_UNINDEXED) for path in paths), default=0), len(paths)

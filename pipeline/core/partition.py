@@ -27,17 +27,20 @@ logger = logging.getLogger(__name__)
 PRESSURE_EVENTS = 4_000
 """With more unsettled offsets than this, a partition takes no more events until half of them are settled.
 
-Otherwise a large backlog would overflow every queue, and each lane would leave the stream and read the log again.
+Without this limit, a large backlog would overflow every queue, and each lane would leave the stream and read the log
+again.
 """
 PRESSURE_DELIVERIES = 1_000
 """The same limit with `routing: match`, in deliveries. It is lower, because the rest of a batch is kept in memory."""
 PATIENCE_SECONDS = 1.0
-"""While a partition is paused, a lane that lags far behind the others falls behind after holding an event this long."""
+"""In a paused partition, a lane that lags far behind the others leaves the stream after it has held an event this
+long."""
 LAGGING_FACTOR = 3
 """A lane lags far behind if its lag is more than this many times that of the quicker lanes (the lower quartile)."""
 FAIR_STRETCHES = 8
 """One stretch of the log in this many is read for the lane that has waited longest, all others for the lane that is
-furthest behind. Without the former, a long replay of one lane would block the lanes that are further ahead."""
+furthest behind. If all stretches were read for the latter, a long replay of one lane would block the lanes that are
+further ahead."""
 
 
 class Partition:
@@ -98,7 +101,8 @@ class Partition:
             return
         elif not (events := self._offer_by_match(events, self._matching)):
             return
-        # Last, because a lane that leaves the stream in the middle of a batch continues from the old `dispatched`.
+        # This comes last, because a lane that leaves the stream in the middle of a batch continues from the old
+        # `dispatched`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, steady_now())
         if not self.is_paused and self.window.load > self._pressure:
@@ -166,7 +170,7 @@ class Partition:
         if 2 * self.window.load > self._pressure:
             return
         if self._kept_back:
-            asyncio.get_running_loop().call_soon(self._go_on)  # not in the middle of a lane's work
+            asyncio.get_running_loop().call_soon(self._go_on)  # later, not in the middle of a lane's work
         else:
             self.is_paused = False
             self._worker.resume(self.number)
@@ -254,7 +258,7 @@ class Partition:
         ]
         for lane in lanes:
             fed[lane.key] = []
-            self._behind[lane] = self._behind.pop(lane)  # to the end of the line
+            self._behind[lane] = self._behind.pop(lane)  # the lane moves to the end of the line
         for event in events:
             for key in keys_among(event, fed, self._matching) if event.offset < end else ():
                 fed[key].append(event)

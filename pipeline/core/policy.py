@@ -85,7 +85,7 @@ class Rules:
 
 
 UNKNOWN_RULES: Final = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(), Interrupt(), has_dead_letters=True)
-"""The rules for a key without a subscription. Its events are given up in order and never sent."""
+"""The rules for a key without a subscription. Events with such a key are given up in order, and never sent."""
 
 
 def decide(
@@ -148,7 +148,7 @@ def _may_retry(rules: Rules, attempt: int, outcome: Unsuccessful) -> bool:
     ):
         return False
     if rules.qos is Qos.AT_MOST_ONCE:
-        # Only an event that provably did not reach the receiver can be sent again and still arrive at most once.
+        # Sending again is safe only if the event provably did not reach the receiver.
         return isinstance(outcome, TokenUnavailable) or (isinstance(outcome, Failed) and not outcome.may_have_arrived)
     if isinstance(outcome, Rejected | ServerError):
         return (outcome.status if outcome.status <= _LAST_STATUS else _SERVER_ERROR) in rules.retry.statuses

@@ -231,7 +231,7 @@ class Reader(Protocol):
         ...
 
     async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
-        """The first offset whose time stamp is at or after *timestamp_ms*; None if there is none."""
+        """The offset of the first event whose time stamp is at or after *timestamp_ms*; None if there is none."""
         ...
 
     async def end_of(self, partition: int) -> int:

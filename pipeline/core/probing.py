@@ -4,9 +4,9 @@
       ▲                         │
       └──────── no answer ──────┘     a probe sends the first event once
 
-A probe is an attempt by the rules of its level, and counts as one. So it risks no more than a `resume`. A FAILURE is
-probed only if the receiver may end it by itself. The cause in the cursor row has the number of probes and the time of
-the next one.
+A probe is an attempt by the rules of its level, and counts as one. So a probe risks no more than a `resume`. A FAILURE
+is probed only if it may end without a change by an operator. The cause in the cursor row has the number of probes and
+the time of the next one.
 """
 
 from collections import Counter
@@ -31,7 +31,7 @@ def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: floa
         policy: the intervals and the time limit; None for no probes.
         now: the present time, Unix seconds.
         chance: a random number from 0 to 1.
-        made: the number of probes so far; None for the number in the cause.
+        made: the number of probes so far; None to take the number in the cause.
     """
     if policy is None or cause.kind not in PROBED_KINDS:
         return replace(cause, probes=None)

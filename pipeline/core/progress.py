@@ -4,7 +4,7 @@ from pipeline.core.model import Cursor
 
 
 class Progress:
-    """The bookkeeping of one lane's cursor. The parts of a lane write to it, and `LaneRows` records rows in it.
+    """What determines the cursor of one lane. The parts of the lane change it, and `LaneRows` records rows in it.
 
     Attributes:
         floor: the cursor is never before this offset. Only commands, and claims that are handed back, move it back.
@@ -64,7 +64,9 @@ class Progress:
         self.handed_back.discard(offset)
 
     def withdraw(self, offset: int) -> None:
-        """Move the cursor back to *offset*: its claim, and the claims made together with it, are not durable."""
+        """Move the cursor back to *offset*: the claim of this event, and the claims made with the same row, are not
+        durable.
+        """
         self.claimed_to = 0
         self.floor = offset
 

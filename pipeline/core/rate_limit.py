@@ -4,7 +4,7 @@
     slow start after 429 or 503, a gap between two calls: each further 429 or 503 doubles it, other answers reduce it
     hold       no call of the subscription before the time that a `Retry-After` asked for
 
-A new revision, and so a resume, ends slow start and hold: its author may know more than the last answer showed.
+A new revision ends slow start and hold, and so does a resume: its author may know more than the last answer shows.
 
 `Delivery` calls `turn` before each attempt and `saw` after it. Nothing here waits or locks; times are seconds of a
 monotonic clock. Each worker has its own state, which does not survive a restart.
@@ -50,8 +50,8 @@ def share_by_partitions(owned: int, counts: Collection[int]) -> float:
 def share_by_sizes(owned: int, counts: Collection[int]) -> float:
     """A worker's share of a rate if a subscription's events have one key.
 
-    In topics of the same size, these events are in partitions with the same number, and so on one worker. So at most as
-    many workers as there are sizes have such events, and each gets an equal share. For the arguments, see
+    In topics with equally many partitions, these events are in partitions with the same number, and so on one worker.
+    So n different sizes of topics mean at most n workers, and each of them gets 1/n of the rate. For the arguments, see
     `share_by_partitions`.
     """
     return 1.0 if owned >= sum(counts) else 1 / len(set(counts))
@@ -153,7 +153,7 @@ class RateLimits:
     def __init__(self, share: Callable[[], float] = _all_of_it) -> None:
         self._share = share
         self._paces: OrderedDict[str, _Pace] = OrderedDict()  # not a dict, as in bounded.py
-        self._slowed: dict[str, None] = {}  # may include some that have recovered
+        self._slowed: dict[str, None] = {}  # may contain subscriptions whose slow start has ended
 
     def turn(self, subscription: Subscription, now: float) -> float:
         """Seconds until *subscription* may be called. If 0, the call is counted."""
@@ -172,7 +172,7 @@ class RateLimits:
             # There is no handshake any more.
             pace.allowed = None
         wait = pace.wait(now, self._share())
-        # Rounding must not cause a wait that is shorter than a clock can measure.
+        # Because of rounding, the wait might be shorter than a clock can measure.
         if wait > 1e-6:  # noqa: PLR2004 - a microsecond
             return wait
         pace.take(now)

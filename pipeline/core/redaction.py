@@ -48,7 +48,7 @@ _HINTS: Final = (
     *("@", "authorization", "bearer", "basic", "whs", "eyj"),
     *("passw", "passphrase", "secret", "assertion", "token", "key", "sasl"),
 )
-"""Every match of the patterns, and every token, contains one of these, in lower case."""
+"""Each match of a pattern, and each JSON Web Token, contains one of these when it is in lower case."""
 
 _JWT_START: Final = "eyJ"
 """`{"` in base64url: every JSON Web Token begins with it (RFC 7519)."""
@@ -86,7 +86,8 @@ def mask_cut(text: str, most: int) -> str:
         return mask(text)
     looked_at, hidden = text[: most + _OVERLAP], 0
     if len(looked_at) < len(text):
-        # Mask userinfo whose end is not visible. Hide the overlap, which may begin or end within another credential.
+        # Also mask userinfo whose end is beyond the cut. Leave out the characters read beyond it, which may contain a
+        # part of another credential.
         looked_at, hidden = _CUT_USERINFO.sub(f"://{MASK}", looked_at), _OVERLAP
     masked = mask(looked_at)
     return f"{masked[: max(0, min(most, len(masked) - hidden))]}... ({len(text)} characters)"

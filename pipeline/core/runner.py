@@ -103,7 +103,9 @@ class Runner:
         return True
 
     def _is_wanted(self, subscription: Subscription, flight: InFlight) -> bool:
-        """Whether the event matches the filter, evaluated once per revision. If not, the event is settled."""
+        """Whether the event matches the filter, which is evaluated once per revision. An event that does not match is
+        settled.
+        """
         if subscription.filter is None or flight.wanted_by is subscription:
             return True
         if subscription.filter(flight.event) or self._delivery.is_addressed(flight.event):
@@ -119,7 +121,7 @@ class Runner:
             LeaseEndedError: no attempt was made.
         """
         limits, subscription = self._delivery.concurrency_limits, self._lane.subscription
-        if limits is None or subscription is None or subscription.qos.is_ordered:  # one event at a time in each lane
+        if limits is None or subscription is None or subscription.qos.is_ordered:  # each lane has one event at a time
             return await self._attempt_with_slot(flight)
         await limits.acquire(subscription.id, subscription.concurrency)
         try:
@@ -134,13 +136,14 @@ class Runner:
             delivery.observer.throttled("slots")
             await lane.waits.until_slot(slots, suspect=suspect)
         try:
-            # Read after the waits, during which the lane may have been stopped or edited.
+            # Read only now: during the waits, the lane may have been stopped or edited.
             subscription = lane.subscription
             if subscription is None or not lane.may_go_on(flight) or not self._is_wanted(subscription, flight):
                 return None
             delivery.lease.check()
             if subscription.qos is Qos.AT_MOST_ONCE:
-                # Claim only with a slot: a crash between claim and request loses the event, so that time must be short.
+                # Claim only with a slot: a crash between claim and request loses the event, so the time between them
+                # must be short.
                 await lane.claims.claim(flight)
                 if not lane.is_current(flight):
                     return None

@@ -3,9 +3,9 @@
     log    40 . . 43 . 45 | 46 . 48 . . 51          40, 43... are the lane's, the others belong to other subscriptions
               ^ read_from  ^ counted_from    ^ dispatched
 
-From `counted_from` on, each of the lane's events was counted when the stream brought it. Before that, it is unknown how
-many offsets belong to the lane: these events were left by another worker, or a replay has moved the cursor to them. So
-the number is exact as soon as the lane has read the log up to `counted_from`. Until then it is an upper bound.
+From `counted_from` on, each of the lane's events was counted when the stream brought it. Before `counted_from`, it is
+unknown how many offsets belong to the lane: another worker left these events, or a replay moved the cursor back to
+them. Until the lane has read the log up to `counted_from`, the number is an upper bound. After that it is exact.
 """
 
 from collections.abc import Iterable
@@ -85,7 +85,9 @@ class Unread:
         self.first_ms, self._first = event.timestamp, None
 
     def skipped(self, offset: int, dispatched: int) -> None:
-        """Record that the lane skips *offset*. It is known to be an event of the lane only if it is the first one."""
+        """Record that the lane skips *offset*. Only if *offset* is the first unread event is it known to be one of the
+        lane's events.
+        """
         if self._first != offset:
             self.forget(dispatched)
         else:

@@ -52,7 +52,7 @@ class Waits:
             self.for_slots -= 1
 
     def wake(self) -> None:
-        """End the waits of runners, except those for slots. The runners check the new situation."""
+        """End the waits of runners, except those for slots. Each runner then checks whether it may continue."""
         for sleeper in self._sleepers:
             _wake(sleeper)
 

@@ -5,8 +5,8 @@ record header `dlq.webhook-id`. With `routing: match`, an event that was written
 `dlq.for`, because a redrive must not repeat the event to other subscriptions.
 
 Any producer can write these headers. So they count only with a valid seal in the header `dlq.seal`, which can be made
-only with one of SECRET_KEYS. The seal covers the headers, the key and the value. Copied to another event, it is not
-valid.
+only with one of SECRET_KEYS. The seal covers the headers, the key and the value. A seal that is copied to another event
+is not valid.
 """
 
 import base64

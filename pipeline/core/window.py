@@ -26,7 +26,7 @@ class Window:
     Attributes:
         dispatched: the offset after the last one that was dispatched.
         noted_to: the offset at which the former owner's note ends.
-        has_news: whether an offset has been settled since the last note.
+        has_news: whether an offset has been settled since the last commit with a note.
     """
 
     __slots__ = ("_ahead", "_batches", "_far", "_origin", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
@@ -36,7 +36,8 @@ class Window:
         self.noted_to = start + ahead.bit_length()
         self.has_news = False
         self._unsettled: deque[int] = deque()
-        # Offsets that have left the window, but are still in `_unsettled` behind an offset that has not left it.
+        # Offsets that have left the window. They are still in `_unsettled`, after an offset that has not left the
+        # window.
         self._passed: set[int] = set()
         # The settled offsets from `_origin` on: bit n stands for the offset `_origin + n`.
         self._origin = start
@@ -44,7 +45,7 @@ class Window:
         # Settled offsets that are too far ahead for a note now. They have to be noted later: if only later events of a
         # lane were noted, the next owner would send an earlier event after them.
         self._far: set[int] = set()
-        # The end of each batch, and when it came: shows the age of any offset without a time stamp per event.
+        # The end of each batch, and when it came. This shows the age of any offset without a time stamp for each event.
         self._batches: deque[tuple[int, float]] = deque()
 
     def __len__(self) -> int:
@@ -149,8 +150,8 @@ class Window:
 class SharedWindow(Window):
     """A window in which several lanes may hold the same offset, for `routing: match`.
 
-    When the last of its lanes releases an offset, it leaves the window and is noted as settled. A lane that released it
-    without settling it has a durable row, and lanes with a row ignore notes.
+    When the last of its lanes releases an offset, it leaves the window and is noted as settled. A lane that released an
+    offset without settling it has a durable row, and lanes with a row ignore notes.
     """
 
     __slots__ = ("_holders", "_load")

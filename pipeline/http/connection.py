@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 MAX_HEADER_LINE_BYTES: Final = 8190
 MAX_HEADERS: Final = 128
 MAX_FRAMING_BYTES: Final = 32_768
-"""The limit for everything but the body: interim answers, the head, chunk sizes, chunk extensions, trailers."""
+"""The limit for everything except the body: interim answers, the head, chunk sizes, chunk extensions, trailers."""
 
 _PIECE_BYTES: Final = 4096
 """The parser gets a long answer in pieces of this size, because it makes objects and copies of its whole input."""
@@ -143,7 +143,9 @@ class Wire(ResponseHandler):
         self._set_deadline(seconds)
 
     def _set_deadline(self, seconds: float) -> None:
-        """Expire or close the connection after *seconds*. Deadlines share a timer, which costs a 30th of a delivery."""
+        """Expire or close the connection after *seconds*. Deadlines share a timer, because a timer of its own would
+        cost a 30th of a delivery.
+        """
         self._deadline = deadline = self._loop.time() + seconds
         timer = self._deadline_timer
         if timer is None or timer.when() > deadline:
@@ -164,7 +166,8 @@ class Wire(ResponseHandler):
     def is_fit(self) -> bool:
         """Whether the connection may be reused: it was not idle for too long, and has received nothing, not even EOF.
 
-        This polls the socket, because the event loop reports an EOF that has already arrived only in its next turn.
+        This polls the socket, because the event loop would report an EOF that has already arrived only in its next
+        turn.
         """
         transport = self.transport
         if transport is None or self._loop.time() >= self._deadline:
@@ -211,7 +214,9 @@ class Wire(ResponseHandler):
             self._parse(data[start : start + _PIECE_BYTES])
 
     def _has_enough(self) -> bool:
-        """Whether the rest of an answer is not needed. If the answer exceeds a limit, it is ended for its reader."""
+        """Whether the rest of an answer is not needed. If the answer exceeds a limit, its reader is told that the
+        answer has ended.
+        """
         if self.transport is None or self._exception is not None:
             return True
         if len(self._buffer) > _MOST_UNREAD_ANSWERS:
@@ -250,7 +255,7 @@ class Wire(ResponseHandler):
 
     def _parse_head_apart(self, data: bytes) -> bool:
         # aiohttp discards a complete answer if something invalid follows it in the same packet: a body where none is
-        # allowed, or a longer body than announced. In separate packets the answer would have counted.
+        # allowed, or a longer body than announced. If they arrived in separate packets, the answer would have counted.
         head, end, rest = data.partition(b"\r\n\r\n")
         if not rest:
             return False

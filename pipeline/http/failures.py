@@ -28,7 +28,7 @@ _CERTIFICATE_ALERTS: Final = (
     "ALERT_UNSUPPORTED_CERTIFICATE",
 )
 """Alerts with which a server ends a TLS 1.3 handshake that already looks complete to the client (RFC 8446 section
-4.4.2.4). A request written after it never leaves the server's TLS layer."""
+4.4.2.4). A request that is written after the handshake never gets past the server's TLS layer."""
 
 _PROXY: Final = "the proxy"
 
@@ -88,7 +88,7 @@ def _refused(error: OSError, peer: str) -> str:
 
 
 def _no_way_through(destination: Destination, error: Exception) -> str:
-    """The failure if the proxy was reached, but not the receiver."""
+    """The failure if the proxy was reached, but the receiver was not."""
     proxy, where = _PROXY, destination.where
     match error:
         case SocksError():

@@ -5,8 +5,8 @@
     WebHook-Request-Rate: 120                       WebHook-Allowed-Rate: 100
 
 Every request to the callback contains the origin, deliveries too (webhook.py). Subscriptions with the same question
-share one request and its permission, which a worker keeps as long as it runs. The worker asks again if an edit changes
-the question, after a failure, and when a refused subscription is resumed. The asynchronous form
+share one request and its permission, which a worker keeps as long as it runs. The worker asks again after a failure,
+when an edit changes the question, and when a refused subscription is resumed. The asynchronous form
 (WebHook-Request-Callback) is not supported.
 
 Source: CloudEvents 1.0.2, "HTTP 1.1 Web Hooks for Event Delivery", section 4.
@@ -29,7 +29,7 @@ MAX_REMEMBERED: Final = 50_000
 """The most permissions that are kept. A new one replaces the oldest, which has to be asked for again."""
 
 REFUSAL_SECONDS: Final = 60.0
-"""How long a refusal applies to all events of a revision. Otherwise QoS none would ask again for each event."""
+"""How long a refusal applies to all events of a revision. Without it, QoS none would ask again for each event."""
 
 _LONGEST_SHOWN: Final = 100
 _UNAUTHORIZED: Final = 401

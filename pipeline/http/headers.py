@@ -49,7 +49,8 @@ _RESERVED: Final = FRAMING | OWN
 _FOLDED: Final = re.compile(r"[^0-9a-z]")
 
 _NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
-"""Headers that are not attributes: one has no name, one is sent as `content-type` (CloudEvents HTTP binding 3.1.1)."""
+"""Headers that are not attributes: `ce_` has no name, and `ce_datacontenttype` is sent as `content-type` (CloudEvents
+HTTP binding 3.1.1)."""
 
 # CloudEvents HTTP binding section 3.1.3.2: space, double quote, percent and everything but visible ASCII is encoded.
 _CLOUD_EVENT_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -82,7 +83,8 @@ def is_value(value: bytes) -> bool:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether only the client may set a field called *name*: it is reserved, or a server may read it as reserved.
+    """Whether only the client may set a field called *name*: the name is reserved, or a server may mistake it for a
+    reserved one.
 
     CGI and its successors (WSGI, Rack, PHP) don't distinguish `-` from `_` in names, and some servers only keep letters
     and digits: `webhook_id` is read as `webhook-id`.

@@ -186,7 +186,7 @@ def _subscription_line(header: Header, *, takes_credentials: bool) -> bytes | No
         return None
     if key in fields.CREDENTIALS and not takes_credentials:
         return None
-    # In UTF-8, like record headers: to HTTP both are opaque bytes.
+    # In UTF-8, like record headers: HTTP treats both as opaque bytes.
     value = header.value.encode("utf-8", "surrogatepass").strip(b" \t")
     return b"%b: %b\r\n" % (header.name.encode("ascii"), value) if fields.is_value(value) else None
 

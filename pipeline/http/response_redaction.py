@@ -99,8 +99,8 @@ def _forms(secret: bytes) -> Iterator[bytes]:
     """The forms that *secret* may take in an answer."""
     yield secret
     for shift, start in enumerate((0, 2, 3)):
-        # The base64 of a secret depends on its position in the encoded text. Characters that also depend on the bytes
-        # beside it are cut off.
+        # The base64 of a secret depends on its position in the encoded text. Characters that also encode a part of the
+        # neighbouring bytes are cut off.
         encoded = base64.b64encode(bytes(shift) + secret)[start : (shift + len(secret)) * 8 // 6]
         yield from (encoded, encoded.translate(_URL_SAFE))
     for encoded in (base64.b64encode(secret), base64.urlsafe_b64encode(secret)):

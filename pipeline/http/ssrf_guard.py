@@ -20,7 +20,7 @@ _REFUSED: Final = (
     ("10.0.0.0/8", "the private network"),
     ("100.64.0.0/10", "the shared network"),
     ("127.0.0.0/8", "the loopback network"),
-    # Metadata addresses of clouds come first, although later networks contain them: messages name them.
+    # Metadata addresses of clouds come first, although later networks contain them, so that messages name them.
     ("169.254.169.254/32", "the metadata address"),
     ("169.254.0.0/16", "the link-local network"),
     # A public address, but within Azure it is the virtual machine's host: DNS, health probes, secrets.
@@ -66,8 +66,8 @@ _NAT64: Final = IPv6Network("64:ff9b::/96")
 _LOOPBACK: Final = "127.0.0.1"
 _LOW_32_BITS: Final = 0xFFFF_FFFF
 
-# Software that supports the notations of inet_aton takes a host for an address if its last part is a number (WHATWG URL
-# Standard, "ends in a number").
+# Software that supports the notations of inet_aton treats a host as an address if the host's last part is a number
+# (WHATWG URL Standard, "ends in a number").
 _ENDS_IN_A_NUMBER: Final = re.compile(r"(.*\.)?([0-9]+|0x[0-9a-f]*)\.*", re.IGNORECASE)
 # RFC 6761 section 6.3, and the loopback names in the hosts files of Linux distributions.
 _LOOPBACK_NAME: Final = re.compile(
@@ -80,7 +80,7 @@ class Guard:
 
     Args:
         allowed_networks: the exceptions (`ALLOW_PRIVATE_NETWORKS`). An IPv4 network also allows the IPv4-mapped form of
-            its addresses, which leads to the same machines, but no other IPv6 form that contains them.
+            its addresses, which leads to the same machines, but no other IPv6 address that contains an IPv4 address.
         own_names: the names of this host, in lower case.
 
     An IPv6 address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address in it, so that address is

@@ -41,7 +41,8 @@ class TlsContexts:
 def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """A client context: TLS 1.2 or newer, the system's roots and those of the options. Reads files, so it blocks.
 
-    As in Java, any certificate in a trust store is trusted directly, even a receiver's own or an intermediate one.
+    As in Java, any certificate in a trust store is trusted directly, even be it a receiver's own certificate or an
+    intermediate one.
 
     Raises:
         ConfigurationError: a certificate or key can't be read, or they don't belong together.

@@ -42,7 +42,7 @@ MAX_INTERIM_ANSWERS: Final = 16
 """The most 1xx answers before the final one; one more is treated as the final one."""
 
 _UNREAD_BYTES: Final = 1024
-"""A complete body up to this size need not be read by the caller: aiohttp does not stop reading from the socket."""
+"""The caller need not read a complete body up to this size, because aiohttp does not stop reading from the socket."""
 
 _FIRST_STATUS: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
@@ -80,11 +80,10 @@ class Transport:
         guard: checks every address before a socket connects to it. Addresses of proxies are not checked, because the
             operator chooses proxies. For a URL behind a proxy it checks the host as written; the proxy resolves names,
             so the proxy has to refuse internal addresses.
-        max_in_flight: the most connections in use; the same number may be idle. Deliveries have a slot
-            (core/concurrency.py), so this limits mostly other requests, such as those for tokens.
-        idle_timeout_seconds: the time after which unused connections are closed.
-        system_proxies: the proxies for `use_system_proxy`.
-        resolver: called on the event loop; makes the resolver, which is closed with the transport.
+        max_in_flight: the most connections in use; the same number may be idle. Deliveries are limited by slots already
+        (core/concurrency.py), so this mostly limits other requests, such as those for tokens. idle_timeout_seconds: the
+        time after which unused connections are closed. system_proxies: the proxies for `use_system_proxy`. resolver:
+        called on the event loop; makes the resolver, which is closed with the transport.
     """
 
     def __init__(
@@ -193,7 +192,7 @@ class Transport:
             logger.debug("%s; sending once more on a new connection", answer.failed.error)
             answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=_none)
             if isinstance(answer, Failed):
-                # The first request may have arrived, even if the second provably has not.
+                # The first request may have arrived, even if the second one provably did not.
                 answer = replace(answer, may_have_arrived=True)
         return answer.failed if isinstance(answer, _Stale) else answer
 
@@ -229,7 +228,8 @@ class Transport:
             is_success = 200 <= message.code < 300  # noqa: PLR2004 - the successes of RFC 9110
             body, is_drained = await _read_body(payload, keep_of_success if is_success else keep)
             if wire.expired:
-                # To aiohttp, the end of the connection ends a body without a length, even if this side closed it.
+                # For aiohttp, the end of the connection ends a body without a length, even if this side closed the
+                # connection.
                 return broken(destination, TimeoutError(), expired=True, answer_begun=True)
             # The receiver may have answered before the whole request was written.
             is_clean = is_drained and not transport.get_write_buffer_size() and _has_arrived(wire, transport)
@@ -263,7 +263,7 @@ class Transport:
 
     def _kept(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire | None:
         while (wire := self._idle.take(destination.dial.connection_key)) is not None:
-            # It may be closing without having called `connection_lost` yet.
+            # The connection may be closing although `connection_lost` was not called yet.
             if wire.is_connected() and may_reuse(wire):
                 return wire
             wire.abort()

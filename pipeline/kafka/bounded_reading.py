@@ -15,8 +15,8 @@ from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topics import IsolationLevel
 
 FETCH_WAIT_MS: Final = 50
-"""How long a broker may hold an empty fetch. Only a prefetch at the end of the log is empty, and the fetch of another
-partition must not wait for it."""
+"""How long a broker may hold an empty fetch. An empty fetch only occurs as a prefetch at the end of the log, and the
+fetch of another partition must not wait for it."""
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 The fields are the topic's id, the note of the events settled beyond the offset (core/ahead.py), and with
 `routing: match` the revision before which subscriptions had begun (core/beginnings.py). Workers of versions without
-notes only read a `topic-id=` at the beginning. If a note precedes it, they ignore both:
+notes only read a `topic-id=` at the beginning. If a note precedes this field, they ignore both:
 
     topic-id=5u7...
     settled=1:40:eAGTAgAAGwAb;topic-id=5u7...

@@ -52,7 +52,7 @@ ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000
 KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
 """The longest time without a transaction. Kafka forgets a transactional id that was unused for seven days
-(`transactional.id.expiration.ms`), and a partition whose lanes are all live may need no rows for longer."""
+(`transactional.id.expiration.ms`). A partition whose lanes are all live may need no rows for longer than that."""
 
 
 @dataclass(slots=True)
@@ -227,7 +227,7 @@ class KafkaRows:
                 if self._lines.passes(str(error)) is not None:
                     logger.warning("could not commit rows of %s yet: %s", self._tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
-            except Exception as error:  # a bug: if it ended the writer, lanes would wait for their rows forever
+            except Exception as error:  # a bug, which must not end the writer: lanes would wait forever
                 logger.exception("rows of %s can't be written", self._tp)
                 self._fence(group, error)
                 return
@@ -282,7 +282,7 @@ class KafkaRows:
 
 
 async def _end(writer: "asyncio.Task[None]") -> None:
-    """Cancel the transaction, then also the wait for its abort: a new owner's producer aborts it anyway."""
+    """Cancel the transaction, then the wait for its abort. A new owner's producer aborts the transaction anyway."""
     while not writer.done():
         writer.cancel()
         await asyncio.wait([writer], timeout=ABORT_SECONDS)

@@ -125,7 +125,7 @@ class KafkaDeadLetterWriter:
             await producer.send_and_wait(self.topic, value, event.key, headers=headers)
         except KafkaError as error:
             if not error.retriable:
-                # The refused letter has a sequence number. So the broker would refuse all later records of this
+                # The refused letter has used up a sequence number. So the broker would refuse all later records of this
                 # producer in this partition as out of order.
                 await self._replace(producer)
             raise

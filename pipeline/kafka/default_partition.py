@@ -12,6 +12,6 @@ def default_partition(subscription_id: str, partitions: int) -> int:
     return _hash(subscription_id) % partitions
 
 
-@lru_cache(maxsize=131_072)  # a few microseconds each; a page that lists 100,000 subscriptions is shown repeatedly
+@lru_cache(maxsize=131_072)  # a key takes microseconds, and pages with 100,000 subscriptions are shown repeatedly
 def _hash(subscription_id: str) -> int:
     return int(murmur2(subscription_id.encode())) & _POSITIVE

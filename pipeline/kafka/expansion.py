@@ -7,8 +7,8 @@
 No restart is needed, because everything that belongs to a partition is created when the partition is opened. A worker
 may be killed at any step without harm, because of two rules:
 
-- A new partition of the source is assigned only when the changelogs have it too (runtime/assignor.py), and these are
-  expanded last. So `<app>.cursors` already has the partition for the new owner's rows.
+- A new partition of the source is assigned only when the changelogs have it too (runtime/assignor.py). The changelogs
+  are expanded last, so `<app>.cursors` already has the partition for the new owner's rows.
 - The group's initial offsets are committed before the first member joins (runtime/initial_offsets.py). So a partition
   without a committed offset is new, and is delivered from its beginning with any `autoOffsetReset`.
 
@@ -92,7 +92,7 @@ class PartitionExpansion:
         if not counts:
             return  # deleted, and not recreated yet
         for name in counts:
-            # A recreated topic may have so many events that no fetch is out of range, so the id has to be compared.
+            # In a recreated topic with many events, no fetch may be out of range. So the id has to be compared.
             self._clients.learn_topic_id(name, await find_topic_id(client_of(admin), name))
         problems = await self._grow_own(admin, found, max(counts.values()))
         if problems:
@@ -144,8 +144,8 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
         try:
             await admin.create_partitions({name: NewPartitions(count)}, validate_only=validate_only)
         except InvalidPartitionsError as error:
-            # Usually another worker was faster, and this broker does not know that yet. The error is returned only if
-            # no partition appears.
+            # Usually another worker was faster, and this broker does not know the new partitions yet. The error is
+            # returned only if no partition appears.
             try:
                 await until_led(admin, {name: new})
             except BrokerError:

@@ -53,7 +53,7 @@ async def group_positions(
 async def _positions(
     admin: AdminClient, group: str, topics: Sequence[str], topic_ids: Mapping[str, str | None]
 ) -> GroupPositions:
-    # The members are read before the offsets. If a member leaves afterwards, it commits first.
+    # The members are read before the offsets. A member that leaves in between commits its offsets first.
     state, members = await _members(admin, group)
     committed = await admin.list_consumer_group_offsets(group)
     offsets: dict[str, dict[int, int]] = {}
@@ -87,7 +87,8 @@ async def commit_positions(
         connection: connects to the cluster.
         group: the group.
         offsets: the offsets to commit, by topic and partition.
-        metadata: the metadata of the commits, by topic and partition. A commit without an entry gets empty metadata.
+        metadata: the metadata of the commits, by topic and partition. A commit without an entry here gets empty
+        metadata.
 
     Raises:
         BrokerError: the group has members, or the cluster can't be reached, or refuses.

@@ -1,7 +1,8 @@
 """Every patch and every private name of aiokafka that the pipeline uses, except for the record parser (records.py).
 
-aiokafka has no public way to do these things. The docstring of each one says what happens without it. Those that would
-fail silently are in PATCHES, which a worker checks before it starts. tests/meta/test_canary.py pins the names.
+aiokafka has no public way to do these things. The docstring of each patch says what happens without it. The patches
+that would fail silently are listed in PATCHES, which a worker checks before it starts. tests/meta/test_canary.py pins
+the names.
 
     AdminClient                     makes admin requests succeed while a broker is down, and on a new cluster
     started                         closes the connections of a client whose start is cancelled
@@ -64,7 +65,7 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
     """aiokafka's client asks one broker at random and gives up if that one is down. This client asks the others too.
 
     Without it, a worker could not start while one of several brokers is down. It could not use a new cluster either:
-    Kafka creates its topic for groups at the first request for a coordinator, and can't answer that request yet.
+    there, Kafka creates its topic for groups at the first request for a coordinator, and cannot answer that request.
     """
 
     async def list_consumer_group_offsets(self, *arguments: Any, **options: Any) -> Any:
@@ -145,7 +146,7 @@ async def _end_sender(producer: Any) -> None:
         return
     producer._message_accumulator.fail_all(BrokerError("the broker did not answer in time"))  # noqa: SLF001 - as above
     while not sending.done():
-        sending.cancel()  # each time, one of the requests that it waits for
+        sending.cancel()  # each time, this cancels one of the requests that `stop` waits for
         await asyncio.wait([sending], timeout=CANCEL_SECONDS)
 
 
@@ -240,7 +241,8 @@ def retrieve_errors(producer: Any) -> None:
 
 
 def is_broken(producer: AIOKafkaProducer) -> bool:
-    """Whether an earlier error keeps a producer from beginning another transaction. It must not be in a transaction.
+    """Whether an earlier error keeps a producer from beginning another transaction. The producer must not be in a
+    transaction.
 
     aiokafka has no public way to find out. Without this check, a partition's rows would be written again and again.
     """

@@ -1,7 +1,7 @@
 """The state of an application in Kafka, as it is stored: subscriptions, cursor rows, the group's commits.
 
-The parts are read one after the other, while workers may run. The commits are read before the rows. So if a lane falls
-behind in between, its row is read, and no event before a commit lacks a row.
+The parts are read one after the other, while workers may run. The commits are read before the rows. If a lane falls
+behind in between, its row is read too. So every unsettled event before a commit has a row.
 """
 
 import asyncio

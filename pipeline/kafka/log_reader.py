@@ -28,10 +28,11 @@ STRETCH_EVENTS: Final = 250
 BREATH_SECONDS: Final = 0.001
 """The pause after each read while the stream is busy, so that deliveries from the stream get the event loop."""
 FETCH_BYTES: Final = 256 * 1024
-"""The largest response, because a response is parsed without yielding. A larger event is fetched nevertheless."""
+"""The largest response, because a response is parsed without yielding. An event that is larger is fetched
+nevertheless."""
 FETCH_WAIT_MS: Final = 50
-"""How long a broker may hold an empty fetch. Only a prefetch at the end of the log is empty, and the next request must
-not wait for it."""
+"""How long a broker may hold an empty fetch. An empty fetch only occurs as a prefetch at the end of the log, and the
+next request must not wait for it."""
 POLL_MS: Final = 200
 """The longest duration of a poll that finds only events of other subscriptions."""
 RETRY_PAUSE_SECONDS: Final = 1.0
@@ -181,7 +182,7 @@ class LogReader:
             wanted = partition.wanted()
             if wanted is not None:
                 starts.setdefault(TopicPartition(self._topic, partition.number), wanted.start)
-        # Each partition needs a position. Without a group there is no committed offset, and aiokafka would wait for one
+        # Each partition needs a position: without a group, there is no committed offset, for which aiokafka would wait
         # indefinitely.
         consumer.assign(set(starts))
         for each, offset in starts.items():

@@ -57,9 +57,9 @@ class Sieve:
 class SiftedBatch:
     """Wraps a batch and hands out the records that its sieve lets through.
 
-    The last record is always handed out, because a consumer's position moves only with a record that is handed out. So
-    is one in `PASSED_OVER_AT_ONCE`: the duration of a call of the consumer is limited only by the number of records
-    that it may hand out.
+    The last record is always handed out, because a consumer's position moves only with a record that is handed out. Of
+    long runs of skipped records, one in `PASSED_OVER_AT_ONCE` is handed out too, because only the number of records
+    that a call of the consumer may hand out limits its duration.
     """
 
     __slots__ = ("_batch", "_sieve")
@@ -145,7 +145,7 @@ class RepeatableBatches:
 
 
 class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    """aiokafka's iterator, which resumes at the same record with another parser if its batch could not be parsed."""
+    """aiokafka's iterator. If a batch can't be parsed, it resumes at the same record with another parser."""
 
     _records: Any
     _records_iterator: Any
@@ -157,7 +157,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
 
     def __next__(self) -> Any:
         while True:
-            # Called for each record; like aiokafka's method, and as fast unless parsing raises.
+            # Called for each record. Does what aiokafka's method does, and is as fast unless parsing raises an error.
             try:
                 return next(self._records_iterator)
             except StopIteration:
@@ -183,8 +183,8 @@ class EscapingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka ha
         length, start = decode_varint(buffer, self._pos)
         if not 0 < length <= len(buffer) - start:
             raise ValueError(f"a record of {length} bytes does not fit into its batch")
-        # The attributes are one byte with all bits unused. (aiokafka reads a varint and fails if the highest bit is
-        # set.)
+        # The attributes are one byte, whose bits are all unused. (aiokafka reads a varint and fails if the highest bit
+        # is set.)
         delta, pos = decode_varint(buffer, start + 1)
         timestamp = self.max_timestamp if self.timestamp_type == self.LOG_APPEND_TIME else self.first_timestamp + delta
         offset_delta, pos = decode_varint(buffer, pos)
@@ -215,8 +215,8 @@ _set_error: Final = fetcher.Fetcher._set_error  # noqa: SLF001 - replaced below
 def keep_first_error(self: Any, tp: TopicPartition, error: Exception) -> None:
     """Record an error of a partition, unless there is an earlier one that the consumer has not raised yet.
 
-    In aiokafka, a second error fails an assertion and ends the fetcher. Then no partition is fetched any more, although
-    the worker remains in its group.
+    In aiokafka, a second error fails an assertion, which ends the fetcher. After that, no partition is fetched,
+    although the worker remains in its group.
     """
     if not isinstance(self._records.get(tp), fetcher.FetchError):
         _set_error(self, tp, error)

@@ -7,9 +7,9 @@ confirmed the event. A group's committed offset in a partition is the first lett
     <app>.redrive.<id>          runs for one subscription
     <app>.redrive-skipped       runs over the letters that the first kind skips
 
-Each letter belongs to at most two groups. It has been redriven if it lies before the committed offset of either one, so
-runs of different kinds don't repeat each other. Kafka forgets an unused group after offsets.retention.minutes (a week
-by default).
+Each letter belongs to at most two groups. It has been redriven if it lies before the committed offset of either group,
+so runs of different kinds don't repeat each other's work. Kafka forgets an unused group after offsets.retention.minutes
+(a week by default).
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_fac
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 
 HOPELESS: Final = {"unknown-subscription", "undecodable"}
-"""Reasons for a dead letter that a redrive does not remove: the subscription has to be created first."""
+"""Dead letters with these reasons would be dead-lettered again: their subscription has to be created first."""
 
 NO_IDS: Final = WebhookIds()
 
@@ -86,7 +86,7 @@ def why_never(letter: Found, sources: Sequence[str], routing: Routing) -> str | 
     if letter.source not in {None, *sources}:
         return f"it came from topic {letter.source}, not from {' or '.join(sources)}"
     if letter.subscription is None and routing is Routing.MATCH:
-        return "it does not say which subscription it was for, and with routing: match its key does not either"
+        return "it does not say which subscription it was for, and with routing: match its key does not tell either"
     return None
 
 

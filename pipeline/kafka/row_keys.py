@@ -26,8 +26,8 @@ def split_key(key: bytes, topics: Sequence[str]) -> tuple[str, bytes] | None:
     """Source topic and subscription of a row, according to its key; None for a topic id, or a row of another topic.
 
     Args:
-        key: the key of the row. A plain key counts as one of the first topic; only the row itself names its topic.
-        topics: the source topics.
+        key: the key of the row. A plain key counts as a key of the first topic, because only the row itself names its
+        topic. topics: the source topics.
     """
     if not key.startswith(MARK):
         return topics[0], key
@@ -41,8 +41,8 @@ class Found(NamedTuple):
 
     Attributes:
         rows: the rows, by subscription id.
-        elsewhere: the ids whose rows have another key than the one that will be written.
-        last_topic_id: the id of the topic that was delivered last; None if it is not known.
+        elsewhere: the ids whose rows have a key in the other form than the one that will be written. last_topic_id: the
+        id of the topic that was delivered last; None if it is not known.
     """
 
     rows: dict[bytes, Row]
@@ -80,7 +80,7 @@ class RowKeys:
         """
         plain = topic_ids.get(SOURCE_KEY)
         if not self.is_alone and plain != topic_id:
-            plain = None  # it may be the id of another topic
+            plain = None  # the stored id may be that of another topic
         return topic_ids.get(self._prefix + SOURCE_KEY) or plain
 
     def find(self, rows: Mapping[bytes, Row], topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> Found:

@@ -70,7 +70,7 @@ class SourceLog:
             led = [number for number in numbers if topic.led is None or number in topic.led]
             tps = [TopicPartition(self._topic, number) for number in led]
             begins = await consumer.beginning_offsets(tps) if tps else {}
-            # The end of all records (read uncommitted). The end of the readable records may be before a known offset.
+            # The end of all records (read uncommitted). The end of the readable records may be before a stored offset.
             ends = await consumer.end_offsets(tps) if tps else {}
             if (await describe_topic(client_of(consumer), self._topic)).id == topic.id:
                 unseen = dict.fromkeys(numbers, LogBounds.unseen(topic.id))

@@ -168,7 +168,7 @@ class Tail:
 
     async def _look_up(self) -> int:
         async with self._lookup_turn:
-            # A caller from here on may have seen a later state of the topic, so it needs another look-up.
+            # From here on, a caller may have seen a later state of the topic, so it needs another look-up.
             self._lookup = None
             while True:
                 try:

@@ -110,7 +110,8 @@ class TopicRows:
             # With several source topics, the other id determines to which topic the rows with plain keys belong.
             if self._keys.is_alone and store.topic_ids.get(other):
                 store.put_topic_id(other, None)
-            # Before any commit: if there is a commit, but no topic id here, the next owner reports lost rows.
+            # This comes before any commit: if there is a commit, but no topic id here, the next owner reports lost
+            # rows.
             await written
         return found.rows
 

@@ -244,8 +244,8 @@ def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -
         "webhooks_events_waiting_at_most",
         "An upper bound of the unsettled events.",
         ("topic", "partition", "state"),
-        # Unsettled events have different offsets from the lowest cursor on, except events in flight, which may be
-        # claimed.
+        # Unsettled events have different offsets, all at or after the lowest cursor. The exception is events in flight,
+        # which may be claimed.
         ((key, min(number, furthest.get(key, 0) + in_flight[key])) for key, number in at_most.items()),
     )
 

@@ -56,8 +56,8 @@ class UnmatchedEvents:
         seen = sum(telemetry.dead_letters[reason] for reason in REASONS)
         seen += telemetry.drops["unknown-subscription"] + telemetry.drops["undecodable"]
         more = seen - self._seen
-        # If events with and without a subscription came since the last look, their order is unknown: the count
-        # restarts.
+        # If events with and events without a subscription came since the last look, their order is unknown, so the
+        # count restarts.
         self._in_a_row = self._in_a_row + more if matched == self._matched else 0
         self._seen, self._matched = seen, matched
         if more and self.warning is not None:

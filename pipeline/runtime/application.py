@@ -22,8 +22,8 @@ from pipeline.runtime.consumer_thread import Parts
 class FlowControl(FlowControlEvent):
     """Faust's flow control between consumer and streams.
 
-    When a recovery ends, Faust resumes the flow, which empties the queues. If the flow was not suspended, the queues
-    may hold records that were fetched in the meantime, and these must not be lost.
+    When a recovery ends, Faust resumes the flow, which empties the queues. If the flow was not suspended before, the
+    queues may hold records that were just fetched. These must not be lost.
     """
 
     def resume(self) -> None:
@@ -87,7 +87,7 @@ class DeliveryApp(faust.App):
         """See `expansion.TopicClients`."""
         if self._consumer is None or not self.parts.log_checks[topic].is_another(topic_id):
             return
-        # A worker without partitions would not adopt the new id by rejoining, and so would rejoin at every check.
+        # A worker without partitions would not learn the new id by rejoining. So it would rejoin at every check.
         if self.parts.sources[topic].assigned:
             self.delivery_consumer.rejoin()
 
@@ -142,7 +142,7 @@ class DeliveryApp(faust.App):
                 await self.delivery_consumer.give_back(self.parts.sources.partitions())
         finally:
             await self.parts.log_checks.close()
-            # Also after an error: otherwise Faust would wait indefinitely.
+            # This is also necessary after an error. Otherwise Faust would wait indefinitely.
             await super().on_stop()
 
 

@@ -1,6 +1,6 @@
 """The integration with Faust: how its consumer is changed (docs/design.md, On top of Faust).
 
-For the source topics, Faust's tracking of acknowledgements is not used: the windows decide what may be committed.
+Faust's tracking of acknowledgements is not used for the source topics: the windows decide what may be committed.
 
     getmany                makes one message of all records of the source topics that a fetch returns
     _drain_messages        passes messages from fetch to stream, without a task for each
@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 FETCH_SECONDS = 1.0
 """How long an empty fetch waits, as in Faust."""
 PAUSED_POLL_SECONDS = 0.02
-"""How long a fetch waits while a partition is paused. After it is resumed, its events are delayed by at most this."""
+"""How long a fetch waits while a partition is paused. When the partition resumes, its events are delayed by at most
+this."""
 LAST_COMMIT_SECONDS = 10.0
 """How long a drain waits for the last commit. If that commit fails, events are repeated, but none is lost."""
 
@@ -138,7 +139,7 @@ class DeliveryConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(PAUSED_POLL_SECONDS if self._paused_sources else timeout)
         records = found or {}
-        # These offsets are taken even if the fetch is discarded: they are not valid in the next generation.
+        # These offsets are taken even if the fetch is discarded, because they are not valid in the next generation.
         out_of_range = self._delivery_thread.take_out_of_range()
         if self.should_stop:
             return generation, {}, active
@@ -229,13 +230,15 @@ class DeliveryConsumer(driver.Consumer):
             pause = pause_after(0 if committing.cancelled() else committing.result(), pause)
 
     async def commit_settled(self, settled: Mapping[TopicPartition, int]) -> int | None:
-        """Commit offsets of partitions that are still open. Returns how far they advanced; None if not confirmed."""
+        """Commit offsets of partitions that are still open. Returns how far the offsets advanced; None if the commit
+        was not confirmed.
+        """
         if not settled:
-            return 0  # at once: without a broker, a commit under way never ends
+            return 0  # raised at once, because without a broker a commit under way never ends
         async with self._commit_lock:
             assigned = self.assignment()
-            # A partition that was given back during this wait has been committed already. A late commit would have no
-            # metadata, and overwrite that commit.
+            # A partition that was given back during this wait has been committed already. A second, late commit would
+            # have no metadata, and would overwrite that one.
             owned = {
                 tp: offset
                 for tp, offset in settled.items()

@@ -49,8 +49,9 @@ FETCH_WAIT_MS = 100
 wait for its end. With a longer time, a busy partition among idle ones would starve."""
 SMALL_FETCH_EVENTS = 64
 GATHER_SECONDS = 0.002
-"""How long after a small fetch the next one is sent. Without this pause, at a low steady rate, most of the cost would
-be fetches of a few events. Fetched events do not wait, and the next fetch returns what has arrived in the meantime."""
+"""How long after a small fetch the next one is sent. Without this pause, a low steady rate would mean a fetch for every
+few events, and fetches would be most of the cost. Events that were fetched do not wait, and the next fetch returns what
+has arrived in the meantime."""
 LEAVE_SECONDS = 5.0
 """How long a stop waits to leave the group. A worker that has not left counts as dead after the session timeout."""
 
@@ -115,7 +116,9 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         """Do not start the queue of `call_thread`, which is not used."""
 
     async def _keepalive2(self) -> None:
-        """Do nothing. mode would log an error whenever the loop is blocked for three seconds; the lease covers that."""
+        """Do nothing. mode would log an error whenever the loop is blocked for three seconds. That needs no report: the
+        lease then ends.
+        """
 
     async def _gather_remaining_tasks(self) -> None:
         """Do nothing: unlike a thread's loop, this loop has the tasks of other services."""
@@ -262,7 +265,9 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         return {number: min(at, self._unread.get(TP(topic, number), at)) for number, at in found.items()}
 
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
-        """Refresh the metadata if it has fewer partitions of a topic, which makes the group's leader rebalance."""
+        """Refresh the metadata if it has fewer partitions of a topic. The refresh makes the group's leader
+        rebalance.
+        """
         consumer = self._consumer  # a consumer that is not started yet reads the metadata when it starts
         if consumer is not None and any(
             len(consumer.partitions_for_topic(topic) or ()) < count for topic, count in counts.items()

@@ -1,4 +1,6 @@
-"""Starts the parts of a worker that Faust does not start, before partitions are assigned, and stops them at the end."""
+"""Starts the parts of a worker that Faust does not start. They run before partitions are assigned, and stop at the
+end.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence

@@ -54,8 +54,8 @@ async def fix_beginning(source: Source, group: str, partitions: int, topic: str 
     """Commit the ends of a source topic if `autoOffsetReset` is latest and the group has no offset in it yet.
 
     Returns:
-        For each partition without an offset, the stored id of the topic from which it was last delivered, if there is
-        one.
+        For each partition without an offset, the stored id of the topic that it was last delivered from, if there is
+        such an id.
 
     Args:
         source: the topics.
@@ -85,7 +85,8 @@ async def fix_beginning(source: Source, group: str, partitions: int, topic: str 
                 keys.topic,
                 group,
             )
-            # No metadata: then all subscriptions count as begun, and with `routing: match` none begins a second time.
+            # The commit has no metadata. Then all subscriptions count as begun, and with `routing: match` none begins a
+            # second time.
             await _commit_ends(source, group, tps, "")
     return noted
 

@@ -84,15 +84,15 @@ class LogCheck:
     async def begin(self, committed: Mapping[int, Committed]) -> tuple[dict[int, int], dict[int, LogBounds]]:
         """The offset at which to continue in each assigned partition, and the current logs."""
         logs = await self._source.look(list(committed))
-        # When a topic is deleted, Kafka deletes its offsets too. That a topic was recreated then only shows in the ids
-        # known to this worker, and in the stored ids.
+        # When a topic is deleted, Kafka deletes its offsets too. Then only the ids that this worker knows, and the
+        # stored ids, show that the topic was recreated.
         self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
         self._logs, starts = {}, {}
         for number, log in logs.items():
             commit, former = committed[number], self._former.pop(number, None)
             found = None if commit.offset is None else find_break(commit.offset, commit.topic_id, log)
-            # After a fetch that was out of range, the log may have been truncated and have grown again. Then there are
-            # other events at the offsets of the note.
+            # After a fetch that was out of range, the log may have been truncated and have grown again. The offsets of
+            # the note then belong to other events.
             is_same = found is None and number not in self._suspect
             ahead = _settled_ahead(f"partition {number} of {self._topic}", commit, log) if is_same else 0
             self._logs[number] = replace(
@@ -137,8 +137,9 @@ class LogCheck:
     async def committable(self, offsets: Mapping[int, int]) -> dict[int, int]:
         """The offsets that are still in the log.
 
-        If the brokers don't answer in time, these are all offsets of trusted partitions. Without a commit, a clean stop
-        would repeat events. The id in the commit lets the next owner find out whether the topic was recreated.
+        If the brokers don't answer in time, this returns all offsets of trusted partitions, because a clean stop
+        without a commit would repeat events. The id in the commit lets the next owner find out whether the topic was
+        recreated.
         """
         if not offsets:
             return {}

@@ -71,7 +71,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     before = await _topics(source.connection)
     look = ensure_topics if create else check_topics
     problems = await look(definition, app, [tokens_topic(app)])
-    # If there are problems, a worker does not start, and nothing is created for it.
+    # If there are problems, a worker does not start, so nothing is created.
     besides = [] if problems else await ensure_side_topics(definition, app, create=create)
     after = await _topics(source.connection)
     of_dead_letters = {} if dlq is None else await _topics(dlq.connection)

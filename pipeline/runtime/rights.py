@@ -7,7 +7,7 @@
     transactional ids   the end of a transaction of a producer that does not exist
     idempotent writing  a request for a producer id that stays unused
 
-A broker checks the right before it looks at the rest of each of these requests.
+For each of these requests, a broker checks the right before it looks at anything else.
 """
 
 import logging
@@ -192,7 +192,7 @@ async def _missing_of_topics(admin: AdminClient, wanted: Sequence[Right]) -> lis
     for right in wanted:
         error, allowed = found[right.name]
         if right.operation == "CREATE":
-            # A broker does not reveal whether a topic exists that this user may not see. So the right to see it comes
+            # A broker does not tell a user without the right to see a topic whether it exists. So this right comes
             # first.
             is_missing = (
                 error is UnknownTopicOrPartitionError and not may_create and OPERATIONS["CREATE"] not in allowed

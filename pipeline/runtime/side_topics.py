@@ -50,8 +50,8 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
             "pages can't show what each worker delivers",
             {
                 # A worker writes its whole state every two seconds, so records older than an hour are of no use.
-                # Compaction alone would keep the last record of every worker that was ever killed. It does not reach
-                # the active segment. So segments are small, and a worker needs little time to read the topic.
+                # Compaction alone would keep the last record of every worker that was ever killed. It also skips the
+                # active segment. So segments are small, and a worker needs little time to read the topic.
                 "cleanup.policy": "compact,delete",
                 "retention.ms": "3600000",
                 "segment.ms": "600000",

@@ -3,8 +3,8 @@
     app = faust.App(...)
     tokens = StoredTokens(add_token_table(app), box)
 
-Faust writes a table row only while it processes a stream event, and uses the partition of that event. But any task may
-fetch a token, and the key of its row contains the partition. So this table writes to its changelog itself, and waits
+Faust writes a table row only while it processes a stream event, and uses that event's partition. But any task may fetch
+a token, and the key of a token's row contains the partition. So this table writes to its changelog itself, and waits
 for the broker.
 """
 

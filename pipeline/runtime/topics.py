@@ -101,7 +101,7 @@ async def _examine(definition: Definition, app: str, changelogs: Sequence[str], 
 def _own_topics(app: str, definition: Definition, found: Mapping[str, int], changelogs: Sequence[str]) -> list[_Needed]:
     largest = max(definition.source.topics, key=lambda topic: found[topic])
     partitions, why = found[largest], f"as many as {largest}"
-    # A former source may have had more partitions. With `key` and a single source, another number is a mistake.
+    # A former source may have had more partitions. With `key` and a single source, any other number is a mistake.
     may_have_more = definition.stated_routing is Routing.MATCH or bool(definition.source.others)
     return [
         _Needed(subscriptions_topic(app), 1, "one, so that its offsets are revisions"),
@@ -192,7 +192,8 @@ async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str
     """Find out whether dead letters can be written, by an empty write to one partition.
 
     A broker checks the right to write before it examines the records. So INVALID_RECORD means that the right exists and
-    that nothing was written. Only a real record can show other problems (its size, missing replicas).
+    that nothing was written. Other problems (the size of a record, missing replicas) only show when a real record is
+    written.
     """
     client = AIOKafkaClient(request_timeout_ms=REQUEST_TIMEOUT_MS, **connection.client_options())
     try:

@@ -44,4 +44,4 @@ def auth_of(auth: wire.Auth | None, path: str, folder: Path | None, opener: Open
         )
     if auth.jwt_profile_oauth2 is not None:
         return jwt_profile(auth.jwt_profile_oauth2, f"{path}.jwtProfileOauth2", folder, opener)
-    raise RuntimeError(f"{path}: nothing reads the block of type {auth.type}")
+    raise RuntimeError(f"{path}: is not used with type {auth.type}")

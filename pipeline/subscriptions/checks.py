@@ -54,7 +54,7 @@ class Checked:
 
 
 def built_on(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
-    """*wanted*, with what it keeps from the *stored* subscription: states, beginning and masked secrets.
+    """*wanted*, with the states, the beginning and the masked secrets of the *stored* subscription.
 
     Raises:
         ConfigurationError: *wanted* can't replace *stored*.
@@ -69,7 +69,7 @@ class Checks:
         registry: has the existing subscriptions.
         definition: subscriptions are checked against this API definition.
         clock: the time against which `endingAt` is checked.
-        guard: its refusals become warnings about callbacks; None: no such warnings.
+        guard: a callback that it refuses causes a warning; None: no such warnings.
     """
 
     def __init__(self, registry: Registry, definition: Definition, clock: Clock, guard: Guard | None) -> None:

@@ -12,8 +12,8 @@ No change is lost, because the writer of the last record always reads all record
 all fields; earlier versions and restores write such records. Commands are kept in the same way, in a header of their
 own (commands.py).
 
-A header of a conditional write names the revision that the write has to follow. If the write follows another revision,
-no reader applies it, and its writer writes again what it has overwritten.
+A conditional write has a header with the revision that it has to follow. If it follows another revision, no reader
+applies it, and its writer restores the record that it has overwritten.
 """
 
 import asyncio
@@ -139,7 +139,7 @@ class Revisions:
             fields: the fields that the write changes; None: all.
             commands: the commands of earlier revisions; None: those of *known*.
             after: the revision that the write has to follow; None: any.
-            since: the write only merges the changes after this revision; None: the write is a change itself.
+            since: the write only merges the changes after this revision; None: the write itself is a change.
 
         Raises:
             BrokerError: the record was not written.
@@ -174,13 +174,13 @@ class Revisions:
     async def undo(
         self, subscription_id: str, base: WireSubscription | None, revision: int | None, read: Sequence[ReadRecord]
     ) -> None:
-        """Write what a conditional write has overwritten, because its condition was not met.
+        """Restore the record that a conditional write has overwritten, because the condition was not met.
 
         Args:
             subscription_id: the id of the subscription.
             base: the subscription when the condition was checked; None if there was none, or if it can't be read.
             revision: the revision of *base*; None: there was none.
-            read: the records since then, with that of the conditional write.
+            read: the records since then, including that of the conditional write.
 
         Raises:
             WebhooksError: the subscription was not written.
@@ -261,8 +261,8 @@ class Revisions:
 def _valid(read: Sequence[ReadRecord], base: int | None) -> list[ReadRecord]:
     """The records that count. *base*: the revision before the first one.
 
-    Left out are those whose condition was not met, and those that only merge changes of others among *read*: beside a
-    change that came between, they would look like a later change.
+    Records whose condition was not met are left out. So are records that only merge other changes among *read*: they
+    would look like later changes.
     """
     found, previous = [], ABSENT if base is None else base
     first = previous

@@ -125,7 +125,7 @@ def check_open(stored: WireSubscription) -> None:
 
 
 def taken_back(subscription_id: str) -> StaleError:
-    """The error of a conditional change if another change was written just before it."""
+    """The error for a conditional change if another change was written just before it."""
     return StaleError(
         f"subscription {shown(subscription_id)} was changed at the same moment; this change is taken back"
     )

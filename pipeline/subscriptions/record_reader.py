@@ -145,8 +145,8 @@ class RecordReader:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            # A bug, here or in a library. BaseException, because a panic in Rust (cryptography, pydantic) is not an
-            # Exception. One record must not stop the reading of later ones.
+            # A bug, here or in a library. Catches BaseException, because a panic in Rust (cryptography, pydantic) is
+            # not an Exception. One record must not stop the reading of later ones.
             problem = f"internal error: {type(error).__name__}"
             logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
         return broken(subscription_id, self._definition, revision, problem, _object(value))

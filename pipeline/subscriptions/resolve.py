@@ -123,7 +123,7 @@ def _readable(kind: TypeAdapter[Part], value: object) -> Part | None:
 
 
 def _created(revision_of_first: int | None, revision: int) -> int:
-    # In a copy of the topic, the offsets of records differ from the revisions that they contain.
+    # In a copy of the topic, a record's offset may differ from the revision that the record contains.
     return revision if revision_of_first is None else min(revision_of_first, revision)
 
 
@@ -267,7 +267,7 @@ def _topic_of_command(subscription: wire.WireSubscription, definition: Definitio
     """The topic of a command that names a partition.
 
     A command without a topic was written when there was one source topic. If there are several now, the command is for
-    the topic in which the subscription begins. If the record does not name that topic, the command applies to none.
+    the topic in which the subscription begins. If the record names no such topic, the command is for none.
     """
     if topic is not None or len(definition.source.topics) == 1:
         return topic

@@ -177,7 +177,7 @@ class SubscriptionStore:
     ) -> Sequence[Change | WebhooksError]:
         """Apply subscriptions with different ids. All are checked before the first is written.
 
-        With *after*, a record does not count unless it follows this revision. Without it, changes that other processes
+        With *after*, a record counts only if it follows this revision. Without *after*, changes that other processes
         make at the same time are merged.
         """
         checked = [await self._checks.checked(wanted) for wanted in batch]
@@ -192,7 +192,7 @@ class SubscriptionStore:
         remark = starts.remark(wanted) if known is None else None
         fields = FIELDS if known is None else FIELDS - edits.kept(checked.asked)
         if stored is not None and wanted.configuration == stored.configuration:
-            fields -= {"configuration"}  # it may have masked secrets, which another process may be changing
+            fields -= {"configuration"}  # another process may change a masked secret
         write = Write(edits.without_old_command(new, stored), partial(built_on, checked.asked), fields)
         try:
             if after is None:

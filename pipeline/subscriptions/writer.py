@@ -30,7 +30,7 @@ AFTER_HEADER: Final = "after"
 SINCE_HEADER: Final = "since"
 """The record changes nothing, but merges the changes of the records after this revision."""
 ABSENT: Final = -1
-"""Takes the place of a revision in these headers if the subscription does not exist."""
+"""The value of these headers, instead of a revision, if the subscription does not exist."""
 
 OnWritten = Callable[[str, int], None]
 

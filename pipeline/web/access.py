@@ -58,7 +58,7 @@ class Access:
     A browser also adds the password to requests that other sites make it send (CSRF). So a request with a password
     changes something only if it has the header `X-Requested-With: webhooks`, which the script of the page sets. Other
     sites can't set this header: a browser asks the worker for permission first (CORS), and the worker gives none. As a
-    second defence, the headers in which a browser names the origin of a request (`Sec-Fetch-Site`, `Origin`) must not
+    second defence, the headers with which a browser names the origin of a request (`Sec-Fetch-Site`, `Origin`) must not
     name another site.
 
     Attributes:

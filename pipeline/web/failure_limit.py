@@ -2,7 +2,7 @@
 
 After a few failures, an address has to wait, each time twice as long, up to a minute. During that time, its requests
 are refused without a check of the token, so the answers reveal nothing. A token that was right before is still
-accepted: behind a proxy all clients have one address, and one client must not lock out the others.
+accepted, because behind a proxy all clients have one address, and one client must not lock out the others.
 """
 
 import hashlib

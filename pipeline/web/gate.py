@@ -19,8 +19,8 @@ MOST_CONNECTIONS: Final = 128
 """The largest number of open connections. A scraper, some probes and a few people need about ten."""
 
 REQUEST_SECONDS: Final = 10.0
-"""The longest time from the opening or the last answer to a complete head, from the head to a complete body, and for
-leaving an answer unread while it fills the buffers."""
+"""How long a client may take to send a complete head (after the connection has opened or the last answer has ended),
+then to send the body, and to read an answer that fills the buffers."""
 
 CHECKS: Final = 4
 """The number of checks per REQUEST_SECONDS, so a connection is closed at most a quarter of that time late."""
@@ -33,10 +33,9 @@ class Gate:
 
     Args:
         server: aiohttp's server, which makes a protocol for each connection.
-        most: the largest number of connections. Another connection replaces the one that has waited for its client for
-            the longest time, or else the oldest one with pipelined requests. If there is neither, the new connection is
-            closed.
-        request_seconds: how long a client may take for a request, or leave an answer unread.
+        most: the largest number of connections. If there are more, the connection that has waited for its client for
+        the longest time is closed, or else the oldest one with pipelined requests. If there is neither, the new
+        connection is closed. request_seconds: how long a client may take for a request, or leave an answer unread.
     """
 
     def __init__(

@@ -53,8 +53,8 @@ class Places:
 class Turns:
     """A queue for work that serves one request at a time.
 
-    Each principal has one request in the queue. So however many requests of a principal wait, another principal waits
-    for at most one of them.
+    Each principal has one request in the queue. So another principal waits for at most one of them, no matter how many
+    requests the first one sends.
 
     Args:
         what: the end of a sentence about the wait, as in "searches are waiting".

@@ -37,7 +37,7 @@ TOPIC_ROWS: Final = "tests/broker/test_topic_rows.py::"
 
 AFTER_A_FAILED_COMMIT: Final = """\
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
-            except Exception as error:  # a bug: if it ended the writer, lanes would wait for their rows forever
+            except Exception as error:  # a bug, which must not end the writer: lanes would wait forever
                 logger.exception("rows of %s can't be written", self._tp)
                 self._fence(group, error)
                 return

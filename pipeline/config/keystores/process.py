@@ -74,10 +74,10 @@ class StoreProcess:
     def _ask(self, want: str, store: Store) -> Sequence[str]:
         path = store.key_path or store.path
         with self._turn:
-            # Tried again: the system may have killed the process for a reason unrelated to this store.
+            # Try again, because the system may have killed the process for a reason unrelated to this store.
             for _ in range(2):
                 process = None if self._is_closed else self._running()
-                if process is None or self._is_closed:  # `close` does not kill a process that was being started
+                if process is None or self._is_closed:  # `close` did not kill the process if it was just being started
                     self._end()
                     break
                 answer, is_late = _exchange(process, encode_request(want, store))

@@ -43,7 +43,7 @@ class Server:
     """Serves operations.
 
     Args:
-        access: who may call operations. It is checked here, too, in case the app was made without `web_options`.
+        access: who may call operations. This is checked here too, in case the app was made without `web_options`.
         audit: records changes.
     """
 

@@ -12,7 +12,7 @@ from pipeline.web.pages.formats import duration, rate
 from pipeline.web.pages.plots import Plot, plot
 
 EVERY_SECONDS: Final = 10.0
-"""The interval of samples. The rates in a worker's announcement cover an equal time."""
+"""The interval of samples. The rates in a worker's announcement cover the same length of time."""
 SAMPLES: Final = 91
 """The number of samples in 15 minutes, including both ends."""
 
