@@ -1,5 +1,6 @@
-"""The agent of the source topics. Each event of its Faust stream is the result of one fetch
-(pipeline/runtime/consumer.py).
+"""The agent of the source topics.
+
+Each event of its Faust stream is the result of one fetch (pipeline/runtime/consumer.py).
 
 The agent awaits only the stream and never raises: it dispatches the batch of each partition, then takes the next fetch.
 """

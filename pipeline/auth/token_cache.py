@@ -206,9 +206,7 @@ class TokenCache:
     # --------------------------------------------------------------- rows
 
     def _join(self, grant: Grant, partition: int, now: float) -> None:
-        """Let a partition use these credentials: read the token from the partition's row, or write the current token to
-        it.
-        """
+        """Let a partition use these credentials: read the token from its row, or write the current one there."""
         if partition in grant.partitions:
             return
         grant.partitions.add(partition)

@@ -23,8 +23,9 @@ def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
 
 
 def end_cleanly_on_signals() -> None:
-    """Make SIGTERM and SIGINT end the process with exit code 0. Faust, once it runs, handles these signals in the same
-    way.
+    """Make SIGTERM and SIGINT end the process with exit code 0.
+
+    Faust, once it runs, handles these signals in the same way.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -33,8 +33,9 @@ COUNT_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SourceOffset:
-    """An offset in a source topic. With *is_event*, it must be the offset of an existing event, not the end of the
-    log.
+    """An offset in a source topic.
+
+    With *is_event*, it must be the offset of an existing event, not the end of the log.
     """
 
     topic: str

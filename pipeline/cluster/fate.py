@@ -130,7 +130,7 @@ class History:
                 return f"the worker {name} was killed after {_time(worker.last)}, and its last results are lost"
         if self.unreadable:
             return f"{self.unreadable} records of the attempt log can't be read"
-        return None if self.logs_all else "deliveries at the first attempt were not logged then, or are not logged now"
+        return None if self.logs_all else "deliveries at the first attempt are not logged, or were not at that time"
 
     def _was_killed(self, worker: _Worker, now: float) -> bool:
         has_successor = any(other.since > worker.last for other in self._workers.values())
@@ -229,7 +229,7 @@ def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
     row = progress.keeps(case.subscription, offset, is_ordered=case.is_ordered)
     if row is None:
         return None
-    if case.is_wanted is False:  # the cursor of a lane that has stopped may be at an event of another subscription
+    if case.is_wanted is False:  # the cursor of a stopped lane may be at an event of another subscription
         return "filtered", None, case.why_not
     return "waiting", None, _waits_for(case, row)
 

@@ -16,7 +16,7 @@ class StateIndex:
 
     Attributes:
         failing: the subscriptions that fail, retry or are broken. Whether a member of `timed` fails also depends on the
-        time.
+            time.
     """
 
     def __init__(self) -> None:

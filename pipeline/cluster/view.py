@@ -289,9 +289,7 @@ class ClusterView:
         return groups
 
     def _doubtful(self) -> Sequence[str]:
-        """Members of the groups whose states may have changed because time has passed, or because a partition has
-        another owner.
-        """
+        """Members of the groups whose states may have changed with the time or with the owners of partitions."""
         unowned = self._index.failing.names("retrying") if self._ownership.unowned else []
         return [*self._index.timed(), *unowned]
 

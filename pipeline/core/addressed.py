@@ -22,8 +22,9 @@ def _unknown(_topic: str, _number: int) -> str | None:
 
 
 def is_addressed(event: Event) -> bool:
-    """Whether *event* names its only subscription. Does not verify the seal: for an event in a lane, that was done
-    before.
+    """Whether *event* names its only subscription.
+
+    Does not verify the seal: for an event in a lane, that was done before.
     """
     return bool(event.headers) and addressee_of(event) is not None
 

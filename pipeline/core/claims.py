@@ -68,8 +68,9 @@ class Claims:
             self._events.progress.withdraw(flight.offset)
 
     def hand_back(self, flight: InFlight) -> None:
-        """Hand back the claim of an event that was not sent, and the claims made with the same row. Does nothing
-        without a claim.
+        """Hand back the claim of an event that was not sent, and the claims made with the same row.
+
+        Does nothing without a claim.
         """
         if flight.claimed and flight.epoch == self._events.epoch:
             flight.claimed = False

@@ -58,9 +58,9 @@ class Delivery:
         chance: draws a number from 0 to 1, for the jitter of a wait.
         concurrency_limits: limit a subscription's requests in flight over all its lanes; None if it has only one lane.
         steady: returns seconds of a monotonic clock, for the rate limits. It is called twice per delivery. The event
-        loop's clock would be slower: in CPython 3.11, finding the running loop takes a system call, which costs 4 % of
-        a delivery. is_addressed: returns whether an event was written for the subscription in whose lane it is
-        (addressed.py). Such
+            loop's clock would be slower: in CPython 3.11, finding the running loop takes a system call, which costs 4 %
+            of a delivery.
+        is_addressed: returns whether an event was written for the subscription in whose lane it is (addressed.py). Such
             an event is sent even if the filter does not match.
         probes: limits the probes of each host.
     """
@@ -137,8 +137,9 @@ class Delivery:
         return decision
 
     async def dead_letter(self, letter: DeadLetterRecord) -> str | None:
-        """Write a dead letter. Returns None when the broker has confirmed it; if the broker will never accept it, the
-        reason.
+        """Write a dead letter.
+
+        Returns None when the broker has confirmed it; if the broker will never accept it, the reason.
         """
         if self.dead_letters is None:
             raise RuntimeError("the policy asked for a dead letter although there is no dead-letter topic")

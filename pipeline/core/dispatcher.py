@@ -123,8 +123,9 @@ class Dispatcher:
             self._relieve()
 
     def pass_over(self, number: int, batch_end: int | None, end: int) -> bool:
-        """Advance to *end*, because the log has no event from *batch_end* up to *end*. Returns whether the partition
-        has advanced.
+        """Advance to *end*, because the log has no event from *batch_end* up to *end*.
+
+        Returns whether the partition has advanced.
 
         *batch_end* is the end of the last batch or gap. If that batch has not been dispatched yet, nothing is done.
         """

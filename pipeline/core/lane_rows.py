@@ -72,9 +72,7 @@ def _first(lane: Lane, cursor: int) -> InFlight | Shelved | None:
 
 
 def is_trying(lane: Lane, tries: int = 2) -> bool:
-    """Whether the row has to record tries: an event has been tried at least *tries* times, or is waiting for its next
-    attempt.
-    """
+    """Whether the row has to record tries: an event was tried at least *tries* times, or waits for its next attempt."""
     return lane.events.shelved is not None or any(
         flight.tries.made >= tries or flight.not_before for flight in lane.events.in_flight.values()
     )

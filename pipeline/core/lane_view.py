@@ -62,9 +62,7 @@ class LaneView:
 
     @property
     def first_waiting(self) -> int:
-        """The first event to be delivered: the cursor, or an event before the cursor that was claimed and is not sent
-        yet.
-        """
+        """The first event to be delivered: the cursor, or an earlier event that was claimed and is not sent yet."""
         return min([self.next, *self.claims.ahead()])
 
     @property
@@ -115,9 +113,7 @@ class LaneView:
 
     @property
     def wants_to_read(self) -> bool:
-        """Whether the log has to be read: the lane is behind, its next attempt is due and its queue has room; or it
-        needs an event for a probe.
-        """
+        """Whether the log has to be read: the lane is behind, is due and has room; or it needs an event for a probe."""
         return (
             (self.state is LaneState.BEHIND or (self.is_probing and not (self.events.queue or self.events.in_flight)))
             and not self.waits.is_timed

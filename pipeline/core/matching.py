@@ -137,7 +137,7 @@ class _Node:
         certain: the keys of the subscriptions that match every event that gets here.
         asked: the filters that have to be evaluated for an event that gets here, by key.
         branches: the nodes below, by selector, length of the prefix (None for an exact comparison) and text. A text
-        that is shorter than the prefix matches no branch.
+            that is shorter than the prefix matches no branch.
     """
 
     __slots__ = ("_sorted", "above", "asked", "branches", "certain")
@@ -233,8 +233,9 @@ def _is_indexed(part: Expression) -> TypeGuard[Compare]:
 
 
 def _rank(part: Expression) -> int:
-    """The rank of a part in its path. The body comes last. Attributes come right before it, because they may be in the
-    body.
+    """The rank of a part in its path.
+
+    The body comes last. Attributes come right before it, because they may be in the body.
     """
     if not _is_indexed(part):
         return _UNINDEXED

@@ -91,9 +91,7 @@ class Observer(Protocol):
         """The FAILURE with this cause has ended, by a probe, a command or an edit."""
 
     def partition_lost(self, topic: str, partition: int) -> None:
-        """Kafka has refused a row of a partition: another worker owns the partition, or this worker has to open it
-        again.
-        """
+        """Kafka has refused a row of a partition: another worker owns it now, or this worker has to open it again."""
 
     def committed(self, topic: str, partition: int, offset: int) -> None:
         """The group's *offset* in a partition of *topic* was committed."""

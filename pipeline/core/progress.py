@@ -64,9 +64,7 @@ class Progress:
         self.handed_back.discard(offset)
 
     def withdraw(self, offset: int) -> None:
-        """Move the cursor back to *offset*: the claim of this event, and the claims made with the same row, are not
-        durable.
-        """
+        """Move the cursor back to *offset*: the claims of this event and of others in the same row are not durable."""
         self.claimed_to = 0
         self.floor = offset
 

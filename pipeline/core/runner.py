@@ -103,8 +103,9 @@ class Runner:
         return True
 
     def _is_wanted(self, subscription: Subscription, flight: InFlight) -> bool:
-        """Whether the event matches the filter, which is evaluated once per revision. An event that does not match is
-        settled.
+        """Whether the event matches the filter, which is evaluated once per revision.
+
+        An event that does not match is settled.
         """
         if subscription.filter is None or flight.wanted_by is subscription:
             return True

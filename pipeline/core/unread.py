@@ -85,8 +85,9 @@ class Unread:
         self.first_ms, self._first = event.timestamp, None
 
     def skipped(self, offset: int, dispatched: int) -> None:
-        """Record that the lane skips *offset*. Only if *offset* is the first unread event is it known to be one of the
-        lane's events.
+        """Record that the lane skips *offset*.
+
+        Only if *offset* is the first unread event is it known to be one of the lane's events.
         """
         if self._first != offset:
             self.forget(dispatched)

@@ -143,8 +143,9 @@ class Wire(ResponseHandler):
         self._set_deadline(seconds)
 
     def _set_deadline(self, seconds: float) -> None:
-        """Expire or close the connection after *seconds*. Deadlines share a timer, because a timer of its own would
-        cost a 30th of a delivery.
+        """Expire or close the connection after *seconds*.
+
+        Deadlines share a timer, because a timer of its own would cost a 30th of a delivery.
         """
         self._deadline = deadline = self._loop.time() + seconds
         timer = self._deadline_timer
@@ -214,8 +215,9 @@ class Wire(ResponseHandler):
             self._parse(data[start : start + _PIECE_BYTES])
 
     def _has_enough(self) -> bool:
-        """Whether the rest of an answer is not needed. If the answer exceeds a limit, its reader is told that the
-        answer has ended.
+        """Whether the rest of an answer is not needed.
+
+        If the answer exceeds a limit, its reader is told that the answer has ended.
         """
         if self.transport is None or self._exception is not None:
             return True

@@ -83,8 +83,7 @@ def is_value(value: bytes) -> bool:
 
 
 def is_reserved(name: str) -> bool:
-    """Whether only the client may set a field called *name*: the name is reserved, or a server may mistake it for a
-    reserved one.
+    """Whether only the client may set a field called *name*: it is reserved, or may be mistaken for a reserved name.
 
     CGI and its successors (WSGI, Rack, PHP) don't distinguish `-` from `_` in names, and some servers only keep letters
     and digits: `webhook_id` is read as `webhook-id`.

@@ -19,8 +19,8 @@ class Answer:
     """A complete answer of any status. Not frozen, because one is made per event and freezing costs 5 % of its time.
 
     Attributes:
-        headers: the headers by case-insensitive name. Of a repeated header, only the first one. body: the body as
-        received, not decompressed and at most as long as requested.
+        headers: the headers by case-insensitive name. Of a repeated header, only the first one.
+        body: the body as received, not decompressed and at most as long as requested.
     """
 
     status: int

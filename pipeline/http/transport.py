@@ -81,9 +81,10 @@ class Transport:
             operator chooses proxies. For a URL behind a proxy it checks the host as written; the proxy resolves names,
             so the proxy has to refuse internal addresses.
         max_in_flight: the most connections in use; the same number may be idle. Deliveries are limited by slots already
-        (core/concurrency.py), so this mostly limits other requests, such as those for tokens. idle_timeout_seconds: the
-        time after which unused connections are closed. system_proxies: the proxies for `use_system_proxy`. resolver:
-        called on the event loop; makes the resolver, which is closed with the transport.
+            (core/concurrency.py), so this mostly limits other requests, such as those for tokens.
+        idle_timeout_seconds: the time after which unused connections are closed.
+        system_proxies: the proxies for `use_system_proxy`.
+        resolver: called on the event loop; makes the resolver, which is closed with the transport.
     """
 
     def __init__(

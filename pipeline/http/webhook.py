@@ -73,9 +73,10 @@ class Callback:
         """The outcome of the attempt.
 
         Args:
-            subscription: the subscription. Its head and destination are computed again only for another object. event:
-            the event to send. attempt: the number of the attempt, from 1. authorization: the value of `Authorization`
-            from an OAuth 2.0 access token.
+            subscription: the subscription. Its head and destination are computed again only for another object.
+            event: the event to send.
+            attempt: the number of the attempt, from 1.
+            authorization: the value of `Authorization` from an OAuth 2.0 access token.
         """
         prepared = self._prepared.get(subscription.id)
         if prepared is None or prepared.subscription is not subscription:

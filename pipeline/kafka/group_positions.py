@@ -88,7 +88,7 @@ async def commit_positions(
         group: the group.
         offsets: the offsets to commit, by topic and partition.
         metadata: the metadata of the commits, by topic and partition. A commit without an entry here gets empty
-        metadata.
+            metadata.
 
     Raises:
         BrokerError: the group has members, or the cluster can't be reached, or refuses.

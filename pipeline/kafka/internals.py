@@ -241,8 +241,9 @@ def retrieve_errors(producer: Any) -> None:
 
 
 def is_broken(producer: AIOKafkaProducer) -> bool:
-    """Whether an earlier error keeps a producer from beginning another transaction. The producer must not be in a
-    transaction.
+    """Whether an earlier error keeps a producer from beginning another transaction.
+
+    The producer must not be in a transaction.
 
     aiokafka has no public way to find out. Without this check, a partition's rows would be written again and again.
     """

@@ -27,7 +27,8 @@ def split_key(key: bytes, topics: Sequence[str]) -> tuple[str, bytes] | None:
 
     Args:
         key: the key of the row. A plain key counts as a key of the first topic, because only the row itself names its
-        topic. topics: the source topics.
+            topic.
+        topics: the source topics.
     """
     if not key.startswith(MARK):
         return topics[0], key
@@ -41,8 +42,8 @@ class Found(NamedTuple):
 
     Attributes:
         rows: the rows, by subscription id.
-        elsewhere: the ids whose rows have a key in the other form than the one that will be written. last_topic_id: the
-        id of the topic that was delivered last; None if it is not known.
+        elsewhere: the ids whose rows have a key in the other form than the one that will be written.
+        last_topic_id: the id of the topic that was delivered last; None if it is not known.
     """
 
     rows: dict[bytes, Row]

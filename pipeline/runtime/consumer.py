@@ -230,8 +230,9 @@ class DeliveryConsumer(driver.Consumer):
             pause = pause_after(0 if committing.cancelled() else committing.result(), pause)
 
     async def commit_settled(self, settled: Mapping[TopicPartition, int]) -> int | None:
-        """Commit offsets of partitions that are still open. Returns how far the offsets advanced; None if the commit
-        was not confirmed.
+        """Commit offsets of partitions that are still open.
+
+        Returns how far the offsets advanced; None if the commit was not confirmed.
         """
         if not settled:
             return 0  # raised at once, because without a broker a commit under way never ends

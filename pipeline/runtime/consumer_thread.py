@@ -116,8 +116,9 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         """Do not start the queue of `call_thread`, which is not used."""
 
     async def _keepalive2(self) -> None:
-        """Do nothing. mode would log an error whenever the loop is blocked for three seconds. That needs no report: the
-        lease then ends.
+        """Do nothing. mode would log an error whenever the loop is blocked for three seconds.
+
+        That needs no report: the lease then ends.
         """
 
     async def _gather_remaining_tasks(self) -> None:
@@ -265,8 +266,9 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         return {number: min(at, self._unread.get(TP(topic, number), at)) for number, at in found.items()}
 
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
-        """Refresh the metadata if it has fewer partitions of a topic. The refresh makes the group's leader
-        rebalance.
+        """Refresh the metadata if it has fewer partitions of a topic.
+
+        The refresh makes the group's leader rebalance.
         """
         consumer = self._consumer  # a consumer that is not started yet reads the metadata when it starts
         if consumer is not None and any(

@@ -1,5 +1,6 @@
-"""Starts the parts of a worker that Faust does not start. They run before partitions are assigned, and stop at the
-end.
+"""Starts the parts of a worker that Faust does not start.
+
+They run before partitions are assigned, and stop at the end.
 """
 
 import asyncio

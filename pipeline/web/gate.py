@@ -34,8 +34,9 @@ class Gate:
     Args:
         server: aiohttp's server, which makes a protocol for each connection.
         most: the largest number of connections. If there are more, the connection that has waited for its client for
-        the longest time is closed, or else the oldest one with pipelined requests. If there is neither, the new
-        connection is closed. request_seconds: how long a client may take for a request, or leave an answer unread.
+            the longest time is closed, or else the oldest one with pipelined requests. If there is neither, the new
+            connection is closed.
+        request_seconds: how long a client may take for a request, or leave an answer unread.
     """
 
     def __init__(

@@ -95,8 +95,8 @@ def attach_health(
         app: the app, made with `web_options`.
         missing: returns sentences about why the process can't answer yet.
         problems: returns sentences about what its answers lack. The process counts as ready nevertheless. Otherwise it
-        would get no requests, and its pages could not show these sentences. access: the access control in
-        `web_options`.
+            would get no requests, and its pages could not show these sentences.
+        access: the access control in `web_options`.
     """
 
     async def live(_request: web.Request) -> web.Response:
