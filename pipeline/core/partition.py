@@ -289,8 +289,8 @@ class Partition:
             return
         self.end_holding(steady_now())
         self.reconciler.keep_time()
-        # Until the former owner's note is passed, rows must not be deleted: without its row, a lane would skip replayed
-        # events that the note contains.
+        # Until the former owner's note is passed, rows must not be deleted: a lane without a row would skip replayed
+        # events that are in the note.
         is_past_note = self.committed is not None and self.committed >= self.window.noted_to
         self.rows.refresh(self.committed if is_past_note else None, self.begun_to)
         self.rows.count(self.dispatched, steady_now())

@@ -55,7 +55,7 @@ class Reconciler:
         """Configure the lane for a revision of its subscription; None if there is no subscription."""
         worker, former, matches = self._worker, lane.subscription, self._worker.matching is not None
         if matches and former is not None and (subscription is None or former.filter != subscription.filter):
-            lane.events.unread.forget(self._partition.dispatched)  # counted with the former filter
+            lane.events.unread.forget(self._partition.dispatched)  # the present count was made with the former filter
         if subscription is None:
             lane.configure(None, UNKNOWN_RULES)
             return
@@ -76,7 +76,7 @@ class Reconciler:
         """
         partition, key = self._partition, subscription_id.encode()
         lane = partition.lanes.get(key)
-        # If created before `begun_to`, it has begun: this is then an edit that was written after its deletion.
+        # A subscription created before `begun_to` has begun. Then this is an edit that was written after a deletion.
         if is_new and subscription is not None and subscription.created >= partition.begun_to:
             if lane is not None:  # the lane of a deleted subscription with this id, or of earlier events
                 self._forget(lane, partition.beginnings.first_offset(subscription, partition.dispatched))
@@ -128,7 +128,10 @@ class Reconciler:
         return max(dispatched, self._partition.beginnings.first_offset(subscription, dispatched))
 
     def _forget(self, lane: Lane, again_from: int | None = None) -> None:
-        """Give up the lane's events. Those from *again_from* on are not dropped: a new subscription gets them."""
+        """Give up the lane's events.
+
+        Those from *again_from* on do not count as dropped: a new subscription gets them.
+        """
         in_memory = [*lane.events.in_flight, *(event.offset for event in lane.events.queue)]
         read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)
         since, last = lane.first_waiting, self._partition.dispatched - 1
@@ -153,7 +156,7 @@ class Reconciler:
         progress = lane.events.progress
         for command in subscription.commands:
             if command.revision > progress.revision and not self._commands.carry_out(lane, subscription, command):
-                # A row that is written meanwhile has to show that the subscription was known.
+                # A row that is written in the meantime has to show that the subscription was known.
                 lane.record_revision(command.revision - 1)
                 if lane.wanted_status is not Status.STARTED:  # a pause or stop does not wait for the task
                     lane.follow_wanted_status()
