@@ -33,6 +33,7 @@ from pipeline.runtime.initial_offsets import fix_beginnings
 from pipeline.runtime.open_files import raise_limit, shortage
 from pipeline.runtime.preflight import Findings, examine
 from pipeline.runtime.rights_watch import LOOK_SECONDS, RightsWatch
+from pipeline.runtime.stop_deadline import STOP_SECONDS, end_after
 from pipeline.subscriptions.routing_evidence import require_routing
 from pipeline.web import server
 from pipeline.web.waiting import waiting_pages
@@ -65,6 +66,11 @@ class LogWorker(faust.Worker):
         """Install the exception handler before anything else starts."""
         self.loop.set_exception_handler(log_unawaited)
         await super().on_first_start()
+
+    async def on_stop(self) -> None:
+        """Begin to stop. If the stop takes too long, the process ends without it."""
+        end_after(STOP_SECONDS, self.loop)
+        await super().on_stop()
 
     async def on_startup_finished(self) -> None:
         """Tune the garbage collector and log the address of the pages."""

@@ -11,5 +11,6 @@ topics, preflight, initial_offsets   checks topics and brokers; commits a group'
 side_topics                          the topics that only show what happens; deliveries do not need them
 rights, rights_watch                 finds missing rights; reports them while a worker runs
 engine                               starts and stops all other parts of a worker
+stop_deadline                        ends a worker that does not stop
 open_files                           the limit of open files
 """

@@ -27,6 +27,8 @@ HERE_DOCUMENT: Final = re.compile(r"<<'?(\w+)")
 LASTING: Final = ("webhooks worker", "webhooks cluster", "python deploy/receiver.py")
 """Commands that keep running in a separate terminal."""
 END_SECONDS: Final = 120.0
+STOP_SECONDS: Final = 90.0
+"""How long commands that keep running may take to stop. A worker ends after less, and logs what it waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +150,10 @@ class Shell:
 
         await eventually(is_shown, within_seconds=END_SECONDS, says=log.read_text)
 
+    def logs(self) -> str:
+        """The output of the commands that were left running."""
+        return "\n".join(f"$ {command}\n{log.read_text()}" for command, log in self._logs.items())
+
     async def _done(self, text: str) -> tuple[int, str]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -176,8 +182,13 @@ async def shell(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[S
     # In the documents' commands, curl fails if the status of an answer is 400 or more. A command that fails ends the
     # test, and commands that were left running get the time to stop by themselves.
     process.stdin.write(b'curl() { command curl --silent --show-error --fail-with-body "$@"; }\n')
+    bash = Shell(process, folder)
     try:
-        yield Shell(process, folder)
+        yield bash
     finally:
         process.stdin.write(b"kill $(jobs -p); wait; exit\n")
-        await process.communicate()
+        try:
+            await asyncio.wait_for(process.communicate(), STOP_SECONDS)
+        except TimeoutError:
+            process.kill()
+            raise AssertionError(f"a command did not stop after SIGTERM\n{bash.logs()}") from None
