@@ -17,7 +17,8 @@ def element(tag: int, *parts: bytes) -> bytes:
     """An element in DER."""
     content = b"".join(parts)
     size = len(content)
-    length = bytes([size]) if size < 0x80 else b"\x82" + size.to_bytes(2)
+    digits = size.to_bytes((size.bit_length() + 7) // 8)
+    length = bytes([size]) if size < 0x80 else bytes([0x80 | len(digits)]) + digits
     return bytes([tag]) + length + content
 
 

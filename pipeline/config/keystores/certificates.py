@@ -1,7 +1,7 @@
 """Reads certificates, and keys with their certificates, from PEM, PKCS#12 (RFC 7292) and JKS as plain PEM.
 
-Validating an RSA key tests whether its numbers are primes, which takes a tenth of a second. So
-subscriptions/key_check.py validates a key once, when it is applied. Workers that read the key do not.
+The library's validation of an RSA key tests whether its numbers are primes, which may take minutes. So keys are read
+without it; subscriptions/key_check.py validates a key in another way, when it is applied.
 """
 
 import base64

@@ -1,5 +1,6 @@
 """Keys that would fail at the first delivery are refused when they are applied."""
 
+import base64
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import JwtProfileAuth, Subscription, TlsOptions
 from pipeline.subscriptions.key_check import check_keys
+from tests.support.costly_stores import element
+from tests.support.costly_stores import number as integer
 from tests.support.unsound import unsound_rsa_key
 
 KEY = rsa.generate_private_key(65537, 2048)
@@ -60,6 +63,39 @@ def test_a_key_that_would_take_minutes_to_judge_is_not_judged() -> None:
     numbers = rsa.RSAPrivateNumbers(odd, too, 5, 5, 5, 5, rsa.RSAPublicNumbers(65537, odd * too))
     long = numbers.private_key(unsafe_skip_rsa_key_validation=True)
     assert problem(with_certificate(b"", pem(long))) == "ssl.keyStore: contains an RSA key of 9001 bits; allowed: 8192"
+
+
+@pytest.mark.parametrize("name", ["p", "q"])
+def test_a_prime_longer_than_the_modulus_is_not_judged(name: str) -> None:
+    """2**86243 - 1 is a prime, so a test for primes would make all of its rounds. It would take hours."""
+    sentence = "contains an inconsistent RSA key"
+    assert problem(with_key(changed(**{name: 2**86243 - 1}))) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
+
+
+@pytest.mark.parametrize("name", ["p", "q", "d", "dmp1", "dmq1", "iqmp"])
+@pytest.mark.parametrize("power", [0, 1, 100_000])
+def test_each_number_of_a_key_has_to_fit(name: str, power: int) -> None:
+    sentence = "contains an inconsistent RSA key"
+    assert problem(with_key(changed(**{name: 2**power}))) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
+
+
+def test_a_composite_instead_of_a_prime_is_refused() -> None:
+    p, q, e = 3 * KEY.private_numbers().p, KEY.private_numbers().q, 65537
+    d = pow(e, -1, (p - 1) * (q - 1))
+    numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(e, p * q))
+    key = pem(numbers.private_key(unsafe_skip_rsa_key_validation=True))
+    assert problem(with_key(key)) == "auth.jwtProfileOauth2.keyContent: contains an inconsistent RSA key"
+
+
+def changed(**numbers: int) -> bytes:
+    """KEY in PEM, with other numbers."""
+    own = KEY.private_numbers()
+    n, e = own.public_numbers.n, own.public_numbers.e
+    values = {"p": own.p, "q": own.q, "d": own.d, "dmp1": own.dmp1, "dmq1": own.dmq1, "iqmp": own.iqmp} | numbers
+    parts = [integer(0), integer(n), integer(e)]
+    parts += [integer(values[name]) for name in ("d", "p", "q", "dmp1", "dmq1", "iqmp")]
+    encoded = base64.encodebytes(element(0x30, *parts))
+    return b"-----BEGIN RSA PRIVATE KEY-----\n" + encoded + b"-----END RSA PRIVATE KEY-----\n"
 
 
 def test_a_certificate_that_tls_can_not_show_is_refused() -> None:
