@@ -1,12 +1,14 @@
 """TLS with real servers: trust, client certificates, and requests that provably did not arrive."""
 
 import asyncio
+import base64
 import datetime as dt
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import trustme
@@ -19,6 +21,7 @@ from pipeline.core.subscription import HttpLimits, Subscription, TlsOptions
 from pipeline.http.tls import TlsContexts, tls_context
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
+from tests.support.costly_stores import element, number
 from tests.support.receiver import Receiver, answer
 
 AUTHORITY = trustme.CA()
@@ -51,6 +54,7 @@ def server(
 
 
 RIGHT = AUTHORITY.issue_cert("127.0.0.1")
+RIGHT_RSA = AUTHORITY.issue_cert("127.0.0.1", key_type=trustme.KeyType.RSA)
 WRONG_HOST = AUTHORITY.issue_cert("elsewhere.example")
 EXPIRED = AUTHORITY.issue_cert("127.0.0.1", not_after=LAST_WEEK)
 UNKNOWN = STRANGER.issue_cert("127.0.0.1")
@@ -162,6 +166,21 @@ async def test_a_refused_client_certificate_proves_nothing_arrived(
     assert not outcome.may_have_arrived
     assert where in outcome.error
     assert "alert" in outcome.error
+
+
+@pytest.mark.parametrize(("exchange", "is_offered"), [("ECDHE", True), ("DHE", False)])
+async def test_a_server_can_not_choose_a_costly_modulus(
+    calls: Calls, tmp_path: Path, exchange: str, is_offered: bool
+) -> None:
+    group = base64.encodebytes(element(0x30, number(2**2048 + 1), number(2))).decode()  # clients don't test for primes
+    parameters = tmp_path / "group.pem"
+    parameters.write_text(f"-----BEGIN DH PARAMETERS-----\n{group}-----END DH PARAMETERS-----\n")
+    context = server(RIGHT_RSA, newest=ssl.TLSVersion.TLSv1_2)
+    context.set_ciphers(f"{exchange}+AES")
+    context.load_dh_params(str(parameters))
+    _, outcome = await calls.call(context, TlsOptions(trusted_pem=pem(AUTHORITY)))
+    assert isinstance(outcome, Delivered) == is_offered
+    assert is_offered or (isinstance(outcome, Failed) and not outcome.may_have_arrived)
 
 
 async def test_tls_13_ended_without_an_alert_may_have_arrived(calls: Calls) -> None:
