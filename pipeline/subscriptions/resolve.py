@@ -43,6 +43,11 @@ from pipeline.subscriptions.tls import tls_options
 
 Part = TypeVar("Part")
 
+MOST_HEADERS: Final = 100
+MOST_HEADER_CHARACTERS: Final = 16_384
+"""For the names and values of all headers; few receivers accept more. Each value may be a secret. It is searched for in
+all errors that the receiver answers, on the event loop."""
+
 _CREATED: Final = TypeAdapter[int | None](wire.Offset | None)
 _METADATA: Final = TypeAdapter[Mapping[str, str]](dict[str, str])
 _STARTS: Final = TypeAdapter[dict[str, wire.WireStart] | None](wire.Starts | None)
@@ -71,7 +76,7 @@ def to_subscription(
         revision=revision,
         url=options.callback_url,
         qos=qos,
-        headers=tuple(Header(header.name, header.value) for header in options.headers or ()),
+        headers=_headers(options.headers or ()),
         auth=auth_of(options.auth, f"{OPTIONS}.auth", definition.key_store_dir, opener),
         tls=tls_options(options.ssl, f"{OPTIONS}.ssl", definition.key_store_dir, opener),
         proxy=definition.proxy,
@@ -94,6 +99,16 @@ def to_subscription(
         ending_at=instant(subscription.ending_at) if subscription.ending_at else None,
         resume_from=command_of(subscription.resume_from, partial(_topic_of_command, subscription, definition)),
     )
+
+
+def _headers(asked: Sequence[wire.WireHeader]) -> tuple[Header, ...]:
+    characters = sum(len(header.name) + len(header.value) for header in asked)
+    if len(asked) > MOST_HEADERS or characters > MOST_HEADER_CHARACTERS:
+        raise ConfigurationError(
+            f"{OPTIONS}.headers: contains {len(asked)} headers with {characters} characters in all; "
+            f"allowed: {MOST_HEADERS} headers with {MOST_HEADER_CHARACTERS} characters"
+        )
+    return tuple(Header(header.name, header.value) for header in asked)
 
 
 def broken(

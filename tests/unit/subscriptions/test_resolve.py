@@ -173,6 +173,16 @@ def test_a_rate_is_events_per_second_and_a_burst() -> None:
     assert made(rate={"eventsPerSecond": 0.5, "burst": 20}).rate == Rate(0.5, 20)
 
 
+def test_headers_are_limited_in_number_and_length() -> None:
+    many = [{"name": f"h{number}", "value": "v"} for number in range(101)]
+    long = [{"name": "long", "value": "v" * 16_380}]
+    assert len(made(headers=many[:100]).headers) == 100
+    assert len(made(headers=long).headers) == 1
+    for headers, told in ((many, "101 headers with 395 characters"), ([*long, many[0]], "2 headers with 16387 char")):
+        with pytest.raises(ConfigurationError, match=rf"\.headers: contains {told}.*; allowed: 100 headers with 16384"):
+            made(headers=headers)
+
+
 def test_headers_and_signing_secrets_are_taken_over() -> None:
     found = made(headers=[{"name": "X-Team", "value": "a"}], signing={"secrets": [SIGNING]})
     assert found.headers == (Header("X-Team", "a"),)
