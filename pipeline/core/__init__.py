@@ -15,7 +15,7 @@ lane_view                    the part of a lane that other modules may read
 probing                      how a lane recovers from FAILURE by itself
 lane_events                  where a lane's events are; its parts:
 lane_queue, queue_memory       events in memory; the memory of all queues of a worker
-held_offsets, unread           offsets held by the window; events left to the log
+held_offsets, in_log           offsets held by the window; events left to the log
 progress, claims               what is settled; the events that at-most-once has passed but not sent
 waiting                      how many events of a lane wait, and since when
 in_flight, attempts          an event in flight; its attempts

@@ -54,7 +54,7 @@ class Lane(LaneView):
                 )
                 # The event is not counted as waiting. It stays in the log, and the lane reads it there if it leaves the
                 # stream.
-                events.unread.forget(offset + 1)
+                events.in_log.forget(offset + 1)
                 return
         else:
             events.held.add(offset)
@@ -68,7 +68,7 @@ class Lane(LaneView):
         """Skip an event of the stream that the former owner has settled."""
         self.events.progress.settle(offset)
         # The event is not counted as waiting. If the lane falls behind at an earlier event, it reads this one again.
-        self.events.unread.forget(offset + 1)
+        self.events.in_log.forget(offset + 1)
 
     def feed(self, events: Sequence[Event], end: int) -> None:
         """Take the lane's events from a stretch of the log that begins at or before `read_from`, and ends at *end*."""

@@ -3,7 +3,7 @@
 In order of offsets:
 
     in flight (being sent, or waiting for another try)  ≤  queue  ≤  beyond: the next events of the stream (live), or
-                                                                     the log from `unread.read_from` on (all others)
+                                                                     the log from `in_log.read_from` on (all others)
 
 The cursor (`next`) is the first of these offsets. The partition's window also holds each event that came from the
 stream, until the event is settled or the row that covers it is durable.
@@ -13,19 +13,19 @@ from collections.abc import Iterable
 
 from pipeline.core.held_offsets import HeldOffsets
 from pipeline.core.in_flight import OVERTAKEN, InFlight, Shelved, Tries
+from pipeline.core.in_log import InLog
 from pipeline.core.lane_queue import LaneQueue
 from pipeline.core.model import Cause, Cursor, Event
 from pipeline.core.ports import Home, LaneServices
 from pipeline.core.progress import Progress
 from pipeline.core.subscription import Subscription
-from pipeline.core.unread import Unread
 
 
 class LaneEvents:
     """The events of one lane.
 
     Only `Lane` and `Claims` change them, with two exceptions: `LaneRows` records rows in `progress`, and `Reconciler`
-    may reset the count of `unread`.
+    may reset the count of `in_log`.
 
     Args:
         home: the lane's partition.
@@ -35,7 +35,7 @@ class LaneEvents:
     Attributes:
         queue: the events that no runner has taken.
         in_flight: the events that runners have taken, by offset.
-        unread: the events in the log that are not in memory; meaningless while the lane is live.
+        in_log: the events in the log that are not in memory; meaningless while the lane is live.
         held: the offsets that the window holds.
         progress: what is settled.
         shelved: the tries of the next event, if it is not in memory.
@@ -49,17 +49,17 @@ class LaneEvents:
         "epoch",
         "held",
         "in_flight",
+        "in_log",
         "progress",
         "queue",
         "shelved",
-        "unread",
     )
 
     def __init__(self, home: Home, services: LaneServices, start: int) -> None:
         self._home = home
         self.queue = LaneQueue(services.limits, services.memory)
         self.in_flight: dict[int, InFlight] = {}
-        self.unread = Unread(start)
+        self.in_log = InLog(start)
         self.held = HeldOffsets(home)
         self.progress = Progress(start)
         self.shelved: Shelved | None = None
@@ -72,7 +72,7 @@ class LaneEvents:
     def __repr__(self) -> str:
         """For example `<LaneEvents in_flight=[40] queued=2 read_from=45 held=3>`."""
         return (
-            f"<LaneEvents in_flight={[*self.in_flight]} queued={len(self.queue)} read_from={self.unread.read_from} "
+            f"<LaneEvents in_flight={[*self.in_flight]} queued={len(self.queue)} read_from={self.in_log.read_from} "
             f"held={len(self.held)}>"
         )
 
@@ -83,10 +83,11 @@ class LaneEvents:
 
         With at-most-once, a claimed event counts as settled.
         """
-        after_flights = max(self._after_flights(beyond), self.progress.claimed_to)
-        return max(self.progress.floor, min([after_flights, *self.unclaimed()]))
+        waiting = max(self._first_queued(beyond), self.progress.claimed_to)
+        unsettled = min([waiting, *self.unclaimed()])
+        return max(unsettled, self.progress.floor)
 
-    def _after_flights(self, beyond: int) -> int:
+    def _first_queued(self, beyond: int) -> int:
         first = self.queue.first
         return beyond if first is None else first.offset
 
@@ -111,7 +112,7 @@ class LaneEvents:
         # If the row is durable, the cursor keeps the event. Until then the window has to hold it.
         if self.held.awaits_row:
             self.held.add(event.offset)
-        self.unread.came(event)
+        self.in_log.came(event)
 
     def match_by(self, subscription: Subscription | None) -> None:
         """With `routing: match`: match new events with this revision, and match the queued events again."""
@@ -124,22 +125,22 @@ class LaneEvents:
         self.queue.append(event)
 
     def feed(self, events: Iterable[Event], end: int) -> None:
-        """Queue the events of a stretch of the log that begins at or before `unread.read_from`, and ends at *end*."""
+        """Queue the events of a stretch of the log that begins at or before `in_log.read_from`, and ends at *end*."""
         for event in events:
             # With several events in flight, one may return to the log and be read again. The others are skipped here.
-            if event.offset < self.unread.read_from or event.offset in self.in_flight:
+            if event.offset < self.in_log.read_from or event.offset in self.in_flight:
                 continue
             if self.queue.is_full or self.queue.is_rationed:
-                self.unread.read_from = event.offset
+                self.in_log.read_from = event.offset
                 return
             self.queue_up(event)
-            self.unread.was_read(event)
-        self.unread.read_from = max(self.unread.read_from, end)
+            self.in_log.was_read(event)
+        self.in_log.read_from = max(self.in_log.read_from, end)
 
     def end_reading(self) -> None:
         """Record that everything before the stream's next event has been read."""
-        self.progress.floor = self.next(self.unread.read_from)
-        self.unread.forget(self.unread.read_from)
+        self.progress.floor = self.next(self.in_log.read_from)
+        self.in_log.forget(self.in_log.read_from)
 
     # --------------------------------------------------------------- from the queue to a runner, and settled
 
@@ -180,8 +181,8 @@ class LaneEvents:
 
     def empty_queue(self, beyond: int) -> None:
         """Leave the queued events to the log. Reading continues with the first of them, never before the cursor."""
-        self.unread.read_from = max(self.progress.floor, self._after_flights(beyond))
-        self.unread.left(self.queue)
+        self.in_log.read_from = max(self.progress.floor, self._first_queued(beyond))
+        self.in_log.left(self.queue)
         self.queue.clear()
 
     def return_to_log(self, flight: InFlight) -> None:
@@ -198,13 +199,13 @@ class LaneEvents:
     def keep(self, flight: InFlight) -> None:
         """Leave to the log an event that was in flight. It will be read again, before all others."""
         passes_others = bool(self.in_flight) or self.progress.settled_to > flight.offset
-        self.unread.returned(flight.event, passes_others=passes_others)
+        self.in_log.returned(flight.event, passes_others=passes_others)
 
     def recall_tries(self, cause: Cause) -> None:
         """Restore the tries of the event at fault from the cause of a FAILURE, unless the row contained them."""
-        if cause.attempts is not None and cause.offset == self.unread.read_from and self.shelved is None:
+        if cause.attempts is not None and cause.offset == self.in_log.read_from and self.shelved is None:
             tries = Tries(cause.attempts.count, cause.attempts.since)
-            self.shelved = Shelved(self.unread.read_from, tries, 0.0)
+            self.shelved = Shelved(self.in_log.read_from, tries, 0.0)
 
     def forget_tries(self) -> None:
         """Forget the tries of the next event: its next attempt counts as the first."""
@@ -222,7 +223,7 @@ class LaneEvents:
         for flight in passed:
             flight.epoch = self.epoch
             self.in_flight[flight.offset] = flight
-        self.unread.forget(self._home.dispatched)
+        self.in_log.forget(self._home.dispatched)
         self._go_on_from(offset)
 
     def skip(self, offset: int) -> None:
@@ -231,27 +232,27 @@ class LaneEvents:
         if skipped is not None:
             skipped.epoch = OVERTAKEN
         else:
-            self.unread.skipped(offset, self._home.dispatched)
+            self.in_log.skipped(offset, self._home.dispatched)
         if self.shelved is not None and self.shelved.offset == offset:
             self.shelved = None
-        self._go_on_from(max(self.unread.read_from, offset + 1))
+        self._go_on_from(max(self.in_log.read_from, offset + 1))
 
     def _go_on_from(self, offset: int) -> None:
-        self.unread.read_from = offset
+        self.in_log.read_from = offset
         self.progress.go_on_from(min([offset, *self.unclaimed()]))
 
     def skip_to(self, offset: int) -> None:
         """Continue reading at *offset*, where the log begins now."""
-        self.unread.read_from = max(self.unread.read_from, offset)
-        self.unread.forget(self._home.dispatched)
+        self.in_log.read_from = max(self.in_log.read_from, offset)
+        self.in_log.forget(self._home.dispatched)
 
     # --------------------------------------------------------------- the beginning and the end
 
     def restore(self, row: Cursor, position: int) -> None:
         """Restore the state in a row; the partition was opened at *position*."""
         self.progress.restore(row)
-        self.unread.read_from = row.next
-        self.unread.forget(position, row.event_ms)
+        self.in_log.read_from = row.next
+        self.in_log.forget(position, row.event_ms)
         if row.attempt:
             tries = Tries(row.attempt, row.first_attempt_at, error=row.error)
             self.shelved = Shelved(row.next, tries, row.not_before)
@@ -263,7 +264,7 @@ class LaneEvents:
         self.queue.clear()
         self.held.release()
         self.progress.abandon(self._home.dispatched)
-        self.unread.forget(self._home.dispatched)
+        self.in_log.forget(self._home.dispatched)
         return given_up
 
     def _forget_flights(self) -> None:

@@ -78,7 +78,7 @@ class LaneView:
     @property
     def read_from(self) -> int:
         """The offset at which the lane continues to read the log; meaningless while it is live."""
-        return self.events.unread.read_from
+        return self.events.in_log.read_from
 
     @property
     def is_idle(self) -> bool:

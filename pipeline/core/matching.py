@@ -254,18 +254,26 @@ def _paths(wanted: Expression) -> list[Path]:
         case Compare(dialect, selector, texts) if dialect != "suffix" and len(texts) <= MOST_PATHS:
             return [(Compare(dialect, selector, (text,)),) for text in texts]
         case AllOf(parts):
-            paths: list[Path] = [()]
-            for part, alternatives in sorted(((part, _paths(part)) for part in parts), key=lambda each: _cost(each[1])):
-                fits = len(paths) * len(alternatives) <= MOST_PATHS
-                paths = [(*path, *more) for path in paths for more in (alternatives if fits else [(part,)])]
-            return paths
+            return _paths_of_all(parts)
         case AnyOf(parts):
             paths = [path for part in parts for path in _paths(part)]
-            if len(paths) <= MOST_PATHS and _cost(paths)[0] < _UNINDEXED:
-                return paths
+            narrows_down = _cost(paths)[0] < _UNINDEXED
+            return paths if narrows_down and len(paths) <= MOST_PATHS else [(wanted,)]
         case _:
-            pass
-    return [(wanted,)]
+            return [(wanted,)]
+
+
+def _paths_of_all(parts: Iterable[Expression]) -> list[Path]:
+    """The alternatives of a filter whose *parts* must all match: each combination of one path from every part.
+
+    The cheapest parts come first. A part that would make too many combinations stays whole.
+    """
+    paths: list[Path] = [()]
+    for part, alternatives in sorted(((part, _paths(part)) for part in parts), key=lambda each: _cost(each[1])):
+        fits = len(paths) * len(alternatives) <= MOST_PATHS
+        added = alternatives if fits else [(part,)]
+        paths = [(*path, *more) for path in paths for more in added]
+    return paths
 
 
 def _cost(paths: Sequence[Path]) -> tuple[int, int]:

@@ -12,7 +12,7 @@ class Waiting:
 
     Attributes:
         at_most: the number, or an upper bound.
-        is_exact: whether it is the exact number: all events are in memory, or have been counted (unread.py).
+        is_exact: whether it is the exact number: all events are in memory, or have been counted (in_log.py).
     """
 
     at_most: int
@@ -25,7 +25,7 @@ def waiting_in(lane: Lane) -> Waiting:
     in_memory = len(events.in_flight) + len(events.queue)
     if lane.state is LaneState.LIVE:
         return Waiting(in_memory, is_exact=True)
-    return Waiting(in_memory + events.unread.at_most, events.unread.is_exact)
+    return Waiting(in_memory + events.in_log.at_most, events.in_log.is_exact)
 
 
 def oldest_ms(lane: Lane) -> int | None:
@@ -38,6 +38,6 @@ def oldest_ms(lane: Lane) -> int | None:
     stamps: list[int | None] = [each.event.timestamp for each in events.in_flight.values() if not each.claimed]
     if events.queue.first is not None:
         stamps.append(events.queue.first.timestamp)
-    if lane.state is not LaneState.LIVE and events.unread.at_most:
-        stamps.append(events.unread.first_ms)
+    if lane.state is not LaneState.LIVE and events.in_log.at_most:
+        stamps.append(events.in_log.first_ms)
     return min((stamp for stamp in stamps if stamp is not None and stamp > 0), default=None)

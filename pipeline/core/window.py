@@ -29,7 +29,7 @@ class Window:
         has_news: whether an offset has been settled since the last commit with a note.
     """
 
-    __slots__ = ("_ahead", "_batches", "_far", "_origin", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
+    __slots__ = ("_ahead", "_base", "_batches", "_far", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
 
     def __init__(self, start: int, ahead: int = 0) -> None:
         self.dispatched = start
@@ -39,8 +39,8 @@ class Window:
         # Offsets that have left the window. They are still in `_unsettled`, after an offset that has not left the
         # window.
         self._passed: set[int] = set()
-        # The settled offsets from `_origin` on: bit n stands for the offset `_origin + n`.
-        self._origin = start
+        # The settled offsets from `_base` on: bit n stands for the offset `_base + n`.
+        self._base = start
         self._ahead = ahead
         # Settled offsets that are too far ahead for a note now. They have to be noted later: if only later events of a
         # lane were noted, the next owner would send an earlier event after them.
@@ -89,7 +89,7 @@ class Window:
         """Mark a dispatched offset as settled: commits of earlier offsets will contain it in their note."""
         if offset <= self.committable:
             return
-        bit = offset - self._origin
+        bit = offset - self._base
         if bit < REACH:
             self._ahead |= 1 << bit
             self.has_news = True
@@ -109,9 +109,9 @@ class Window:
 
     def _follow_head(self) -> None:
         head = self.committable
-        passed = head - self._origin
+        passed = head - self._base
         self._ahead >>= passed
-        self._origin = head
+        self._base = head
         if passed and self._far:
             near = {offset for offset in self._far if offset < head + REACH}
             self._far -= near
@@ -123,12 +123,12 @@ class Window:
         """The settled offsets from *offset* on, as bits. *offset* is a recent value of `committable`."""
         self._follow_head()
         self.has_news = False
-        passed = self._origin - offset
+        passed = self._base - offset
         return self._ahead << passed | (1 << passed) - 1
 
     def is_noted(self, offset: int) -> bool:
         """Whether the former owner has settled *offset*, which must be before `noted_to` and not dispatched yet."""
-        return bool(self._ahead >> (offset - self._origin) & 1)
+        return bool(self._ahead >> (offset - self._base) & 1)
 
     def oldest_since(self) -> float | None:
         """When the first unsettled offset was dispatched; None if the window is empty."""

@@ -12,6 +12,7 @@ from pipeline.core.claims import Claims
 from pipeline.core.commands import Commands
 from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.in_log import InLog
 from pipeline.core.lane import Lane
 from pipeline.core.lane_events import LaneEvents
 from pipeline.core.lane_rows import LaneRows
@@ -22,7 +23,6 @@ from pipeline.core.partition import Partition
 from pipeline.core.probing import ProbeGate
 from pipeline.core.reconcile import Reconciler
 from pipeline.core.runner import Runner
-from pipeline.core.unread import Unread
 from pipeline.core.window import SharedWindow, Window
 from tests.simulation.actions import (
     CASTS,
@@ -138,8 +138,8 @@ MUTANTS = (
         "a lane that goes live skips an offset",
         LaneEvents,
         "end_reading",
-        was="self.next(self.unread.read_from)",
-        becomes="self.next(self.unread.read_from) + 1",
+        was="self.next(self.in_log.read_from)",
+        becomes="self.next(self.in_log.read_from) + 1",
         casts=("l",),
         only=(Arrive, Answer, Rows, Fetch, Checkpoint),
     ),
@@ -173,8 +173,8 @@ MUTANTS = (
         "the cursor of a row goes back",
         LaneEvents,
         "next",
-        was="max(self.progress.floor, min(",
-        becomes="max(0, min(",
+        was="max(unsettled, self.progress.floor)",
+        becomes="unsettled",
         casts=("l",),
         only=(Arrive, Answer, Rows, Checkpoint, Crash),
     ),
@@ -230,7 +230,7 @@ MUTANTS = (
     Mutant("a failed event is not kept", Lane, "_halt", was="if kept is not None", becomes="if False"),
     Mutant(
         "an event that returns to the log is not read again",
-        Unread,
+        InLog,
         "returned",
         was="min(self.read_from, event.offset)",
         becomes="self.read_from",
@@ -347,8 +347,8 @@ MUTANTS = (
         "a skip also skips an event that is being claimed",
         LaneEvents,
         "skip",
-        was="max(self.unread.read_from, offset + 1)",
-        becomes="max([self.unread.read_from, *(o + 1 for o in self.in_flight)])",
+        was="max(self.in_log.read_from, offset + 1)",
+        becomes="max([self.in_log.read_from, *(o + 1 for o in self.in_flight)])",
         known=SKIP_DURING_A_CLAIM,
     ),
     Mutant(

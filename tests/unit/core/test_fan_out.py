@@ -209,9 +209,9 @@ async def test_a_new_filter_makes_the_number_of_events_a_bound() -> None:
     await core.answer(0, Rejected(400))
     await core.land()
     await core.stream(3, "a")
-    assert core.lane("a").events.unread.is_exact
+    assert core.lane("a").events.in_log.is_exact
     await core.revise(replace(resumed(made), filter=wants("b")))
-    assert not core.lane("a").events.unread.is_exact
+    assert not core.lane("a").events.in_log.is_exact
     await core.end()
 
 

@@ -13,14 +13,14 @@ from collections.abc import Iterable
 from pipeline.core.model import Event
 
 
-class Unread:
-    """The unread events of one lane.
+class InLog:
+    """The events of one lane that are in the log but not in memory.
 
     Attributes:
         read_from: the offset at which the lane continues to read the log.
         counted_from: from this offset on, each event was counted when the stream brought it.
         count: the number of events from `counted_from` on.
-        first_ms: the time stamp of the first unread event, or of an earlier event; None if neither is known.
+        first_ms: the time stamp of the first of these events, or of an earlier event; None if neither is known.
     """
 
     __slots__ = ("_first", "count", "counted_from", "first_ms", "read_from")
@@ -30,8 +30,8 @@ class Unread:
         self.forget(start)
 
     def __repr__(self) -> str:
-        """For example `<Unread read_from=40 at most 5>`."""
-        return f"<Unread read_from={self.read_from} {'' if self.is_exact else 'at most '}{self.at_most}>"
+        """For example `<InLog read_from=40 at most 5>`."""
+        return f"<InLog read_from={self.read_from} {'' if self.is_exact else 'at most '}{self.at_most}>"
 
     def forget(self, counted_from: int, first_ms: int | None = None) -> None:
         """Start to count at *counted_from*, from which the stream has brought no event yet."""
@@ -69,10 +69,12 @@ class Unread:
 
         Args:
             event: the event.
-            passes_others: whether later events are settled or under way. They may be read again, and are not counted.
+            passes_others: whether later events are settled or under way.
         """
+        goes_back = event.offset < self.read_from
         self._begin_with(event)
-        if passes_others and event.offset < self.read_from:
+        if goes_back and passes_others:
+            # How many of the events from this one to `read_from` are still to be delivered is unknown.
             self.counted_from = max(self.counted_from, self.read_from)
         elif event.offset >= self.counted_from:
             self.count += 1
