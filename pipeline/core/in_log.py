@@ -72,7 +72,8 @@ class InLog:
             passes_others: whether later events are settled or under way.
         """
         goes_back = event.offset < self.read_from
-        self._begin_with(event)
+        if goes_back or not self.at_most:
+            self._begin_with(event)
         if goes_back and passes_others:
             # How many of the events from this one to `read_from` are still to be delivered is unknown.
             self.counted_from = max(self.counted_from, self.read_from)

@@ -4,7 +4,8 @@ import asyncio
 
 from pipeline.core.lane_rows import COUNT_SECONDS, COUNTED_ROWS
 from pipeline.core.model import Standing
-from pipeline.core.outcome import Rejected
+from pipeline.core.outcome import Rejected, ServerError
+from pipeline.core.subscription import Qos
 from tests.support.core import Core, paused, subscription
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -78,6 +79,24 @@ async def test_rows_are_counted_again_some_a_second_the_oldest_first() -> None:
     await a_second(core)
     assert len(core.row_topic.history) == written + len(names)
     assert core.partition.rows.counted_to == 2 * len(names)
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_row_has_the_time_of_the_first_event_in_the_log() -> None:
+    core = await Core(subscription("s", Qos.AUTO)).open()
+    await core.stream(1)
+    await core.answer(0)
+    events = core.produce(2)
+    await core.dispatch(events)
+    await core.revise(paused(subscription("s", Qos.AUTO)))
+    await core.answer(1, ServerError(500))
+    await core.answer(2, ServerError(500))
+    await asyncio.sleep(60.0)
+    core.partition.checkpoint()
+    await core.land()
+    assert core.row_topic.rows[b"s"].next == 1
+    assert core.row_topic.rows[b"s"].event_ms == events[0].timestamp
     await core.end()
 
 
