@@ -159,12 +159,12 @@ async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, ob
     """
     problems: list[str] = []
     with progress("checking", len(documents)) as step:
-        for origin, document in documents:
+        for location, document in documents:
             try:
                 plan.documents.append(store.opened(document))
                 plan.checked.append(await store.check(plan.documents[-1]))
             except ConfigurationError as error:
-                problems.extend(f"{origin}: {problem}" for problem in error.problems)
+                problems.extend(f"{location}: {problem}" for problem in error.problems)
             step(1)
     if problems:
         raise ConfigurationError([*problems, f"none of the {len(documents)} subscriptions was written"])

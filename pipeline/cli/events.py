@@ -54,7 +54,7 @@ def read_since(text: str) -> str:
 
 
 def since_ms(text: str) -> int:
-    """The time in `--since`, in milliseconds since the Unix epoch. Prints and raises the same as `read_since`."""
+    """The time in `--since`, as Unix milliseconds. Prints and raises the same as `read_since`."""
     return int(instant(read_since(text)) * 1000)
 
 

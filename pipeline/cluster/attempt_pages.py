@@ -27,7 +27,7 @@ OVERLAP_MS: Final = 5_000
 """The time by which records of different workers may be out of order."""
 
 
-class Place(NamedTuple):
+class EntryPosition(NamedTuple):
     """The position of an entry in the log; larger ones are newer."""
 
     at_ms: int
@@ -39,7 +39,7 @@ class Place(NamedTuple):
         return ".".join(map(str, self))
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
+    def parse(cls, text: str) -> "EntryPosition":
         """Parse the `next` of an earlier page.
 
         Raises:
@@ -82,7 +82,7 @@ class Backwards:
     """
 
     def __init__(
-        self, scan: LogScan, subscription: str, before: Place | None, limit: int, webhook_id: str | None = None
+        self, scan: LogScan, subscription: str, before: EntryPosition | None, limit: int, webhook_id: str | None = None
     ) -> None:
         self._scan = scan
         self._subscription = subscription
@@ -96,7 +96,7 @@ class Backwards:
         scan = self._scan
         begins, ends = await scan.begins(), await scan.ends()
         until_ms = time.time() * 1000 + OVERLAP_MS
-        found: list[tuple[Place, Entry]] = []
+        found: list[tuple[EntryPosition, Entry]] = []
         complete_ms = until_ms
         try:
             if self._before is not None:
@@ -119,20 +119,20 @@ class Backwards:
             found = [each for each in found if each[0].at_ms >= complete_ms]
         return self._page(found, None if ends == begins else complete_ms)
 
-    def _page(self, found: Sequence[tuple[Place, Entry]], complete_ms: float | None) -> AttemptPage:
+    def _page(self, found: Sequence[tuple[EntryPosition, Entry]], complete_ms: float | None) -> AttemptPage:
         shown_now = found[: self._limit]
         items = tuple(entry for _, entry in shown_now)
         if len(found) > self._limit:
             return AttemptPage(items, str(shown_now[-1][0]), None if complete_ms is None else complete_ms / 1000)
         if complete_ms is None:
             return AttemptPage(items, None, None)
-        return AttemptPage(items, str(Place(max(0, int(complete_ms)), 0, 0, 0)), complete_ms / 1000)
+        return AttemptPage(items, str(EntryPosition(max(0, int(complete_ms)), 0, 0, 0)), complete_ms / 1000)
 
-    def _newest(self, found: Iterable[tuple[Place, Entry]]) -> list[tuple[Place, Entry]]:
+    def _newest(self, found: Iterable[tuple[EntryPosition, Entry]]) -> list[tuple[EntryPosition, Entry]]:
         return heapq.nlargest(self._limit + 1, found, key=lambda each: each[0])
 
-    async def _stretch(self, number: int, start: int, end: int) -> list[tuple[Place, Entry]]:
-        found: list[tuple[Place, Entry]] = []
+    async def _stretch(self, number: int, start: int, end: int) -> list[tuple[EntryPosition, Entry]]:
+        found: list[tuple[EntryPosition, Entry]] = []
         async for records in self._scan.read(number, start, end):
             for record in records:
                 if record.value is not None and self._mark in record.value:
@@ -141,12 +141,12 @@ class Backwards:
             await asyncio.sleep(0)
         return found
 
-    def _entries(self, record: Event) -> list[tuple[Place, Entry]]:
+    def _entries(self, record: Event) -> list[tuple[EntryPosition, Entry]]:
         results = decoded(record.value)
         if not isinstance(results, Results):
             return []
         places = (
-            (Place(max(0, record.timestamp), record.partition, record.offset, index), entry)
+            (EntryPosition(max(0, record.timestamp), record.partition, record.offset, index), entry)
             for index, entry in enumerate(sorted(results.of(self._subscription), key=lambda entry: entry.result.at))
             if self._webhook_id in {None, entry.webhook_id}
         )

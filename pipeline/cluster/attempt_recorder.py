@@ -10,11 +10,11 @@ from functools import lru_cache
 from typing import Final
 
 from pipeline.cluster.attempts import (
-    Decision,
     LogMode,
     Lost,
     Position,
     Range,
+    RecordedDecision,
     Result,
     Results,
     compacted,
@@ -34,8 +34,7 @@ from pipeline.core.outcome import (
     describe,
     http_status,
 )
-from pipeline.core.policy import DeadLetter, Drop, Retry, Settle, Stop
-from pipeline.core.policy import Decision as Decided
+from pipeline.core.policy import DeadLetter, Decision, Drop, Retry, Settle, Stop
 from pipeline.core.redaction import mask_cut, shown_host
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
@@ -102,7 +101,7 @@ class AttemptRecorder:
         self._clock = clock
         self._late_before_ms = (clock.now() - LATE_SECONDS) * 1000
         self._delivered: dict[tuple[str, int, bool, str, str, int, int], list[int]] = {}
-        self._settled: defaultdict[tuple[_Key, str | None, Decision, str], list[int]] = defaultdict(list)
+        self._settled: defaultdict[tuple[_Key, str | None, RecordedDecision, str], list[int]] = defaultdict(list)
         self._entries: defaultdict[_Key, list[Result]] = defaultdict(list)
         self._ranges: defaultdict[_Key, list[Range]] = defaultdict(list)
         self._offsets = self._entry_count = 0
@@ -120,9 +119,9 @@ class AttemptRecorder:
         if type(outcome) is not Delivered:
             self._add_failure(subscription, event, attempt, outcome, seconds)
             return
-        if event.headers and (origin := self._redriven_from(event)) is not None:
-            result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, origin=origin)
-            self._add_entry((origin[0], origin[1], True), result)
+        if event.headers and (first := self._redriven_from(event)) is not None:
+            result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, first=first)
+            self._add_entry((first[0], first[1], True), result)
             return
         if attempt == 1 and not self._logs_first:
             return
@@ -145,7 +144,7 @@ class AttemptRecorder:
         run.append(event.offset)
         run.append(int(seconds * 1000))
 
-    def decided(self, event: Event, decision: Decided) -> None:
+    def decided(self, event: Event, decision: Decision) -> None:
         """See `Observer`. The core calls it immediately after `attempted`."""
         self._observer.decided(event, decision)
         undecided, self._undecided = self._undecided, None
@@ -169,7 +168,7 @@ class AttemptRecorder:
         )
         if topic is None or partition is None or offset is None:
             return
-        decision: Decision = "skipped" if rule == "skipped" else "dropped"
+        decision: RecordedDecision = "skipped" if rule == "skipped" else "dropped"
         if since is not None or count > 1:
             first = offset + 1 - count if since is None else since
             self._add_range((topic, partition), (subscription, decision, rule, max(0, first), offset))
@@ -206,14 +205,14 @@ class AttemptRecorder:
     def _add_failure(
         self, subscription: Subscription, event: Event, attempt: int, outcome: Outcome, seconds: float
     ) -> None:
-        origin = self._redriven_from(event)
+        first = self._redriven_from(event)
         if self._entry_count >= MOST_ENTRIES:  # checked first, because building a result takes time
-            self._lose(*(origin or (event.topic, event.partition, event.offset)))
+            self._lose(*(first or (event.topic, event.partition, event.offset)))
             return
-        result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, origin=origin)
+        result = self._result_of(subscription, event, attempt, outcome, seconds=seconds, first=first)
         is_late = event.timestamp < self._late_before_ms
         self._add_entry(
-            (event.topic, event.partition, is_late) if origin is None else (origin[0], origin[1], True), result
+            (event.topic, event.partition, is_late) if first is None else (first[0], first[1], True), result
         )
         self._undecided = event, result
 
@@ -225,17 +224,17 @@ class AttemptRecorder:
         outcome: Outcome,
         *,
         seconds: float,
-        origin: Position | None,
+        first: Position | None,
     ) -> Result:
         status, response = http_status(outcome), None
         if isinstance(outcome, Rejected | ServerError) and outcome.response:
             response = mask_cut(outcome.response.decode("utf-8", "replace"), MOST_CHARACTERS)
         return Result(
             subscription.id,
-            event.offset if origin is None else origin[2],
+            event.offset if first is None else first[2],
             self._clock.now(),
             "delivered" if isinstance(outcome, Delivered) else None,
-            None if origin is None else (event.topic, event.partition, event.offset),
+            None if first is None else (event.topic, event.partition, event.offset),
             None,
             attempt,
             _host(subscription.url),
@@ -253,8 +252,8 @@ class AttemptRecorder:
         else:
             return None
         first = self._ids.first_of(event)
-        origin = None if first is None else parse_id(first)
-        return None if origin == (event.topic, event.partition, event.offset) else origin
+        position = None if first is None else parse_id(first)
+        return None if position == (event.topic, event.partition, event.offset) else position
 
     def _add_entry(self, key: _Key, result: Result) -> None:
         if self._entry_count >= MOST_ENTRIES:
@@ -263,7 +262,9 @@ class AttemptRecorder:
         self._entry_count += 1
         self._entries[key].append(result)
 
-    def _settle(self, key: _Key, subscription: str | None, decision: Decision, reason: str, offset: int) -> None:
+    def _settle(
+        self, key: _Key, subscription: str | None, decision: RecordedDecision, reason: str, offset: int
+    ) -> None:
         if self._offsets >= MOST_OFFSETS:
             self._lose(key[0], key[1], offset)
             return
@@ -350,7 +351,7 @@ class _Records:
         return results
 
 
-def _decide(result: Result, decision: Decided) -> None:
+def _decide(result: Result, decision: Decision) -> None:
     """Add to *result* the decision about its attempt."""
     match decision:
         case Retry(after_seconds):

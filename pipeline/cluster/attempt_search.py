@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from aiokafka import TopicPartition
 
-from pipeline.cluster.attempt_pages import AttemptPage, Backwards, Place
+from pipeline.cluster.attempt_pages import AttemptPage, Backwards, EntryPosition
 from pipeline.cluster.attempt_recorder import LATE_SECONDS
 from pipeline.cluster.attempts import SESSION_KEY, Position, Session, decoded, key_of, parse_id
 from pipeline.cluster.fate import Case, Fate, History, PartitionProgress, conclude
@@ -93,7 +93,7 @@ class AttemptSearch:
             BrokerError: the log can't be read.
             ConfigurationError: *after* is not the `next` of a page.
         """
-        before = None if after is None else Place.parse(after)
+        before = None if after is None else EntryPosition.parse(after)
         connection = self._definition.source.connection
         async with opened_scan(connection, attempts_topic(self._app), self._seconds) as scan:
             return await Backwards(scan, subscription, before, limit, webhook_id).run()

@@ -36,7 +36,7 @@ from pipeline.core.log_bounds import LARGEST_OFFSET
 VERSION: Final = 1
 SESSION_KEY: Final = b"session"
 
-Decision = Literal["delivered", "retry", "dead-letter", "dead-lettered", "failure", "dropped", "skipped"]
+RecordedDecision = Literal["delivered", "retry", "dead-letter", "dead-lettered", "failure", "dropped", "skipped"]
 """What follows an attempt. dead-letter: a dead letter will be written; dead-lettered: the broker has confirmed it."""
 _NUMBER: Final = re.compile("[0-9]{1,19}")
 """At most as many digits as the largest offset. Python raises an error for more than 4,300 digits."""
@@ -53,8 +53,8 @@ Position = tuple[str, Count, Offset]
 """Topic, partition and offset."""
 
 DeliveredRun = tuple[str, str, Count, Count, list[int], list[Count]]
-SettledRun = tuple[str | None, Decision, str, list[int]]
-Range = tuple[str | None, Decision, str, Offset, Offset]
+SettledRun = tuple[str | None, RecordedDecision, str, list[int]]
+Range = tuple[str | None, RecordedDecision, str, Offset, Offset]
 Lost = tuple[Count, Offset, Offset]
 
 
@@ -76,7 +76,7 @@ class Result:
     subscription: str | None
     offset: Offset | None
     at: Moment
-    decision: Decision | None = None
+    decision: RecordedDecision | None = None
     position: Position | None = None
     reason: str | None = None
     attempt: Count | None = None
@@ -173,8 +173,8 @@ class Results:
     def _entry(self, result: Result) -> Entry:
         if result.offset is None:
             return Entry(None, None, result)
-        origin = self.topic, self.partition, result.offset
-        return Entry("{}-{}-{}".format(*origin), result.position or origin, result)
+        first = self.topic, self.partition, result.offset
+        return Entry("{}-{}-{}".format(*first), result.position or first, result)
 
 
 @dataclass(frozen=True, slots=True)

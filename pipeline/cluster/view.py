@@ -159,13 +159,13 @@ class ClusterView:
         name = subscription.id
         lanes = self._lanes(name)
         places = {(lane.topic, lane.partition) for lane in lanes}
-        home = self._home(name)
+        expected = self._expected_in(name)
         return joined(
             subscription,
             subscription.status_at(now),
             lanes,
-            is_unowned=not self._ownership.unowned.isdisjoint(home - places),
-            has_told_all=bool(home) and (home <= places or self._has_told_all(home - places, now)),
+            is_unowned=not self._ownership.unowned.isdisjoint(expected - places),
+            has_told_all=bool(expected) and (expected <= places or self._has_told_all(expected - places, now)),
             last_success_at=self._workers.last_success(name),
             slow_start=self._workers.slow_start(name, subscription.revision, now),
         )
@@ -195,7 +195,7 @@ class ClusterView:
             elif seen is not None:
                 yield place, seen
 
-    def _home(self, name: str) -> set[Place]:
+    def _expected_in(self, name: str) -> set[Place]:
         """The partitions where a subscription's events are expected if producers use Kafka's default partitioner."""
         counts = self._ownership.counts
         if self._routing is Routing.KEY:
@@ -250,7 +250,7 @@ class ClusterView:
         state = self._index.state(name, now)
         unowned = self._ownership.unowned
         if unowned and urgency(state) > urgency("unowned") and state not in DESIRED:
-            places = self._home(name).union(self._rows.of(name))
+            places = self._expected_in(name).union(self._rows.of(name))
             return state if unowned.isdisjoint(places) else "unowned"
         return state
 

@@ -132,11 +132,11 @@ def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_
     try:
         definition = parse_definition(api.document, bootstrap_servers)
     except ConfigurationError as error:
-        raise ConfigurationError([f"{api.origin}: {problem}" for problem in error.problems]) from None
+        raise ConfigurationError([f"{api.location}: {problem}" for problem in error.problems]) from None
     return replace(
         definition,
         key_store_dir=key_store_dir,
-        entrypoint=f"{api.origin}: {definition.entrypoint}",
+        entrypoint=f"{api.location}: {definition.entrypoint}",
         ignored=(*api.ignored, *definition.ignored),
     )
 

@@ -12,7 +12,7 @@ class Clock(Protocol):
     """Tells the time and waits."""
 
     def now(self) -> float:
-        """Seconds since the Unix epoch."""
+        """Unix time in seconds."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -24,7 +24,7 @@ class SystemClock:
     """The machine's clock."""
 
     def now(self) -> float:
-        """Seconds since the Unix epoch."""
+        """Unix time in seconds."""
         return time.time()
 
     async def sleep(self, seconds: float) -> None:

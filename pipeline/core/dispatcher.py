@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
@@ -35,7 +34,6 @@ SHORTEST_PAUSE_SECONDS = 0.01
 """The shortest pause between two checkpoints, even with a shorter `hold_seconds`."""
 SWEEP_CHECKPOINTS = 30
 OPEN_PAUSE_SECONDS = 1.0
-NOTHING_BEGUN: Final[Mapping[int, int | None]] = {}
 STREAMING_SECONDS = 1.0
 """For how long after a batch the stream counts as busy (`is_streaming`)."""
 PRESSURE_CHECK_SECONDS = 0.25
@@ -197,7 +195,7 @@ class Dispatcher:
         entry = self._open.get(number)
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
-    def committed(self, offsets: Mapping[int, int], begun_to: Mapping[int, int | None] = NOTHING_BEGUN) -> int:
+    def committed(self, offsets: Mapping[int, int], begun_to: Mapping[int, int | None]) -> int:
         """Record that these offsets and revisions were committed. Returns the number of offsets that were passed."""
         advanced = 0
         for number, offset in offsets.items():
@@ -248,8 +246,8 @@ class Dispatcher:
                 log = replace(log, begun_to=min(log.begun_to, self.registry.read_to))
             partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)
-            if log is not None and log.broken is not None:
-                self.observer.log_broken(self.topic, number, log.broken)
+            if log is not None and log.commit_break is not None:
+                self.observer.log_broken(self.topic, number, log.commit_break)
             Opening(partition, partition.reconciler, self).restore(found, self.registry.all(), log)
         finally:
             self._opening.pop(number, None)

@@ -5,7 +5,7 @@ A failed delivery is not an exception but an `Outcome` (outcome.py). Exceptions 
     WebhooksError
     ├── ConfigurationError        a definition, subscription or setting can't be used: field, value, what is allowed
     │   └── ConflictError         a change does not fit the state of the subscription
-    │       └── StaleError        the subscription has changed since the change was prepared
+    │       └── PreconditionError        the subscription has changed since the change was prepared
     ├── UnknownSubscriptionError  no subscription has this id
     ├── LibraryError              a patch of a library has no effect
     ├── BusyError                 a limit of this process is reached: try again later
@@ -37,7 +37,7 @@ class ConflictError(ConfigurationError):
     """A change does not fit the state of the subscription that it would change."""
 
 
-class StaleError(ConflictError):
+class PreconditionError(ConflictError):
     """A subscription has another revision than the one that a change was based on."""
 
 

@@ -51,7 +51,7 @@ class LogBounds:
         end: the offset that the next record gets.
         topic_id: the id of the topic; None if the broker has no topic ids.
         former_id: the topic id in the last commit, for rows that contain no id; None if the commit contains none.
-        broken: the break of the committed offset, if any. It is reported when the partition has been opened.
+        commit_break: the break of the committed offset, if any. It is reported when the partition has been opened.
         ahead: the events settled beyond the committed offset, as bits (ahead.py).
         begun_to: subscriptions created before this revision had begun at the committed offset (beginnings.py).
     """
@@ -60,7 +60,7 @@ class LogBounds:
     end: int
     topic_id: str | None = None
     former_id: str | None = None
-    broken: Break | None = None
+    commit_break: Break | None = None
     ahead: int = 0
     begun_to: int = 0
 

@@ -28,7 +28,7 @@ class Event(Protocol):
 
     @property
     def timestamp(self) -> int:
-        """Milliseconds since the epoch."""
+        """Unix time in milliseconds."""
         ...
 
     @property

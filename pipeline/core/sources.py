@@ -7,14 +7,12 @@ A worker owns partition numbers: with a number, it owns the partition with that 
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.ports import Matching
 from pipeline.core.subscription import Subscription
-
-NOTHING_BEGUN: Final[Mapping["TopicPartition", int | None]] = {}
 
 _Value = TypeVar("_Value")
 
@@ -105,11 +103,7 @@ class Sources:
         """The offsets to commit, by partition."""
         return _of_topics((each.topic, each.offsets_to_commit()) for each in self)
 
-    def committed(
-        self,
-        offsets: Mapping[TopicPartition, int],
-        begun_to: Mapping[TopicPartition, int | None] = NOTHING_BEGUN,
-    ) -> int:
+    def committed(self, offsets: Mapping[TopicPartition, int], begun_to: Mapping[TopicPartition, int | None]) -> int:
         """Record that these offsets were committed; see `Dispatcher.committed`."""
         of_topics, begun = _by_topic(offsets), _by_topic(begun_to)
         return sum(each.committed(of_topics[each.topic], begun[each.topic]) for each in self)

@@ -128,7 +128,7 @@ def not_let_through() -> Failed:
     return Failed(f"{_PROXY} answered 407 and wants other credentials", may_have_arrived=True)
 
 
-def broken(destination: Destination, error: Exception, *, expired: bool, answer_begun: bool) -> Failed:
+def not_answered(destination: Destination, error: Exception, *, expired: bool, answer_begun: bool) -> Failed:
     """The failure for an *error* after the request was written: it may have arrived.
 
     Args:

@@ -25,7 +25,7 @@ from pipeline.core.subscription import HttpLimits, Proxy, TlsOptions
 from pipeline.http.burst import Burst
 from pipeline.http.connection import Connector, IdleConnections, Wire
 from pipeline.http.destination import Destination, destination, origin_of, parse_url, written_target
-from pipeline.http.failures import broken, not_connected, not_let_through
+from pipeline.http.failures import not_answered, not_connected, not_let_through
 from pipeline.http.proxy import ProxyRoute, SystemProxies, proxy_route
 from pipeline.http.resolver import Resolver
 from pipeline.http.response import MAX_BODY_BYTES, Answer
@@ -51,15 +51,15 @@ _NO_CONTENT: Final = 204
 _PROXY_AUTHENTICATION_REQUIRED: Final = 407
 
 
-MAX_ORIGINS: Final = 1_000
-"""The most origins whose destination is kept, to be shared by several subscriptions."""
+MAX_SHARED: Final = 1_000
+"""The most destinations that are kept, to be shared by several subscriptions."""
 
-_Origin = tuple[str | None, TlsOptions, Proxy | None, bool, HttpLimits]
+_Shared = tuple[str | None, TlsOptions, Proxy | None, bool, HttpLimits]
 """Everything on which a destination depends, except for the target."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Stale:
+class _ClosedIdle:
     """A reused connection ended before the first byte of the answer: most likely the receiver had just closed it."""
 
     failed: Failed
@@ -104,7 +104,7 @@ class Transport:
         self._idle = IdleConnections(max_in_flight)
         self._in_use: set[Wire] = set()
         self._contexts = TlsContexts()
-        self._origins: Bounded[_Origin, Destination] = Bounded(MAX_ORIGINS)
+        self._shared: Bounded[_Shared, Destination] = Bounded(MAX_SHARED)
 
     async def start(self) -> None:
         """Prepare for exchanges on the running event loop."""
@@ -143,8 +143,8 @@ class Transport:
                 URL behind a proxy.
         """
         # Many subscriptions may share a host: everything but the target is computed once.
-        origin = (origin_of(url), tls, proxy, use_system_proxy, limits)
-        if (known := self._origins.get(origin)) is not None:
+        key = (origin_of(url), tls, proxy, use_system_proxy, limits)
+        if (known := self._shared.get(key)) is not None:
             return known.with_target(written_target(url))
         parsed = parse_url(url)
         route = proxy_route(proxy, self._system_proxies if use_system_proxy else None, parsed)
@@ -157,8 +157,8 @@ class Transport:
         idle_seconds = min(limits.idle_timeout_seconds, self._idle_timeout_seconds)
         limits = replace(limits, idle_timeout_seconds=idle_seconds)
         made = destination(parsed, target=target, tls=context, proxy=route, limits=limits, loop=self._loop)
-        if route is None and origin[0] is not None:
-            self._origins[origin] = made
+        if route is None and key[0] is not None:
+            self._shared[key] = made
         return made
 
     async def exchange(
@@ -189,13 +189,13 @@ class Transport:
         # This wait comes first, because connection and *check* have to be checked right before the request is written.
         await self._burst.begins()
         answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=may_reuse)
-        if isinstance(answer, _Stale) and repeatable:
+        if isinstance(answer, _ClosedIdle) and repeatable:
             logger.debug("%s; sending once more on a new connection", answer.failed.error)
             answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=_none)
             if isinstance(answer, Failed):
                 # The first request may have arrived, even if the second one provably did not.
                 answer = replace(answer, may_have_arrived=True)
-        return answer.failed if isinstance(answer, _Stale) else answer
+        return answer.failed if isinstance(answer, _ClosedIdle) else answer
 
     async def _once(
         self,
@@ -206,7 +206,7 @@ class Transport:
         check: Callable[[], None] | None,
         *,
         may_reuse: Callable[[Wire], bool],
-    ) -> "Answer | Failed | _Stale":
+    ) -> "Answer | Failed | _ClosedIdle":
         try:
             wire = await self._connection(destination, may_reuse)
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
@@ -231,7 +231,7 @@ class Transport:
             if wire.expired:
                 # For aiohttp, the end of the connection ends a body without a length, even if this side closed the
                 # connection.
-                return broken(destination, TimeoutError(), expired=True, answer_begun=True)
+                return not_answered(destination, TimeoutError(), expired=True, answer_begun=True)
             # The receiver may have answered before the whole request was written.
             is_clean = is_drained and not transport.get_write_buffer_size() and _has_arrived(wire, transport)
         except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
@@ -332,11 +332,11 @@ async def _read_body(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
     return bytes(kept), False
 
 
-def _no_answer(wire: Wire, destination: Destination, error: Exception, *, answer_begun: bool) -> "Failed | _Stale":
+def _no_answer(wire: Wire, destination: Destination, error: Exception, *, answer_begun: bool) -> "Failed | _ClosedIdle":
     """Why there is no answer to a request that was written."""
-    failed = broken(destination, error, expired=wire.expired, answer_begun=answer_begun)
-    is_stale = wire.is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
-    return _Stale(failed) if is_stale else failed
+    failed = not_answered(destination, error, expired=wire.expired, answer_begun=answer_begun)
+    was_idle = wire.is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
+    return _ClosedIdle(failed) if was_idle else failed
 
 
 def _has_arrived(wire: Wire, transport: asyncio.Transport) -> bool:

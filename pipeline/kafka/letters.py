@@ -176,7 +176,7 @@ class Wanted:
 
     Attributes:
         among: the subscriptions that may be shown.
-        since: the earliest timestamp of the letter, milliseconds since the Unix epoch.
+        since: the earliest timestamp of the letter, Unix milliseconds.
     """
 
     subscription: str | None = None

@@ -144,8 +144,8 @@ class WorkerReporter:
         since = window.oldest_since()
         end = self._end_of(partition.topic, partition.number)
         lanes = partition.lanes.values()
-        unread = end is not None and end > window.dispatched
-        has_work = unread or len(window) > 0 or any(lane.wants_to_read for lane in lanes)
+        has_more = end is not None and end > window.dispatched
+        has_work = has_more or len(window) > 0 or any(lane.wants_to_read for lane in lanes)
         return PartitionReport(
             topic=partition.topic,
             partition=partition.number,

@@ -100,7 +100,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
     def __init__(self, *args: Any, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
         super().__init__(*args, loop=loop, thread_loop=loop, Worker=cast("type[WorkerThread]", _Task), **kwargs)
         self._out_of_range: dict[TP, int] = {}
-        self._unread: dict[TP, int] = {}
+        self._not_in_stream: dict[TP, int] = {}
         self._is_settled_refused = False
         self._fetched = 0
 
@@ -193,24 +193,24 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         max_records: int | None = None,
     ) -> Any:
         """Fetch like Faust, but first seek back to every batch that did not reach the stream."""
-        self._seek_to_unread(consumer)
+        self._seek_back(consumer)
         records = await self._fetch_in_range(consumer, active_partitions, timeout, max_records)
-        self._unread = {tp: batch[0].offset for tp, batch in records.items() if batch}
+        self._not_in_stream = {tp: batch[0].offset for tp, batch in records.items() if batch}
         self._fetched = sum(map(len, records.values()))
         return records
 
     def reached_stream(self, tp: TP) -> None:
         """Record that the partition's batch of the last fetch has reached the stream."""
-        self._unread.pop(tp, None)
+        self._not_in_stream.pop(tp, None)
 
-    def _seek_to_unread(self, consumer: Any) -> None:
+    def _seek_back(self, consumer: Any) -> None:
         """Seek back to the batches of the last fetch that did not reach the stream.
 
         The consumer's position is past these batches. Faust discards a fetch or its result when it restarts its
         fetcher, or when partitions are reassigned during the fetch.
         """
-        unread, self._unread = self._unread, {}
-        for tp, offset in unread.items():
+        missing, self._not_in_stream = self._not_in_stream, {}
+        for tp, offset in missing.items():
             position = positions(consumer, tp.topic).get(tp.partition)
             if position is not None and offset < position:
                 consumer.seek(TopicPartition(tp.topic, tp.partition), offset)
@@ -263,7 +263,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
             return {}
         found = positions(self._consumer, topic)
         # The position is past a batch that did not reach the stream and will be fetched again.
-        return {number: min(at, self._unread.get(TP(topic, number), at)) for number, at in found.items()}
+        return {number: min(at, self._not_in_stream.get(TP(topic, number), at)) for number, at in found.items()}
 
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
         """Refresh the metadata if it has fewer partitions of a topic.

@@ -96,7 +96,7 @@ class LogCheck:
             is_same = found is None and number not in self._suspect
             ahead = _settled_ahead(f"partition {number} of {self._topic}", commit, log) if is_same else 0
             self._logs[number] = replace(
-                log, former_id=commit.topic_id, broken=found, ahead=ahead, begun_to=commit.begun_to
+                log, former_id=commit.topic_id, commit_break=found, ahead=ahead, begun_to=commit.begun_to
             )
             if commit.offset is None:
                 starts[number] = self._begin_without_offset(number, log, former)

@@ -121,9 +121,9 @@ def _of_source(
     found = [topic for topic in source.topics if topic in after]
     facts += [f"topic {topic}: exists, {_partitions(after[topic].count)}" for topic in found]
     if len(found) == len(source.topics):
-        unread = {right.name for right in rights.useful if right.operation == "DESCRIBE_CONFIGS"}
+        unchecked = {right.name for right in rights.useful if right.operation == "DESCRIBE_CONFIGS"}
         facts += [
-            f"topic {name}: {_state(name, before, after)}{'' if name in unread else ', compacted'}"
+            f"topic {name}: {_state(name, before, after)}{'' if name in unchecked else ', compacted'}"
             for name in _own_topics(app)
         ]
         facts += [

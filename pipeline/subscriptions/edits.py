@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from pipeline.config.definition import Definition
 from pipeline.config.schema import read
-from pipeline.core.errors import ConflictError, StaleError
+from pipeline.core.errors import ConflictError, PreconditionError
 from pipeline.core.shown import shown
 from pipeline.core.subscription import Subscription
 from pipeline.subscriptions.envelope import to_document
@@ -30,17 +30,17 @@ class Condition:
         """Check the current *revision*; None: the subscription does not exist.
 
         Raises:
-            StaleError: the condition is not met.
+            PreconditionError: the condition is not met.
         """
         name = f"subscription {shown(subscription_id)}"
         if revision is None:
             if self.exists or self.revisions is not None:
-                raise StaleError(f"{name} does not exist; nothing was changed")
+                raise PreconditionError(f"{name} does not exist; nothing was changed")
         elif self.exists is False:
-            raise StaleError(f"{name} exists, at revision {revision}; nothing was changed")
+            raise PreconditionError(f"{name} exists, at revision {revision}; nothing was changed")
         elif self.revisions is not None and revision not in self.revisions:
             allowed = " or ".join(map(str, sorted(self.revisions)))
-            raise StaleError(f"{name} is at revision {revision}, not {allowed}; nothing was changed")
+            raise PreconditionError(f"{name} is at revision {revision}, not {allowed}; nothing was changed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +124,9 @@ def check_open(stored: WireSubscription) -> None:
         raise ConflictError(f"status: {stored.id!r} is closed; apply it with status ACCEPTED to open it again")
 
 
-def taken_back(subscription_id: str) -> StaleError:
+def taken_back(subscription_id: str) -> PreconditionError:
     """The error for a conditional change if another change was written just before it."""
-    return StaleError(
+    return PreconditionError(
         f"subscription {shown(subscription_id)} was changed at the same moment; this change is taken back"
     )
 

@@ -69,30 +69,30 @@ class _Import:
     def _note(self, word: str, sentence: str) -> None:
         self._imported.notes.append((word, sentence))
 
-    def _note_losses(self, origin: str, found: Iterable[Loss]) -> None:
+    def _note_losses(self, location: str, found: Iterable[Loss]) -> None:
         for each in found:
             if each.name in self._accepted:
-                self._note("lost", f"{origin}: {each.path}: {each.what}")
+                self._note("lost", f"{location}: {each.path}: {each.what}")
             else:
-                self._problems.append(f"{origin}: {each}")
+                self._problems.append(f"{location}: {each}")
 
     def _take_api(self) -> Definition | None:
         apis = self._found.apis
         if len(apis) != 1:
             if apis or not self._found.subscriptions:
-                names = ", ".join(f"{each.origin} ({shown(each.document.get('name'))})" for each in apis) or "none"
+                names = ", ".join(f"{each.location} ({shown(each.document.get('name'))})" for each in apis) or "none"
                 self._problems.append(f"there are {len(apis)} APIs; exactly one is allowed: {names}")
             return None
         [api] = apis
         try:
             definition = parse_definition(api.document, accepted=self._accepted)
         except ConfigurationError as error:
-            self._problems += [f"{api.origin}: {problem}" for problem in error.problems]
+            self._problems += [f"{api.location}: {problem}" for problem in error.problems]
             return None
         self._note("taken", _summary(api, definition))
-        self._note_losses(api.origin, losses(api.document))
+        self._note_losses(api.location, losses(api.document))
         if ignored := [*api.ignored, *definition.ignored]:
-            self._note("not used", f"{api.origin}: {', '.join(ignored)}")
+            self._note("not used", f"{api.location}: {', '.join(ignored)}")
         self._imported.definition = document = pruned(api.document, definition.ignored)
         if definition.stated_routing is None:
             # All other entrypoints have been removed.
@@ -111,14 +111,14 @@ class _Import:
             try:
                 taken = take(part.document)
             except ConfigurationError as error:
-                self._problems += [f"{part.origin}: {problem}" for problem in error.problems]
+                self._problems += [f"{part.location}: {problem}" for problem in error.problems]
                 continue
             if isinstance(taken, LeftOut):
                 self._note("left out", f"subscription {shown(taken.id)}: {taken.why}")
             elif other := self._other_api(part):
                 self._note("left out", f"subscription {shown(taken.subscription.id)}: it is of the API {shown(other)}")
             else:
-                self._take(part.origin, taken, definition)
+                self._take(part.location, taken, definition)
                 ignored.update(dict.fromkeys(taken.ignored))
         if ignored:
             self._note("not used", f"of subscriptions: {', '.join(ignored)}")
@@ -135,10 +135,10 @@ class _Import:
         known = {each.document.get(name) for each in self._found.apis for name in ("id", "hrid")} - {None}
         return named if isinstance(named, str) and known and named not in known else None
 
-    def _take(self, origin: str, taken: Taken, definition: Definition | None) -> None:
+    def _take(self, location: str, taken: Taken, definition: Definition | None) -> None:
         subscription = taken.subscription
         if subscription.id in {each.id for each in self._imported.subscriptions}:
-            self._problems.append(f"{origin}: id: {shown(subscription.id)} is taken by another subscription")
+            self._problems.append(f"{location}: id: {shown(subscription.id)} is taken by another subscription")
         group = self._groups.of(subscription.id)
         if group is not None:
             subscription = from_group(subscription, group)
@@ -147,8 +147,8 @@ class _Import:
                 check_routing(subscription, definition)
                 check_limits(subscription, definition)
         except ConfigurationError as error:
-            self._problems += [f"{origin}: {problem}" for problem in error.problems]
-        self._note_losses(origin, taken.losses)
+            self._problems += [f"{location}: {problem}" for problem in error.problems]
+        self._note_losses(location, taken.losses)
         self._imported.subscriptions.append(subscription)
         notes = "; ".join((*taken.notes, *([f"begins where the group {shown(group)} stopped"] if group else ())))
         self._note("taken", f"subscription {shown(subscription.id)}" + (f": {notes}" if notes else ""))
@@ -159,6 +159,6 @@ def _summary(api: Part, definition: Definition) -> str:
     servers = ",".join(source.connection.bootstrap_servers)
     letters = "" if dlq is None else f", dead letters to topic {dlq.topic}"
     return (
-        f"{api.origin}: API {shown(definition.name)}: {definition.qos}, from topic {', '.join(source.topics)} at "
+        f"{api.location}: API {shown(definition.name)}: {definition.qos}, from topic {', '.join(source.topics)} at "
         f"{servers}{letters}"
     )

@@ -19,7 +19,7 @@ from pipeline.subscriptions.schema import WireStart
 
 
 @dataclass(frozen=True, slots=True)
-class GroupPlace:
+class StartGroup:
     """A consumer group, and the earliest time of events for the subscription (Unix seconds), if known."""
 
     name: str
@@ -39,7 +39,7 @@ class GroupBeginning:
 
 
 def begin_at_group(
-    place: GroupPlace,
+    place: StartGroup,
     group: GroupPositions,
     found: Mapping[str, LogPositions],
     reset: Literal["earliest", "latest"],
@@ -57,14 +57,14 @@ def begin_at_group(
     Raises:
         ConfigurationError: the beginning in a partition is unknown.
     """
-    unread = [
+    not_read = [
         f"{topic} {number}"
         for topic, log in found.items()
         for number, (begin, end) in enumerate(zip(log.begins, log.ends, strict=True))
         if begin < end and number not in group.offsets.get(topic, {})
     ]
-    nothing = f"group {shown(place.name)} has committed nothing in {', '.join(unread)}"
-    if unread and reset == "latest" and time_ms is None:
+    nothing = f"group {shown(place.name)} has committed nothing in {', '.join(not_read)}"
+    if not_read and reset == "latest" and time_ms is None:
         raise ConfigurationError(
             f"startFrom: {nothing}, and autoOffsetReset is latest, so it is unknown which events are for the "
             "subscription; set startingAt to the time of its creation"
@@ -76,7 +76,7 @@ def begin_at_group(
         offsets = [committed.get(number, offset) for number, offset in enumerate(otherwise)]
         starts[topic] = wire_start(offsets, log.topic_id)
     event = "first event" if reset == "earliest" else "first event since its startingAt"
-    return GroupBeginning(starts, f"the {nothing}; it begins there with the {event}" if unread else None)
+    return GroupBeginning(starts, f"the {nothing}; it begins there with the {event}" if not_read else None)
 
 
 def refusals(name: str, group: GroupPositions, found: Mapping[str, LogPositions]) -> list[str]:

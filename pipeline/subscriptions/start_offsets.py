@@ -15,10 +15,10 @@ from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.group_positions import group_positions
 from pipeline.kafka.log_positions import LogPositions, log_positions
 from pipeline.subscriptions.fields import instant
-from pipeline.subscriptions.group_start_offsets import GroupPlace, begin_at_group, refusals, wire_start
+from pipeline.subscriptions.group_start_offsets import StartGroup, begin_at_group, refusals, wire_start
 from pipeline.subscriptions.schema import EARLIEST, GROUP, NOW, OPTIONS, ResumeFrom, WireStart, WireSubscription
 
-_Place = float | GroupPlace
+_StartFrom = float | StartGroup
 """A parsed `startFrom`: Unix seconds, a value of `_PLACES`, or a group."""
 _PLACES: Final = {NOW: -1.0, EARLIEST: -2.0}
 
@@ -130,14 +130,14 @@ def with_beginning_of(wanted: WireSubscription, broken: Subscription) -> WireSub
     return wanted.model_copy(update={"start": starts})
 
 
-def _place(start_from: str | None, starting_at: str | None = None) -> _Place:
+def _place(start_from: str | None, starting_at: str | None = None) -> _StartFrom:
     text = start_from or NOW
     if text.startswith(GROUP):
-        return GroupPlace(text.removeprefix(GROUP), None if starting_at is None else max(0.0, instant(starting_at)))
+        return StartGroup(text.removeprefix(GROUP), None if starting_at is None else max(0.0, instant(starting_at)))
     return _PLACES[text] if text in _PLACES else instant(text)
 
 
-def _place_of(subscription: WireSubscription) -> _Place:
+def _place_of(subscription: WireSubscription) -> _StartFrom:
     return _place(subscription.start_from, subscription.starting_at)
 
 
@@ -150,8 +150,8 @@ class StartOffsets:
 
     def __init__(self, definition: Definition) -> None:
         self._definition = definition
-        self._found: dict[_Place, Mapping[str, WireStart]] = {}
-        self._remarks: dict[_Place, str | None] = {}
+        self._found: dict[_StartFrom, Mapping[str, WireStart]] = {}
+        self._remarks: dict[_StartFrom, str | None] = {}
 
     async def look_up(self, subscriptions: Iterable[WireSubscription]) -> None:
         """Ask the brokers where these new subscriptions begin. Does nothing with `routing: key`.
@@ -164,7 +164,7 @@ class StartOffsets:
         if self._definition.routing is Routing.KEY or not missing:
             return
         source = self._definition.source
-        names = sorted({place.name for place in missing if isinstance(place, GroupPlace)})
+        names = sorted({place.name for place in missing if isinstance(place, StartGroup)})
         groups = await group_positions(source.connection, names, source.topics) if names else {}
         times = {place: time for place in missing if (time := _time_ms(place)) is not None}
         found = {topic: await log_positions(source.connection, topic, times.values()) for topic in source.topics}
@@ -172,7 +172,7 @@ class StartOffsets:
         if problems:
             raise ConfigurationError(problems)
         for place in missing:
-            if isinstance(place, GroupPlace):
+            if isinstance(place, StartGroup):
                 beginning = begin_at_group(place, groups[place.name], found, source.auto_offset_reset, times.get(place))
                 self._found[place], self._remarks[place] = beginning.starts, beginning.remark
             else:
@@ -190,8 +190,8 @@ class StartOffsets:
         return self._remarks.get(_place_of(subscription))
 
 
-def _time_ms(place: _Place) -> int | None:
-    seconds = place.since if isinstance(place, GroupPlace) else place
+def _time_ms(place: _StartFrom) -> int | None:
+    seconds = place.since if isinstance(place, StartGroup) else place
     return None if seconds is None or seconds < 0 else int(seconds * 1000)
 
 

@@ -142,7 +142,7 @@ class SubscriptionStore:
 
         Raises:
             ConfigurationError: the subscription can't be used; one sentence per mistake.
-            StaleError: the condition is not met.
+            PreconditionError: the condition is not met.
             BrokerError: the change could not be written.
         """
         wanted = parse_subscription(document)
@@ -224,7 +224,7 @@ class SubscriptionStore:
 
         Raises:
             UnknownSubscriptionError: there is no such subscription.
-            StaleError: the condition is not met.
+            PreconditionError: the condition is not met.
             BrokerError: the change could not be written.
         """
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from pipeline.core.errors import ConflictError, StaleError, UnknownSubscriptionError
+from pipeline.core.errors import ConflictError, PreconditionError, UnknownSubscriptionError
 from pipeline.core.redaction import MASKED_FIELD
 from pipeline.core.subscription import ReplayOffset
 from pipeline.subscriptions.edits import PAUSE, RESUME, STOP, Change, Condition, Edit, going_on_from
@@ -148,7 +148,7 @@ async def test_a_change_that_is_taken_back_repeats_no_command(three: list[Worker
             two.store.edit("s", going_on_from({"partition": 0, "offset": number})),
             return_exceptions=True,
         )
-        refused += isinstance(changed, StaleError)
+        refused += isinstance(changed, PreconditionError)
         await one.store.get("s")
         newest = one.registry.get("s")
         assert newest is not None
@@ -174,7 +174,7 @@ async def test_a_change_that_is_taken_back_is_gone(three: list[Worker]) -> None:
             return_exceptions=True,
         )
         found = await one.get("s")
-        is_refused = isinstance(outcomes[1], StaleError)
+        is_refused = isinstance(outcomes[1], PreconditionError)
         refused += is_refused
         assert (found["metadata"] == note) is not is_refused, outcomes
         assert found["qos"] == ("none" if number % 2 else "auto"), outcomes

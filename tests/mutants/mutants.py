@@ -106,7 +106,7 @@ MUTANTS: Final = (
     Mutant(
         "what was fetched before a rebalance is passed over",
         "pipeline/runtime/consumer_thread.py",
-        was="        self._seek_to_unread(consumer)\n",
+        was="        self._seek_back(consumer)\n",
         becomes="",
         tests=(f"{CONSUMER}test_a_fetch_across_a_rebalance_is_dropped_and_repeated",),
     ),
@@ -134,7 +134,7 @@ MUTANTS: Final = (
     Mutant(
         "a batch that did not reach the stream is passed over like a gap",
         "pipeline/runtime/consumer_thread.py",
-        was="min(at, self._unread.get(TP(topic, number), at))",
+        was="min(at, self._not_in_stream.get(TP(topic, number), at))",
         becomes="at",
         tests=(f"{CONSUMER_THREAD}test_the_next_fetch_begins_at_what_was_not_claimed",),
     ),

@@ -31,12 +31,12 @@ class Part:
     """An API or a subscription.
 
     Attributes:
-        origin: the file, and the position in it.
+        location: the file, and the position in it.
         document: the content, with the field names of the management API.
         ignored: paths of neighbouring parts that have no effect here.
     """
 
-    origin: str
+    location: str
     document: Mapping[str, Any]
     ignored: tuple[str, ...] = ()
 
@@ -59,18 +59,18 @@ class Contents:
 
 
 def contents(documents: Iterable[tuple[str, object]]) -> Contents:
-    """Find the APIs and subscriptions in *documents*, which are pairs of origin and document.
+    """Find the APIs and subscriptions in *documents*, which are pairs of location and document.
 
     Raises:
         ConfigurationError: a value is a reference that only Gravitee's operator or Terraform can resolve; or a document
             is nested too deeply.
     """
     found = Contents()
-    for origin, document in documents:
+    for location, document in documents:
         try:
-            _sort(origin, document, found)
+            _sort(location, document, found)
         except RecursionError:
-            raise ConfigurationError(f"{origin}: is nested too deeply") from None
+            raise ConfigurationError(f"{location}: is nested too deeply") from None
     return found
 
 
@@ -112,21 +112,21 @@ def api_of(documents: Sequence[object], path: object) -> Part:
 
 
 def numbered(name: str, documents: Sequence[object]) -> Iterator[tuple[str, object]]:
-    """Each document of a file with its origin, which has a number if there are several documents."""
+    """Each document of a file with its location, which has a number if there are several documents."""
     for number, document in enumerate(documents, 1):
         yield (name if len(documents) == 1 else f"{name}: document {number}"), document
 
 
-def _sort(origin: str, document: object, found: Contents) -> None:
+def _sort(location: str, document: object, found: Contents) -> None:
     if isinstance(document, list):
         for index, each in enumerate(document):
-            _sort(f"{origin}[{index}]", each, found)
+            _sort(f"{location}[{index}]", each, found)
     elif isinstance(document, Mapping) and "listeners" in document:
-        found.apis.append(_api(origin, document))
+        found.apis.append(_api(location, document))
     elif isinstance(document, Mapping) and _is_subscription(document):
-        found.subscriptions.append(Part(origin, document))
-    elif not isinstance(document, Mapping) or not _sort_wrapped(origin, document, found):
-        found.unknown.append(f"{origin}: is neither an API nor a subscription in a known shape")
+        found.subscriptions.append(Part(location, document))
+    elif not isinstance(document, Mapping) or not _sort_wrapped(location, document, found):
+        found.unknown.append(f"{location}: is neither an API nor a subscription in a known shape")
 
 
 def _is_subscription(document: Mapping[str, Any]) -> bool:
@@ -134,23 +134,23 @@ def _is_subscription(document: Mapping[str, Any]) -> bool:
     return bool(names & _ENTRYPOINT_OF_SUBSCRIPTIONS) or names >= _OF_SUBSCRIPTIONS
 
 
-def _sort_wrapped(origin: str, document: Mapping[str, Any], found: Contents) -> bool:
+def _sort_wrapped(location: str, document: Mapping[str, Any], found: Contents) -> bool:
     """Add the parts of an export, a resource, a page or a state. Returns whether *document* is one of these."""
     match document:
         case {"api": {"listeners": _} as api}:
             beside = [name for name in document if name not in {"api", "plans"}]
             plans = document.get("plans") or api.get("plans")
-            found.apis.append(_api(origin, {**api, "plans": plans} if plans else api, beside))
+            found.apis.append(_api(location, {**api, "plans": plans} if plans else api, beside))
         case {"kind": str(kind_), "apiVersion": _}:
-            _sort_resource(origin, kind_, document, found)
+            _sort_resource(location, kind_, document, found)
         case {"data": list(items)}:
             for index, each in enumerate(items):
-                _sort(f"{origin}: data[{index}]", each, found)
+                _sort(f"{location}: data[{index}]", each, found)
             found.expected = max(found.expected, _total(document))
         case _:
             described = resources(document)
             for resource in described or ():
-                _sort_terraform(f"{origin}: {resource.address}", resource.type, resource.attributes, found)
+                _sort_terraform(f"{location}: {resource.address}", resource.type, resource.attributes, found)
             return described is not None
     return True
 
@@ -163,16 +163,16 @@ def _total(page: Mapping[str, Any]) -> int:
             return 0
 
 
-def _sort_resource(origin: str, kind_: str, resource: Mapping[str, Any], found: Contents) -> None:
+def _sort_resource(location: str, kind_: str, resource: Mapping[str, Any], found: Contents) -> None:
     metadata, spec = resource.get("metadata"), resource.get("spec")
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     match kind_:
         case "ApiV4Definition" if isinstance(spec, Mapping):
-            _refuse(_TEMPLATE, "a template that the operator fills in", spec, origin)
-            found.apis.append(_api(origin, spec))
+            _refuse(_TEMPLATE, "a template that the operator fills in", spec, location)
+            found.apis.append(_api(location, spec))
         case _ if isinstance(items := resource.get("items"), list):
             for index, each in enumerate(items):
-                _sort(f"{origin}: items[{index}]", each, found)
+                _sort(f"{location}: items[{index}]", each, found)
         case "Subscription":
             found.unused.append(
                 f"{kind_} {shown(name)}: names no callback; export the subscriptions of the API from the management API"
@@ -181,21 +181,21 @@ def _sort_resource(origin: str, kind_: str, resource: Mapping[str, Any], found: 
             found.unused.append(f"{kind_} {shown(name)}")
 
 
-def _sort_terraform(origin: str, type_: str, attributes: Mapping[str, Any], found: Contents) -> None:
+def _sort_terraform(location: str, type_: str, attributes: Mapping[str, Any], found: Contents) -> None:
     match type_:
         case "apim_apiv4":
-            _refuse(UNRESOLVED, "a Terraform reference; read the output of terraform show -json", attributes, origin)
-            found.apis.append(_api(origin, attributes))
+            _refuse(UNRESOLVED, "a Terraform reference; read the output of terraform show -json", attributes, location)
+            found.apis.append(_api(location, attributes))
         case "apim_subscription":
-            _refuse(UNRESOLVED, "a Terraform reference; read the output of terraform show -json", attributes, origin)
-            found.subscriptions.append(Part(origin, attributes))
+            _refuse(UNRESOLVED, "a Terraform reference; read the output of terraform show -json", attributes, location)
+            found.subscriptions.append(Part(location, attributes))
         case _:
-            found.unused.append(origin.rpartition(": ")[2])
+            found.unused.append(location.rpartition(": ")[2])
 
 
-def _api(origin: str, document: Mapping[str, Any], ignored: Iterable[str] = ()) -> Part:
+def _api(location: str, document: Mapping[str, Any], ignored: Iterable[str] = ()) -> Part:
     parts = {name: _unpack(document[name]) for name in ("listeners", "endpointGroups") if name in document}
-    return Part(origin, {**document, **parts}, tuple(ignored))
+    return Part(location, {**document, **parts}, tuple(ignored))
 
 
 def _unpack(value: object, name: str = "") -> object:
@@ -211,11 +211,11 @@ def _unpack(value: object, name: str = "") -> object:
             return value
 
 
-def _refuse(mark: str, what: str, document: Mapping[str, Any], origin: str) -> None:
+def _refuse(mark: str, what: str, document: Mapping[str, Any], location: str) -> None:
     parts = ("listeners", "endpointGroups", "consumerConfiguration")
     places = [place for name in parts for place in containing(mark, document.get(name), name)]
     if places:
-        raise ConfigurationError([f"{origin}: {place}: contains {what}" for place in places])
+        raise ConfigurationError([f"{location}: {place}: contains {what}" for place in places])
 
 
 def containing(mark: str, value: object, path: str) -> Iterator[str]:

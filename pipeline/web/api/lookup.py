@@ -56,7 +56,7 @@ class Lookup:
 
         Raises:
             UnknownSubscriptionError: there is no such subscription that the principal may see.
-            StaleError: the condition of the call is not met.
+            PreconditionError: the condition of the call is not met.
         """
         if not call.principal.tenant:
             return call.condition

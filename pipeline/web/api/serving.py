@@ -16,7 +16,7 @@ from pipeline.core.errors import (
     BusyError,
     ConfigurationError,
     ConflictError,
-    StaleError,
+    PreconditionError,
     UnconfirmedError,
     UnknownSubscriptionError,
     WebhooksError,
@@ -30,7 +30,7 @@ from pipeline.web.problem import problem
 RETRY_AFTER_SECONDS: Final = 5
 
 _STATUSES: Final[tuple[tuple[type[WebhooksError], HTTPStatus], ...]] = (
-    (StaleError, HTTPStatus.PRECONDITION_FAILED),
+    (PreconditionError, HTTPStatus.PRECONDITION_FAILED),
     (ConflictError, HTTPStatus.CONFLICT),
     (ConfigurationError, HTTPStatus.BAD_REQUEST),
     (UnknownSubscriptionError, HTTPStatus.NOT_FOUND),

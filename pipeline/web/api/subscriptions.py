@@ -13,7 +13,7 @@ from aiohttp import hdrs
 from pipeline.cluster.shown import shown_state
 from pipeline.cluster.state import StateFilter, SubscriptionState
 from pipeline.config.definition import Definition
-from pipeline.core.errors import ConfigurationError, ConflictError, StaleError
+from pipeline.core.errors import ConfigurationError, ConflictError, PreconditionError
 from pipeline.core.shown import kind, shown
 from pipeline.subscriptions.edits import ABSENT, Change
 from pipeline.subscriptions.registry import Registry
@@ -132,7 +132,7 @@ class Subscriptions:
         document.setdefault("id", str(uuid4() if call.key is None else uuid5(NAMESPACE_OID, call.key)))
         try:
             change = await self._writing.change(call.principal, lambda store: store.apply(document, ABSENT))
-        except StaleError as error:
+        except PreconditionError as error:
             raise ConflictError(str(error)) from None
         return changed(change)
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cluster.attempts import (
-    Decision,
     LogMode,
+    RecordedDecision,
     Result,
     Results,
     Session,
@@ -26,7 +26,7 @@ names = st.text(max_size=8)
 offsets = st.integers(0, LARGEST_OFFSET)
 counts = st.integers(0, 10**9)
 moments = st.floats(0, 4e9)
-decisions = st.sampled_from(get_args(Decision))
+decisions = st.sampled_from(get_args(RecordedDecision))
 runs = st.lists(offsets, min_size=1, max_size=5).flatmap(
     lambda found: st.tuples(st.just(compacted(found)), st.lists(counts, min_size=len(found), max_size=len(found)))
 )

@@ -101,7 +101,7 @@ def test_subscriptions_are_found_in_pages_and_states() -> None:
         "sub-stream",
     ]
     [subscription] = found_in("terraform-show.json").subscriptions
-    assert subscription.origin == "terraform-show.json: apim_subscription.shop"
+    assert subscription.location == "terraform-show.json: apim_subscription.shop"
     assert subscription.document["consumerConfiguration"]["entrypointId"] == "webhook"
     assert subscription.document["metadata"] == {"feature": "orders"}
 
@@ -109,7 +109,7 @@ def test_subscriptions_are_found_in_pages_and_states() -> None:
 def test_lists_of_resources_are_opened() -> None:
     [_, resource] = read_documents(FILES / "apiv4definition.yaml")
     found = contents([("f", {"apiVersion": "v1", "kind": "List", "items": [resource, resource]})])
-    assert [each.origin for each in found.apis] == ["f: items[0]", "f: items[1]"]
+    assert [each.location for each in found.apis] == ["f: items[0]", "f: items[1]"]
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ async def test_an_offset_is_committed_once_and_a_lost_commit_retried() -> None:
     assert core.dispatcher.offsets_to_commit() == {0: 1}
     assert core.dispatcher.offsets_to_commit() == {0: 1}, "the broker has not confirmed it"
 
-    core.dispatcher.committed({0: 1})
+    core.dispatcher.committed({0: 1}, {})
     assert core.dispatcher.offsets_to_commit() == {}
     await core.end()
 

@@ -36,7 +36,7 @@ async def test_opening_a_partition_tells_what_became_of_its_offset() -> None:
     core = Core()
     core.produce(8)
     core.committed = 4
-    await core.open(LogBounds(4, 8, "a", broken=Break("retention", 1, 4)))
+    await core.open(LogBounds(4, 8, "a", commit_break=Break("retention", 1, 4)))
     assert core.telemetry.drops["retention"] == 3
     assert core.telemetry.log_breaks["retention"] == 1
     await core.end()

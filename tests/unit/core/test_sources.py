@@ -72,7 +72,7 @@ async def test_each_topic_is_delivered_and_committed_by_itself() -> None:
     paid.answer(OK)
     await settle()
     assert core.sources.offsets_to_commit() == {HERE: 0, THERE: 1}
-    assert core.sources.committed({HERE: 0, THERE: 1}) == 0
+    assert core.sources.committed({HERE: 0, THERE: 1}, {}) == 0
     assert core.sources[OTHER].partitions()[0].committed == 1
     await core.sources.close(core.sources.partitions())
     assert core.sources.offsets_to_commit() == {}

@@ -47,7 +47,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> _Log:
 @pytest.fixture
 def thread() -> DeliveryConsumerThread:
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
-    thread._unread, thread._fetched = {}, 0
+    thread._not_in_stream, thread._fetched = {}, 0
     thread._consumer = cast("Any", SimpleNamespace())
     return thread
 
@@ -127,7 +127,7 @@ async def test_the_fetch_after_a_small_one_is_sent_later(
 
     monkeypatch.setattr(RetryingConsumerThread, "_fetch_records", fetched)
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
-    thread._unread = {}
+    thread._not_in_stream = {}
     await thread._fetch_records(None, {SOURCE})
     assert thread._seconds_to_gather() == seconds
 

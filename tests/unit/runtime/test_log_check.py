@@ -50,8 +50,8 @@ async def begun(
     """The result of `LogCheck.begin`, reported like the dispatcher reports it."""
     places, logs = await check.begin(committed)
     for number, log in logs.items():
-        if log.broken is not None:
-            telemetry.log_broken(TOPIC, number, log.broken)
+        if log.commit_break is not None:
+            telemetry.log_broken(TOPIC, number, log.commit_break)
     return places, logs
 
 
@@ -319,5 +319,5 @@ async def test_only_the_opener_of_a_partition_tells_of_its_offset() -> None:
     """The start of several workers causes several assignments, after each of which the same events would be counted."""
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     for _ in range(2):
-        assert (await check.begin({0: Committed(1, "a")}))[1][0].broken == Break("retention", 1, 4)
+        assert (await check.begin({0: Committed(1, "a")}))[1][0].commit_break == Break("retention", 1, 4)
     assert not telemetry.drops["retention"]

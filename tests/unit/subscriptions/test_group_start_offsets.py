@@ -8,7 +8,7 @@ import pytest
 from pipeline.core.errors import ConfigurationError
 from pipeline.kafka.group_positions import GroupPositions
 from pipeline.kafka.log_positions import LogPositions
-from pipeline.subscriptions.group_start_offsets import GroupPlace, begin_at_group, refusals
+from pipeline.subscriptions.group_start_offsets import StartGroup, begin_at_group, refusals
 
 LOG = LogPositions("t1", begins=[5, 0, 0], ends=[9, 4, 0], since={1000: [6, 2, 0]})
 GROUP = GroupPositions({"orders": {0: 7, 1: 4}}, {"orders": "t1"})
@@ -19,13 +19,13 @@ def refused(group: GroupPositions, log: LogPositions = LOG) -> list[str]:
 
 
 def offsets(group: GroupPositions, reset: Literal["earliest", "latest"], time_ms: int | None = None) -> list[int]:
-    found = begin_at_group(GroupPlace("g", None), group, {"orders": LOG}, reset, time_ms)
+    found = begin_at_group(StartGroup("g", None), group, {"orders": LOG}, reset, time_ms)
     return list(found.starts["orders"].offsets)
 
 
 def test_it_begins_at_the_committed_offsets() -> None:
     assert refused(GROUP) == []
-    found = begin_at_group(GroupPlace("g", None), GROUP, {"orders": LOG}, "latest", None)
+    found = begin_at_group(StartGroup("g", None), GROUP, {"orders": LOG}, "latest", None)
     assert found.starts["orders"].model_dump() == {"topic_id": "t1", "offsets": [7, 4, 0]}
     assert found.remark is None, "partition 2 has never had an event"
 
