@@ -16,7 +16,7 @@ from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.filters import ParsedEvent
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.shown import as_partitions
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.subscriptions.session import opened_registry
@@ -40,7 +40,7 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
     body, pairs = read_bytes(event, "EVENT.json"), [parse_header(each) for each in headers]
     settings, definition = configured()
     topics = definition.source.topics if topic is None else (definition.source_topic(topic, TOPIC_OPTION),)
-    records = [Record(each, 0, 0, None if key is None else key.encode(), body, pairs) for each in topics]
+    records = [PlainEvent(each, 0, 0, None if key is None else key.encode(), body, pairs) for each in topics]
     if definition.routing is Routing.KEY and key is None:
         raise ConfigurationError(
             "--key: is required with routing: key, because the key of an event is the id of its subscription"

@@ -10,7 +10,7 @@ from pipeline.cli.running import configured
 from pipeline.cluster.sending import addressed, is_subscription, send
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import own_id
 from pipeline.kafka.topics import subscriptions_topic
@@ -45,7 +45,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
     if topic is None and len(definition.source.topics) > 1:
         topic = asyncio.run(_only_topic(settings, definition, subscription))
     where = definition.source_topic(topic, TOPIC_OPTION)
-    event = Record(where, 0, 0, subscription.encode(), value, pairs)
+    event = PlainEvent(where, 0, 0, subscription.encode(), value, pairs)
     written, known = asyncio.run(_send(settings.app, definition, subscription, event))
     if isinstance(known, str):
         say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
@@ -78,7 +78,9 @@ async def _only_topic(settings: Settings, definition: Definition, subscription: 
     return next(iter(topics)) if len(topics) == 1 else None
 
 
-async def _send(app: str, definition: Definition, subscription: str, event: Record) -> tuple[Record, bool | str]:
+async def _send(
+    app: str, definition: Definition, subscription: str, event: PlainEvent
+) -> tuple[PlainEvent, bool | str]:
     """Write the event. Returns it, and whether its subscription exists."""
     written = await send(definition.source, event)
     return written, await is_subscription(app, definition.source, subscription)

@@ -21,7 +21,7 @@ from pipeline.cluster.notifications import CONTENT_TYPE, Notification, cloud_eve
 from pipeline.config.settings import Settings
 from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError
-from pipeline.core.model import Event, Record
+from pipeline.core.model import Event, PlainEvent
 from pipeline.core.outcome import Outcome, describe
 from pipeline.core.policy import Retry, Rules, Settle, decide
 from pipeline.core.subscription import Interrupt, Qos, RetryPolicy, Subscription
@@ -207,7 +207,7 @@ class WebhookSink:
         keys = () if signing_secret is None else (signing_secret,)
         self._subscription = Subscription("notifications", 0, url, retry=RETRY, signing_secrets=keys)
         # Parts of the webhook-id, which must differ from the ids of events and of other workers' notifications.
-        self._record = Record(f"notifications-{secrets.token_hex(8)}", 0, 0, None, None, HEADERS)
+        self._record = PlainEvent(f"notifications-{secrets.token_hex(8)}", 0, 0, None, None, HEADERS)
         self._count = 0
 
     async def send(self, notification: Notification, attempt: int, waited: float) -> float | str | None:

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline.core.errors import BrokerError, ConfigurationError
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.webhook_ids import ADDRESSEE, FIRST_ID, SEAL, WebhookIds
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.newest_values import read_newest
@@ -22,7 +22,7 @@ def addressed(ids: WebhookIds, subscription: str, value: bytes, headers: Sequenc
     Raises:
         ConfigurationError: *headers* contain a header of the pipeline.
     """
-    own = ids.address(Record("", 0, 0, subscription.encode(), value), subscription)
+    own = ids.address(PlainEvent("", 0, 0, subscription.encode(), value), subscription)
     for name, _ in headers:
         if name in {FIRST_ID, ADDRESSEE, SEAL}:
             raise ConfigurationError(f"--header: {name} is a header of the pipeline")
@@ -42,7 +42,7 @@ async def is_subscription(app: str, source: Source, subscription: str) -> bool |
         return str(error)
 
 
-async def send(source: Source, event: Record) -> Record:
+async def send(source: Source, event: PlainEvent) -> PlainEvent:
     """Write an event, and return it with its partition and offset once every in-sync replica has it.
 
     Raises:

@@ -48,7 +48,7 @@ class Event(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class PlainEvent:
     """An `Event` that did not come from a consumer: tests, samples, `webhooks send`."""
 
     topic: str

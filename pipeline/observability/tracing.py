@@ -14,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pipeline.core.delivery import Send
-from pipeline.core.model import Event, Record
+from pipeline.core.model import Event, PlainEvent
 from pipeline.core.outcome import Delivered, Failed, NotPermitted, Outcome, describe, http_status
 from pipeline.core.redaction import mask, shown_url
 from pipeline.core.subscription import Subscription
@@ -126,7 +126,7 @@ class Spans:
         sent: dict[str, str] = {}
         self._propagator.inject(sent, context=_in_context(span))
         headers = [*others, *((name, value.encode("latin-1")) for name, value in sent.items())]
-        return span, Record(
+        return span, PlainEvent(
             event.topic, event.partition, event.offset, event.key, event.value, headers, event.timestamp
         )
 

@@ -18,7 +18,7 @@ from itertools import cycle
 from typing import Any, Final
 
 from pipeline.core.matching import SubscriptionIndex
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.subscription import Subscription
 from pipeline.subscriptions.filters import event_filter
 from tests.benchmarks.procfs import memory
@@ -46,7 +46,7 @@ class Stock:
     document: Callable[[int], Document]
     types: int = TYPES
 
-    def events(self) -> Iterator[Record]:
+    def events(self) -> Iterator[PlainEvent]:
         """An endless sequence of events."""
         return cycle([event(number * self.types // TYPES) for number in range(TYPES)])
 
@@ -63,7 +63,7 @@ class Stock:
         ]
 
 
-def event(number: int) -> Record:
+def event(number: int) -> PlainEvent:
     """An event whose type has this number."""
     headers = (
         ("ce_specversion", b"1.0"),
@@ -73,7 +73,7 @@ def event(number: int) -> Record:
         ("content-type", b"application/json"),
         ("traceparent", b"00-ab-cd-01"),
     )
-    return Record("events", 0, 1, b"order-1", BODY, headers)
+    return PlainEvent("events", 0, 1, b"order-1", BODY, headers)
 
 
 def by_type(number: int) -> Document:
@@ -108,12 +108,12 @@ def index_of(subscriptions: list[Subscription]) -> SubscriptionIndex:
     return made
 
 
-def finding(index: SubscriptionIndex, events: Iterator[Record]) -> Call:
+def finding(index: SubscriptionIndex, events: Iterator[PlainEvent]) -> Call:
     """A call that finds the subscriptions of the next event with the index."""
     return lambda: index.keys(next(events))
 
 
-def asking(subscriptions: list[Subscription], events: Iterator[Record]) -> Call:
+def asking(subscriptions: list[Subscription], events: Iterator[PlainEvent]) -> Call:
     """A call that evaluates every filter for the next event."""
 
     def ask() -> list[str]:
@@ -123,7 +123,7 @@ def asking(subscriptions: list[Subscription], events: Iterator[Record]) -> Call:
     return ask
 
 
-def changing(index: SubscriptionIndex, subscription: Subscription, events: Iterator[Record]) -> Call:
+def changing(index: SubscriptionIndex, subscription: Subscription, events: Iterator[PlainEvent]) -> Call:
     """A call that deletes a subscription, adds it again, and finds the subscriptions of the next event."""
 
     def change() -> None:

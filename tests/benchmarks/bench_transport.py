@@ -21,7 +21,7 @@ import uvloop
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Subscription
 from pipeline.http.proxy import SystemProxies
@@ -66,7 +66,7 @@ def calling(callback: Callback, subscription: Subscription, headers: tuple[tuple
     """A call that sends one event with `Callback`."""
 
     async def call(offset: int) -> None:
-        outcome = await callback(subscription, Record("events", 0, offset, b"s", BODY, headers), 1)
+        outcome = await callback(subscription, PlainEvent("events", 0, offset, b"s", BODY, headers), 1)
         assert isinstance(outcome, Delivered), outcome
 
     return call

@@ -16,7 +16,7 @@ from typing import cast
 from pipeline.cluster.announcement import Announcement, encode
 from pipeline.cluster.state import PartitionState, StateFilter
 from pipeline.cluster.view import ClusterView
-from pipeline.core.model import Cause, Cursor, Record, Standing, Status
+from pipeline.core.model import Cause, Cursor, PlainEvent, Standing, Status
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.default_partition import default_partition
@@ -122,8 +122,10 @@ async def look(count: int, failing: int) -> None:
     for each in subscriptions:
         view.on_subscription(each.id, each)
     for key, value in rows:
-        take_row(Record("c", default_partition(key.decode(), PARTITIONS), 0, key, value, timestamp=1_700_000_000_000))
-    take_announcement(Record("w", 0, 0, b"w:1", encode(announcement()), timestamp=int(time.time() * 1000)))
+        take_row(
+            PlainEvent("c", default_partition(key.decode(), PARTITIONS), 0, key, value, timestamp=1_700_000_000_000)
+        )
+    take_announcement(PlainEvent("w", 0, 0, b"w:1", encode(announcement()), timestamp=int(time.time() * 1000)))
     await view.totals()
     print(f"read from the topics in {time.process_time() - began:.2f} s of CPU time")
     used = (megabytes() - before) * 2**20 / count

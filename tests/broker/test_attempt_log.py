@@ -13,7 +13,7 @@ from pipeline.cluster.attempt_log import AttemptLog
 from pipeline.cluster.attempt_recorder import AttemptRecorder
 from pipeline.cluster.attempts import Entry, Results, Session, decode
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.connection import KafkaConnection
@@ -48,7 +48,7 @@ class Log:
     def deliver(self, *offsets: int) -> None:
         for offset in offsets:
             self.recorder.attempt_started()
-            self.recorder.attempted(SUB, Record("events", 0, offset, b"sub-1", b""), 1, Delivered(200), 0.001)
+            self.recorder.attempted(SUB, PlainEvent("events", 0, offset, b"sub-1", b""), 1, Delivered(200), 0.001)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.dead_letter import DeadLetterRecord
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Rejected
 from pipeline.core.policy import Reason
 from pipeline.kafka.connection import KafkaConnection
@@ -48,7 +48,7 @@ class Bury:
         for subscription, reason in deaths:
             key = None if subscription is None else subscription.encode()
             headers = [("content-type", b"text/x"), ("authorization", b"not-for-your-eyes")]
-            event = Record(source or self._source, 0, self._number, key, body or b"body %d" % self._number, headers)
+            event = PlainEvent(source or self._source, 0, self._number, key, body or b"body %d" % self._number, headers)
             outcome = Rejected(404, b"no") if reason == "rejected" else None
             await letters.put(DeadLetterRecord(event, reason, outcome, attempts=1, subscription=subscription))
             self._number += 1

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import NotDeadLetteredError
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.connection import KafkaConnection
@@ -16,7 +16,7 @@ from pipeline.kafka.dead_letters import KafkaDeadLetterWriter, headers_of
 from tests.support.brokers import TestBroker
 from tests.support.failing_broker import Request
 
-EVENT = Record(
+EVENT = PlainEvent(
     "events", 3, 41, b"sub-1", b'{"n": 1}', [("content-type", b"text/plain"), ("n", b"\xff\x00")], 1_700_000_000_123
 )
 LETTER = DeadLetterRecord(
@@ -99,7 +99,7 @@ async def test_what_the_broker_never_takes_is_said_at_once(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     topic = await kafka.create_topic(unique_name("dlq"), config={"max.message.bytes": "2000"})
-    large = DeadLetterRecord(event=Record("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
+    large = DeadLetterRecord(event=PlainEvent("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
     async with writing(kafka, topic, []) as letters:
         with pytest.raises(NotDeadLetteredError, match=topic):
             await asyncio.wait_for(letters.put(large), 20)
@@ -111,7 +111,7 @@ async def test_a_refused_letter_does_not_hold_up_later_ones(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     topic = await kafka.create_topic(unique_name("dlq"), config={"max.message.bytes": "2000"})
-    large = DeadLetterRecord(event=Record("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
+    large = DeadLetterRecord(event=PlainEvent("events", 0, 1, b"sub-1", bytes(5000)), reason="rejected")
     failures: list[str] = []
     async with writing(kafka, topic, failures) as letters:
         await letters.put(LETTER)  # from now on, the broker checks the sequence numbers of the producer
@@ -127,13 +127,13 @@ async def test_an_event_without_key_and_value_is_dead_lettered(
 ) -> None:
     topic = await broker.create_topic(unique_name("dlq"))
     async with writing(broker, topic, []) as letters:
-        await letters.put(DeadLetterRecord(event=Record("events", 0, 1, None, None), reason="undecodable"))
+        await letters.put(DeadLetterRecord(event=PlainEvent("events", 0, 1, None, None), reason="undecodable"))
     (record,) = await broker.read(topic)
     assert (record.key, record.value) == (None, b"")
 
 
 def test_a_letter_that_died_before_tells_its_last_end() -> None:
-    again = Record("events", 0, 99, b"sub-1", b"", [("dlq.status", b"400"), ("x", b"1")])
+    again = PlainEvent("events", 0, 99, b"sub-1", b"", [("dlq.status", b"400"), ("x", b"1")])
     headers = headers_of(
         DeadLetterRecord(event=again, reason="exception", outcome=Failed("no route", may_have_arrived=False)),
         WebhookIds(),
@@ -143,7 +143,7 @@ def test_a_letter_that_died_before_tells_its_last_end() -> None:
 
 
 def test_a_header_without_a_value_is_passed_on() -> None:
-    event = Record("events", 3, 41, b"sub-1", b"", [("dlq.webhook-id", b""), ("x", b"")])
+    event = PlainEvent("events", 3, 41, b"sub-1", b"", [("dlq.webhook-id", b""), ("x", b"")])
     headers = headers_of(DeadLetterRecord(event=event, reason="rejected"), WebhookIds())
     assert ("x", b"") in headers
     assert ("dlq.webhook-id", b"events-3-41") in headers

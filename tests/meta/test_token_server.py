@@ -22,7 +22,7 @@ from pipeline.auth.token_request import PostForm
 from pipeline.config.definition import Definition
 from pipeline.config.keystores.opening import OpenHere
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Outcome, TokenRefused, TokenUnavailable
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.http.webhook import Callback
@@ -93,7 +93,7 @@ class Bench:
         return to_subscription(parse_subscription(document), DEFINITION, 1, OpenHere())
 
     async def deliver(self, subscription: Subscription, *, renew: bool = False) -> Outcome:
-        return await self.send(subscription, Record("t", 0, 0, b"s", b"body"), 1, renew_token=renew)
+        return await self.send(subscription, PlainEvent("t", 0, 0, b"s", b"body"), 1, renew_token=renew)
 
     @property
     def authorizations(self) -> list[str | None]:

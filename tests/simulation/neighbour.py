@@ -12,7 +12,7 @@ from pipeline.core.ahead import pack, unpack
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
 from pipeline.core.log_bounds import LogBounds
-from pipeline.core.model import Event, Record
+from pipeline.core.model import Event, PlainEvent
 from pipeline.core.partition import Partition
 from pipeline.core.ports import Registry
 from pipeline.core.subscription import Qos, Subscription
@@ -29,7 +29,7 @@ class _Mirror(SourceLog):
         super().__init__(log.records)
         self._log = log
 
-    def read(self, start: int, count: int) -> list[Record]:
+    def read(self, start: int, count: int) -> list[PlainEvent]:
         self.begin, self.end = self._log.begin, self._log.end
         return [replace(record, topic=OTHER) for record in super().read(start, count)]
 

@@ -11,7 +11,7 @@ from pipeline.core.delivery import Delivery, never_addressed
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
 from pipeline.core.log_bounds import LogBounds
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.observer import Observer
 from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
@@ -154,19 +154,19 @@ class Core:
         await settle()
         return self
 
-    def produce(self, count: int = 1, name: str = "s") -> list[Record]:
+    def produce(self, count: int = 1, name: str = "s") -> list[PlainEvent]:
         return [self.log.append(name.encode()) for _ in range(count)]
 
-    def address(self, addressee: str, key: str = "order-1", ids: WebhookIds = IDS) -> Record:
+    def address(self, addressee: str, key: str = "order-1", ids: WebhookIds = IDS) -> PlainEvent:
         """Produce an event that is addressed to one subscription."""
-        plain = Record(TOPIC, 0, 0, key.encode(), b"{}")
+        plain = PlainEvent(TOPIC, 0, 0, key.encode(), b"{}")
         return self.log.append(plain.key, plain.value, ids.address(plain, addressee))
 
     async def stream(self, count: int = 1, name: str = "s") -> None:
         """Produce *count* events, and dispatch them as one batch."""
         await self.dispatch(self.produce(count, name))
 
-    async def dispatch(self, batch: Sequence[Record]) -> None:
+    async def dispatch(self, batch: Sequence[PlainEvent]) -> None:
         self.position = batch[-1].offset + 1
         self.dispatcher.dispatch(0, batch)
         await settle()

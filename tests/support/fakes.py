@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredError
 from pipeline.core.lease import Lease
-from pipeline.core.model import Cursor, Event, Record
+from pipeline.core.model import Cursor, Event, PlainEvent
 from pipeline.core.outcome import Outcome
 from pipeline.core.ports import Behind, Wanted
 from pipeline.core.rows import Row, UnreadableRow
@@ -50,19 +50,19 @@ class HandLease(Lease):
 class SourceLog:
     """One partition of the source topic. A test makes a gap by increasing *end*. Events below *begin* are deleted."""
 
-    records: list[Record] = field(default_factory=list)
+    records: list[PlainEvent] = field(default_factory=list)
     begin: int = 0
     end: int = 0
 
     def append(
         self, key: bytes | None, value: bytes | None = b"{}", headers: Sequence[tuple[str, bytes]] = ()
-    ) -> Record:
-        record = Record(TOPIC, 0, self.end, key, value, headers, timestamp=self.end * MS_PER_OFFSET)
+    ) -> PlainEvent:
+        record = PlainEvent(TOPIC, 0, self.end, key, value, headers, timestamp=self.end * MS_PER_OFFSET)
         self.records.append(record)
         self.end += 1
         return record
 
-    def read(self, start: int, count: int) -> list[Record]:
+    def read(self, start: int, count: int) -> list[PlainEvent]:
         first = bisect_left(self.records, max(start, self.begin), key=lambda record: record.offset)
         return self.records[first : first + count]
 
@@ -266,7 +266,7 @@ class Stretch:
     partition: Behind
     wanted: Wanted
     end: int
-    events: Sequence[Record]
+    events: Sequence[PlainEvent]
 
     def feed(self) -> None:
         self.partition.feed(self.wanted, self.end, self.events)

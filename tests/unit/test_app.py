@@ -15,7 +15,7 @@ from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.http.handshake import Permitted
@@ -69,7 +69,7 @@ def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) ->
         try:
             async with Receiver() as receiver:
                 subscription = Subscription("sub-1", 1, receiver.url)
-                event = Record("events", 0, 0, b"sub-1", b"body")
+                event = PlainEvent("events", 0, 0, b"sub-1", b"body")
                 with pytest.raises(LeaseEndedError):
                     await found.authorized(subscription, event, 1)
                 assert receiver.requests == []

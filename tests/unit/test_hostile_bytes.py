@@ -39,7 +39,7 @@ from pipeline.core.credentials import names_credential, query_credentials
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.keys import decode_key
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Rejected
 from pipeline.core.redaction import mask, shown_host, shown_url
 from pipeline.core.shown import shown
@@ -144,7 +144,7 @@ def settings_of(**changes: object) -> Reader:
     return read
 
 
-def record(text: str, **changes: Any) -> Record:
+def record(text: str, **changes: Any) -> PlainEvent:
     """A record in which every part that a producer writes is *text*."""
     raw = text.encode("utf-8", "surrogatepass")
     headers = [
@@ -155,7 +155,7 @@ def record(text: str, **changes: Any) -> Record:
         ("dlq.reason", raw),
         ("dlq.topic", raw),
     ]
-    return Record(
+    return PlainEvent(
         **{"topic": "t", "partition": 0, "offset": 1, "key": raw, "value": raw, "headers": headers, **changes}
     )
 
@@ -175,7 +175,7 @@ def request(text: str) -> object:
         ids=IDS,
     )
     event = record(text)
-    return head.request(Record("t", 0, 1, b"s", b"", [*event.headers, (text, b"v")]), 1)
+    return head.request(PlainEvent("t", 0, 1, b"s", b"", [*event.headers, (text, b"v")]), 1)
 
 
 def wants(document: dict[str, object], **headers: str) -> Reader:

@@ -11,7 +11,7 @@ from pipeline.cluster.verdicts import Verdict, verdicts
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConfigurationError
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import own_id
 from pipeline.subscriptions.registry import Registry
@@ -69,7 +69,7 @@ class EventOperations:
                 "key: is required with routing: key, because the key of an event is the id of its subscription"
             )
         key = None if asked.key is None else asked.key.encode()
-        event = Record(topic, 0, 0, key, _value(asked.value), _pairs(asked.headers))
+        event = PlainEvent(topic, 0, 0, key, _value(asked.value), _pairs(asked.headers))
         ids = [asked.key or ""] if by_key else self._registry.ids()
         async with self._matching.turn(call.principal):
             getting, others, total = await self._verdicts(ids, event, asked.limit, call.principal)
@@ -84,7 +84,7 @@ class EventOperations:
         )
 
     async def _verdicts(
-        self, ids: Sequence[str], event: Record, limit: int, principal: Principal
+        self, ids: Sequence[str], event: PlainEvent, limit: int, principal: Principal
     ) -> tuple[list[Verdict], list[Verdict], int]:
         getting: list[Verdict] = []
         others: list[Verdict] = []
@@ -119,7 +119,7 @@ class EventOperations:
             headers = addressed(self._ids, call.id, value, headers)
         try:
             async with self._sending.turn(call.principal), asyncio.timeout(SEND_SECONDS):
-                written = await send(self._definition.source, Record(topic, 0, 0, call.id.encode(), value, headers))
+                written = await send(self._definition.source, PlainEvent(topic, 0, 0, call.id.encode(), value, headers))
         except TimeoutError:
             raise BrokerError(
                 f"topic {topic}: the broker did not confirm the event within "

@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.auth.authorization import Authorized
 from pipeline.auth.token_cache import TokenCache
-from pipeline.core.model import Event, Record
+from pipeline.core.model import Event, PlainEvent
 from pipeline.core.outcome import (
     Delivered,
     NotPermitted,
@@ -22,7 +22,7 @@ from pipeline.core.outcome import (
 from pipeline.core.subscription import Auth, BasicAuth, NoAuth, Subscription, TokenAuth
 from tests.support.tokens import Issuer, ManualClock, MemoryStore, Tally, subscription, turns
 
-EVENT = Record("events", 2, 41, b"s", b"{}")
+EVENT = PlainEvent("events", 2, 41, b"s", b"{}")
 
 
 @dataclass
@@ -109,7 +109,7 @@ async def test_after_an_unretried_401_the_next_event_has_a_fresh_token(bench: Be
     s = subscription()
     bench.callback.script = [Rejected(401, token_used=True)]
     await bench.send(s, EVENT, 1)
-    await bench.send(s, Record("events", 2, 42, b"s", b"{}"), 1)
+    await bench.send(s, PlainEvent("events", 2, 42, b"s", b"{}"), 1)
     assert bench.callback.sent == ["Bearer T1", "Bearer T2"]
 
 

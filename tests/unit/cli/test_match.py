@@ -7,13 +7,13 @@ import pytest
 
 from pipeline.cli.match import rows
 from pipeline.cluster.verdicts import UNPROVED, verdicts
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.subscription import DesiredStatus, Start, Subscription
 from pipeline.core.webhook_ids import ADDRESSEE, SEAL, WebhookIds
 from pipeline.subscriptions.filters import event_filter
 
 IDS = WebhookIds((b"key",))
-EVENT = Record("orders", 0, 0, b"customer-7", b'{"total": 5}', [("ce_type", b"order.paid")])
+EVENT = PlainEvent("orders", 0, 0, b"customer-7", b'{"total": 5}', [("ce_type", b"order.paid")])
 
 
 def subscription(document: dict[str, Any] | None = None, **more: Any) -> Subscription:

@@ -11,7 +11,7 @@ from pipeline.cluster.attempts import Entry, LogMode, Results, encode, key_of
 from pipeline.core.attempts import Attempts
 from pipeline.core.clock import SystemClock
 from pipeline.core.log_bounds import Break
-from pipeline.core.model import Cause, Record
+from pipeline.core.model import Cause, PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.core.policy import DeadLetter, Decision, Drop, Retry, Stop
 from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
@@ -23,8 +23,8 @@ SUB = subscription("sub-1")
 NOW_MS = 1_000_000_000
 
 
-def event(offset: int, partition: int = 0, **more: Any) -> Record:
-    return replace(Record("events", partition, offset, b"sub-1", b"body", timestamp=NOW_MS), **more)
+def event(offset: int, partition: int = 0, **more: Any) -> PlainEvent:
+    return replace(PlainEvent("events", partition, offset, b"sub-1", b"body", timestamp=NOW_MS), **more)
 
 
 class FixedClock(SystemClock):
@@ -41,7 +41,7 @@ class Recorded:
         self.telemetry = Telemetry(IDS)
         self.recorder = AttemptRecorder(self.telemetry, IDS, worker="w", mode=mode, clock=FixedClock())
 
-    def attempt(self, outcome: Outcome, of: Record, decision: Decision | None = None, attempt: int = 1) -> None:
+    def attempt(self, outcome: Outcome, of: PlainEvent, decision: Decision | None = None, attempt: int = 1) -> None:
         self.recorder.attempt_started()
         self.recorder.attempted(SUB, of, attempt, outcome, 0.0129)
         if decision is not None:

@@ -10,7 +10,7 @@ from pipeline.cluster.attempt_search import why_not
 from pipeline.cluster.attempts import Result, Results, Session
 from pipeline.cluster.fate import Case, Fate, History, PartitionProgress, conclude
 from pipeline.core.attempts import FailedAttempt, Probes
-from pipeline.core.model import Cause, Cursor, Record, Status
+from pipeline.core.model import Cause, Cursor, PlainEvent, Status
 from pipeline.core.subscription import Start
 from tests.support.core import IDS, subscription
 
@@ -18,7 +18,9 @@ NOW = 10_000.0
 EVENT_AT = 9_000.0
 OFFSET = 7
 ALIVE = Session("w", NOW - 1, 100.0, "all")
-SETTLED = PartitionProgress(0, 50, 20, 0, Record("events", 0, OFFSET, b"s", b"", timestamp=int(EVENT_AT * 1000)), {})
+SETTLED = PartitionProgress(
+    0, 50, 20, 0, PlainEvent("events", 0, OFFSET, b"s", b"", timestamp=int(EVENT_AT * 1000)), {}
+)
 OPEN = replace(SETTLED, committed=5)
 
 
@@ -231,7 +233,7 @@ def test_an_event_for_others_does_not_wait_behind_a_failure(status: Status) -> N
 
 
 def test_why_an_event_is_not_for_a_subscription_is_told() -> None:
-    event = Record("events", 0, OFFSET, b"k", b"{}")
+    event = PlainEvent("events", 0, OFFSET, b"k", b"{}")
     later = subscription(starts={"events": Start((OFFSET + 1,))})
     assert why_not(later, event) == "the subscription begins after the event"
     elsewhere = subscription(topics=frozenset({"orders"}))

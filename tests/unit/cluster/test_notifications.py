@@ -13,7 +13,7 @@ from pipeline.cluster.notification_outlets import MOST_WAITING, Outlets, Webhook
 from pipeline.cluster.notifications import CONTENT_TYPE, Notification, Notifier, cloud_event
 from pipeline.cluster.retention_watch import RetentionWatch
 from pipeline.core.clock import steady_now
-from pipeline.core.model import Cause, Event, Record
+from pipeline.core.model import Cause, Event, PlainEvent
 from pipeline.core.observer import Observer
 from pipeline.core.outcome import Delivered, Outcome, Rejected, ServerError
 from pipeline.core.subscription import RetryPolicy, Skip, Subscription
@@ -127,7 +127,7 @@ async def test_what_a_former_owner_told_is_ended_once_a_minute() -> None:
 @in_virtual_time
 async def test_dead_letters_that_fail_are_told_until_they_work() -> None:
     told, errors = Told(), list[str]()
-    books, event = notifier(told, errors=errors), Record("events", 0, 1, b"s", b"")
+    books, event = notifier(told, errors=errors), PlainEvent("events", 0, 1, b"s", b"")
     for _ in range(3):
         books.dead_letter_failed("the broker is away")
     books.dead_lettered("rejected", subscription="s", event=event)

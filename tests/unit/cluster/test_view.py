@@ -14,7 +14,7 @@ from pipeline.cluster.announcement import AnnouncedLane, Announcement, encode
 from pipeline.cluster.state import EVERY_STATE, PartitionState, State, StateFilter
 from pipeline.cluster.view import ClusterView
 from pipeline.core.attempts import FailedAttempt
-from pipeline.core.model import Cause, Cursor, Record, Standing, Status
+from pipeline.core.model import Cause, Cursor, PlainEvent, Standing, Status
 from pipeline.core.rate_limit import SlowStart
 from pipeline.core.subscription import DesiredStatus, Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
@@ -64,14 +64,14 @@ class Told:
 
     def row(self, name: str, row: Cursor | bytes | None, at: float | None = None) -> None:
         value = encode_row(row) if isinstance(row, Cursor) else row
-        self.view._take_row(Record("rows", 0, 0, name.encode(), value, timestamp=int((at or self.now) * 1000)))
+        self.view._take_row(PlainEvent("rows", 0, 0, name.encode(), value, timestamp=int((at or self.now) * 1000)))
 
     def worker(self, *lanes: AnnouncedLane, at: float | None = None, name: str = "w:1", **fields: object) -> None:
         at = at or self.now
         partition = PartitionState("events", 0, 10, 0, 10, 10, is_counted=True, end=10)
         said = Announcement(name, "1", at, at, True, None, (partition,), {"events": 1}, 0, 0, 0, 0, lanes=lanes)  # noqa: FBT003
         said = replace(said, **fields)  # type: ignore[arg-type]  # the fields of an announcement
-        self.view._take_announcement(Record("w", 0, 0, name.encode(), encode(said), timestamp=int(at * 1000)))
+        self.view._take_announcement(PlainEvent("w", 0, 0, name.encode(), encode(said), timestamp=int(at * 1000)))
 
     async def states(self) -> dict[str, State]:
         return {each.id: each.state for each in (await self.view.states(limit=1000)).items}
@@ -106,9 +106,9 @@ async def test_a_deleted_row_is_gone_and_a_hostile_one_costs_one_lane() -> None:
     told.worker()
     told.row("a", b"\xff{")
     told.row("b", failed())
-    told.view._take_row(Record("rows", 0, 0, None, b"{}", timestamp=1))
-    told.view._take_row(Record("rows", 0, 0, b"\xff", b"{}", timestamp=1))
-    told.view._take_announcement(Record("w", 0, 0, b"evil", b'{"at": "x"}', timestamp=1))
+    told.view._take_row(PlainEvent("rows", 0, 0, None, b"{}", timestamp=1))
+    told.view._take_row(PlainEvent("rows", 0, 0, b"\xff", b"{}", timestamp=1))
+    told.view._take_announcement(PlainEvent("w", 0, 0, b"evil", b'{"at": "x"}', timestamp=1))
     assert await told.states() == {"a": "broken", "b": "failure"}
     told.row("a", None)
     told.row("b", None)
@@ -119,19 +119,19 @@ async def test_a_row_that_changes_its_key_is_not_lost() -> None:
     told = Told(subscription("a"), topics=("events", "more"))
     told.row("a", failed())
     # The definition has gained a topic: the row gets another key, and its record with the former key is deleted.
-    told.view._take_row(Record("rows", 0, 0, b"\xffevents/a", encode_row(failed()), timestamp=int(NOW * 1000)))
+    told.view._take_row(PlainEvent("rows", 0, 0, b"\xffevents/a", encode_row(failed()), timestamp=int(NOW * 1000)))
     told.row("a", None)
     assert await told.states() == {"a": "failure"}
-    told.view._take_row(Record("rows", 0, 0, b"\xffevents/a", None, timestamp=int(NOW * 1000)))
+    told.view._take_row(PlainEvent("rows", 0, 0, b"\xffevents/a", None, timestamp=int(NOW * 1000)))
     assert await told.states() == {"a": "live"}
 
 
 async def test_lanes_of_several_topics_are_told_apart() -> None:
     told = Told(subscription("a"), topics=("events", "more"))
-    told.view._take_row(Record("rows", 0, 0, b"\xffevents/a", encode_row(failed()), timestamp=int(NOW * 1000)))
+    told.view._take_row(PlainEvent("rows", 0, 0, b"\xffevents/a", encode_row(failed()), timestamp=int(NOW * 1000)))
     behind = encode_row(Cursor(5, standing=STANDING))
-    told.view._take_row(Record("rows", 0, 0, b"\xffmore/a", behind, timestamp=int(NOW * 1000)))
-    told.view._take_row(Record("rows", 0, 0, b"\xffformer/a", behind, timestamp=int(NOW * 1000)))
+    told.view._take_row(PlainEvent("rows", 0, 0, b"\xffmore/a", behind, timestamp=int(NOW * 1000)))
+    told.view._take_row(PlainEvent("rows", 0, 0, b"\xffformer/a", behind, timestamp=int(NOW * 1000)))
     [found] = (await told.view.states()).items
     assert [(lane.topic, lane.state) for lane in found.lanes] == [("events", "failure"), ("more", "behind")]
 
@@ -141,7 +141,7 @@ async def test_lanes_are_sorted_however_their_rows_came(is_announced: bool) -> N
     told = Told(subscription("a"), topics=("events", "more"))
     for topic, partition in (("more", 0), ("events", 2), ("events", 0)):
         key = b"\xff" + topic.encode() + b"/a"
-        told.view._take_row(Record("rows", partition, 0, key, encode_row(failed()), timestamp=int(NOW * 1000)))
+        told.view._take_row(PlainEvent("rows", partition, 0, key, encode_row(failed()), timestamp=int(NOW * 1000)))
     if is_announced:
         told.worker(AnnouncedLane("a", "events", 1, 9, 1))
     [found] = (await told.view.states()).items

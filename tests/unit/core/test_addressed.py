@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.addressed import NOBODY, AddressedMatching
 from pipeline.core.matching import SubscriptionIndex
-from pipeline.core.model import Event, Record
+from pipeline.core.model import Event, PlainEvent
 from pipeline.core.outcome import Rejected
 from pipeline.core.subscription import Start, Subscription
 from pipeline.core.webhook_ids import WebhookIds
@@ -17,7 +17,7 @@ from tests.support.core import IDS, OK, Core, resumed, subscription
 from tests.support.fakes import TOPIC
 from tests.support.virtual_time import in_virtual_time, settle
 
-PLAIN = Record(TOPIC, 0, 7, b"order-1", b"{}", [("type", b"paid")])
+PLAIN = PlainEvent(TOPIC, 0, 7, b"order-1", b"{}", [("type", b"paid")])
 FOR_A = replace(PLAIN, headers=[*PLAIN.headers, *IDS.address(PLAIN, "a")])
 
 
@@ -34,7 +34,7 @@ def matching(ids: WebhookIds = IDS, topic_id: str | None = None, **starts: int) 
     return found
 
 
-def header(name: str, value: bytes) -> Callable[[Record], Record]:
+def header(name: str, value: bytes) -> Callable[[PlainEvent], PlainEvent]:
     """A function that sets a header of an event, replacing one with the same name."""
     return lambda event: replace(
         event, headers=[(each, value if each == name else before) for each, before in event.headers]
@@ -69,7 +69,7 @@ def test_it_is_for_its_subscription_even_if_that_is_not_known() -> None:
         lambda event: replace(event, headers=[("dlq.for", b"c"), *event.headers]),
     ],
 )
-def test_an_address_without_its_seal_reaches_nobody(changed: Callable[[Record], Record]) -> None:
+def test_an_address_without_its_seal_reaches_nobody(changed: Callable[[PlainEvent], PlainEvent]) -> None:
     assert matching().keys(changed(FOR_A)) == (NOBODY,)
 
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from pipeline.core.explanation import Mismatch, explain
 from pipeline.core.filters import ParsedEvent
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.subscriptions.filters import event_filter
 from tests.support.filters import filters
 
 BODY = {"order": {"state": "paid", "count": 3}, "a/b~": "x"}
 HEADERS = [("ce_type", b"order.paid"), ("region", b"eu-1"), ("region", b"us-\xff\x1b"), ("long", b"x" * 100)]
-EVENT = Record("orders", 0, 0, b"customer-7", json.dumps(BODY).encode(), HEADERS)
+EVENT = PlainEvent("orders", 0, 0, b"customer-7", json.dumps(BODY).encode(), HEADERS)
 
 
 def explained(document: dict[str, Any]) -> list[str]:
@@ -67,7 +67,7 @@ def test_the_comparisons_that_failed_are_said(document: dict[str, Any], sentence
 
 @given(filters, st.sampled_from([None, b'{"n": "a"}', b'{"d": {"n": "1"}}']))
 def test_there_is_a_reason_unless_the_event_is_wanted(document: dict[str, Any], body: bytes | None) -> None:
-    event = Record("orders", 0, 0, b"a", body, [("ce_type", b"ab"), ("h", b"b"), ("h", b"1")])
+    event = PlainEvent("orders", 0, 0, b"a", body, [("ce_type", b"ab"), ("h", b"b"), ("h", b"1")])
     found = explain(event_filter(document, "filter").expression, ParsedEvent(event))
     assert bool(found) is not event_filter(document, "filter")(event)
     assert len(set(found)) == len(found)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.subscriptions.filters import MAX_COMPARISONS, MAX_DEPTH, event_filter
 from tests.support.filters import filters, texts
 
@@ -27,8 +27,8 @@ BODY = {
     "m~n": "tilde",
     "": "empty",
 }
-EVENT = Record("events", 0, 1, b"s", json.dumps(BODY).encode(), BINARY)
-STRUCTURED = Record(
+EVENT = PlainEvent("events", 0, 1, b"s", json.dumps(BODY).encode(), BINARY)
+STRUCTURED = PlainEvent(
     "events",
     0,
     2,
@@ -38,7 +38,7 @@ STRUCTURED = Record(
 )
 
 
-def wants(document: object, event: Record = EVENT) -> bool:
+def wants(document: object, event: PlainEvent = EVENT) -> bool:
     return event_filter(document, "filter")(event)
 
 
@@ -132,7 +132,7 @@ def test_attributes_of_a_structured_event_are_those_of_its_body(
     ],
 )
 def test_a_body_of_any_kind_is_no_error(body: bytes | None) -> None:
-    event = Record("events", 0, 1, b"s", body, [("content-type", b"application/cloudevents+json")])
+    event = PlainEvent("events", 0, 1, b"s", body, [("content-type", b"application/cloudevents+json")])
     for key in ("/n", "/n/0", "type"):
         assert not wants({"exact": {key: "1"}}, event)
         assert wants({"not": {"exact": {key: "1"}}}, event)
@@ -143,29 +143,29 @@ def test_a_body_of_any_kind_is_no_error(body: bytes | None) -> None:
     [(b"APPLICATION/CloudEvents+JSON ;charset=utf-8", True), (b"application/cloudevents+jsonl", False)],
 )
 def test_a_structured_event_is_known_by_its_media_type_alone(content_type: bytes, wanted: bool) -> None:
-    event = Record("events", 0, 1, b"s", b'{"type": "a"}', [("content-type", content_type)])
+    event = PlainEvent("events", 0, 1, b"s", b'{"type": "a"}', [("content-type", content_type)])
     assert wants({"exact": {"type": "a"}}, event) is wanted
 
 
 def test_key_is_the_records_key_and_no_attribute() -> None:
-    event = Record("events", 0, 1, b"record", b'{"key": "body"}', [("ce_key", b"attribute")])
+    event = PlainEvent("events", 0, 1, b"record", b'{"key": "body"}', [("ce_key", b"attribute")])
     assert wants({"exact": {"key": "record", "header.ce_key": "attribute", "/key": "body"}}, event)
     assert not wants({"exact": {"key": ["attribute", "body"]}}, event)
 
 
 def test_a_record_without_key_has_none_to_compare() -> None:
     for key, wanted in ((None, False), (b"", True)):
-        assert wants({"prefix": {"key": ""}}, Record("events", 0, 1, key, None)) is wanted
+        assert wants({"prefix": {"key": ""}}, PlainEvent("events", 0, 1, key, None)) is wanted
 
 
 def test_numbers_compare_as_they_are_written() -> None:
-    event = Record("events", 0, 1, b"s", b'{"n": 1.0, "big": 123456789012345678901234567890, "n2": 1e3}')
+    event = PlainEvent("events", 0, 1, b"s", b'{"n": 1.0, "big": 123456789012345678901234567890, "n2": 1e3}')
     assert wants({"exact": {"/n": "1.0", "/big": "123456789012345678901234567890", "/n2": "1e3"}}, event)
     assert not wants({"exact": {"/n": "1"}}, event)
 
 
 def test_the_body_is_not_touched_where_nobody_asks_for_it() -> None:
-    class Untouchable(Record):
+    class Untouchable(PlainEvent):
         """An event whose body must not be read."""
 
         @property
@@ -259,7 +259,7 @@ def test_any_tree_agrees_with_a_naive_reading(
     body: dict[str, Any] = {"d": {"n": flag}}
     if number is not None:
         body["n"] = number
-    event = Record(
+    event = PlainEvent(
         "events",
         0,
         0,

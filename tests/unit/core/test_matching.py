@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.filters import AllOf, AnyOf, Attribute, Compare, EventFilter, Expression, ParsedEvent
 from pipeline.core.matching import FEW, MOST_PATHS, SubscriptionIndex, _Node
-from pipeline.core.model import Event, Record
+from pipeline.core.model import Event, PlainEvent
 from pipeline.core.subscription import Filter, Subscription
 from pipeline.subscriptions.filters import event_filter
 from tests.support.filters import filters
@@ -39,15 +39,15 @@ def index(*subscriptions: Subscription) -> SubscriptionIndex:
     return made
 
 
-def event(body: object = None, *, topic: str = "orders", key: str | None = None, **attributes: str) -> Record:
+def event(body: object = None, *, topic: str = "orders", key: str | None = None, **attributes: str) -> PlainEvent:
     headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
-    return Record(topic, 0, 1, None if key is None else key.encode(), json.dumps(body).encode(), headers)
+    return PlainEvent(topic, 0, 1, None if key is None else key.encode(), json.dumps(body).encode(), headers)
 
 
 class Counted:
     """An event that counts how often its body is read, which is how often it is parsed."""
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: PlainEvent) -> None:
         self.topic, self.partition, self.offset = record.topic, record.partition, record.offset
         self.timestamp, self.key, self.headers = record.timestamp, record.key, record.headers
         self._value = record.value
@@ -109,7 +109,7 @@ changes = st.lists(
 )
 """Revisions, and the ids of subscriptions that are deleted."""
 events = st.builds(
-    lambda topic, key, kind, values, body, media_type: Record(
+    lambda topic, key, kind, values, body, media_type: PlainEvent(
         topic,
         0,
         0,
@@ -136,7 +136,7 @@ def wants(each: Subscription, record: Event) -> bool:
 @settings(max_examples=400)
 @given(changes, st.lists(events, min_size=1, max_size=3), st.sets(st.sampled_from(f"{NAMES}e")), st.booleans())
 def test_the_index_agrees_with_every_filter_asked_alone(
-    steps: Sequence[Subscription | str], records: Sequence[Record], among: set[str], many: bool
+    steps: Sequence[Subscription | str], records: Sequence[PlainEvent], among: set[str], many: bool
 ) -> None:
     made = SubscriptionIndex()
     there: dict[str, Subscription] = {}
@@ -241,7 +241,7 @@ def test_several_paths_to_one_subscription_count_once() -> None:
 def test_an_opaque_filter_is_called() -> None:
     made = index(subscription("a", lambda event: event.offset == 1))
     assert made.keys(event()) == (b"a",)
-    assert made.keys(Record("orders", 0, 2, None, None)) == ()
+    assert made.keys(PlainEvent("orders", 0, 2, None, None)) == ()
 
 
 def test_without_filters_the_same_tuple_is_handed_back() -> None:

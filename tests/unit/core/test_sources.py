@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pipeline.core.dispatcher import Dispatcher
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Rejected
 from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.sources import Sources, TopicPartition
@@ -49,7 +49,7 @@ class Two(Core):
 
     async def pay(self, *offsets: int, value: bytes = b"{}") -> None:
         """Dispatch events of the second topic."""
-        self.other.dispatch(0, [Record(OTHER, 0, offset, b"s", value) for offset in offsets])
+        self.other.dispatch(0, [PlainEvent(OTHER, 0, offset, b"s", value) for offset in offsets])
         await settle()
 
     @property

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.clock import SystemClock
 from pipeline.core.dead_letter import DeadLetterRecord
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import ServerError
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
@@ -22,16 +22,16 @@ from pipeline.observability.telemetry import Telemetry
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
 IDS = WebhookIds.from_secret_keys([OLD])
-EVENT = Record("events", 3, 41, b"sub-1", b"body", [("content-type", b"text/x")], 1_000)
+EVENT = PlainEvent("events", 3, 41, b"sub-1", b"body", [("content-type", b"text/x")], 1_000)
 
 
-def redriven(event: Record, ids: WebhookIds = IDS, offset: int = 99) -> Record:
+def redriven(event: PlainEvent, ids: WebhookIds = IDS, offset: int = 99) -> PlainEvent:
     """*event* after a redrive: dead-lettered, and written to the source topic again."""
-    letter = Record("letters", 0, 7, event.key, event.value, headers_of(DeadLetterRecord(event, "rejected"), ids))
+    letter = PlainEvent("letters", 0, 7, event.key, event.value, headers_of(DeadLetterRecord(event, "rejected"), ids))
     return replace(event, offset=offset, headers=headers_back(letter))
 
 
-def sent_id(event: Record, ids: WebhookIds = IDS) -> str:
+def sent_id(event: PlainEvent, ids: WebhookIds = IDS) -> str:
     """The webhook-id in the request for an event."""
     head = request_head(
         Target("/", "h"), subscription_id="sub-1", headers=(), authorization=None, takes_credentials=True,
@@ -51,7 +51,7 @@ class Collected(logging.Handler):
         self.records.append(record)
 
 
-def logged_id(event: Record, ids: WebhookIds = IDS) -> object:
+def logged_id(event: PlainEvent, ids: WebhookIds = IDS) -> object:
     """The webhook-id in the log line of an attempt."""
     handler = Collected()
     logger = logging.getLogger("pipeline.observability.telemetry")
@@ -68,7 +68,7 @@ def logged_id(event: Record, ids: WebhookIds = IDS) -> object:
     return record.msg.values["webhook_id"]
 
 
-def lettered_id(event: Record, ids: WebhookIds = IDS) -> str:
+def lettered_id(event: PlainEvent, ids: WebhookIds = IDS) -> str:
     """The webhook-id in the dead letter of an event."""
     (value,) = [
         value for name, value in headers_of(DeadLetterRecord(event, "rejected"), ids) if name == "dlq.webhook-id"

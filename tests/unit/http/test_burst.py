@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Subscription
 from pipeline.http.burst import Burst
@@ -15,7 +15,7 @@ from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
 from tests.support.receiver import Receiver
 
-EVENT: Final = Record("events", 0, 1, b"s", b"body")
+EVENT: Final = PlainEvent("events", 0, 1, b"s", b"body")
 
 
 async def test_a_burst_goes_on_together_in_order_of_asking() -> None:

@@ -12,14 +12,14 @@ from typing import Final
 import pytest
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected
 from pipeline.core.subscription import HttpLimits, Subscription
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
 from tests.support.receiver import HOST, Behaviour, Exchange, Receiver, answer, in_pieces, raw, reset
 
-EVENT: Final = Record("events", 0, 1, b"s", b"body")
+EVENT: Final = PlainEvent("events", 0, 1, b"s", b"body")
 BIG: Final = replace(EVENT, value=bytes(20_000_000))
 HEAD: Final = b"HTTP/1.1 200 OK\r\n"
 ANSWERS: Final = {
@@ -116,7 +116,7 @@ async def test_a_close_before_the_request_is_read_may_have_arrived(*, has_reset:
 
 
 @pytest.mark.parametrize("event", [EVENT, BIG], ids=["small", "big"])
-async def test_an_unaccepted_connection_times_out_and_may_have_arrived(event: Record) -> None:
+async def test_an_unaccepted_connection_times_out_and_may_have_arrived(event: PlainEvent) -> None:
     with listening() as (_, where):
         async with client() as callback:
             outcome = await callback(subscription(f"http://{where}/", read_timeout=0.2), event, 1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, NotPermitted, Outcome
 from pipeline.core.subscription import BasicAuth, Handshake, Header, HttpLimits, RetryPolicy, Subscription
 from pipeline.http.handshake import REFUSAL_SECONDS, Permitted
@@ -45,7 +45,7 @@ class Bench:
         return await self.stack.enter_async_context(Receiver(*script))
 
     async def call(self, subscription: Subscription, authorization: str | None = None) -> Outcome:
-        return await self.permitted(subscription, Record("events", 0, 1, b"s", b"body"), 1, authorization)
+        return await self.permitted(subscription, PlainEvent("events", 0, 1, b"s", b"body"), 1, authorization)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Final
 import pytest
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.core.subscription import HttpLimits, Subscription
 from pipeline.http.transport import Transport
@@ -24,7 +24,7 @@ AT_ONCE: Final = 20
 BYTES_PER_EXCHANGE: Final = 1024 * 1024
 """The most memory that reading an answer may take, whatever the receiver does; documented in docs/delivery.md."""
 
-EVENT: Final = Record("events", 0, 1, b"s", b"body")
+EVENT: Final = PlainEvent("events", 0, 1, b"s", b"body")
 
 
 @asynccontextmanager

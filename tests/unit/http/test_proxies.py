@@ -14,7 +14,7 @@ import trustme
 import uvloop
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.core.subscription import HttpLimits, Proxy, Subscription, TlsOptions
 from pipeline.http.transport import Transport
@@ -26,7 +26,7 @@ from tests.support.socks_proxy import SocksProxy
 
 LIMITS = HttpLimits(connect_timeout_seconds=5.0, read_timeout_seconds=5.0)
 HASTY = replace(LIMITS, connect_timeout_seconds=0.2)
-EVENT = Record("events", 0, 1, b"s", b"body")
+EVENT = PlainEvent("events", 0, 1, b"s", b"body")
 AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
 TRUSTED = TlsOptions(trusted_pem=AUTHORITY.cert_pem.bytes().decode())
 BASIC = "Basic dXNlcjpwcm94eS1zZWNyZXQ="

@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Header, HttpLimits, Subscription
 from pipeline.http.webhook import Callback
@@ -49,7 +49,7 @@ class Sender:
     tape: Tape
     left_out: list[str]
 
-    async def arrived(self, record: Record, expected: bytes, *headers: Header) -> None:
+    async def arrived(self, record: PlainEvent, expected: bytes, *headers: Header) -> None:
         """Send *record*: exactly *expected* arrives."""
         self.tape.taken.clear()
         self.tape.awaited = len(expected)
@@ -96,8 +96,8 @@ async def sending() -> AsyncIterator[Sender]:
         server.close()
 
 
-def record(*headers: tuple[str, bytes | None], value: bytes | None = b"") -> Record:
-    return Record("events", 3, 41, b"sub-1", value, headers)  # type: ignore[arg-type]  # Kafka knows null values
+def record(*headers: tuple[str, bytes | None], value: bytes | None = b"") -> PlainEvent:
+    return PlainEvent("events", 3, 41, b"sub-1", value, headers)  # type: ignore[arg-type]  # Kafka knows null values
 
 
 BODIES: Final = {

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.subscription import Header, JwtProfileAuth, Subscription
 from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
 from pipeline.http.request import RequestHead, Target, request_head
@@ -56,8 +56,8 @@ def sealed(webhook_id: str, value: bytes = b"body") -> list[tuple[str, bytes]]:
     return [(FIRST_ID, webhook_id.encode()), (SEAL, seal)]
 
 
-def event(*headers: tuple[str, bytes], value: bytes | None = b"body") -> Record:
-    return Record("events", 3, 41, b"sub-1", value, headers)
+def event(*headers: tuple[str, bytes], value: bytes | None = b"body") -> PlainEvent:
+    return PlainEvent("events", 3, 41, b"sub-1", value, headers)
 
 
 def fields(request: bytes) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.auth.token_request import PostForm
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed
 from pipeline.core.subscription import HttpLimits, Proxy, Subscription
 from pipeline.http import resolver as resolver_module
@@ -44,8 +44,8 @@ async def calling(server: NameServer) -> AsyncIterator[Callback]:
         yield Callback(transport, SystemClock(), user_agent="t/1", on_header_left_out=lambda _id, _name: None)
 
 
-def event(offset: int = 0) -> Record:
-    return Record("events", 0, offset, b"s", b"body")
+def event(offset: int = 0) -> PlainEvent:
+    return PlainEvent("events", 0, offset, b"s", b"body")
 
 
 async def addresses(resolver: Resolver, name: str) -> list[str]:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Subscription
 from pipeline.http.webhook import Callback
@@ -31,7 +31,7 @@ async def received(*secrets: str, body: bytes = BODY, attempt: int = 1) -> Reque
         transport = await stack.enter_async_context(loopback_transport(1))
         callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None)
         subscription = Subscription("s", 1, receiver.url, signing_secrets=secrets)
-        assert await callback(subscription, Record("events", 3, 41, b"s", body), attempt) == Delivered(200)
+        assert await callback(subscription, PlainEvent("events", 3, 41, b"s", body), attempt) == Delivered(200)
         return receiver.requests[0]
 
 

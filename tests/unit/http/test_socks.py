@@ -18,7 +18,7 @@ from pipeline.auth.access_token import AccessToken
 from pipeline.auth.token_endpoint import ClientCredentials
 from pipeline.auth.token_request import PostForm
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome
 from pipeline.core.subscription import HttpLimits, OAuth2Auth, Proxy, Subscription, TlsOptions
 from pipeline.http.proxy import SystemProxies
@@ -31,7 +31,7 @@ from tests.support.socks_proxy import Asked, SocksProxy
 
 LIMITS = HttpLimits(connect_timeout_seconds=2.0, read_timeout_seconds=5.0)
 TLS = TlsOptions()
-EVENT = Record("events", 0, 1, b"s", b"body")
+EVENT = PlainEvent("events", 0, 1, b"s", b"body")
 
 
 class Bench:

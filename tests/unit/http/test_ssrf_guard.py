@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.auth.token_request import PostForm
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.core.subscription import HttpLimits, Proxy, Subscription
 from pipeline.http.own_names import own_names
@@ -226,7 +226,7 @@ async def guarded() -> AsyncIterator[Callback]:
 
 async def call(callback: Callback, url: str, proxy: Proxy | None = None) -> Outcome:
     subscription = Subscription("s", 1, url, proxy=proxy, http=HttpLimits(connect_timeout_seconds=2))
-    return await callback(subscription, Record("t", 0, 0, b"s", b""), 1)
+    return await callback(subscription, PlainEvent("t", 0, 0, b"s", b""), 1)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import trustme
 
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome
 from pipeline.core.subscription import HttpLimits, Subscription, TlsOptions
 from pipeline.http.tls import TlsContexts, tls_context
@@ -68,7 +68,7 @@ class Calls:
     async def call(self, tls: ssl.SSLContext, options: TlsOptions) -> tuple[Receiver, Outcome]:
         receiver = await self.stack.enter_async_context(Receiver(answer(200), tls=tls))
         subscription = Subscription("s", 1, receiver.url, tls=options, http=HttpLimits(3, 3))
-        return receiver, await self.callback(subscription, Record("t", 0, 0, b"s", b"body"), 1)
+        return receiver, await self.callback(subscription, PlainEvent("t", 0, 0, b"s", b"body"), 1)
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ async def test_a_refused_client_certificate_proves_nothing_arrived(
         where = f"127.0.0.1:{listener.getsockname()[1]}"
         got = asyncio.create_task(asyncio.to_thread(refuse_one_handshake, listener, server(RIGHT, AUTHORITY, version)))
         subscription = Subscription("s", 1, f"https://{where}/", tls=options, http=HttpLimits(3, 3))
-        outcome = await calls.callback(subscription, Record("t", 0, 0, b"s", b"body"), 1)
+        outcome = await calls.callback(subscription, PlainEvent("t", 0, 0, b"s", b"body"), 1)
         assert await got is None
     assert isinstance(outcome, Failed)
     assert not outcome.may_have_arrived
@@ -192,7 +192,7 @@ async def test_tls_13_ended_without_an_alert_may_have_arrived(calls: Calls) -> N
 async def test_a_server_that_speaks_no_tls_is_told_nothing(calls: Calls) -> None:
     async with Receiver() as plain:
         subscription = Subscription("s", 1, plain.url.replace("http:", "https:"), http=HttpLimits(0.2, 3))
-        outcome = await calls.callback(subscription, Record("t", 0, 0, b"s", b"body"), 1)
+        outcome = await calls.callback(subscription, PlainEvent("t", 0, 0, b"s", b"body"), 1)
         assert isinstance(outcome, Failed)
         assert not outcome.may_have_arrived
         assert plain.requests == []

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from pipeline.core.clock import SystemClock
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome
 from pipeline.core.subscription import HttpLimits, Subscription, TlsOptions
 from pipeline.http.webhook import Callback
@@ -102,7 +102,7 @@ class Bench:
         url = f"https://{host}:{receiver.port}/"
         # Another subscription, so that only the transport has state of the former one.
         called = Subscription(repr(options), 1, url, tls=options, http=HttpLimits(5.0, 5.0))
-        return await self.callback(called, Record("t", 0, 0, b"s", b"body"), 1)
+        return await self.callback(called, PlainEvent("t", 0, 0, b"s", b"body"), 1)
 
     async def refused(self, pem: Pem, options: TlsOptions, host: str = HOST) -> str:
         """Why the certificate is not trusted. Nothing must have been sent."""

@@ -19,7 +19,7 @@ import trustme
 
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.core.subscription import Header, HttpLimits, OAuth2Auth, Proxy, Qos, Subscription, TlsOptions
 from pipeline.http.proxy import SystemProxies
@@ -56,8 +56,8 @@ AUTHORITY.issue_cert("127.0.0.1").configure_cert(SERVER_TLS)
 PROXY_CREDENTIALS = "Basic dXNlcjpwcm94eS1zZWNyZXQ="
 
 
-def event(offset: int = 0, value: bytes | None = b"body") -> Record:
-    return Record("events", 0, offset, b"sub-1", value)
+def event(offset: int = 0, value: bytes | None = b"body") -> PlainEvent:
+    return PlainEvent("events", 0, offset, b"sub-1", value)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 import pytest
 
 from pipeline.core.dead_letter import DeadLetterRecord
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Rejected
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import WebhookIds
@@ -30,19 +30,19 @@ from pipeline.kafka.topics import Source
 IDS = WebhookIds((b"key",))
 ONE = Scope("sub-1")
 OTHER = Scope("sub-2")
-EVENT = Record("events", 2, 41, b"sub-1", b"{}", [("content-type", b"text/x"), ("traceparent", b"00-1")], 1_000)
+EVENT = PlainEvent("events", 2, 41, b"sub-1", b"{}", [("content-type", b"text/x"), ("traceparent", b"00-1")], 1_000)
 
 
 def found(subscription: str | None = "sub-1", reason: str = "rejected", source: str | None = "events") -> Found:
     return Found("letters-0-7", subscription, source, reason, 404, "gone", 1, "events-0-1", "2026-01-31T12:00:00Z")
 
 
-def buried(event: Record = EVENT) -> Record:
+def buried(event: PlainEvent = EVENT) -> PlainEvent:
     """The dead letter of an event."""
     letter = DeadLetterRecord(
         event, "rejected", Rejected(404, b"not here"), 2, 1.0, 2.0, "sub-1", "https://example.com/?key=1"
     )
-    return Record("letters", 0, 7, event.key, event.value, headers_of(letter, IDS), 3_000)
+    return PlainEvent("letters", 0, 7, event.key, event.value, headers_of(letter, IDS), 3_000)
 
 
 def test_the_facts_of_a_letter_are_those_of_its_headers() -> None:
@@ -63,7 +63,7 @@ def test_the_facts_of_a_letter_are_those_of_its_headers() -> None:
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff"])
 def test_a_record_that_somebody_else_wrote_there_has_facts_too(key: bytes | None) -> None:
-    facts = read_facts(Record("letters", 0, 7, key, None, [("dlq.error", b"\xff")], 3_000))
+    facts = read_facts(PlainEvent("letters", 0, 7, key, None, [("dlq.error", b"\xff")], 3_000))
 
     assert facts == Found("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000Z")
 
@@ -71,13 +71,13 @@ def test_a_record_that_somebody_else_wrote_there_has_facts_too(key: bytes | None
 @pytest.mark.parametrize("text", [b"x", b"-1", b"9" * 5_000, "\u0663".encode(), b""])
 def test_a_number_that_is_none_is_not_known(text: bytes) -> None:
     headers = [("dlq.status", text), ("dlq.attempts", text), ("dlq.last-attempt-at", text)]
-    facts = read_facts(Record("letters", 0, 7, b"s", None, headers, 3_000))
+    facts = read_facts(PlainEvent("letters", 0, 7, b"s", None, headers, 3_000))
     assert (facts.status, facts.attempts, facts.at) == (None, None, "1970-01-01T00:00:03.000Z")
 
 
 @pytest.mark.parametrize("timestamp", [-(2**60), 2**62])
 def test_a_letter_of_no_year_has_no_time(timestamp: int) -> None:
-    assert read_facts(Record("letters", 0, 7, b"sub-1", None, timestamp=timestamp)).at is None
+    assert read_facts(PlainEvent("letters", 0, 7, b"sub-1", None, timestamp=timestamp)).at is None
 
 
 def test_a_redrive_restores_the_event_and_its_sealed_first_id() -> None:
@@ -89,7 +89,7 @@ def test_a_redrive_restores_the_event_and_its_sealed_first_id() -> None:
 
 
 def test_an_event_that_dies_again_keeps_its_first_id() -> None:
-    again = Record("events", 1, 99, b"sub-1", b"{}", headers_back(buried()), 4_000)
+    again = PlainEvent("events", 1, 99, b"sub-1", b"{}", headers_back(buried()), 4_000)
 
     assert headers_back(buried(again)) == headers_back(buried())
 
@@ -196,10 +196,10 @@ class Letters:
 
     ends: ClassVar[dict[int, int]] = {0: 9}
 
-    def __init__(self, *letters: Record) -> None:
+    def __init__(self, *letters: PlainEvent) -> None:
         self._letters = letters
 
-    async def batches(self, _number: int, _start: int) -> AsyncIterator[Sequence[Record]]:
+    async def batches(self, _number: int, _start: int) -> AsyncIterator[Sequence[PlainEvent]]:
         for letter in self._letters:
             yield [letter]
 
@@ -210,10 +210,10 @@ class Letters:
         return False
 
 
-def letter_of(offset: int, event: str, subscription: str) -> Record:
+def letter_of(offset: int, event: str, subscription: str) -> PlainEvent:
     facts = {"webhook-id": event, "subscription": subscription, "topic": "events", "reason": "rejected"}
     headers = [(f"dlq.{name}", value.encode()) for name, value in facts.items()]
-    return Record("letters", 0, offset, b"order-1", b"{}", headers)
+    return PlainEvent("letters", 0, offset, b"order-1", b"{}", headers)
 
 
 async def test_what_a_crash_dead_lettered_twice_is_redriven_once() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.attempts import Attempts
 from pipeline.core.log_bounds import Break
-from pipeline.core.model import Cause, Record
+from pipeline.core.model import Cause, PlainEvent
 from pipeline.core.outcome import (
     Delivered,
     Failed,
@@ -31,7 +31,7 @@ SUBSCRIPTION = Subscription(
     signing_secrets=("whsec_hunter2",),
 )
 TOPIC = "events"
-EVENT = Record(TOPIC, 3, 41, b"sub-1", b"hunter2", headers=(("x-secret", b"hunter2"),))
+EVENT = PlainEvent(TOPIC, 3, 41, b"sub-1", b"hunter2", headers=(("x-secret", b"hunter2"),))
 
 
 class Watch:
@@ -257,8 +257,8 @@ def test_a_header_that_is_left_out_is_said_of_each_subscription(
 
 def test_a_dead_letter_is_named(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
     for offset in (7, 8):
-        telemetry.dead_lettered("rejected", subscription="s", event=Record("t", 0, offset, b"s", b""))
-    telemetry.dead_lettered("unknown-subscription", subscription="nosuch", event=Record("t", 0, 9, b"nosuch", b""))
+        telemetry.dead_lettered("rejected", subscription="s", event=PlainEvent("t", 0, offset, b"s", b""))
+    telemetry.dead_lettered("unknown-subscription", subscription="nosuch", event=PlainEvent("t", 0, 9, b"nosuch", b""))
     assert telemetry.dead_letters == Counter({"rejected": 2, "unknown-subscription": 1})
     assert [facts(record) for record in log.records] == [
         ("event.dead-lettered", {"subscription": "s", "reason": "rejected", "topic": "t", "partition": 0, "offset": 7}),
@@ -273,7 +273,7 @@ def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
     telemetry.settled("delivered", 30)
     telemetry.settled("dead-lettered")
     telemetry.settled("unmatched", 2)
-    telemetry.dead_lettered("rejected", subscription="s", event=Record("t", 0, 1, b"s", b""))
+    telemetry.dead_lettered("rejected", subscription="s", event=PlainEvent("t", 0, 1, b"s", b""))
     telemetry.token_fetched("refused")
     telemetry.rows_written(4)
     telemetry.committed(TOPIC, 3, 42)

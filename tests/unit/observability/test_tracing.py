@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from pipeline.core.errors import LeaseEndedError
-from pipeline.core.model import Event, Record
+from pipeline.core.model import Event, PlainEvent
 from pipeline.core.outcome import Delivered, Failed, NotPermitted, Outcome, Rejected, ServerError, TokenRefused
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
@@ -29,7 +29,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
 SUBSCRIPTION = replace(subscription("sub-1"), url="https://me:planted-1@hooks.example:8443/in?token=planted-2")
-EVENT = Record("events", 3, 41, b"sub-1", b"{}", [("a", b"b")], 1_000)
+EVENT = PlainEvent("events", 3, 41, b"sub-1", b"{}", [("a", b"b")], 1_000)
 
 
 class Sender:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from pipeline.core.model import Record
+from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.observability.telemetry import Telemetry
 from pipeline.observability.unmatched import ENOUGH, UnmatchedEvents
 
-STRAY = Record("orders", 0, 7, b"order-7", b"{}")
+STRAY = PlainEvent("orders", 0, 7, b"order-7", b"{}")
 
 
 def stray(telemetry: Telemetry, count: int) -> None:

@@ -18,7 +18,7 @@ from aiohttp import ClientSession, encode_basic_auth, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
-from pipeline.core.model import Cause, Record
+from pipeline.core.model import Cause, PlainEvent
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Subscription
 from pipeline.observability.status import (
@@ -781,10 +781,10 @@ async def test_metrics_are_prometheus_text(client: Client, telemetry: Telemetry)
     telemetry.attempt_started()
     telemetry.attempt_started()
     telemetry.attempted(
-        Subscription("s", 1, "https://example.com"), Record("t", 0, 1, b"s", b""), 1, Delivered(200), 0.2
+        Subscription("s", 1, "https://example.com"), PlainEvent("t", 0, 1, b"s", b""), 1, Delivered(200), 0.2
     )
     telemetry.settled("delivered", 3)
-    telemetry.dead_lettered("rejected", subscription="s", event=Record("t", 0, 1, b"s", b""))
+    telemetry.dead_lettered("rejected", subscription="s", event=PlainEvent("t", 0, 1, b"s", b""))
     telemetry.dropped("lane-full", 2)
     telemetry.token_fetched("ok")
     telemetry.header_left_out("s", "x y")
