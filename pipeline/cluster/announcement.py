@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from pipeline.cluster.state import PartitionState
 from pipeline.core.attempts import FailedAttempt
-from pipeline.core.log_bounds import LARGEST_OFFSET
 from pipeline.core.rate_limit import SlowStart
+from pipeline.kafka.json_fields import is_moment, is_whole, moment, moment_or_none, parse_object, text, whole
 
 VERSION: Final = 1
 LONGEST: Final = 900_000
@@ -22,7 +22,6 @@ MOST_LANES: Final = 500
 MOST_SUCCESSES: Final = 1_000
 MOST_SLOW_STARTS: Final = 500
 MOST_WARNINGS: Final = 50
-_LATEST: Final = 253_402_300_799.0
 _LONGEST_TEXT: Final = 2_000
 
 
@@ -145,25 +144,25 @@ def decode(worker: str, value: bytes) -> Announcement:
         ValueError: *value* is not an announcement; the message names what is invalid. A lane, a partition or a
             success that can't be read is left out.
     """
-    said = _object(value)
+    said = parse_object(value, LONGEST)
     lanes = tuple(_readable(_lane, _list(said, "lanes")[:MOST_LANES]))
     return Announcement(
         worker=worker,
         version=_text(said, "software"),
-        started_at=_moment(said, "startedAt"),
-        at=_moment(said, "at"),
+        started_at=moment(said, "startedAt"),
+        at=moment(said, "at"),
         ready=said.get("ready") is True,
         problem=None if said.get("problem") is None else _text(said, "problem"),
         partitions=tuple(_readable(_partition, _list(said, "partitions"))),
-        counts={name: count for name, count in _mapping(said, "counts").items() if _is_whole(count)},
-        delivered_per_second=_moment(said, "deliveredPerSecond"),
-        failed_per_second=_moment(said, "failedPerSecond"),
-        queued=_whole(said, "queued"),
-        in_flight=_whole(said, "inFlight"),
+        counts={name: count for name, count in _mapping(said, "counts").items() if is_whole(count)},
+        delivered_per_second=_rate(said, "deliveredPerSecond"),
+        failed_per_second=_rate(said, "failedPerSecond"),
+        queued=whole(said, "queued"),
+        in_flight=whole(said, "inFlight"),
         warnings=tuple(each for each in _list(said, "warnings")[:MOST_WARNINGS] if isinstance(each, str)),
         lanes=lanes,
-        lanes_left_out=_whole(said, "lanesLeftOut"),
-        successes={name: at for name, at in _mapping(said, "successes").items() if _is_moment(at)},
+        lanes_left_out=whole(said, "lanesLeftOut"),
+        successes={name: at for name, at in _mapping(said, "successes").items() if is_moment(at)},
         slow_starts=dict(_readable(_slow_start, list(_mapping(said, "slowStarts").items())[:MOST_SLOW_STARTS])),
     )
 
@@ -174,18 +173,6 @@ def _readable(read: Any, values: Iterable[object]) -> Iterable[Any]:
             yield read(value)
         except ValueError:
             continue
-
-
-def _object(value: bytes) -> dict[str, Any]:
-    if len(value) > LONGEST:
-        raise ValueError(f"it has {len(value)} bytes; allowed: {LONGEST}")
-    try:
-        said = json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError("it is not JSON") from None
-    if not isinstance(said, dict):
-        raise ValueError("it is not a JSON object")  # noqa: TRY004 - every error of an announcement is a ValueError
-    return said
 
 
 def _partition(value: object) -> PartitionState:
@@ -200,32 +187,32 @@ def _partition(value: object) -> PartitionState:
             int(counted_to),
             int() | None as end,
             *_,
-        ] if all(map(_is_whole, (partition, committed or 0, opened_at, dispatched, counted_to, end or 0))):
+        ] if all(map(is_whole, (partition, committed or 0, opened_at, dispatched, counted_to, end or 0))):
             return PartitionState(topic, partition, committed, opened_at, dispatched, counted_to, is_counted, end)
     raise ValueError("it is not a partition")
 
 
 def _lane(value: object) -> AnnouncedLane:
     if not isinstance(value, dict):
-        raise ValueError("it is not a lane")  # noqa: TRY004 - as above
+        raise ValueError("it is not a lane")  # noqa: TRY004 - every error of an announcement is a ValueError
     return AnnouncedLane(
         _text(value, "subscription"),
         _text(value, "topic"),
-        _whole(value, "partition"),
-        _whole(value, "next"),
-        _whole(value, "waiting"),
-        _whole(value, "attempts", 0),
-        _moment_or_none(value, "failingSince"),
-        _moment_or_none(value, "nextTryAt"),
+        whole(value, "partition"),
+        whole(value, "next"),
+        whole(value, "waiting"),
+        whole(value, "attempts", default=0),
+        moment_or_none(value, "failingSince"),
+        moment_or_none(value, "nextTryAt"),
         _error(value.get("error")),
-        _moment_or_none(value, "oldestEventAt"),
+        moment_or_none(value, "oldestEventAt"),
     )
 
 
 def _slow_start(value: object) -> tuple[str, SlowStart]:
     match value:
         case (str(name), [int(revision), int() | float() | None as per_second, int() | float() as until, *_]) if (
-            _is_moment(per_second or 0) and _is_moment(until)
+            is_moment(per_second or 0) and is_moment(until)
         ):
             return name, SlowStart(revision, per_second, float(until))
     raise ValueError("it is not a slow start")
@@ -235,7 +222,7 @@ def _error(value: object) -> FailedAttempt | None:
     match value:
         case None:
             return None
-        case [str(message), int() | float() as at, int() | None as status] if _is_moment(at):
+        case [str(message), int() | float() as at, int() | None as status] if is_moment(at):
             return FailedAttempt(message[:_LONGEST_TEXT], float(at), status)
     raise ValueError("it is not an error")
 
@@ -255,33 +242,11 @@ def _mapping(said: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _text(said: Mapping[str, Any], name: str) -> str:
-    text = said.get(name)
-    if not isinstance(text, str):
-        raise ValueError(f"its {name} is not a string")  # noqa: TRY004 - as above
-    return text[:_LONGEST_TEXT]
+    return text(said, name)[:_LONGEST_TEXT]
 
 
-def _whole(said: Mapping[str, Any], name: str, default: int | None = None) -> int:
-    number = said.get(name, default)
-    if isinstance(number, int) and _is_whole(number):
-        return number
-    raise ValueError(f"its {name} is not a whole number from 0 to {LARGEST_OFFSET}")
-
-
-def _is_whole(number: object) -> bool:
-    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= LARGEST_OFFSET
-
-
-def _moment(said: Mapping[str, Any], name: str) -> float:
-    moment = said.get(name)
-    if isinstance(moment, int | float) and _is_moment(moment):
-        return float(moment)
-    raise ValueError(f"its {name} is not a number from 0 to {_LATEST:.0f}")
-
-
-def _is_moment(moment: object) -> bool:
-    return isinstance(moment, int | float) and not isinstance(moment, bool) and 0 <= moment <= _LATEST
-
-
-def _moment_or_none(said: Mapping[str, Any], name: str) -> float | None:
-    return None if said.get(name) is None else _moment(said, name)
+def _rate(said: Mapping[str, Any], name: str) -> float:
+    found = said.get(name)
+    if not is_moment(found):  # the same range
+        raise ValueError(f"its {name} is not a number")
+    return float(found)

@@ -10,14 +10,13 @@ from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.log_bounds import LARGEST_OFFSET
 from pipeline.core.model import Cause, Cursor, Standing, Status
 from pipeline.core.rows import Row, UnreadableRow
+from pipeline.kafka.json_fields import moment, moment_or_none, parse_object, part, text, whole, whole_or_none
 
 LONGEST_ROW: Final = 65_536
 """The largest row, in bytes. Workers write a few hundred bytes; a cause quotes at most a few hundred characters."""
 
 _TOPIC_ID: Final = re.compile(rb"[A-Za-z0-9_-]{22}")
 """Sixteen bytes in base64url, as Kafka's tools show them."""
-_LATEST: Final = 253_402_300_799.0
-"""The last second of the year 9999 (RFC 3339 has no later one), Unix seconds."""
 
 
 def encode(cursor: Cursor) -> bytes:
@@ -59,19 +58,19 @@ def decode(value: bytes) -> Cursor:
     Raises:
         ValueError: *value* is not a row. The message names what is invalid.
     """
-    row = _object(value)
+    row = parse_object(value, LONGEST_ROW)
     return Cursor(
-        next=_whole(row, "next", LARGEST_OFFSET),
+        next=whole(row, "next"),
         status=_status(row),
         cause=_cause(row),
-        attempt=_whole(row, "attempt", LARGEST_OFFSET, default=0),
-        first_attempt_at=_moment_or_none(row, "firstAttemptAt"),
-        not_before=_moment_or_none(row, "notBefore") or 0.0,
-        revision=_whole(row, "revision", LARGEST_OFFSET, default=-1, least=-1),
+        attempt=whole(row, "attempt", default=0),
+        first_attempt_at=moment_or_none(row, "firstAttemptAt"),
+        not_before=moment_or_none(row, "notBefore") or 0.0,
+        revision=whole(row, "revision", default=-1, least=-1),
         error=_error(row),
-        event_ms=_whole_or_none(row, "eventMs", least=-LARGEST_OFFSET),
+        event_ms=whole_or_none(row, "eventMs", least=-LARGEST_OFFSET),
         standing=_standing(row),
-        topic_id=None if row.get("topicId") is None else _text(row, "topicId"),
+        topic_id=None if row.get("topicId") is None else text(row, "topicId"),
     )
 
 
@@ -85,116 +84,68 @@ def read_row(value: bytes) -> Row:
 
 def read_topic_id(value: bytes | None) -> str | None:
     """The topic id of a partition; None if *value* is not a topic id."""
-    text = b"" if value is None else value
-    return text.decode() if _TOPIC_ID.fullmatch(text) else None
+    found = b"" if value is None else value
+    return found.decode() if _TOPIC_ID.fullmatch(found) else None
 
 
 def _next_offset(value: bytes) -> int | None:
     try:
-        return _whole(_object(value), "next", LARGEST_OFFSET)
+        return whole(parse_object(value, LONGEST_ROW), "next")
     except ValueError:
         return None
 
 
-def _object(value: bytes) -> dict[str, Any]:
-    if len(value) > LONGEST_ROW:
-        raise ValueError(f"it has {len(value)} bytes; allowed: {LONGEST_ROW}")
-    try:
-        row = json.loads(value)
-    except (ValueError, RecursionError):
-        raise ValueError("it is not JSON") from None
-    if not isinstance(row, dict):
-        raise ValueError("it is not a JSON object")  # noqa: TRY004 - the one error of a row
-    return row
-
-
 def _status(row: Mapping[str, Any]) -> Status:
-    text = _text(row, "status")
-    if text not in tuple(Status):
+    status = text(row, "status")
+    if status not in tuple(Status):
         raise ValueError(f"its status is not one of {', '.join(Status)}")
-    return Status(text)
+    return Status(status)
 
 
 def _cause(row: Mapping[str, Any]) -> Cause | None:
-    cause = _part(row, "cause")
+    cause = part(row, "cause")
     if cause is None:
         return None
-    offset = _whole_or_none(cause, "offset")
+    offset = whole_or_none(cause, "offset")
     return Cause(
-        _text(cause, "kind"),
-        _text(cause, "message"),
+        text(cause, "kind"),
+        text(cause, "message"),
         offset,
-        _moment(cause, "at"),
+        moment(cause, "at"),
         _attempts(cause),
         _probes(cause),
     )
 
 
 def _attempts(cause: Mapping[str, Any]) -> Attempts | None:
-    found = _part(cause, "attempts")
+    found = part(cause, "attempts")
     if found is None:
         return None
-    return Attempts(_whole(found, "count", LARGEST_OFFSET), _moment(found, "since"), _whole_or_none(found, "status"))
+    return Attempts(whole(found, "count"), moment(found, "since"), whole_or_none(found, "status"))
 
 
 def _probes(cause: Mapping[str, Any]) -> Probes | None:
-    found = _part(cause, "probes")
+    found = part(cause, "probes")
     if found is None:
         return None
-    return Probes(_whole(found, "made", LARGEST_OFFSET), _moment_or_none(found, "nextAt"))
+    return Probes(whole(found, "made"), moment_or_none(found, "nextAt"))
 
 
 def _standing(row: Mapping[str, Any]) -> Standing | None:
-    found = _part(row, "lane")
+    found = part(row, "lane")
     if found is None:
         return None
     return Standing(
         found.get("live") is True,
-        _whole(found, "waitingAtMost", LARGEST_OFFSET),
+        whole(found, "waitingAtMost"),
         found.get("waiting") is not None,
-        _whole(found, "dispatched", LARGEST_OFFSET),
-        _moment_or_none(found, "lastSuccessAt"),
+        whole(found, "dispatched"),
+        moment_or_none(found, "lastSuccessAt"),
     )
 
 
 def _error(row: Mapping[str, Any]) -> FailedAttempt | None:
-    error = _part(row, "error")
+    error = part(row, "error")
     if error is None:
         return None
-    return FailedAttempt(_text(error, "message"), _moment(error, "at"), _whole_or_none(error, "status"))
-
-
-def _part(row: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    part = row.get(name)
-    if part is not None and not isinstance(part, dict):
-        raise ValueError(f"its {name} is not an object")
-    return part
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    text = row.get(name)
-    if not isinstance(text, str):
-        raise ValueError(f"its {name} is not a string")  # noqa: TRY004 - as above
-    return text
-
-
-def _whole(row: Mapping[str, Any], name: str, most: int, *, default: int | None = None, least: int = 0) -> int:
-    number = row.get(name, default)
-    if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
-        raise ValueError(f"its {name} is not a whole number from {least} to {most}")
-    return number
-
-
-def _whole_or_none(row: Mapping[str, Any], name: str, least: int = 0) -> int | None:
-    return None if row.get(name) is None else _whole(row, name, LARGEST_OFFSET, least=least)
-
-
-def _moment(row: Mapping[str, Any], name: str) -> float:
-    moment = row.get(name)
-    if isinstance(moment, bool) or not isinstance(moment, int | float) or not 0 <= moment <= _LATEST:
-        raise ValueError(f"its {name} is not a time in Unix seconds")
-    return float(moment)
-
-
-def _moment_or_none(row: Mapping[str, Any], name: str) -> float | None:
-    return None if row.get(name) is None else _moment(row, name)
+    return FailedAttempt(text(error, "message"), moment(error, "at"), whole_or_none(error, "status"))
