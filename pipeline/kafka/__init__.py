@@ -13,6 +13,7 @@ kept_state                           reads the whole state of an application as 
 one_event                            reads one record
 bounded_reading                      the consumer of such readers, which reads for a bounded time
 cursors, cursor_rows, row_format     the fenced store of cursor rows; reading them for commands; their format
+json_fields                          checks the JSON of records that anyone may have written
 topic_rows, row_keys                 the rows of one source topic in that store; the keys of rows
 log_reader, tail                     reads the log again for lanes that are behind; follows a compacted topic
 follower                             follows a topic for display, and says what can't be read

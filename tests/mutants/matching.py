@@ -82,8 +82,8 @@ MATCHING: Final = (
     Mutant(
         "an any is indexed although one of its parts is not",
         FILE,
-        was=" and _cost(paths)[0] < _UNINDEXED:",
-        becomes=" and min(_rank(part) for path in paths for part in path) < _UNINDEXED:",
+        was="_cost(paths)[0] < _UNINDEXED",
+        becomes="min(_rank(part) for path in paths for part in path) < _UNINDEXED",
         tests=(f"{TESTS}test_an_any_with_a_part_for_every_event_stays_whole",),
     ),
     Mutant(

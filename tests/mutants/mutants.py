@@ -775,8 +775,8 @@ MUTANTS: Final = (
     Mutant(
         "what may not be repeated is sent once more",
         "pipeline/http/transport.py",
-        was="if isinstance(answer, _Stale) and repeatable:",
-        becomes="if isinstance(answer, _Stale):",
+        was="if isinstance(answer, _ClosedIdle) and repeatable:",
+        becomes="if isinstance(answer, _ClosedIdle):",
         tests=(f"{TRANSPORT}test_at_most_once_repeats_no_request_on_a_stale_connection",),
     ),
     Mutant(
