@@ -11,21 +11,25 @@ MASKED_FIELD: Final = "********"
 """Shown instead of the value of a secret field. A document with this mask keeps the stored secret."""
 
 _NAMES: Final = (
-    "(?:password|passwd|passphrase|client_?secret|client_?assertion|access_?token|refresh_?token|id_?token|"
-    "api_?key|secret_?keys?|private_?key|admin_?token|sasl_auth_bytes)"
+    "(?:password|passwd|passphrase|client[_-]?secret|client[_-]?assertion|access[_-]?token|refresh[_-]?token|"
+    "id[_-]?token|api[_-]?key|secret[_-]?keys?|private[_-]?key|admin[_-]?token|sasl_auth_bytes)"
 )
 _QUOTED: Final = r"""(?:"(?:[^"\\]|\\.)*"?|'(?:[^'\\]|\\.)*'?)"""
 _WORD: Final = r"""[^\s&;,"'{}()\[\]]+"""
 _HARMLESS: Final = r"""(?!["']?(?:set|not set|none|null|true|false)\b)"""
+_PARAMETER: Final = r"""[a-z][a-z0-9_-]*=(?:"[^"]*"?|[^\s"',;=][^\s"',;]*)"""
 # A text that every match contains, the pattern, and the replacement.
 _RULES: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
     # user:password@ in a URL, up to the last @ of its authority (RFC 3986 section 3.2.1).
     ("://", re.compile(r"(?<=://)[^/\s?#\"'<>]*@"), f"{MASK}@"),
-    # Authorization in a header line, a mapping or a list of pairs: scheme and credentials (RFC 9110 section 11.6.2).
+    # Authorization in a header line, a mapping or a list of pairs: a scheme with parameters, as of Digest or AWS4, or
+    # with a token (RFC 9110 section 11.6.2).
     (
         "",
         re.compile(
-            r"""(?i)(authorization(?:["']?\s*[:=]|["']\s*,)\s*)(b?["'])?(?:[a-z]+[ \t]+)?[^\s"',;]+""",
+            rf"""(?i)(authorization(?:["']?\s*[:=]|["']\s*,)\s*)(b?["'])?"""
+            rf"""(?:[a-z][a-z0-9-]*[ \t]+{_PARAMETER}(?:[ \t]*,[ \t]*{_PARAMETER})*"""
+            r"""|(?:[a-z][a-z0-9-]*[ \t]+)?[^\s"',;]+)""",
         ),
         rf"\1\2{MASK}",
     ),
@@ -33,6 +37,8 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
     ("", re.compile(r"(?i)\b(bearer|basic)[ \t]+(?=\S*[\d=])[a-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
     # Signing secrets of Standard Webhooks.
     ("whs", re.compile(r"(whsec_|whsk_)[A-Za-z0-9+/=_-]+"), rf"\1{MASK}"),
+    # Parameters of a query whose names mean a credential only there.
+    ("=", re.compile(r"(?i)([?&](?:sig|signature|token|key|secret|code)=)[^\s&#\"'<>]+"), rf"\1{MASK}"),
     # name=value of forms and settings.
     ("=", re.compile(rf"(?i)({_NAMES}\s*=\s*){_HARMLESS}b?(?:{_QUOTED}|{_WORD})"), rf"\1{MASK}"),
     # name:value and "name": "value" of JSON and of Python's repr. An unquoted word after a colon and a space is prose:
@@ -46,7 +52,7 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
 
 _HINTS: Final = (
     *("@", "authorization", "bearer", "basic", "whs", "eyj"),
-    *("passw", "passphrase", "secret", "assertion", "token", "key", "sasl"),
+    *("passw", "passphrase", "secret", "assertion", "token", "key", "sasl", "sig=", "signature=", "code="),
 )
 """Each match of a pattern, and each JSON Web Token, contains one of these when it is in lower case."""
 

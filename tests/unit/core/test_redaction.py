@@ -16,6 +16,15 @@ from pipeline.core.redaction import has_hint, mask, mask_cut, shown_host, shown_
         "Authorization: Bearer hunter2",
         "authorization: Basic hunter2==",
         "Authorization=hunter2",
+        'Authorization: Digest username="a", realm="b c", response="hunter2"',
+        "Authorization: AWS4-HMAC-SHA256 Credential=a/b/c, SignedHeaders=host, Signature=hunter2",
+        "{'Authorization': 'AWS4-HMAC-SHA256 Credential=hunter2'}",
+        "api-key=hunter2",
+        "client-secret=hunter2",
+        '{"access-token": "hunter2"}',
+        "https://example.com/hook?a=1&sig=hunter2&b=2",
+        "https://example.com/hook?code=hunter2",
+        "/hook?token=hunter2#a",
         "{'Authorization': 'Bearer hunter2'}",
         '{"authorization": "hunter2"}',
         "(b'Authorization', b'Bearer hunter2')",
@@ -66,6 +75,7 @@ def test_masks_a_json_web_token_wherever_it_stands() -> None:
         "token endpoint refused: invalid_client: unknown client",
         "ADMIN_TOKEN=set SECRET_KEYS=not set",
         "https://example.com/a@b?x=1",
+        "code=500 key=value",
         "connection refused by 127.0.0.1:9",
         "delivery.attempted subscription=sub-1 status=503",
     ],
@@ -74,7 +84,28 @@ def test_leaves_sentences_alone(text: str) -> None:
     assert mask(text) == text
 
 
-@pytest.mark.parametrize("piece", ["password", "a", "://", "authorization ", "eyJ", '"password":"', "bearer 1", "\\"])
+@pytest.mark.parametrize("credentials", ["a", "Bearer a", "Basic aaaa==", "Digest a=b, c=d"])
+def test_what_follows_credentials_is_kept(credentials: str) -> None:
+    assert mask(f"Authorization: {credentials}; status=401") == "Authorization: ***; status=401"
+    assert ", " in credentials or mask(f"Authorization: {credentials}, status=401").endswith("***, status=401")
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "authorization: a b=c, ",
+        "?sig=",
+        "authorization: a b=",
+        "password",
+        "a",
+        "://",
+        "authorization ",
+        "eyJ",
+        '"password":"',
+        "bearer 1",
+        "\\",
+    ],
+)
 def test_masks_long_hostile_text_in_linear_time(piece: str) -> None:
     text = piece * (200_000 // len(piece))
     began = time.process_time()
