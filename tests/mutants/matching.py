@@ -6,7 +6,7 @@ from tests.mutants.mutant import Mutant
 
 FILE: Final = "pipeline/core/matching.py"
 TESTS: Final = "tests/unit/core/test_matching.py::"
-AGREES: Final = f"{TESTS}test_the_index_agrees_with_every_filter_asked_alone"
+AGREES: Final = f"{TESTS}test_the_index_agrees_with_evaluating_every_filter"
 
 MATCHING: Final = (
     Mutant(
@@ -14,35 +14,35 @@ MATCHING: Final = (
         FILE,
         was="            self._remove(key)\n            self._add(",
         becomes="            self._add(",
-        tests=(AGREES, f"{TESTS}test_an_update_replaces_what_was_wanted"),
+        tests=(AGREES, f"{TESTS}test_an_update_replaces_the_former_filter"),
     ),
     Mutant(
         "a revision with another filter counts as one that wants the same",
         FILE,
         was="(former.topics, former.wanted) != (topics, wanted)",
         becomes="former.topics != topics",
-        tests=(AGREES, f"{TESTS}test_an_update_replaces_what_was_wanted"),
+        tests=(AGREES, f"{TESTS}test_an_update_replaces_the_former_filter"),
     ),
     Mutant(
         "a revision that wants the same is put in anew",
         FILE,
         was="if former is None or (former",
         becomes="if True or (former",
-        tests=(f"{TESTS}test_a_revision_that_wants_the_same_changes_nothing",),
+        tests=(f"{TESTS}test_a_revision_with_an_equal_filter_changes_nothing",),
     ),
     Mutant(
         "nodes without subscriptions stay",
         FILE,
         was="            node.cut(step)\n",
         becomes="            pass\n",
-        tests=(f"{TESTS}test_nothing_stays_of_what_was_deleted",),
+        tests=(f"{TESTS}test_a_deletion_leaves_nothing_in_the_index",),
     ),
     Mutant(
         "a node goes although other paths lead through it",
         FILE,
         was="(node.certain or node.asked or node.branches)",
         becomes="(node._keys or node._asked)",
-        tests=(f"{TESTS}test_a_deletion_leaves_longer_paths_that_begin_alike",),
+        tests=(f"{TESTS}test_a_deletion_keeps_longer_paths_with_the_same_start",),
     ),
     Mutant(
         "what is left of a filter is not asked",
@@ -56,14 +56,14 @@ MATCHING: Final = (
         FILE,
         was="wanted if len(steps) < len(path) else None",
         becomes="wanted",
-        tests=(f"{TESTS}test_without_filters_the_same_tuple_is_handed_back",),
+        tests=(f"{TESTS}test_without_filters_the_same_tuple_is_returned",),
     ),
     Mutant(
         "a subscription that is added later is not among the sorted ones",
         FILE,
         was="            self.asked.pop(key, None)\n            self._sorted = None\n",
         becomes="            self.asked.pop(key, None)\n",
-        tests=(f"{TESTS}test_an_update_replaces_what_was_wanted",),
+        tests=(f"{TESTS}test_an_update_replaces_the_former_filter",),
     ),
     Mutant(
         "a subscription with several paths gets an event several times",
@@ -91,7 +91,7 @@ MATCHING: Final = (
         FILE,
         was="    return 2 * place + (part.dialect",
         becomes="    return -2 * place + (part.dialect",
-        tests=(f"{TESTS}test_the_body_is_not_parsed_where_no_candidate_needs_it",),
+        tests=(f"{TESTS}test_the_body_is_not_parsed_unless_a_candidate_needs_it",),
     ),
     Mutant(
         "every filter parses the body for itself",
@@ -105,7 +105,7 @@ MATCHING: Final = (
         FILE,
         was="if among is not None and len(among) <= FEW:",
         becomes="if among is not None and not among:",
-        tests=(f"{TESTS}test_a_few_are_asked_without_the_rest",),
+        tests=(f"{TESTS}test_a_few_subscriptions_are_evaluated_without_the_tree",),
     ),
     Mutant(
         "those that are named are all asked, wanted or not",
@@ -119,27 +119,27 @@ MATCHING: Final = (
         FILE,
         was="topics = subscription.topics if is_sound else None",
         becomes="topics = None",
-        tests=(AGREES, f"{TESTS}test_a_subscription_may_want_some_topics_only"),
+        tests=(AGREES, f"{TESTS}test_a_subscription_may_be_limited_to_some_topics"),
     ),
     Mutant(
         "the filter of a broken subscription counts",
         FILE,
         was="_expression(subscription.filter) if is_sound else None",
         becomes="_expression(subscription.filter)",
-        tests=(AGREES, f"{TESTS}test_a_broken_subscription_wants_every_event"),
+        tests=(AGREES, f"{TESTS}test_a_broken_subscription_matches_every_event"),
     ),
     Mutant(
         "a filter of many alternatives is indexed whole",
         FILE,
         was="fits = len(paths) * len(alternatives) <= MOST_PATHS",
         becomes="fits = True",
-        tests=(f"{TESTS}test_a_filter_of_many_alternatives_takes_a_bounded_place",),
+        tests=(f"{TESTS}test_a_filter_with_many_alternatives_takes_bounded_memory",),
     ),
     Mutant(
         "a header that repeats has its last value alone",
         "pipeline/core/filters.py",
         was="if len(headers) == len(self.event.headers):",
         becomes="if headers:",
-        tests=("tests/unit/core/test_filters.py::test_a_filter_wants_what_it_says",),
+        tests=("tests/unit/core/test_filters.py::test_a_filter_matches_as_documented",),
     ),
 )

@@ -633,7 +633,7 @@ MUTANTS: Final = (
         "pipeline/cluster/fate.py",
         was="(has_successor or worker.last",
         becomes="(worker.last",
-        tests=("tests/unit/cluster/test_fate.py::test_a_worker_with_a_successor_was_killed_a_moment_ago",),
+        tests=("tests/unit/cluster/test_fate.py::test_a_worker_with_a_successor_counts_as_killed",),
     ),
     # ----------------------------------------------------------- auth/token_cache.py
     Mutant(

@@ -24,14 +24,14 @@ SOURCES: Final = (
         "pipeline/core/dispatcher.py",
         was="(partition for peer in self.peers for partition in peer.partitions())",
         becomes="(partition for partition in self.partitions())",
-        tests=(f"{TESTS}test_the_memory_is_that_of_all_topics",),
+        tests=(f"{TESTS}test_all_topics_share_the_memory",),
     ),
     Mutant(
         "a topic that becomes a source is delivered from 0 on",
         "pipeline/core/subscription.py",
         was="            return None  # the topic was not a source when the subscription was created",
         becomes="            return 0",
-        tests=("tests/unit/core/test_fan_out.py::test_offsets_of_another_topic_say_nothing",),
+        tests=("tests/unit/core/test_fan_out.py::test_start_offsets_of_another_topic_are_ignored",),
     ),
     Mutant(
         "rows of several topics have the same keys",

@@ -85,7 +85,7 @@ def test_units_of_the_lifetime(unit: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
-def test_a_secret_signs_as_it_is_or_out_of_base64(algorithm: str) -> None:
+def test_a_secret_signs_as_it_is_or_decoded_from_base64(algorithm: str) -> None:
     name = f"HMAC_{algorithm}"
     plain = made(signatureAlgorithm=name, keyContent=SECRET)
     encoded = made(
@@ -142,7 +142,7 @@ def test_the_endpoint_is_the_audience_unless_it_is_named() -> None:
     )
 
 
-def test_to_sign_judges_no_key_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signing_does_not_validate_the_key_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Validating a key takes thirty times as long as signing, and grows with the cube of the length."""
     auth, loaded = made(), []
 
@@ -155,7 +155,7 @@ def test_to_sign_judges_no_key_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded == [{"unsafe_skip_rsa_key_validation": True}]
 
 
-def test_a_java_key_store_given_as_pem_is_refused_unrepeated(tmp_path: Path) -> None:
+def test_a_java_key_store_given_as_pem_is_refused_and_not_shown(tmp_path: Path) -> None:
     content = base64.b64encode((STORES / "keys.jks").read_bytes()).decode()
     assert content[:20] not in problem(tmp_path, keySource="PEM", keyContent=content)
 

@@ -29,35 +29,35 @@ def token(claims: dict[str, object]) -> str:
         (10**18, None),
     ],
 )
-def test_an_expiry_that_has_passed_or_is_near_is_a_sentence(exp: float, warning: str | None) -> None:
+def test_a_past_or_near_expiry_causes_a_warning(exp: float, warning: str | None) -> None:
     assert expiry_warning(token({"exp": exp}), NOW) == warning
 
 
 @pytest.mark.parametrize("exp", [None, "1699999999", True, [1], {}, 1e999])
-def test_an_expiry_that_is_no_time_is_not_judged(exp: object) -> None:
+def test_an_expiry_that_is_not_a_time_is_ignored(exp: object) -> None:
     assert expiry_warning(token({"exp": exp} if exp is not None else {}), NOW) is None
 
 
-def test_the_signature_is_not_judged() -> None:
+def test_the_signature_is_not_verified() -> None:
     assert expiry_warning(token({"exp": 1})[:-8] + "AAAAAAAA", NOW) is not None
 
 
-def test_the_other_claims_are_not_judged() -> None:
+def test_other_claims_are_ignored() -> None:
     claims = {"exp": 1, "nbf": NOW + DAY, "iat": NOW + DAY, "aud": "somebody else", "sub": 7, "jti": 9}
     assert expiry_warning(token(claims), NOW) is not None
 
 
 @pytest.mark.parametrize("opaque", ["", "opaque", "a.b", "a.b.c", "a.b.c.d.e", "eyJhbGciOiJIUzI1NiJ9.e30", "é.ü.ß"])
-def test_an_opaque_token_is_as_good(opaque: str) -> None:
+def test_an_opaque_token_causes_no_warning(opaque: str) -> None:
     assert expiry_warning(opaque, NOW) is None
 
 
 @given(st.text())
-def test_no_text_is_an_error(text: str) -> None:
+def test_no_token_text_causes_an_error(text: str) -> None:
     assert expiry_warning(text, NOW) is None
 
 
-def test_the_warning_does_not_tell_the_token() -> None:
+def test_the_warning_does_not_contain_the_token() -> None:
     value = token({"exp": NOW - 1})
     warning = expiry_warning(value, NOW)
     assert warning is not None

@@ -43,7 +43,7 @@ async def bench() -> AsyncIterator[Bench]:
     await cache.close()
 
 
-async def test_nothing_is_cached_before_somebody_asked(bench: Bench) -> None:
+async def test_nothing_is_cached_before_the_first_request(bench: Bench) -> None:
     assert bench.cache.cached(S, 0) is None
     assert bench.fetches == 0
 
@@ -97,7 +97,7 @@ async def test_the_old_token_serves_in_the_margin_during_one_renewal(bench: Benc
     assert bench.cache.cached(S, 0) == "Bearer T2"
 
 
-async def test_before_the_margin_nothing_is_renewed(bench: Bench) -> None:
+async def test_no_token_is_renewed_before_the_margin(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.clock.time += 3600 - 61
     assert bench.cache.cached(S, 0) == "Bearer T1"
@@ -140,7 +140,7 @@ async def test_a_token_that_expires_during_renewal_is_not_handed_out(bench: Benc
     assert bench.fetches == 2
 
 
-async def test_a_token_without_an_end_is_kept(bench: Bench) -> None:
+async def test_a_token_without_an_expiry_is_kept(bench: Bench) -> None:
     bench.issuer.lifetime_seconds = None
     await bench.cache.renewed(S, 0)
     bench.clock.time += 1e9
@@ -158,7 +158,7 @@ async def test_a_token_that_arrives_expired_counts_as_none(bench: Bench) -> None
     assert bench.tally.results == {"unavailable": 1}
 
 
-async def test_a_token_without_a_lifetime_serves_waiters_and_is_gone(bench: Bench) -> None:
+async def test_a_token_without_a_lifetime_is_used_once(bench: Bench) -> None:
     bench.issuer.lifetime_seconds = 0.0
     assert await asyncio.gather(*(bench.cache.renewed(S, 0) for _ in range(3))) == ["Bearer T1"] * 3
     assert bench.cache.cached(S, 0) is None
@@ -201,7 +201,7 @@ async def test_a_callback_that_takes_no_token_costs_a_fetch_a_second(bench: Benc
     assert 9 <= bench.fetches - 1 <= 11
 
 
-async def test_a_401_to_a_token_without_an_end_gets_a_new_one(bench: Bench) -> None:
+async def test_a_401_to_a_token_without_an_expiry_gets_a_new_one(bench: Bench) -> None:
     bench.issuer.lifetime_seconds = None
     await bench.cache.renewed(S, 0)
     bench.clock.time += 86400
@@ -227,7 +227,7 @@ async def test_a_refusal_is_an_outcome(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("failure", [TokenUnavailable("HTTP 503"), TokenRefused("invalid_client")])
-async def test_a_failure_speaks_for_those_who_ask_within_a_second(
+async def test_a_failure_applies_to_requests_within_a_second(
     bench: Bench, failure: TokenUnavailable | TokenRefused
 ) -> None:
     bench.issuer.script = [failure]
@@ -237,7 +237,7 @@ async def test_a_failure_speaks_for_those_who_ask_within_a_second(
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_an_endpoint_is_not_asked_again_before_the_time_it_named(bench: Bench) -> None:
+async def test_the_retry_after_of_an_endpoint_is_obeyed(bench: Bench) -> None:
     bench.issuer.script = [TokenUnavailable("HTTP 429", 90.0)]
     assert await bench.cache.renewed(S, 0) == TokenUnavailable("HTTP 429", 90.0)
     bench.clock.time += 89.0
@@ -288,9 +288,7 @@ async def test_a_failed_renewal_in_the_margin_keeps_the_old_token(bench: Bench) 
     assert bench.cache.cached(S, 0) == "Bearer T3"
 
 
-async def test_a_fault_of_a_renewal_that_nobody_waits_for_is_logged(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_error_in_an_early_renewal_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     await bench.cache.renewed(S, 0)
     bench.clock.time += 3550
     bench.issuer.script = [RuntimeError("a fault of ours")]
@@ -367,7 +365,7 @@ async def test_a_renewal_updates_the_rows_of_all_partitions(bench: Bench) -> Non
     assert {token.value for token in bench.store.rows.values()} == {"T2"}
 
 
-async def test_an_assigned_partition_brings_its_owners_newer_token(bench: Bench) -> None:
+async def test_an_assigned_partition_brings_a_newer_token(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     now = bench.clock.time = bench.clock.time + 10
     bench.store.rows[1, KEY] = AccessToken("theirs", now, now + 3600)
@@ -411,9 +409,7 @@ async def test_a_release_forgets_no_request_under_way(bench: Bench) -> None:
     assert bench.fetches == 1
 
 
-async def test_a_store_that_fails_is_logged_and_stops_no_delivery(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_store_failure_is_logged_and_stops_no_delivery(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.store.broken = True
     assert await bench.cache.renewed(S, 0) == "Bearer T1"
     await bench.cache.saved()
@@ -476,7 +472,7 @@ async def test_after_a_faulty_fetch_the_next_caller_starts_another(bench: Bench)
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_no_secret_stands_in_a_repr(bench: Bench) -> None:
+async def test_no_repr_contains_a_secret(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     shown = repr(bench.cache._grants)
     assert "a-client" in shown
@@ -561,7 +557,7 @@ async def test_no_expired_token_is_handed_out_and_fetches_are_shared(
         replace(CREDENTIALS, client_id="a-clienta-", client_secret="secret"),
     ],
 )
-def test_a_fingerprint_tells_all_credentials_apart(other: object) -> None:
+def test_different_credentials_have_different_fingerprints(other: object) -> None:
     assert isinstance(other, type(CREDENTIALS))
     assert fingerprint(other) != fingerprint(CREDENTIALS)
     assert len(fingerprint(other)) == 32
@@ -588,7 +584,7 @@ PROFILE = JwtProfileAuth("https://auth.example/token", "issuer", "subject", "aud
     ],
     ids="-".join,
 )
-def test_a_fingerprint_tells_assertions_apart_without_the_key(change: dict[str, Any]) -> None:
+def test_a_fingerprint_of_an_assertion_does_not_reveal_the_key(change: dict[str, Any]) -> None:
     assert fingerprint(replace(PROFILE, **change)) != fingerprint(PROFILE)
     assert fingerprint(replace(PROFILE)) == fingerprint(PROFILE)
     assert len(fingerprint(PROFILE)) == 32

@@ -96,7 +96,7 @@ async def test_scopes_are_joined_by_a_space_and_left_out_without_any(
     assert bench.endpoint.forms[0].get("scope") == sent
 
 
-async def test_by_basic_the_secret_is_in_the_header_alone(bench: Bench) -> None:
+async def test_with_basic_the_secret_is_only_in_the_header(bench: Bench) -> None:
     await bench.ask(client_auth_method="client_secret_basic", scopes=("roles",))
     assert bench.endpoint.forms == [{"grant_type": ["client_credentials"], "scope": ["roles"]}]
     scheme, _, credentials = bench.endpoint.headers[0]["Authorization"].partition(" ")
@@ -105,7 +105,7 @@ async def test_by_basic_the_secret_is_in_the_header_alone(bench: Bench) -> None:
 
 
 @given(client_id=st.text(min_size=1), secret=st.text(), scopes=st.lists(st.text(min_size=1).filter(str.strip)))
-def test_no_credentials_break_the_form(client_id: str, secret: str, scopes: list[str]) -> None:
+def test_any_credentials_are_encoded_in_the_form(client_id: str, secret: str, scopes: list[str]) -> None:
     body = token_request(OAuth2Auth("https://auth.example", client_id, secret, tuple(scopes)), NOW).body
     expected = {"grant_type": ["client_credentials"], "client_id": [client_id], "client_secret": [secret]}
     if scopes:
@@ -139,14 +139,12 @@ async def test_the_token_type_is_read_without_regard_to_case(bench: Bench, token
         (math.inf, NOW + 86_400),
     ],
 )
-async def test_a_lifetime_is_a_number_or_a_text_of_one(
-    bench: Bench, expires_in: object, expires_at: float | None
-) -> None:
+async def test_a_lifetime_is_a_number_or_a_string(bench: Bench, expires_in: object, expires_at: float | None) -> None:
     bench.endpoint.body = {"access_token": "T1", "token_type": "bearer", "expires_in": expires_in}
     assert await bench.ask() == AccessToken("T1", NOW, expires_at)
 
 
-async def test_what_else_an_answer_holds_does_not_matter(bench: Bench) -> None:
+async def test_other_members_of_an_answer_are_ignored(bench: Bench) -> None:
     bench.endpoint.body = {
         "access_token": "T1",
         "refresh_token": ["r"],
@@ -157,7 +155,7 @@ async def test_what_else_an_answer_holds_does_not_matter(bench: Bench) -> None:
     assert await bench.ask(scopes=("roles",)) == AccessToken("T1", NOW, None)
 
 
-def test_the_lifetime_counts_from_the_question() -> None:
+def test_the_lifetime_counts_from_the_request() -> None:
     answer = read_answer(AUTH.endpoint, SECRETS, 200, b'{"access_token": "T1", "expires_in": 10}', 50.0)
     assert answer == AccessToken("T1", 50.0, 60.0)
 
@@ -194,7 +192,7 @@ def test_the_lifetime_counts_from_the_question() -> None:
         ({"error": {"code": 7}}, "(nested)"),
     ],
 )
-async def test_a_success_that_is_none_is_a_refusal(bench: Bench, body: object, error: str) -> None:
+async def test_an_unusable_success_is_a_refusal(bench: Bench, body: object, error: str) -> None:
     bench.endpoint.body = body
     answer = await bench.ask()
     assert isinstance(answer, TokenRefused)
@@ -203,7 +201,7 @@ async def test_a_success_that_is_none_is_a_refusal(bench: Bench, body: object, e
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 418, 499])
-async def test_what_is_no_success_and_no_server_error_is_a_refusal(bench: Bench, status: int) -> None:
+async def test_other_answers_are_refusals(bench: Bench, status: int) -> None:
     bench.endpoint.status, bench.endpoint.body = status, {"error": "invalid_client", "error_description": "who?"}
     where = f"HTTP {status} from 127.0.0.1:{bench.server.port}"
     assert await bench.ask() == TokenRefused(f"invalid_client: who? ({where})")
@@ -212,14 +210,14 @@ async def test_what_is_no_success_and_no_server_error_is_a_refusal(bench: Bench,
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
-async def test_what_may_be_over_soon_is_unavailable(bench: Bench, status: int) -> None:
+async def test_temporary_statuses_mean_unavailable(bench: Bench, status: int) -> None:
     bench.endpoint.status, bench.endpoint.body = status, b"oops"
     assert await bench.ask() == TokenUnavailable(f"HTTP {status} from 127.0.0.1:{bench.server.port}")
 
 
 @pytest.mark.parametrize("status", [408, 429, 503])
 @pytest.mark.parametrize(("asked", "seconds"), [("120", 120.0), ("soon", None), (None, None)])
-async def test_a_busy_endpoint_may_say_when_to_come_back(
+async def test_a_busy_endpoint_may_send_retry_after(
     bench: Bench, status: int, asked: str | None, seconds: float | None
 ) -> None:
     bench.endpoint.status, bench.endpoint.retry_after = status, asked
@@ -228,19 +226,19 @@ async def test_a_busy_endpoint_may_say_when_to_come_back(
     assert answer.retry_after_seconds == seconds
 
 
-async def test_an_endpoint_that_is_not_there_is_unavailable(bench: Bench) -> None:
+async def test_an_unreachable_endpoint_is_unavailable(bench: Bench) -> None:
     port = bench.server.port
     await bench.server.close()
     assert await bench.ask() == TokenUnavailable(f"connection refused by 127.0.0.1:{port}")
 
 
-async def test_a_token_endpoint_is_guarded_as_a_callback_is(bench: Bench) -> None:
+async def test_a_token_endpoint_is_guarded_like_a_callback(bench: Bench) -> None:
     answer = await bench.ask(endpoint="http://10.0.0.1/token")
     assert isinstance(answer, TokenUnavailable)
     assert "10.0.0.0/8" in answer.error
 
 
-async def test_a_redirect_does_not_carry_the_secret_on(bench: Bench) -> None:
+async def test_a_redirect_does_not_get_the_secret(bench: Bench) -> None:
     bench.endpoint.location = bench.url
     bench.endpoint.status = 307
     assert isinstance(await bench.ask(), TokenRefused)
@@ -289,7 +287,7 @@ def test_an_error_shows_no_credential_of_the_endpoints_query() -> None:
 
 
 @pytest.mark.parametrize("error", ["", None, False])
-def test_an_empty_error_beside_a_token_is_none(error: object) -> None:
+def test_an_empty_error_beside_a_token_is_ignored(error: object) -> None:
     body = json.dumps({"access_token": "T1", "error": error}).encode()
     assert read_answer(AUTH.endpoint, SECRETS, 200, body, NOW) == AccessToken("T1", NOW)
 
@@ -318,21 +316,21 @@ _NAMES = st.sampled_from(["access_token", "token_type", "expires_in", "error", "
 
 
 @given(status=st.integers(100, 999), fields=st.dictionaries(_NAMES, _JSON) | _JSON)
-def test_no_json_is_an_exception(status: int, fields: object) -> None:
+def test_no_json_causes_an_exception(status: int, fields: object) -> None:
     answer = read_answer(AUTH.endpoint, SECRETS, status, json.dumps(fields).encode(), NOW)
     assert isinstance(answer, AccessToken | TokenRefused | TokenUnavailable)
     assert isinstance(answer, AccessToken) <= (200 <= status < 300)
 
 
 @given(status=st.integers(100, 999), body=st.binary())
-def test_no_bytes_are_an_exception(status: int, body: bytes) -> None:
+def test_no_bytes_cause_an_exception(status: int, body: bytes) -> None:
     assert isinstance(read_answer(AUTH.endpoint, SECRETS, status, body, NOW), TokenRefused | TokenUnavailable)
 
 
 # --------------------------------------------------------------- the JWT profile
 
 
-async def test_an_assertion_stands_in_the_form_instead_of_a_secret(bench: Bench) -> None:
+async def test_an_assertion_is_in_the_form_instead_of_a_secret(bench: Bench) -> None:
     auth = JwtProfileAuth(bench.url, "issuer", "client-1", bench.url, HMAC_KEY, "HS256", scopes=("a", "b"))
     assert await bench.fetch(subscription("s", auth), auth) == AccessToken("T1", NOW, NOW + 3600)
     [form] = bench.endpoint.forms

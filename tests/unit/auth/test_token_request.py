@@ -54,7 +54,7 @@ async def test_every_status_is_an_answer_and_no_redirect_is_followed(post_form: 
     assert len(endpoint.requests) == 1
 
 
-async def test_it_goes_through_the_proxy_of_the_subscription(post_form: PostForm) -> None:
+async def test_a_token_request_uses_the_proxy_of_the_subscription(post_form: PostForm) -> None:
     async with Receiver(answer(200)) as endpoint, ForwardProxy("Basic dXNlcjpwYXNz") as proxy:
         through = replace(SUBSCRIPTION, proxy=Proxy(proxy.url, "user", "pass"))
         got = await post_form(through, endpoint.url, "a=b", {})
@@ -63,7 +63,7 @@ async def test_it_goes_through_the_proxy_of_the_subscription(post_form: PostForm
         assert endpoint.requests[0].body == b"a=b"
 
 
-async def test_the_guard_judges_token_endpoints_too(post_form: PostForm) -> None:
+async def test_the_guard_checks_token_endpoints_too(post_form: PostForm) -> None:
     got = await post_form(SUBSCRIPTION, "http://10.0.0.1:1/token", "", {})
     assert isinstance(got, Failed)
     assert "the private network" in got.error

@@ -51,19 +51,19 @@ def stored(rows: DictRows) -> StoredTokens:
     obtained_at=st.floats(0, 1e11),
     expires_at=st.none() | st.floats(0, 1e11),
 )
-def test_a_token_comes_back_as_it_was(value: str, obtained_at: float, expires_at: float | None) -> None:
+def test_a_token_is_decoded_as_it_was_encoded(value: str, obtained_at: float, expires_at: float | None) -> None:
     token = AccessToken(value, obtained_at, expires_at)
     assert decode(A, encode(A, token)) == token
 
 
 @pytest.mark.parametrize("partition", [0, 1, 255, 256, 2**31 - 1])
-def test_a_key_tells_its_partition(partition: int) -> None:
+def test_a_row_key_contains_its_partition(partition: int) -> None:
     key = row_key(partition, A)
     assert partition_of(key) == partition
     assert len(key) == 36
 
 
-async def test_what_was_saved_is_loaded(stored: StoredTokens) -> None:
+async def test_a_saved_token_is_loaded(stored: StoredTokens) -> None:
     await stored.save(3, A, TOKEN)
     assert stored.load(3, A) == TOKEN
     assert stored.load(3, B) is None
@@ -75,7 +75,7 @@ async def test_a_row_does_not_show_the_token(stored: StoredTokens, rows: DictRow
     assert b"a-token" not in b"".join(rows.rows.values())
 
 
-async def test_a_row_of_a_retired_key_is_ignored_and_overwritten(stored: StoredTokens, rows: DictRows) -> None:
+async def test_a_row_encrypted_with_a_removed_key_is_overwritten(stored: StoredTokens, rows: DictRows) -> None:
     await StoredTokens(rows, SecretBox([Fernet.generate_key().decode()])).save(3, A, AccessToken("old", 1.0))
     assert stored.load(3, A) is None
     await stored.save(3, A, TOKEN)
@@ -111,9 +111,7 @@ async def test_a_row_that_was_copied_to_other_credentials_is_ignored(stored: Sto
         lambda data: data.replace(b'"value"', b'"worth"'),
     ],
 )
-async def test_a_row_that_makes_no_sense_is_ignored(
-    stored: StoredTokens, rows: DictRows, spoil: Callable[[bytes], bytes]
-) -> None:
+async def test_an_invalid_row_is_ignored(stored: StoredTokens, rows: DictRows, spoil: Callable[[bytes], bytes]) -> None:
     key = row_key(3, A)
     rows.rows[key] = stored.box.encrypt(spoil(encode(A, TOKEN)), b"token\0" + key)
     assert stored.load(3, A) is None

@@ -4,7 +4,7 @@ from pipeline.cli.dlq_show import as_document
 from pipeline.core.model import PlainEvent
 
 
-def test_what_looks_like_a_credential_is_masked_in_any_text() -> None:
+def test_apparent_credentials_are_masked_in_any_text() -> None:
     headers = (("dlq.response", b"wrong password=not-for-your-eyes"), ("dlq.reason", b"rejected"))
     document = as_document(PlainEvent("dlq", 0, 7, b"k", b"client_secret=not-for-your-eyes&n=1", headers, 0))
     assert document["response"] == "wrong password=***"

@@ -42,7 +42,7 @@ def _narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
 
 
-def test_a_failure_tells_why_how_many_wait_and_since_when() -> None:
+def test_a_failure_shows_its_cause_and_its_waiting_events() -> None:
     table = as_rows(
         [
             failed("connection refused by a:80", host="a:80", waiting=1_200, oldest_waiting_at=NOW - 7_300),
@@ -70,7 +70,7 @@ def test_the_table_fits_a_hundred_columns(name: str) -> None:
     assert as_rows([], NOW) == "ID  STATE  WAITING  OLDEST  HOST  WHY"
 
 
-def test_wrong_keys_are_told_once_with_what_to_do() -> None:
+def test_wrong_keys_are_reported_once_with_advice() -> None:
     box = SecretBox([Fernet.generate_key().decode()])
     with pytest.raises(ConfigurationError) as caught:
         box.decrypt_secrets(SecretBox([Fernet.generate_key().decode()]).encrypt_secrets(parse_subscription(SIGNED)))
@@ -80,7 +80,7 @@ def test_wrong_keys_are_told_once_with_what_to_do() -> None:
     assert of_other_keys(["has no host", None]) is None
 
 
-def test_the_wide_table_cuts_nothing_and_has_what_was_applied() -> None:
+def test_the_wide_table_cuts_nothing() -> None:
     message = "x" * 200
     options = {"entrypointConfiguration": {"callbackUrl": "https://example.com/hook?key=1"}}
     document = {"id": "sub-1", "status": "ACCEPTED", "consumerStatus": "STARTED", "configuration": options}

@@ -7,7 +7,7 @@ from pipeline.kafka.topics import tokens_topic
 from pipeline.runtime.token_table import add_token_table
 
 
-def test_our_commands_win_over_those_of_faust() -> None:
+def test_own_commands_replace_those_of_faust() -> None:
     commands = whole_group().commands
 
     assert all(commands[name].callback.__module__.startswith("pipeline.cli") for name in OWN if commands[name].callback)

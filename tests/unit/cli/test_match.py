@@ -41,7 +41,7 @@ def subscription(document: dict[str, Any] | None = None, **more: Any) -> Subscri
         ),
     ],
 )
-def test_every_subscription_is_told_with_its_reasons(given: Subscription, wanted: list[tuple[str, str, str]]) -> None:
+def test_every_verdict_has_its_reasons(given: Subscription, wanted: list[tuple[str, str, str]]) -> None:
     [found] = verdicts([given], EVENT, None)
     assert rows(found) == wanted
 

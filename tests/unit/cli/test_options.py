@@ -17,7 +17,7 @@ def test_a_time_that_cannot_be_used_is_named_by_its_option(text: str) -> None:
     assert since_ms("1970-01-01T00:00:01Z") == 1000
 
 
-def test_a_time_is_said_as_it_was_understood(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_time_is_printed_as_it_was_understood(capsys: pytest.CaptureFixture[str]) -> None:
     assert since_ms("1970-01-01T00:00:01Z") == 1000
     assert capsys.readouterr().err == ""
     assert since_ms("1970-01-01T02:00:01.5+02:00") == 1500
@@ -28,7 +28,7 @@ def test_a_time_is_said_as_it_was_understood(capsys: pytest.CaptureFixture[str])
     )
 
 
-def test_one_that_gets_an_event_may_be_in_failure() -> None:
+def test_a_matching_subscription_in_failure_is_marked() -> None:
     verdict = Verdict(Subscription("s", 1, "https://example.com"), gets_it=True)
     assert rows(verdict) == [("s", "yes", "it has no filter")]
     assert rows(verdict, [0, 1, 3]) == [

@@ -34,7 +34,7 @@ def standing(state: State, *lanes: State) -> SubscriptionState:
         ("resume", None, True),
     ],
 )
-def test_an_answer_is_what_workers_have_written_since(
+def test_only_rows_written_after_a_command_count(
     action: Action, after: SubscriptionState | None, *, settled: bool
 ) -> None:
     assert is_settled(failed("s"), after, action) is settled

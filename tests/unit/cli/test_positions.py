@@ -28,14 +28,14 @@ def next_of(found: Recorded, subscription: Subscription) -> int | None:
     return position.next
 
 
-def test_with_key_one_without_a_row_stands_with_the_group() -> None:
+def test_with_key_the_position_without_a_row_is_the_group_s() -> None:
     assert next_of(recorded(), KEYED) == 40
     assert next_of(recorded(Cursor(7)), KEYED) == 7
     [position] = recorded(committed=None).of(KEYED)
     assert (position.next, position.unknown) == (None, "no worker has started there yet")
 
 
-def test_with_match_one_without_a_row_stands_where_it_begins() -> None:
+def test_with_match_the_position_without_a_row_is_the_start() -> None:
     assert next_of(recorded(), matching(45)) == 45, "it begins after the committed offset"
     assert next_of(recorded(), matching(30)) == 40, "it began long ago"
     assert next_of(recorded(begun_to=4), matching(30)) == 30, "no worker has heard of it yet"
@@ -43,6 +43,6 @@ def test_with_match_one_without_a_row_stands_where_it_begins() -> None:
     assert next_of(recorded(), Subscription("a", 9, "", starts={"events": Start((45,), "other")})) == 40
 
 
-def test_a_row_of_a_former_subscription_says_nothing() -> None:
+def test_a_row_of_a_deleted_subscription_is_ignored() -> None:
     assert next_of(recorded(Cursor(7, revision=2)), matching(45)) == 45
     assert next_of(recorded(Cursor(7, revision=3)), matching(45)) == 7

@@ -24,7 +24,7 @@ def settings(port: int) -> Settings:
     )
 
 
-def test_each_worker_has_a_port_and_a_folder_of_its_own() -> None:
+def test_each_worker_has_its_own_port_and_folder() -> None:
     port = free_ports(3)
 
     members = plan(settings(port), 3)
@@ -37,7 +37,7 @@ def test_each_worker_has_a_port_and_a_folder_of_its_own() -> None:
     assert [member.page for member in members] == [f"http://127.0.0.1:{port + n}/" for n in range(3)]
 
 
-def test_each_worker_has_an_id_of_its_own_if_there_is_one() -> None:
+def test_each_worker_has_its_own_id_if_an_id_is_set() -> None:
     without = settings(free_ports(2))
 
     assert all("WEBHOOKS_INSTANCE_ID" not in member.environment for member in plan(without, 2))
@@ -62,13 +62,13 @@ def test_ports_beyond_the_last_one_are_refused() -> None:
 @pytest.mark.parametrize(
     ("quota", "most"), [("150000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("6400000 100000", None)]
 )
-def test_a_container_gets_as_many_workers_as_its_cpu_time(tmp_path: Path, quota: str, most: int | None) -> None:
+def test_the_cpu_limit_of_a_container_limits_the_workers(tmp_path: Path, quota: str, most: int | None) -> None:
     (tmp_path / "cpu.max").write_text(f"{quota}\n")
 
     assert core_count(tmp_path / "cpu.max") == (most or core_count(tmp_path / "missing"))
 
 
-def test_a_pause_grows_to_a_limit_and_shrinks_after_a_sound_run() -> None:
+def test_pauses_grow_to_a_limit_and_restart_after_a_long_run() -> None:
     pauses = Pauses()
 
     assert [pauses.after(0.0) for _ in range(7)] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, LONGEST_PAUSE_SECONDS]
@@ -115,7 +115,7 @@ class Closed(io.StringIO):
         raise BrokenPipeError
 
 
-async def test_output_is_read_on_though_nobody_reads_the_log() -> None:
+async def test_workers_continue_when_the_log_is_closed() -> None:
     reader = asyncio.StreamReader()
     reader.feed_data(b"one\ntwo\n")
     reader.feed_eof()

@@ -28,7 +28,7 @@ TOP = Top(
 )
 
 
-def test_the_screen_has_workers_and_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_screen_has_workers_and_waiting_subscriptions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     assert TOP.as_text().splitlines() == [
         "1970-01-01T02:46:40Z  12.0 delivered/s, 0.5 failed attempts/s",
@@ -46,7 +46,7 @@ def test_the_screen_has_workers_and_who_waits(monkeypatch: pytest.MonkeyPatch) -
     ]
 
 
-def test_the_document_counts_only_workers_that_are_there() -> None:
+def test_the_document_counts_only_present_workers() -> None:
     found = TOP.as_document()
     assert (found["deliveredPerSecond"], found["failedPerSecond"], found["more"]) == (12.0, 0.5, 2)
     assert [each["name"] for each in found["workers"]] == ["a:6066", "b:6066"]
@@ -76,7 +76,7 @@ RECORD = Results(
         (Chosen("nobody", 0.0, leaves_deliveries_out=False), []),
     ],
 )
-def test_attempts_are_chosen(chosen: Chosen, offsets: list[int]) -> None:
+def test_attempts_are_selected(chosen: Chosen, offsets: list[int]) -> None:
     assert [entry.result.offset for entry in chosen.of(RECORD)] == offsets
 
 

@@ -68,7 +68,7 @@ PLAIN = Announcement("w:1", "1.0", 1.0, 2.0, True, None, (), {}, 0.0, 0.0, 0, 0,
 
 
 @given(announcements)
-def test_an_announcement_reads_back_as_it_was_written(said: Announcement) -> None:
+def test_an_announcement_is_read_as_it_was_written(said: Announcement) -> None:
     assert decode("w:1", encode(said)) == said
 
 
@@ -76,7 +76,7 @@ def changed(**fields: Any) -> bytes:
     return json.dumps(json.loads(encode(PLAIN)) | fields).encode()
 
 
-def test_what_a_newer_worker_adds_is_ignored() -> None:
+def test_fields_of_a_newer_worker_are_ignored() -> None:
     assert decode("w:1", changed(later=True, version=9)) == PLAIN
 
 
@@ -100,13 +100,13 @@ def test_what_a_newer_worker_adds_is_ignored() -> None:
     ],
     ids=lambda value: repr(value[:12]),
 )
-def test_what_is_no_announcement_is_refused(value: bytes) -> None:
+def test_an_invalid_announcement_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match=r"^it (has \d+ bytes|is not)|^its \w+ is not"):
         decode("w:1", value)
 
 
 @given(st.lists(st.recursive(st.none() | st.booleans() | whole | texts, st.lists, max_leaves=4), max_size=4))
-def test_a_hostile_lane_costs_that_lane(junk: list[object]) -> None:
+def test_an_invalid_lane_is_left_out_alone(junk: list[object]) -> None:
     lane = AnnouncedLane("s", "t", 0, 1, 2)
     [good] = json.loads(encode(replace(PLAIN, lanes=(lane,))))["lanes"]
     slow = {**{str(number): value for number, value in enumerate(junk)}, "s": [4, 2.0, 60.0]}

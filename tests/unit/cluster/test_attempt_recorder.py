@@ -59,7 +59,7 @@ def recorded() -> Recorded:
     return Recorded()
 
 
-def test_deliveries_are_noted_in_runs(recorded: Recorded) -> None:
+def test_deliveries_are_recorded_in_runs(recorded: Recorded) -> None:
     for offset in (4, 5, 9):
         recorded.attempt(Delivered(200), event(offset))
     recorded.attempt(Delivered(204), event(6), attempt=3)
@@ -87,7 +87,7 @@ def test_deliveries_are_noted_in_runs(recorded: Recorded) -> None:
         (None, None, None),
     ],
 )
-def test_a_failed_attempt_is_noted_with_what_follows(
+def test_a_failed_attempt_is_recorded_with_its_decision(
     recorded: Recorded, decision: Decision | None, noted: str | None, reason: str | None
 ) -> None:
     recorded.attempt(ServerError(503, b"busy"), event(4), decision, attempt=2)
@@ -101,7 +101,7 @@ def test_a_failed_attempt_is_noted_with_what_follows(
     assert entry.webhook_id == "events-0-4"
 
 
-def test_no_secret_is_noted(recorded: Recorded) -> None:
+def test_no_secret_is_recorded(recorded: Recorded) -> None:
     secret = b"Authorization: Bearer abcdefgh12345678=="
     owner = replace(SUB, url="https://me:hidden@receiver.example:8443/hook?token=hidden")
     recorded.recorder.attempted(owner, event(4), 1, Rejected(400, b"you sent " + secret), 1.0)
@@ -127,7 +127,7 @@ def test_responses_and_errors_are_cut(recorded: Recorded) -> None:
     assert len(error.result.error or "") < 600
 
 
-def test_the_mode_failures_leaves_out_deliveries_at_once() -> None:
+def test_the_mode_failures_omits_first_attempt_deliveries() -> None:
     recorded = Recorded("failures")
     recorded.attempt(Delivered(200), event(4))
     recorded.attempt(Delivered(200), event(5), attempt=2)
@@ -139,7 +139,7 @@ def test_the_mode_failures_leaves_out_deliveries_at_once() -> None:
     ]
 
 
-def test_late_events_have_a_key_of_their_own(recorded: Recorded) -> None:
+def test_late_events_have_a_separate_key(recorded: Recorded) -> None:
     recorded.attempt(Delivered(200), event(4, timestamp=NOW_MS - int(LATE_SECONDS * 1000) - 1))
     recorded.attempt(Delivered(200), event(5, timestamp=-1))
     recorded.attempt(Delivered(200), event(6))
@@ -149,7 +149,7 @@ def test_late_events_have_a_key_of_their_own(recorded: Recorded) -> None:
     assert keys == [key_of("events", 0, is_late=True), key_of("events", 0, is_late=False)]
 
 
-def test_a_redriven_event_is_noted_where_its_first_id_is(recorded: Recorded) -> None:
+def test_a_redriven_event_is_recorded_by_its_first_id(recorded: Recorded) -> None:
     again = event(90, partition=2)
     seal = IDS.seal(again, "events-0-4") or b""
     again = replace(again, headers=[("x", b"1"), (FIRST_ID, b"events-0-4"), (SEAL, seal)])
@@ -168,13 +168,13 @@ def test_a_redriven_event_is_noted_where_its_first_id_is(recorded: Recorded) -> 
     assert results.settled == [("sub-1", "dead-lettered", "rejected", [4])]
 
 
-def test_a_forged_first_id_is_no_id(recorded: Recorded) -> None:
+def test_a_forged_first_id_is_ignored(recorded: Recorded) -> None:
     recorded.attempt(Delivered(200), event(90, headers=[(FIRST_ID, b"events-0-4"), (SEAL, b"v1,forged")]))
 
     assert [each.webhook_id for each in recorded.entries()] == ["events-0-90"]
 
 
-def test_what_ends_events_without_an_attempt_is_noted(recorded: Recorded) -> None:
+def test_ends_without_an_attempt_are_recorded(recorded: Recorded) -> None:
     recorder = recorded.recorder
     recorder.dropped("skipped", subscription="sub-1", topic="events", partition=0, offset=4)
     recorder.dropped("lane-full", subscription="sub-1", topic="events", partition=0, offset=5)
@@ -201,7 +201,7 @@ def test_what_ends_events_without_an_attempt_is_noted(recorded: Recorded) -> Non
     assert recorded.telemetry.drops["discarded"] == 3
 
 
-def test_a_failure_that_no_attempt_led_to_is_noted(recorded: Recorded) -> None:
+def test_a_failure_without_an_attempt_is_recorded(recorded: Recorded) -> None:
     attempts = Attempts(1, 0.0)
     recorded.recorder.subscription_failed(SUB, "events", 0, Cause("configuration", "the filter is wrong", None, 5.0))
     recorded.recorder.subscription_failed(SUB, "events", 0, Cause("dead-letter", "refused", 7, 6.0, attempts))
@@ -214,7 +214,7 @@ def test_a_failure_that_no_attempt_led_to_is_noted(recorded: Recorded) -> None:
     assert (second.webhook_id, second.result.reason) == ("events-0-7", "dead-letter")
 
 
-def test_results_without_room_are_counted_and_named(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropped_results_are_counted_with_their_offsets(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempt_recorder, "MOST_OFFSETS", 2)
     monkeypatch.setattr(attempt_recorder, "MOST_ENTRIES", 1)
     for offset in range(5):
@@ -229,7 +229,7 @@ def test_results_without_room_are_counted_and_named(recorded: Recorded, monkeypa
     assert recorded.telemetry.attempts["delivered"] == 5
 
 
-def test_results_not_written_are_named_by_the_next_ones(recorded: Recorded) -> None:
+def test_the_next_record_names_results_that_were_lost(recorded: Recorded) -> None:
     recorded.attempt(Delivered(200), event(4))
     recorded.attempt(ServerError(500), event(9), Retry(1.0))
     recorded.recorder.dropped("discarded", 3, subscription="sub-1", topic="events", partition=0, offset=19, since=2)

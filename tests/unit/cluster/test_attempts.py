@@ -57,17 +57,17 @@ records = st.builds(
 
 
 @given(records)
-def test_a_record_says_what_was_noted(record: Results | Session) -> None:
+def test_a_record_is_read_as_it_was_written(record: Results | Session) -> None:
     assert decode(encode(record)) == record
 
 
 @given(st.lists(offsets))
-def test_offsets_are_what_they_were(found: list[int]) -> None:
+def test_offsets_are_read_as_they_were_written(found: list[int]) -> None:
     assert list(expanded(compacted(found))) == found
 
 
 @given(records, st.data())
-def test_nothing_but_a_value_error_comes_of_a_damaged_record(record: Results | Session, data: st.DataObject) -> None:
+def test_a_damaged_record_raises_only_value_error(record: Results | Session, data: st.DataObject) -> None:
     value = bytearray(encode(record))
     for _ in range(data.draw(st.integers(1, 4))):
         value[data.draw(st.integers(0, len(value) - 1))] = data.draw(st.integers(0, 255))
@@ -108,7 +108,7 @@ NOTES: dict[str, Any] = {"v": 1, "kind": "notes", "worker": "w", "topic": "t", "
         json.dumps({**NOTES, "lost": [[1, 2]]}).encode(),
     ],
 )
-def test_what_is_no_record_is_refused(value: bytes | None) -> None:
+def test_an_invalid_record_is_refused(value: bytes | None) -> None:
     with pytest.raises(ValueError, match=r".") as refused:
         decode(value)
     assert type(refused.value) is ValueError
@@ -146,10 +146,10 @@ def test_an_id_names_its_event(topic: str, partition: int, offset: int) -> None:
     ["", "t", "t-1", "-1-2", "t-1-", "t-a-2", "t-1-02", "t-1-9223372036854775808", "t-1-²", f"t-1-{'9' * 5_000}"],
     ids=lambda text: text[:25],
 )
-def test_what_is_no_id_names_none(text: str) -> None:
+def test_an_invalid_id_names_no_event(text: str) -> None:
     assert parse_id(text) is None
 
 
-def test_late_events_have_a_key_of_their_own() -> None:
+def test_late_events_have_a_separate_key() -> None:
     assert key_of("t", 1, is_late=False) == b"t/1"
     assert key_of("t", 1, is_late=True) == b"t/1/late"

@@ -19,7 +19,7 @@ STATE = KeptState(
 LINES = tuple(as_lines(STATE, app="orders", made_at="2026-11-27T12:00:00Z", program="1.2.3"))
 
 
-def test_what_is_read_is_what_was_written() -> None:
+def test_a_backup_is_read_as_it_was_written() -> None:
     backup = read_lines("".join(f"{line}\n" for line in LINES).removesuffix("\n").split("\n"))
     assert (backup.app, backup.made_at, backup.state) == ("orders", "2026-11-27T12:00:00Z", STATE)
 
@@ -49,7 +49,7 @@ def test_fields_of_a_later_version_are_ignored() -> None:
         ),
     ],
 )
-def test_what_is_no_whole_backup_is_refused(lines: tuple[str, ...], problem: str) -> None:
+def test_an_incomplete_backup_is_refused(lines: tuple[str, ...], problem: str) -> None:
     with pytest.raises(ConfigurationError, match=re.escape(problem)):
         read_lines(lines)
 
@@ -63,7 +63,7 @@ def row(revision: object) -> Kept:
     [(7, 1), (6, 0), (3, 0), (2, 0), (1, None), (True, True), (None, None)],
     ids=["carried out", "an older one", "the first", "before the first", "of a former one", "no number", "none"],
 )
-def test_a_row_speaks_of_the_new_revision(revision: object, then: object) -> None:
+def test_a_row_refers_to_the_new_revision(revision: object, then: object) -> None:
     found = renumbered(row(revision), ["events"], {b"a": Revisions(first=3, old=7, new=1, has_start=True)})
     if revision == 1 and revision is not True:
         assert found is None, "its subscription was deleted and made again"
@@ -71,7 +71,7 @@ def test_a_row_speaks_of_the_new_revision(revision: object, then: object) -> Non
         assert json.loads(found or b"null")["revision"] == then
 
 
-def test_a_row_of_key_or_of_nobody_stays() -> None:
+def test_a_row_without_a_known_subscription_is_unchanged() -> None:
     kept = renumbered(row(1), ["events"], {b"a": Revisions(first=7, old=7, new=1, has_start=False)})
     assert json.loads(kept or b"null")["revision"] == 0, "with key no record says when a subscription was made"
     for each in (STATE.rows[0], Kept(b"other", 0, -1, b'{"revision":5}'), Kept(b"a", 0, -1, b"broken")):
@@ -87,7 +87,7 @@ def test_begun_to_keeps_its_meaning() -> None:
     assert begun(Commit(1, "begun-to=5"), []).metadata == "begun-to=0"
 
 
-def test_subscriptions_are_written_in_the_order_of_their_making() -> None:
+def test_subscriptions_are_written_in_order_of_creation() -> None:
     assert by_creation([Kept(b"b", 0, 4, b"{}"), STATE.subscriptions[0]]) == [
         STATE.subscriptions[0],
         Kept(b"b", 0, 4, b"{}"),

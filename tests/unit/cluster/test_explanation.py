@@ -50,7 +50,7 @@ def test_a_slow_start_is_explained() -> None:
     assert "its rate is limited: no request before 1970-01-01T00:01:30Z. " in held.text
 
 
-def test_where_there_are_several_topics_a_place_has_its_topic() -> None:
+def test_with_several_topics_a_position_names_its_topic() -> None:
     found = explain(STATE, names_topic=True)
     assert "in partitions 2-3 of orders, because" in found.text
     assert found.commands[1] == "webhooks subscriptions skip 'a b' 2 9 --topic orders"
@@ -66,11 +66,11 @@ def test_where_there_are_several_topics_a_place_has_its_topic() -> None:
         (None, None, " How many events wait is not known. "),
     ],
 )
-def test_a_bound_is_not_told_as_a_number(waiting: int | None, at_most: int | None, text: str) -> None:
+def test_an_upper_bound_is_shown_as_one(waiting: int | None, at_most: int | None, text: str) -> None:
     assert text in explain(replace(STATE, waiting=waiting, waiting_at_most=at_most), names_topic=False).text
 
 
-def test_one_that_is_probed_goes_on_by_itself() -> None:
+def test_a_probed_subscription_needs_no_action() -> None:
     cause = replace(CAUSE, kind="server-error", probes=Probes(1, 90.0))
     found = explain(replace(STATE, cause=cause), names_topic=False)
     assert "It is probed next at 1970-01-01T00:01:30Z." in found.text
@@ -78,7 +78,7 @@ def test_one_that_is_probed_goes_on_by_itself() -> None:
     assert found.commands == ("webhooks subscriptions resume 'a b'",)
 
 
-def test_one_that_is_tried_again_says_when() -> None:
+def test_a_retrying_subscription_says_when_it_tries_again() -> None:
     error = FailedAttempt("the callback answered 503", 50.0, 503)
     lane = LanePlace("orders", 0, "retrying", "w:1", 9, error=error)
     found = explain(
@@ -102,7 +102,7 @@ def test_one_that_is_tried_again_says_when() -> None:
         ("a kind of a later version", ["resume"]),
     ],
 )
-def test_what_to_do_depends_on_the_kind(kind: str, verbs: list[str]) -> None:
+def test_the_advice_depends_on_the_kind_of_failure(kind: str, verbs: list[str]) -> None:
     found = explain(replace(STATE, cause=replace(CAUSE, kind=kind)), names_topic=False)
     assert [each.split()[2] for each in found.commands] == verbs
 
@@ -119,7 +119,7 @@ def test_what_to_do_depends_on_the_kind(kind: str, verbs: list[str]) -> None:
         ("live", "is live. ", []),
     ],
 )
-def test_every_state_has_its_words(state: State, text: str, commands: list[str]) -> None:
+def test_every_state_has_an_explanation(state: State, text: str, commands: list[str]) -> None:
     problem = "url: is wrong" if state == "broken" else None
     plain = SubscriptionState("s", state, 7, "receiver.test:443", "auto", problem=problem)
     found = explain(plain, names_topic=False)

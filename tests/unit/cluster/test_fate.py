@@ -45,12 +45,12 @@ def told(*records: Results | Session, progress: PartitionProgress = SETTLED, **m
 
 @pytest.mark.parametrize("decision", ["delivered", "dead-lettered", "dropped", "skipped"])
 @pytest.mark.parametrize("progress", [SETTLED, OPEN])
-def test_what_the_log_says_is_told_wherever_the_lane_stands(decision: str, progress: PartitionProgress) -> None:
+def test_a_logged_fate_counts_wherever_the_lane_is(decision: str, progress: PartitionProgress) -> None:
     fate = told(results(done(decision, reason="why")), progress=progress)
     assert (fate.status, fate.at, fate.why) == (decision, EVENT_AT + 1, "why")
 
 
-def test_a_delivery_counts_more_than_what_came_before_or_after() -> None:
+def test_a_delivery_outweighs_all_other_entries() -> None:
     for records in (
         [done("dead-lettered", 1.0), done("delivered", 2.0)],
         [done("delivered", 2.0), done("skipped", 3.0)],
@@ -60,11 +60,11 @@ def test_a_delivery_counts_more_than_what_came_before_or_after() -> None:
         assert (fate.status, fate.at) == ("delivered", 2.0)
 
 
-def test_the_newest_end_counts() -> None:
+def test_of_several_ends_the_newest_counts() -> None:
     assert told(results(done("dead-lettered", 2.0), done("skipped", 1.0))).status == "dead-lettered"
 
 
-def test_the_entries_are_told_in_their_order() -> None:
+def test_the_entries_are_returned_in_order() -> None:
     fate = told(results(done("delivered", 3.0), done("retry", 1.0)))
     assert [each.result.decision for each in fate.entries] == ["retry", "delivered"]
     assert told(results(replace(done("delivered"), subscription="other"))).entries == ()
@@ -80,7 +80,7 @@ def test_an_event_after_the_commit_waits() -> None:
     )
 
 
-def test_what_is_settled_ahead_of_the_commit_does_not_wait() -> None:
+def test_an_event_settled_ahead_of_the_commit_does_not_wait() -> None:
     assert told(ALIVE, progress=replace(OPEN, ahead=0b100)).status == "unknown"
     assert told(ALIVE, progress=replace(OPEN, ahead=0b010)).status == "waiting"
 
@@ -135,20 +135,20 @@ def test_a_stopped_subscription_keeps_its_events() -> None:
     assert unordered.status == "unknown", "it may have been sent before the one that is kept"
 
 
-def test_a_row_counts_more_than_the_commit() -> None:
+def test_a_row_outweighs_the_commit() -> None:
     behind, past = {"s": Cursor(3)}, {"s": Cursor(8)}
     assert told(ALIVE, progress=replace(SETTLED, rows=behind)).status == "waiting"
     assert told(ALIVE, progress=replace(OPEN, rows=past)).why == "it is done, but the attempt log has no entry about it"
     assert told(ALIVE, progress=replace(SETTLED, rows={"s": None})).why == "its cursor row can't be read"
 
 
-def test_an_event_that_is_for_others_is_filtered() -> None:
+def test_an_event_for_another_subscription_is_filtered() -> None:
     assert told(ALIVE, is_wanted=False).status == "filtered"
     assert told(ALIVE, is_wanted=False, progress=OPEN).status == "filtered"
     assert told(is_anothers=True, read_to=1.0).status == "filtered"
 
 
-def test_a_range_that_was_given_up_is_told_with_its_rule() -> None:
+def test_a_dropped_range_is_returned_with_its_rule() -> None:
     for owner in ("s", None):
         fate = told(ALIVE, results(ranges=[(owner, "dropped", "discarded", 5, 9)]))
         assert (fate.status, fate.why) == ("dropped", "discarded")
@@ -169,9 +169,7 @@ GAPS: Mapping[str, tuple[list[Results | Session], dict[str, Any]]] = {
 @pytest.mark.parametrize("why", GAPS)
 @pytest.mark.parametrize("progress", [SETTLED, OPEN])
 @pytest.mark.parametrize("is_wanted", [True, False])
-def test_nothing_follows_from_silence_where_the_log_has_a_gap(
-    why: str, progress: PartitionProgress, is_wanted: bool
-) -> None:
+def test_a_gap_in_the_log_makes_the_fate_unknown(why: str, progress: PartitionProgress, is_wanted: bool) -> None:
     records, more = GAPS[why]
     fate = told(
         *records, results(ranges=[("s", "dropped", "discarded", 5, 9)]), progress=progress, is_wanted=is_wanted, **more
@@ -180,7 +178,7 @@ def test_nothing_follows_from_silence_where_the_log_has_a_gap(
     assert why in (fate.why or "")
 
 
-def test_a_log_that_does_not_reach_back_says_so() -> None:
+def test_a_log_that_begins_after_the_event_makes_it_expired() -> None:
     assert told(ALIVE, begins_at=EVENT_AT + 1).status == "expired"
     fate = told(ALIVE, began_at=EVENT_AT + 1)
     assert (fate.status, "before the attempt log began" in (fate.why or "")) == ("unknown", True)
@@ -192,12 +190,12 @@ def test_a_worker_that_ended_well_left_no_gap() -> None:
     assert told(closed, ALIVE, is_wanted=False).status == "filtered"
 
 
-def test_workers_that_run_side_by_side_leave_no_gap() -> None:
+def test_concurrent_workers_leave_no_gap() -> None:
     older, newer = Session("older", NOW - 25, 100.0, "all"), Session("newer", NOW - 1, NOW - 500, "all")
     assert told(older, newer, progress=OPEN).status == "waiting"
 
 
-def test_a_worker_with_a_successor_was_killed_a_moment_ago() -> None:
+def test_a_worker_with_a_successor_counts_as_killed() -> None:
     killed, next_one = Session("killed", NOW - 20, 100.0, "all"), Session("next", NOW - 1, NOW - 15, "all")
     assert "the worker killed was killed" in (told(killed, next_one, progress=OPEN).why or "")
 
@@ -207,16 +205,16 @@ def test_a_worker_killed_before_the_event_left_no_gap_for_it() -> None:
     assert told(killed, ALIVE, is_wanted=False).status == "filtered"
 
 
-def test_results_lost_elsewhere_are_no_gap() -> None:
+def test_results_lost_for_other_events_are_not_a_gap() -> None:
     assert told(ALIVE, results(lost=[(3, 8, 9)]), is_wanted=False).status == "filtered"
 
 
-def test_an_event_that_does_not_exist_yet_is_told_as_such() -> None:
+def test_an_event_that_does_not_exist_yet_is_reported() -> None:
     fate = told(ALIVE, progress=replace(SETTLED, end=7))
     assert (fate.status, fate.why) == ("unknown", "there is no such event yet: its partition ends at 7")
 
 
-def test_a_fate_has_its_name_in_json_as_in_tables() -> None:
+def test_a_fate_has_the_same_name_in_json_and_tables() -> None:
     document = told(results(done("delivered", status=200))).as_document()
     assert document["fate"] == "delivered"
     assert document["entries"][0]["status"] == 200, "of the answer"

@@ -40,7 +40,7 @@ def lane(row: Cursor, owner: Owner = OWNER) -> LanePlace:
         (Cursor(9, standing=replace(STANDING, is_live=True)), "live"),
     ],
 )
-def test_a_row_says_how_its_lane_stands(row: Cursor, state: State) -> None:
+def test_the_state_of_a_lane_comes_from_its_row(row: Cursor, state: State) -> None:
     assert lane(row).state == state
 
 
@@ -67,12 +67,14 @@ def test_an_old_row_of_the_present_owner_counts_exactly() -> None:
         (None, OWNER, 100 - 9),
     ],
 )
-def test_otherwise_it_is_a_bound(standing: Standing | None, owner: Owner, at_most: int | None) -> None:
+def test_in_other_cases_the_count_is_an_upper_bound(
+    standing: Standing | None, owner: Owner, at_most: int | None
+) -> None:
     found = lane(Cursor(9, Status.FAILURE, standing=standing), owner)
     assert (found.waiting, found.waiting_at_most) == (None, at_most)
 
 
-def test_a_failure_tells_of_its_attempts() -> None:
+def test_a_failure_shows_its_attempts() -> None:
     cause = Cause("server-error", "the callback answered 503", 9, 60.0, Attempts(3, 40.0, 503))
     found = lane(Cursor(9, Status.FAILURE, cause))
     assert (found.cause, found.attempts, found.failing_since, found.next_try_at) == (cause, 3, 40.0, None)
@@ -80,7 +82,7 @@ def test_a_failure_tells_of_its_attempts() -> None:
     assert probed.next_try_at == 90.0
 
 
-def test_a_row_that_cannot_be_read_is_told_as_such() -> None:
+def test_an_unreadable_row_is_reported_as_broken() -> None:
     found = place_of_row(PLACE, SeenRow(UnreadableRow("it is not JSON", 9), 60.0), OWNER)
     assert (found.state, found.next, found.waiting) == ("broken", 9, None)
     reason = reason_of([SeenRow(UnreadableRow("it is not JSON", 9), 60.0)])
@@ -88,19 +90,19 @@ def test_a_row_that_cannot_be_read_is_told_as_such() -> None:
     assert (reason.kind, reason.message) == ("cursor", "its cursor row can't be read: it is not JSON")
 
 
-def test_a_failure_nobody_owns_is_a_failure_all_the_same() -> None:
+def test_a_failure_without_an_owner_is_still_a_failure() -> None:
     assert lane(Cursor(9, Status.FAILURE), NOBODY).state == "failure"
     assert lane(Cursor(9), NOBODY).state == "unowned"
 
 
-def test_a_live_lane_is_as_its_worker_says() -> None:
+def test_the_state_of_a_live_lane_is_announced_by_its_worker() -> None:
     lane = AnnouncedLane("s", "events", 0, 9, 2, attempts=2, failing_since=40.0, next_try_at=70.0, error=ERROR)
     found = place_of_announced(lane, OWNER)
     assert (found.state, found.waiting, found.attempts, found.error) == ("retrying", 2, 2, ERROR)
     assert place_of_announced(replace(lane, error=None), OWNER).state == "live"
 
 
-def test_a_subscription_stands_as_its_most_urgent_lane() -> None:
+def test_a_subscription_has_the_state_of_its_most_urgent_lane() -> None:
     failed = lane(Cursor(9, Status.FAILURE, Cause("gone", "gone", 9, 60.0), standing=STANDING))
     behind = lane(Cursor(9, standing=replace(STANDING, waiting_at_most=3)))
     found = joined(
@@ -120,7 +122,9 @@ def test_a_subscription_stands_as_its_most_urgent_lane() -> None:
         (Status.FAILURE, False, True, "broken", 0),
     ],
 )
-def test_one_without_lanes(status: Status, *, unowned: bool, told: bool, state: State, waiting: int | None) -> None:
+def test_the_state_of_a_subscription_without_lanes(
+    status: Status, *, unowned: bool, told: bool, state: State, waiting: int | None
+) -> None:
     found = joined(subscription(), status, [], is_unowned=unowned, has_told_all=told, last_success_at=None)
     assert (found.state, found.waiting, found.waiting_is_exact) == (state, waiting, waiting is not None)
 

@@ -58,7 +58,7 @@ async def failing(told: Told, probes: RetryPolicy | None = None) -> Core:
 
 
 @in_virtual_time
-async def test_a_failure_and_its_end_by_a_command_are_told() -> None:
+async def test_a_failure_and_its_end_by_a_command_are_notified() -> None:
     told = Told()
     core = await failing(told)
     await core.revise(subscription(retry=ONCE, resume_from=Skip(0, 0)))
@@ -73,7 +73,7 @@ async def test_a_failure_and_its_end_by_a_command_are_told() -> None:
 
 
 @in_virtual_time
-async def test_a_probe_that_succeeds_is_told_as_a_recovery() -> None:
+async def test_a_successful_probe_is_notified_as_a_recovery() -> None:
     told = Told()
     core = await failing(told, PROBES)
     await asyncio.sleep(60)
@@ -86,7 +86,7 @@ async def test_a_probe_that_succeeds_is_told_as_a_recovery() -> None:
 
 
 @in_virtual_time
-async def test_that_nothing_is_tried_any_more_is_told_once() -> None:
+async def test_the_end_of_all_probes_is_notified_once() -> None:
     told = Told()
     core = await failing(told, PROBES)
     await asyncio.sleep(60)
@@ -99,7 +99,7 @@ async def test_that_nothing_is_tried_any_more_is_told_once() -> None:
 
 
 @in_virtual_time
-async def test_a_subscription_of_several_partitions_is_told_of_once() -> None:
+async def test_a_failure_in_several_partitions_is_notified_once() -> None:
     told = Told()
     books, cause, each = notifier(told), Cause("exception", "refused", 1, 1.0), subscription()
     for partition in range(3):
@@ -114,7 +114,7 @@ async def test_a_subscription_of_several_partitions_is_told_of_once() -> None:
 
 
 @in_virtual_time
-async def test_what_a_former_owner_told_is_ended_once_a_minute() -> None:
+async def test_the_end_of_an_earlier_owner_s_failure_is_notified_once() -> None:
     told = Told()
     books, cause, each = notifier(told), Cause("exception", "refused", 1, 1.0), subscription()
     books.subscription_failed(each, "events", 0, cause)
@@ -125,7 +125,7 @@ async def test_what_a_former_owner_told_is_ended_once_a_minute() -> None:
 
 
 @in_virtual_time
-async def test_dead_letters_that_fail_are_told_until_they_work() -> None:
+async def test_failing_dead_letters_are_notified_until_they_work() -> None:
     told, errors = Told(), list[str]()
     books, event = notifier(told, errors=errors), PlainEvent("events", 0, 1, b"s", b"")
     for _ in range(3):
@@ -138,7 +138,7 @@ async def test_dead_letters_that_fail_are_told_until_they_work() -> None:
 
 
 @in_virtual_time
-async def test_a_fenced_partition_is_told() -> None:
+async def test_a_fenced_partition_is_notified() -> None:
     told = Told()
     core = await failing(told)
     core.dispatcher.lost(core.partition)
@@ -165,7 +165,7 @@ def test_a_notification_is_a_cloud_event() -> None:
 
 
 @in_virtual_time
-async def test_no_notification_holds_a_secret() -> None:
+async def test_no_notification_contains_a_secret() -> None:
     told = Told()
     each = replace(subscription(), url="https://user:hunter2@example.com/hook?token=hunter2")
     cause = Cause("exception", "answered to Bearer hunter2.hunter2", 1, 1.0)
@@ -227,7 +227,7 @@ async def test_the_webhook_is_called_in_order_and_again_after_errors() -> None:
 
 
 @in_virtual_time
-async def test_what_the_webhook_rejects_is_dropped_and_said() -> None:
+async def test_a_rejected_notification_is_dropped_and_logged() -> None:
     webhook, drops = Webhook(Rejected(400)), Drops()
     await sent(webhook, notes(2), drops)
     assert drops == [("webhook", 1, "attempt 1: the callback answered 400")]
@@ -235,7 +235,7 @@ async def test_what_the_webhook_rejects_is_dropped_and_said() -> None:
 
 
 @in_virtual_time
-async def test_a_webhook_that_is_down_costs_a_bounded_number() -> None:
+async def test_a_webhook_that_is_down_queues_a_bounded_number() -> None:
     webhook, drops = Webhook(*[ServerError(500)] * 10_000), Drops()
     await sent(webhook, notes(MOST_WAITING + 5), drops, seconds=1.0)
     reasons = Counter(error for _, _, error in drops)
@@ -257,7 +257,7 @@ async def test_a_webhook_is_given_up_after_six_hours() -> None:
 @pytest.mark.parametrize(
     ("retention_ms", "seconds", "is_told"), [(100_000, 91, True), (100_000, 80, False), (None, 999, False)]
 )
-def test_events_about_to_be_deleted_are_told_of_once(retention_ms: int | None, seconds: int, *, is_told: bool) -> None:
+def test_events_about_to_be_deleted_are_notified_once(retention_ms: int | None, seconds: int, *, is_told: bool) -> None:
     @in_virtual_time
     async def look() -> None:
         told = Told()

@@ -56,17 +56,17 @@ async def delivered(core: Logged, *outcomes: Outcome) -> Sequence[tuple[int | No
 
 
 @in_virtual_time
-async def test_a_retry_and_a_delivery_are_noted() -> None:
+async def test_a_retry_and_a_delivery_are_recorded() -> None:
     assert await delivered(Logged(subscription()), BUSY, OK) == [(0, "delivered", None), (0, "retry", None)]
 
 
 @in_virtual_time
-async def test_a_failure_is_noted_once() -> None:
+async def test_a_failure_is_recorded_once() -> None:
     assert await delivered(Logged(subscription()), WRONG) == [(0, "failure", "rejected")]
 
 
 @in_virtual_time
-async def test_a_dead_letter_is_noted_when_confirmed() -> None:
+async def test_a_dead_letter_is_recorded_when_confirmed() -> None:
     core = Logged(subscription(), dead_letters=True)
     await core.open()
     await core.stream(1)
@@ -79,13 +79,13 @@ async def test_a_dead_letter_is_noted_when_confirmed() -> None:
 
 
 @in_virtual_time
-async def test_a_drop_without_guarantee_is_noted() -> None:
+async def test_a_drop_at_qos_none_is_recorded() -> None:
     found = await delivered(Logged(subscription(qos=Qos.NONE)), WRONG)
     assert found == [(0, "dropped", "not-retried"), (0, "dropped", "not-retried")]
 
 
 @in_virtual_time
-async def test_a_skip_is_noted() -> None:
+async def test_a_skip_is_recorded() -> None:
     spec = subscription()
     core = Logged(spec)
     await core.open()
@@ -98,7 +98,7 @@ async def test_a_skip_is_noted() -> None:
 
 
 @in_virtual_time
-async def test_what_a_command_discards_is_noted_as_a_range() -> None:
+async def test_events_discarded_by_a_command_are_recorded_as_a_range() -> None:
     spec = subscription()
     core = Logged(spec)
     await core.open()
@@ -112,7 +112,7 @@ async def test_what_a_command_discards_is_noted_as_a_range() -> None:
 
 
 @in_virtual_time
-async def test_what_is_lost_with_its_subscription_is_noted() -> None:
+async def test_events_lost_with_their_subscription_are_recorded() -> None:
     core = Logged(subscription())
     await core.open()
     await core.stream(3)
@@ -126,7 +126,7 @@ async def test_what_is_lost_with_its_subscription_is_noted() -> None:
 
 
 @in_virtual_time
-async def test_an_event_of_nobody_is_noted() -> None:
+async def test_an_event_of_an_unknown_subscription_is_recorded() -> None:
     core = Logged()
     await core.open()
     await core.stream(1, "unheard-of")

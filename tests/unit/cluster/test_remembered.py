@@ -17,21 +17,21 @@ def test_the_first_answer_of_a_day_is_kept() -> None:
     assert getattr(known.find("k", REMEMBER_SECONDS + 1), "digest", None) == "third"
 
 
-def test_large_answers_push_out_the_oldest() -> None:
+def test_large_answers_displace_the_oldest_requests() -> None:
     known = RememberedRequests(most_bytes=25_000)
     for number in range(4):
         known.add("a", 0.0, request(f"k{number}", 10_000))
     assert [key for key in ("k0", "k1", "k2", "k3") if known.find(key, 0.0)] == ["k2", "k3"]
 
 
-def test_small_answers_take_room_too() -> None:
+def test_small_answers_count_towards_the_limit() -> None:
     known = RememberedRequests(most_bytes=10 * LEAST_BYTES)
     for number in range(100):
         known.add("a", 0.0, request(f"k{number}"))
     assert len([number for number in range(100) if known.find(f"k{number}", 0.0)]) == 10
 
 
-def test_a_sender_pushes_out_its_own_requests_alone() -> None:
+def test_a_sender_displaces_only_its_own_requests() -> None:
     known = RememberedRequests(most_bytes=10 * LEAST_BYTES)
     known.add("quiet", 0.0, request("q"))
     for number in range(1000):

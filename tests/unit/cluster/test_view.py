@@ -81,7 +81,7 @@ def failed(message: str = "the callback answered 400", kind: str = "rejected", a
     return Cursor(5, Status.FAILURE, Cause(kind, message, 5, at), standing=STANDING)
 
 
-async def test_rows_and_notes_are_joined() -> None:
+async def test_rows_and_announcements_are_joined() -> None:
     told = Told(*(subscription(name) for name in ("a", "b", "c", "d")))
     told.worker(AnnouncedLane("c", "events", 0, 9, 1, attempts=2, error=FailedAttempt("no answer", NOW)))
     told.row("a", failed())
@@ -92,7 +92,7 @@ async def test_rows_and_notes_are_joined() -> None:
     assert (found.waiting, found.failing_since) == (3, 50.0)
 
 
-async def test_of_row_and_announcement_the_newer_one_counts() -> None:
+async def test_the_newer_of_row_and_announcement_counts() -> None:
     told = Told(subscription("a"))
     told.worker(AnnouncedLane("a", "events", 0, 9, 1))
     told.row("a", failed(), at=told.now + 1)
@@ -101,7 +101,7 @@ async def test_of_row_and_announcement_the_newer_one_counts() -> None:
     assert await told.states() == {"a": "live"}
 
 
-async def test_a_deleted_row_is_gone_and_a_hostile_one_costs_one_lane() -> None:
+async def test_an_invalid_row_affects_only_its_lane() -> None:
     told = Told(subscription("a"), subscription("b"))
     told.worker()
     told.row("a", b"\xff{")
@@ -137,7 +137,7 @@ async def test_lanes_of_several_topics_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("is_announced", [False, True])
-async def test_lanes_are_sorted_however_their_rows_came(is_announced: bool) -> None:
+async def test_lanes_are_sorted_in_any_order_of_their_rows(is_announced: bool) -> None:
     told = Told(subscription("a"), topics=("events", "more"))
     for topic, partition in (("more", 0), ("events", 2), ("events", 0)):
         key = b"\xff" + topic.encode() + b"/a"
@@ -149,7 +149,7 @@ async def test_lanes_are_sorted_however_their_rows_came(is_announced: bool) -> N
     assert places == [("events", 0), *([("events", 1)] if is_announced else []), ("events", 2), ("more", 0)]
 
 
-async def test_a_deleted_subscription_is_not_shown_whatever_rows_say() -> None:
+async def test_a_deleted_subscription_is_not_shown_despite_its_rows() -> None:
     told = Told(subscription("a"))
     told.row("a", failed())
     told.row("nobody", failed())
@@ -160,7 +160,7 @@ async def test_a_deleted_subscription_is_not_shown_whatever_rows_say() -> None:
     assert told.view.state("a") is None
 
 
-async def test_the_desired_status_counts_more_than_a_row() -> None:
+async def test_the_desired_status_outweighs_a_row() -> None:
     told = Told(
         subscription("broken", problem="the record is not JSON"),
         subscription("paused", desired_status=DesiredStatus.PAUSED),
@@ -188,7 +188,7 @@ async def test_an_outage_is_one_group() -> None:
     assert (second.host, second.count) == ("b.example:443", 1)
 
 
-async def test_a_group_tells_how_many_events_wait_and_since_when() -> None:
+async def test_a_group_shows_its_waiting_events_and_their_age() -> None:
     told = Told(*(subscription(f"s{number}") for number in range(3)), subscription("t", url="http://t:1/"))
     told.worker()
     for number in range(3):
@@ -200,7 +200,7 @@ async def test_a_group_tells_how_many_events_wait_and_since_when() -> None:
     assert (second.waiting, second.waiting_at_least, second.waiting_at_most) == (None, 0, None)
 
 
-async def test_a_group_of_too_many_tells_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_very_large_group_counts_only_some_waiting_events(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failures, "MOST_COUNTED", 2)
     told = Told(*(subscription(f"s{number}") for number in range(3)))
     told.worker()
@@ -233,7 +233,7 @@ changes = st.lists(
 
 
 @given(changes=changes, has_owner=st.booleans())
-async def test_groups_that_are_kept_are_those_of_each_one(
+async def test_updated_groups_equal_computed_groups(
     changes: list[tuple[str, dict[str, Any] | str | Cursor | bytes | None]], has_owner: bool
 ) -> None:
     told = Told(*(subscription(name) for name in "abc"))
@@ -250,7 +250,7 @@ async def test_groups_that_are_kept_are_those_of_each_one(
         assert await told.view.failures() == await told.view.failures(everybody)
 
 
-async def test_a_slow_start_is_told_and_awaited() -> None:
+async def test_a_slow_start_is_shown_and_delays_the_next_try() -> None:
     told = Told(subscription("a", revision=4))
     lane = AnnouncedLane("a", "events", 0, 9, 1, attempts=2, next_try_at=9.0, error=FailedAttempt("no answer", NOW))
     for revision, slow in ((4, SlowStart(4, 0.5, 60.0)), (3, None)):
@@ -261,7 +261,7 @@ async def test_a_slow_start_is_told_and_awaited() -> None:
         assert found.next_try_at == (9.0 if slow is None else 60.0)
 
 
-async def test_what_waits_for_a_lane_is_counted() -> None:
+async def test_the_waiting_events_of_a_lane_are_counted() -> None:
     told = Told(subscription("a"))
     told.worker()
     told.row("a", failed())
@@ -276,7 +276,7 @@ async def test_nothing_is_counted_while_no_partition_is_known() -> None:
     assert (await told.view.states()).items[0].waiting is None
 
 
-async def test_a_worker_that_left_lanes_out_leaves_counts_open() -> None:
+async def test_a_worker_that_left_out_lanes_makes_counts_unknown() -> None:
     told = Told(subscription("a"))
     told.worker()
     assert (await told.view.states()).items[0].waiting == 0
@@ -312,7 +312,7 @@ FAMILY = [
         (StateFilter(text="sub", host="h0.example", states=frozenset({"failure"})), 3),
     ],
 )
-async def test_filters_narrow_down(wanted: StateFilter, count: int) -> None:
+async def test_filters_select_subscriptions(wanted: StateFilter, count: int) -> None:
     told = Told(*FAMILY)
     for name in ("sub-00", "sub-03", "sub-06"):
         told.row(name, failed())
@@ -336,7 +336,7 @@ async def test_pages_show_each_subscription_once(limit: int, text: str) -> None:
     assert found == everything
 
 
-async def test_a_change_wakes_who_waits_for_it() -> None:
+async def test_a_change_wakes_waiting_callers() -> None:
     told = Told(subscription("a"))
     await told.view.states()
     version = await told.view.changed(0)

@@ -15,7 +15,7 @@ def said(worker: str, *numbers: int, **fields: object) -> Announcement:
     return replace(plain, **fields)  # type: ignore[arg-type]  # the fields of an announcement
 
 
-def test_who_was_heard_last_owns_a_partition() -> None:
+def test_the_last_announcing_worker_owns_a_partition() -> None:
     seen = WorkersSeen()
     seen.take(said("a", 0, 1), 10.0)
     seen.take(said("b", 1, 2), 11.0)
@@ -34,7 +34,7 @@ def test_a_silent_worker_is_gone_then_forgotten() -> None:
     assert seen.states(now) == []
 
 
-def test_what_is_not_repeated_is_no_longer_so() -> None:
+def test_lanes_missing_in_the_next_announcement_are_dropped() -> None:
     seen = WorkersSeen()
     assert seen.take(said("a", 0, lanes=(LANE,)), 10.0) == {"s"}
     assert [*seen.lanes("s")] == [("events", 0)]
@@ -42,7 +42,7 @@ def test_what_is_not_repeated_is_no_longer_so() -> None:
     assert seen.lanes("s") == {}
 
 
-def test_a_worker_takes_back_its_own_notes_alone() -> None:
+def test_a_worker_replaces_only_its_own_announcements() -> None:
     seen = WorkersSeen()
     seen.take(said("a", 0, lanes=(LANE,)), 10.0)
     seen.take(said("b", 1, lanes=(replace(LANE, partition=1),)), 10.0)
@@ -61,7 +61,7 @@ def test_successes_are_kept_until_the_subscription_is_deleted() -> None:
     assert seen.last_success("s") is None
 
 
-def test_a_worker_that_left_lanes_out_has_not_told_all() -> None:
+def test_a_worker_that_left_out_lanes_has_not_announced_all() -> None:
     seen = WorkersSeen()
     seen.take(said("a"), 10.0)
     assert seen.has_told_all(11.0)

@@ -41,7 +41,7 @@ def header(name: str, value: bytes) -> Callable[[PlainEvent], PlainEvent]:
     )
 
 
-def test_an_addressed_event_is_for_one_whatever_filters_say() -> None:
+def test_an_addressed_event_ignores_filters() -> None:
     assert matching().keys(PLAIN) == (b"b", b"c")
     assert matching().keys(replace(PLAIN, headers=())) == (b"b", b"c")
     assert matching().keys(FOR_A) == (b"a",)
@@ -49,7 +49,7 @@ def test_an_addressed_event_is_for_one_whatever_filters_say() -> None:
     assert matching().keys(FOR_A, {b"b"}) == ()
 
 
-def test_it_is_for_its_subscription_even_if_that_is_not_known() -> None:
+def test_an_address_may_name_an_unknown_subscription() -> None:
     found = matching()
     found.update("a", None)
     assert found.keys(FOR_A) == (b"a",)
@@ -73,14 +73,14 @@ def test_an_address_without_its_seal_reaches_nobody(changed: Callable[[PlainEven
     assert matching().keys(changed(FOR_A)) == (NOBODY,)
 
 
-def test_an_address_counts_as_long_as_its_key_is_known() -> None:
+def test_an_address_is_valid_while_its_key_is_configured() -> None:
     old, new = b"key", b"another"
     assert matching(WebhookIds((new, old))).keys(FOR_A) == (b"a",)
     assert matching(WebhookIds((new,))).keys(FOR_A) == (NOBODY,)
     assert matching(WebhookIds()).keys(FOR_A) == (NOBODY,)
 
 
-def test_one_that_was_made_again_gets_nothing_of_the_former() -> None:
+def test_a_recreated_subscription_gets_no_older_addressed_event() -> None:
     assert matching(a=8).keys(FOR_A) == (NOBODY,)
     assert matching(a=7).keys(FOR_A) == (b"a",)
     assert matching(topic_id="one", a=8).keys(FOR_A) == (NOBODY,)
@@ -88,7 +88,7 @@ def test_one_that_was_made_again_gets_nothing_of_the_former() -> None:
 
 
 @given(st.binary(max_size=8), st.binary(max_size=8), st.text(max_size=4), st.text(max_size=4))
-def test_a_seal_proves_one_address_alone(key: bytes, value: bytes, addressee: str, other: str) -> None:
+def test_a_seal_is_valid_for_one_address_only(key: bytes, value: bytes, addressee: str, other: str) -> None:
     event = replace(PLAIN, key=key, value=value)
     addressed = replace(event, headers=IDS.address(event, addressee))
     assert IDS.is_for(addressed, addressee.encode())
@@ -96,7 +96,7 @@ def test_a_seal_proves_one_address_alone(key: bytes, value: bytes, addressee: st
     assert not IDS.is_for(replace(addressed, headers=[("dlq.seal", IDS.seal(event, "") or b"")]), addressee.encode())
 
 
-def test_an_addressed_event_keeps_a_first_id_that_is_proved() -> None:
+def test_an_addressed_event_keeps_its_sealed_first_id() -> None:
     first = replace(
         PLAIN, headers=[("dlq.webhook-id", b"events-0-1"), ("dlq.seal", IDS.seal(PLAIN, "events-0-1") or b"")]
     )
@@ -121,7 +121,7 @@ def sent(core: Core) -> list[tuple[str, int]]:
 
 
 @in_virtual_time
-async def test_a_filter_does_not_hold_back_what_is_addressed() -> None:
+async def test_a_filter_does_not_reject_an_addressed_event() -> None:
     core = Core(matches=True)
     made = begun(core, "a", "customer")
     begun(core, "b", "order")
@@ -136,7 +136,7 @@ async def test_a_filter_does_not_hold_back_what_is_addressed() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_behind_reads_what_is_addressed_to_it() -> None:
+async def test_a_lane_that_is_behind_reads_its_addressed_events() -> None:
     core = Core(matches=True)
     made = begun(core, "a", "order")
     begun(core, "b", "nothing")
@@ -158,7 +158,7 @@ async def test_a_lane_behind_reads_what_is_addressed_to_it() -> None:
 
 @pytest.mark.parametrize("dead_letters", [False, True])
 @in_virtual_time
-async def test_what_is_for_an_unknown_subscription_is_given_up_loudly(*, dead_letters: bool) -> None:
+async def test_an_event_for_an_unknown_subscription_is_reported(*, dead_letters: bool) -> None:
     core = Core(matches=True, dead_letters=dead_letters)
     begun(core, "b", "order")
     await core.open()
@@ -174,7 +174,7 @@ async def test_what_is_for_an_unknown_subscription_is_given_up_loudly(*, dead_le
 
 
 @in_virtual_time
-async def test_what_nobody_sealed_is_given_up_loudly() -> None:
+async def test_an_address_without_a_seal_is_reported() -> None:
     core = Core(matches=True)
     begun(core, "b", "order")
     await core.open()
@@ -185,7 +185,7 @@ async def test_what_nobody_sealed_is_given_up_loudly() -> None:
 
 
 @in_virtual_time
-async def test_a_restart_forgets_nothing_for_an_unknown_one() -> None:
+async def test_a_restart_keeps_events_for_an_unknown_subscription() -> None:
     core = Core(matches=True, dead_letters=True)
     await core.open()
     await core.dispatch([core.address("gone") for _ in range(6)])
@@ -204,7 +204,7 @@ async def test_a_restart_forgets_nothing_for_an_unknown_one() -> None:
 
 
 @in_virtual_time
-async def test_one_that_becomes_known_gets_what_waits_for_it() -> None:
+async def test_a_subscription_that_becomes_known_gets_waiting_events() -> None:
     core = await Core(matches=True).open()
     made = begun(core, "a", "customer")
     await core.dispatch([core.address("a")])

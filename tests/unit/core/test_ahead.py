@@ -16,11 +16,11 @@ SAMPLE = pack(40, 0b11010)
 
 
 @given(st.integers(0, LARGEST_OFFSET), st.integers(0, 2**300))
-def test_a_note_reads_as_it_was_written(offset: int, ahead: int) -> None:
+def test_a_note_is_read_as_it_was_written(offset: int, ahead: int) -> None:
     assert unpack(pack(offset, ahead), offset) == ahead
 
 
-def test_what_does_not_fit_is_left_out_from_the_end() -> None:
+def test_offsets_that_do_not_fit_are_left_out_at_the_end() -> None:
     ahead = (1 << REACH + 9) - 1
     assert unpack(pack(7, ahead), 7) == (1 << REACH) - 1
 
@@ -52,6 +52,6 @@ def packed(data: bytes) -> str:
         (f"1:40:{packed(zlib.compress(bytes(50_000_000)))}", "cut off, too long"),
     ],
 )
-def test_a_note_that_is_not_of_this_offset_or_garbled_is_refused(note: str, error: str) -> None:
+def test_a_note_of_another_offset_or_garbled_is_refused(note: str, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         unpack(note, 40)

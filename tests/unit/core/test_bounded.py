@@ -3,7 +3,7 @@
 from pipeline.core.bounded import Bounded
 
 
-def test_the_oldest_key_is_forgotten_for_a_new_one() -> None:
+def test_a_new_key_replaces_the_oldest_one() -> None:
     known: Bounded[str, int] = Bounded(2)
     for number, key in enumerate("abac"):
         known[key] = number
@@ -11,7 +11,7 @@ def test_the_oldest_key_is_forgotten_for_a_new_one() -> None:
     assert dict(known) == {"b": 1, "c": 3}
 
 
-def test_a_key_that_is_set_again_takes_no_room() -> None:
+def test_setting_a_key_again_removes_no_other_key() -> None:
     known: Bounded[str, int] = Bounded(2)
     for number, key in enumerate("abba"):
         known[key] = number
@@ -19,7 +19,7 @@ def test_a_key_that_is_set_again_takes_no_room() -> None:
     assert dict(known) == {"a": 3, "b": 2}
 
 
-def test_a_key_that_is_taken_out_and_set_again_is_the_newest() -> None:
+def test_a_key_that_is_removed_and_set_again_is_the_newest() -> None:
     known: Bounded[str, int] = Bounded(2)
     known["a"], known["b"] = 1, 2
     known.pop("a")

@@ -37,7 +37,7 @@ async def stopped(core: Core) -> None:
 
 
 @in_virtual_time
-async def test_what_is_claimed_is_sent_without_another_row() -> None:
+async def test_a_claimed_event_is_sent_without_another_row() -> None:
     core = await claimed()
     await core.answer(0)
     assert core.pending == [1]
@@ -61,7 +61,7 @@ async def test_the_committed_offset_passes_no_claimed_unsent_event() -> None:
 
 
 @in_virtual_time
-async def test_a_crash_loses_as_many_as_were_claimed_and_repeats_none() -> None:
+async def test_a_crash_loses_claimed_events_and_repeats_none() -> None:
     core = await claimed()
     following = await Core(before=core, limits=THREE).open()
     await following.dispatch(following.log.read(following.committed, 10))
@@ -72,7 +72,7 @@ async def test_a_crash_loses_as_many_as_were_claimed_and_repeats_none() -> None:
 
 
 @in_virtual_time
-async def test_a_clean_stop_hands_back_what_was_not_sent() -> None:
+async def test_a_clean_stop_hands_back_unsent_events() -> None:
     core = await claimed()
     await stopped(core)
     assert core.row_topic.rows[b"s"].next == 1
@@ -80,7 +80,7 @@ async def test_a_clean_stop_hands_back_what_was_not_sent() -> None:
 
 
 @in_virtual_time
-async def test_a_stop_hands_back_what_waits_for_a_slot() -> None:
+async def test_a_stop_hands_back_an_event_that_waits_for_a_slot() -> None:
     core = await Core(AT_MOST_ONCE, subscription("other"), limits=THREE, slots=1).open()
     await core.stream(3)
     await core.land()
@@ -98,7 +98,7 @@ async def test_a_stop_hands_back_what_waits_for_a_slot() -> None:
 
 
 @in_virtual_time
-async def test_a_pause_hands_back_what_was_not_sent() -> None:
+async def test_a_pause_hands_back_unsent_events() -> None:
     core = await claimed()
     await core.revise(paused(AT_MOST_ONCE))
     await core.land()
@@ -107,7 +107,7 @@ async def test_a_pause_hands_back_what_was_not_sent() -> None:
 
 
 @in_virtual_time
-async def test_an_unsent_event_is_handed_back_with_those_behind_it() -> None:
+async def test_an_unsent_event_is_handed_back_with_later_ones() -> None:
     core = await claimed()
     await core.answer(0, NOT_SENT)
     await core.checkpoint()
@@ -121,7 +121,7 @@ async def test_an_unsent_event_is_handed_back_with_those_behind_it() -> None:
 
 
 @in_virtual_time
-async def test_a_failure_keeps_what_was_claimed_behind_the_event() -> None:
+async def test_a_failure_keeps_later_events_of_the_same_claim() -> None:
     core = await Core(replace(AT_MOST_ONCE, retry=replace(QUICK, enabled=False)), limits=THREE).open()
     await core.stream(5)
     await core.land()
@@ -134,7 +134,7 @@ async def test_a_failure_keeps_what_was_claimed_behind_the_event() -> None:
 
 @pytest.mark.parametrize("qos", [Qos.AT_LEAST_ONCE, Qos.AUTO])
 @in_virtual_time
-async def test_another_level_takes_over_no_claim(qos: Qos) -> None:
+async def test_a_new_level_takes_over_no_claim(qos: Qos) -> None:
     core = await claimed()
     await core.revise(replace(AT_MOST_ONCE, qos=qos))
     await core.checkpoint()
@@ -144,7 +144,7 @@ async def test_another_level_takes_over_no_claim(qos: Qos) -> None:
 
 
 @in_virtual_time
-async def test_a_claim_passed_over_by_another_worker_is_counted() -> None:
+async def test_a_claim_that_another_worker_skips_is_counted() -> None:
     core = await claimed()
     following = await Core(before=core, limits=THREE).open()
     await stopped(core)
@@ -193,7 +193,7 @@ async def test_an_edit_of_the_level_claims_nothing_in_flight() -> None:
 
 
 @in_virtual_time
-async def test_what_is_handed_back_and_then_filtered_is_not_lost() -> None:
+async def test_an_event_handed_back_and_then_filtered_is_not_lost() -> None:
     wants = replace(AT_MOST_ONCE, filter=lambda event: event.offset != 1)
     core = await Core(wants, limits=THREE).open()
     await core.stream(3)

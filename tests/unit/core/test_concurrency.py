@@ -27,7 +27,7 @@ class Queue:
 
 
 @in_virtual_time
-async def test_whoever_comes_first_gets_a_slot_first() -> None:
+async def test_slots_are_given_in_the_order_of_the_requests() -> None:
     slots = Slots(2)
     queue = Queue(slots)
     for name in "abcd":
@@ -43,7 +43,7 @@ async def test_whoever_comes_first_gets_a_slot_first() -> None:
 
 
 @in_virtual_time
-async def test_nobody_overtakes_those_who_wait() -> None:
+async def test_a_new_request_does_not_overtake_waiting_lanes() -> None:
     slots = Slots(2)
     queue = Queue(slots)
     for name in "abc":
@@ -100,7 +100,7 @@ async def test_a_suspect_is_not_starved_by_lanes_that_answer() -> None:
 @pytest.mark.parametrize("suspect", [False, True])
 @pytest.mark.parametrize("is_granted", [False, True])
 @in_virtual_time
-async def test_whoever_gives_up_waiting_leaves_no_slot_behind(suspect: bool, is_granted: bool) -> None:
+async def test_a_cancelled_wait_leaks_no_slot(suspect: bool, is_granted: bool) -> None:
     slots = Slots(2)
     queue = Queue(slots)
     queue.ask("a", suspect=suspect)
@@ -182,7 +182,7 @@ def _release(slots: Slots, asked: list[Asked], number: int) -> None:
 
 
 @in_virtual_time
-async def test_a_subscription_has_no_more_in_flight_than_its_share() -> None:
+async def test_a_subscription_has_no_more_in_flight_than_its_limit() -> None:
     limits = ConcurrencyLimits()
     await limits.acquire("s", 2)
     await limits.acquire("s", 2)
@@ -205,7 +205,7 @@ async def test_a_subscription_has_no_more_in_flight_than_its_share() -> None:
 
 
 @in_virtual_time
-async def test_a_share_that_came_too_late_is_passed_on() -> None:
+async def test_a_place_given_to_a_cancelled_lane_is_passed_on() -> None:
     limits = ConcurrencyLimits()
     await limits.acquire("s", 1)
     first, second = (asyncio.create_task(limits.acquire("s", 1)) for _ in range(2))
@@ -220,7 +220,7 @@ async def test_a_share_that_came_too_late_is_passed_on() -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(3, 1), (1, 3)])
 @in_virtual_time
-async def test_an_edited_share_counts_for_those_that_wait(before: int, after: int) -> None:
+async def test_an_edited_limit_applies_to_waiting_lanes(before: int, after: int) -> None:
     limits = ConcurrencyLimits()
     for _ in range(before):
         await limits.acquire("s", before)

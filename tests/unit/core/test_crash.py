@@ -47,7 +47,7 @@ async def test_events_settled_beyond_the_committed_offset_stay_settled() -> None
 
 
 @in_virtual_time
-async def test_what_was_settled_after_the_last_commit_is_sent_again() -> None:
+async def test_events_settled_after_the_last_commit_are_sent_again() -> None:
     core = await following(await crashed(commits=False))
     assert core.pending == [0, 1]
     await core.end()
@@ -68,7 +68,7 @@ async def test_a_changed_note_is_committed_at_the_same_offset() -> None:
 
 
 @in_virtual_time
-async def test_the_next_crash_finds_the_note_whatever_was_read_since() -> None:
+async def test_a_second_crash_still_finds_the_note() -> None:
     second = await Core(before=await crashed()).open()
     second.commit()
     assert second.ahead == 0b1110, "no event was read yet"
@@ -84,7 +84,7 @@ async def test_the_next_crash_finds_the_note_whatever_was_read_since() -> None:
 
 
 @in_virtual_time
-async def test_a_clean_stop_leaves_a_row_of_what_was_passed_over() -> None:
+async def test_a_clean_stop_writes_a_row_for_skipped_events() -> None:
     core = await following(await crashed())
     await core.stop()
     core.ahead = 0  # like after a commit without a note, because the broker accepts none
@@ -94,7 +94,7 @@ async def test_a_clean_stop_leaves_a_row_of_what_was_passed_over() -> None:
 
 
 @in_virtual_time
-async def test_what_a_row_keeps_is_not_noted_as_settled() -> None:
+async def test_an_event_kept_by_a_row_is_not_noted_as_settled() -> None:
     core = await Core(subscription("slow"), subscription("s")).open()
     await core.dispatch([*core.produce(1, "slow"), *core.produce(2)])
     core.lane().go_behind()
@@ -123,7 +123,7 @@ async def test_an_unresolved_replay_by_time_sends_noted_events() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_sends_noted_events_also_after_another_crash() -> None:
+async def test_a_replay_sends_noted_events_after_a_second_crash() -> None:
     core = await crashed()
     core.publish(replace(subscription("s"), resume_from=ReplayOffset(0, 2)))
     second = await Core(before=core).open()
@@ -141,7 +141,7 @@ async def test_a_replay_sends_noted_events_also_after_another_crash() -> None:
 
 
 @in_virtual_time
-async def test_several_at_a_time_leave_gaps_that_are_filled() -> None:
+async def test_gaps_between_concurrent_requests_are_filled() -> None:
     core = await Core(subscription("s", Qos.AUTO)).open()
     await core.stream(4)
     for offset in (1, 3):
@@ -154,7 +154,7 @@ async def test_several_at_a_time_leave_gaps_that_are_filled() -> None:
 
 
 @in_virtual_time
-async def test_what_was_read_from_the_log_is_noted_as_well() -> None:
+async def test_events_read_from_the_log_are_noted_too() -> None:
     core = await Core(subscription("slow"), subscription("s")).open()
     await core.dispatch([*core.produce(1), *core.produce(1, "slow"), *core.produce(2)])
     core.lane().go_behind()

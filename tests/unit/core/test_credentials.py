@@ -16,7 +16,7 @@ from pipeline.core.credentials import change_query_credentials, names_credential
         "secret", "client.secret", "password", "pwd", "X-Session", "sharedaccesskey", "XServiceCredentials", "jwt",
     ],
 )  # fmt: skip
-def test_a_name_of_a_credential_is_known(name: str) -> None:
+def test_names_of_credentials_are_recognised(name: str) -> None:
     assert names_credential(name)
 
 
@@ -25,7 +25,7 @@ def test_a_name_of_a_credential_is_known(name: str) -> None:
     ["X-Team", "Content-Type", "Accept", "User-Agent", "X-Author", "authority",
      "id", "topic", "", "X-Company", "design", "X-Country-Code", "spin", "passenger", "1", "-"],
 )  # fmt: skip
-def test_another_name_is_not(name: str) -> None:
+def test_other_names_are_not_credentials(name: str) -> None:
     assert not names_credential(name)
 
 
@@ -51,7 +51,7 @@ def test_the_credentials_of_a_query_are_found(url: str, shown: str) -> None:
     assert masked(url) == shown
 
 
-def test_they_are_listed_as_they_stand_there() -> None:
+def test_the_credentials_of_a_query_are_listed_undecoded() -> None:
     assert query_credentials("https://h/?key=a%2Fb&x=1&sig=c") == ["a%2Fb", "c"]
 
 
@@ -59,7 +59,7 @@ PARTS = st.sampled_from(["key", "sig", "x", "=", "&", ";", "?", "#", "%", "%20",
 
 
 @pytest.mark.parametrize("url", ["https://h/?key=a&key=b&key+2=c", "https://h/?key+2=c&key=a&key=b&key+2=d"])
-def test_a_name_like_anothers_numbered_one_is_its_own(url: str) -> None:
+def test_a_parameter_named_like_a_numbered_one_stays_distinct(url: str) -> None:
     names: list[str] = []
 
     def noted(name: str, value: str) -> str:
@@ -70,7 +70,7 @@ def test_a_name_like_anothers_numbered_one_is_its_own(url: str) -> None:
     assert len(set(names)) == len(names) == url.count("=")
 
 
-def test_a_long_name_is_not_kept_in_mind() -> None:
+def test_a_long_name_is_not_cached() -> None:
     for name in ("X-" + "a" * 100_000 + "-Token", "X-" + "a" * 100_000):
         references = sys.getrefcount(name)
         assert names_credential(name) is name.endswith("-Token")
@@ -78,7 +78,7 @@ def test_a_long_name_is_not_kept_in_mind() -> None:
 
 
 @given(st.lists(PARTS).map("".join))
-def test_all_else_stays_byte_by_byte(rest: str) -> None:
+def test_the_rest_of_a_url_is_unchanged(rest: str) -> None:
     url = f"https://h/{rest}"
     assert change_query_credentials(url, lambda _, value: value) == url
     # A second call finds the changed values under the same names, and restores them.

@@ -67,7 +67,7 @@ async def test_a_lane_without_retries_left_stops_and_keeps_the_event() -> None:
 
 
 @in_virtual_time
-async def test_a_401_is_tried_once_with_a_fresh_token_at_once() -> None:
+async def test_a_401_is_retried_once_and_at_once_with_a_fresh_token() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0, Rejected(401, token_used=True))
@@ -96,7 +96,7 @@ async def test_refused_credentials_stop_the_lane_without_dead_letters() -> None:
 
 
 @in_virtual_time
-async def test_an_unconfirmed_dead_letter_holds_only_its_lane() -> None:
+async def test_an_unconfirmed_dead_letter_holds_up_only_its_lane() -> None:
     core = await Core(subscription("s"), subscription("t"), dead_letters=True).open()
     await core.dispatch([*core.produce(2, "s"), *core.produce(1, "t")])
     await core.answer(0, Rejected(400, b"no"))
@@ -115,7 +115,7 @@ async def test_an_unconfirmed_dead_letter_holds_only_its_lane() -> None:
 
 
 @in_virtual_time
-async def test_a_dead_letter_never_taken_stops_the_lane() -> None:
+async def test_a_dead_letter_refused_for_good_stops_the_lane() -> None:
     core = await Core(subscription(), dead_letters=True).open()
     await core.stream(1)
     await core.answer(0, Rejected(400))
@@ -132,7 +132,7 @@ async def test_a_dead_letter_never_taken_stops_the_lane() -> None:
 
 @pytest.mark.parametrize("key", ["nobody", b"\xff\xfe", None], ids=["unknown", "no utf-8", "no key"])
 @in_virtual_time
-async def test_an_event_without_subscription_is_dead_lettered_unsent(key: str | bytes | None) -> None:
+async def test_an_event_without_a_subscription_is_dead_lettered(key: str | bytes | None) -> None:
     core = await Core(dead_letters=True).open()
     record = core.log.append(key.encode() if isinstance(key, str) else key)
     await core.dispatch([record])
@@ -148,7 +148,7 @@ async def test_an_event_without_subscription_is_dead_lettered_unsent(key: str | 
 
 
 @in_virtual_time
-async def test_without_a_dead_letter_topic_it_is_dropped_and_counted() -> None:
+async def test_an_unknown_event_without_dead_letters_is_dropped() -> None:
     core = await Core().open()
     await core.stream(2, "nobody")
 
@@ -158,7 +158,7 @@ async def test_without_a_dead_letter_topic_it_is_dropped_and_counted() -> None:
 
 
 @in_virtual_time
-async def test_an_event_waits_for_a_subscription_just_made() -> None:
+async def test_an_event_waits_for_a_subscription_just_created() -> None:
     core = await Core(dead_letters=True).open()
     core.publish(subscription())
     await core.stream(1)
@@ -190,7 +190,7 @@ async def test_at_most_once_sends_only_when_its_row_is_durable() -> None:
 
 @pytest.mark.parametrize("outcome", [ServerError(500), BROKEN, Rejected(429, b"", 1.0), Rejected(400)], ids=str)
 @in_virtual_time
-async def test_at_most_once_never_sends_again_what_may_have_arrived(outcome: Outcome) -> None:
+async def test_at_most_once_repeats_nothing_that_may_have_arrived(outcome: Outcome) -> None:
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(2)
     await core.land()
@@ -207,7 +207,7 @@ async def test_at_most_once_never_sends_again_what_may_have_arrived(outcome: Out
 
 @pytest.mark.parametrize("outcome", [REFUSED, TokenUnavailable("503")], ids=str)
 @in_virtual_time
-async def test_at_most_once_retries_what_was_not_sent_with_a_new_claim(outcome: Outcome) -> None:
+async def test_at_most_once_retries_an_unsent_event_with_a_new_claim(outcome: Outcome) -> None:
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(1)
     await core.land()
@@ -240,7 +240,7 @@ async def test_claims_of_several_lanes_are_made_durable_together() -> None:
 
 @pytest.mark.parametrize("outcome", [ServerError(500), BROKEN, SILENT, TokenRefused("x"), Rejected(400)], ids=str)
 @in_virtual_time
-async def test_qos_none_drops_what_fails_counts_it_and_goes_on(outcome: Outcome) -> None:
+async def test_qos_none_drops_and_counts_a_failed_event(outcome: Outcome) -> None:
     core = await Core(subscription(qos=Qos.NONE, concurrency=1)).open()
     await core.stream(2)
     assert core.committable == 2
@@ -287,7 +287,7 @@ async def test_silent_receivers_leave_half_of_the_slots_to_others() -> None:
 
 
 @in_virtual_time
-async def test_a_slot_is_given_back_however_an_attempt_ends() -> None:
+async def test_every_end_of_an_attempt_gives_its_slot_back() -> None:
     core = await Core(subscription(), slots=2).open()
     await core.stream(1)
     assert core.slots.taken == 1

@@ -30,7 +30,7 @@ async def test_waiting_for_the_lease_takes_no_attempt_and_no_slot() -> None:
 
 
 @in_virtual_time
-async def test_a_heartbeat_that_was_sent_too_long_ago_lets_nothing_go() -> None:
+async def test_an_old_heartbeat_lets_no_event_be_sent() -> None:
     core = await Core(subscription()).open()
     core.lease.end()
     await core.stream(1)
@@ -53,7 +53,7 @@ async def test_an_attempt_stopped_by_a_lost_lease_does_not_count() -> None:
 
 
 @in_virtual_time
-async def test_requests_under_way_are_left_alone() -> None:
+async def test_the_end_of_a_lease_cancels_no_request() -> None:
     core = await Core(subscription()).open()
     await core.stream(2)
     core.lease.end()
@@ -64,7 +64,7 @@ async def test_requests_under_way_are_left_alone() -> None:
 
 
 @in_virtual_time
-async def test_waiting_ends_with_a_pause_and_with_a_drain() -> None:
+async def test_a_pause_or_a_drain_ends_the_wait_for_the_lease() -> None:
     core = await Core(subscription()).open()
     core.lease.end()
     await core.stream(2)
@@ -167,7 +167,7 @@ async def test_a_former_owner_neither_sends_nor_forgets_a_claim() -> None:
 
 
 @in_virtual_time
-async def test_a_returned_claim_the_next_owner_passed_is_given_up() -> None:
+async def test_a_handed_back_claim_that_an_owner_skipped_is_given_up() -> None:
     core = await claimed_without_lease()
     following = await Core(before=core).open()
     stopping = asyncio.create_task(core.stop())
@@ -194,7 +194,7 @@ async def test_so_is_one_whose_receiver_was_not_reached() -> None:
 
 
 @in_virtual_time
-async def test_a_returned_claim_whose_row_landed_is_not_given_up() -> None:
+async def test_a_claim_handed_back_by_a_durable_row_is_not_given_up() -> None:
     core = await claimed_without_lease()
     await core.checkpoint()
     await core.land()
@@ -208,7 +208,7 @@ async def test_a_returned_claim_whose_row_landed_is_not_given_up() -> None:
 
 
 @in_virtual_time
-async def test_one_that_was_handed_back_is_the_next_one_to_be_skipped() -> None:
+async def test_a_handed_back_event_can_be_skipped() -> None:
     core = await claimed_without_lease()
     assert core.lane().next == 0
     await core.revise(replace(AT_MOST_ONCE, resume_from=Skip(0, 0)))
@@ -223,7 +223,7 @@ async def test_one_that_was_handed_back_is_the_next_one_to_be_skipped() -> None:
 
 
 @in_virtual_time
-async def test_a_refused_claim_is_not_given_up_but_left_to_its_owner() -> None:
+async def test_a_refused_claim_is_left_to_the_new_owner() -> None:
     core = await Core(AT_MOST_ONCE).open()
     await core.stream(1)
     following = await Core(before=core).open()
@@ -252,7 +252,7 @@ async def test_a_dead_letter_waits_for_the_lease() -> None:
 
 
 @in_virtual_time
-async def test_a_revoked_partitions_dead_letter_is_left_to_the_owner() -> None:
+async def test_a_revoked_partition_leaves_its_dead_letter_to_its_owner() -> None:
     for qos, given_up in ((Qos.AT_LEAST_ONCE, 0), (Qos.AT_MOST_ONCE, 1)):
         core = await Core(replace(AT_MOST_ONCE, qos=qos), dead_letters=True).open()
         await core.stream(1)

@@ -41,7 +41,7 @@ async def test_filtered_events_are_settled_unsent_and_counted() -> None:
 
 
 @in_virtual_time
-async def test_a_filter_that_wants_nothing_writes_no_rows() -> None:
+async def test_a_filter_that_matches_nothing_writes_no_rows() -> None:
     core = await Core(subscription(filter=lambda _event: False, qos=Qos.AT_MOST_ONCE)).open()
     for _ in range(5):
         await core.stream(4)
@@ -53,7 +53,7 @@ async def test_a_filter_that_wants_nothing_writes_no_rows() -> None:
 
 
 @in_virtual_time
-async def test_a_filtered_event_waits_for_those_before_it() -> None:
+async def test_a_filtered_event_waits_for_earlier_events() -> None:
     core = await Core(subscription(filter=Even())).open()
     await core.stream(2)
     assert core.committable == 0, "the first is under way"
@@ -63,7 +63,7 @@ async def test_a_filtered_event_waits_for_those_before_it() -> None:
 
 
 @in_virtual_time
-async def test_a_filter_edited_before_a_retry_applies_to_it() -> None:
+async def test_a_filter_edited_before_a_retry_applies_to_the_retry() -> None:
     core = await Core(subscription()).open()
     await core.stream(2)
     await core.answer(0, ServerError(500))
@@ -87,7 +87,7 @@ class Looking:
 
 
 @in_virtual_time
-async def test_a_filter_judges_an_event_once_however_often_it_is_tried() -> None:
+async def test_a_filter_is_evaluated_once_for_all_attempts() -> None:
     looking = Looking([])
     core = await Core(subscription(qos=Qos.AUTO, filter=looking, rate=Rate(2.0))).open()
     await core.stream(3)
@@ -152,7 +152,7 @@ async def test_a_rate_spaces_the_attempts_and_costs_no_rows() -> None:
 
 
 @in_virtual_time
-async def test_a_rate_slower_than_the_hold_shelves_but_loses_nothing() -> None:
+async def test_a_rate_slower_than_the_hold_loses_no_event() -> None:
     core = await Core(subscription(rate=Rate(0.1))).open()
     await core.stream(3)
     await core.answer(0)
@@ -173,7 +173,7 @@ async def test_a_rate_slower_than_the_hold_shelves_but_loses_nothing() -> None:
 
 
 @in_virtual_time
-async def test_what_is_claimed_has_its_turn_before_it_is_claimed() -> None:
+async def test_an_event_waits_for_its_rate_before_it_is_claimed() -> None:
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE, rate=Rate(1.0))).open()
     await core.stream(2)
     await core.land()
@@ -187,7 +187,7 @@ async def test_what_is_claimed_has_its_turn_before_it_is_claimed() -> None:
 
 
 @in_virtual_time
-async def test_a_pause_of_the_subscription_ends_the_wait_for_a_turn() -> None:
+async def test_a_pause_ends_the_wait_for_the_rate() -> None:
     core = await Core(subscription(rate=Rate(0.25))).open()
     await core.stream(2)
     await core.answer(0)
@@ -203,7 +203,7 @@ async def test_a_pause_of_the_subscription_ends_the_wait_for_a_turn() -> None:
 
 
 @in_virtual_time
-async def test_a_stop_ends_the_wait_for_a_turn_and_keeps_the_event() -> None:
+async def test_a_stop_ends_the_wait_for_the_rate_and_keeps_the_event() -> None:
     core = await Core(subscription(rate=Rate(0.25))).open()
     await core.stream(2)
     await core.answer(0)
@@ -244,7 +244,7 @@ async def test_jitter_shortens_the_wait_by_the_drawn_part() -> None:
 
 
 @in_virtual_time
-async def test_the_deadline_counts_from_the_first_try_over_a_restart() -> None:
+async def test_a_restart_does_not_extend_the_deadline_of_an_event() -> None:
     limited = RetryPolicy(max_attempts=100, initial_delay_seconds=1.0, max_delay_seconds=1.0, max_elapsed_seconds=20.0)
     before = Core(subscription(retry=limited))
     before.produce(1)
@@ -260,7 +260,7 @@ async def test_the_deadline_counts_from_the_first_try_over_a_restart() -> None:
 
 
 @in_virtual_time
-async def test_attempts_that_wait_for_their_turn_or_a_slot_are_counted() -> None:
+async def test_attempts_that_wait_for_the_rate_or_a_slot_are_counted() -> None:
     limited = subscription("slow", rate=Rate(1.0))
     core = await Core(limited, subscription("a"), subscription("b"), subscription("c"), slots=2).open()
     await core.stream(2, "slow")

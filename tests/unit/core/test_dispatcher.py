@@ -60,7 +60,7 @@ async def test_an_offset_is_committed_once_and_a_lost_commit_retried() -> None:
 
 
 @in_virtual_time
-async def test_gaps_are_passed_over_once_the_batch_before_has_come() -> None:
+async def test_a_gap_is_skipped_once_the_batch_before_it_has_come() -> None:
     core = await Core(subscription()).open()
     batch = core.produce(2)
     core.dispatcher.pass_over(0, 2, 5)
@@ -79,7 +79,7 @@ async def test_gaps_are_passed_over_once_the_batch_before_has_come() -> None:
 
 
 @in_virtual_time
-async def test_a_batch_that_is_handed_out_again_is_delivered_once() -> None:
+async def test_a_batch_that_is_fetched_twice_is_delivered_once() -> None:
     core = await Core(subscription()).open()
     batch = core.produce(2)
     await core.dispatch(batch)
@@ -136,7 +136,7 @@ async def test_a_lane_begins_where_its_row_says(row: Cursor | None, state: str |
 
 
 @in_virtual_time
-async def test_a_retry_budget_and_its_wait_survive_a_crash() -> None:
+async def test_attempts_and_the_wait_for_a_retry_survive_a_crash() -> None:
     before = Core(subscription())
     before.produce(1)
     before.committed = 1
@@ -197,7 +197,7 @@ async def test_a_partition_is_opened_when_its_rows_can_be_read_again() -> None:
 
 
 @in_virtual_time
-async def test_a_partition_that_can_not_be_opened_is_a_line_in_10_s(
+async def test_a_failed_opening_is_logged_once_in_ten_seconds(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     core = Core(subscription())
@@ -267,7 +267,7 @@ async def test_a_stop_cuts_off_endless_attempts_for_the_next_owner() -> None:
 
 
 @in_virtual_time
-async def test_a_stop_ends_and_commits_safely_if_no_row_can_land() -> None:
+async def test_a_stop_without_durable_rows_ends_and_commits_safely() -> None:
     core = await Core(subscription()).open()
     await core.stream(6)  # over the bound: the lane is behind, and its row never becomes durable
     offsets = await core.dispatcher.drain([0], 8.0)
@@ -277,7 +277,7 @@ async def test_a_stop_ends_and_commits_safely_if_no_row_can_land() -> None:
 
 
 @in_virtual_time
-async def test_nothing_is_begun_while_a_partition_is_given_back() -> None:
+async def test_no_attempt_begins_while_a_partition_is_given_back() -> None:
     core = await Core(subscription()).open()
     await core.stream(2)
     stopping = asyncio.create_task(stopped(core))
@@ -353,7 +353,7 @@ async def test_an_answer_after_the_partition_closed_settles_nothing() -> None:
 
 
 @in_virtual_time
-async def test_when_the_worker_is_full_its_largest_lanes_go_behind() -> None:
+async def test_when_a_worker_is_full_its_largest_lanes_fall_behind() -> None:
     limits = LaneLimits(events=100, bytes=1_000_000, hold_seconds=5.0)
     core = await Core(subscription("big"), subscription("small"), limits=limits, worker_bytes=6_000).open()
     await core.dispatch([*core.produce(2, "small"), *core.produce(12, "big")])
@@ -387,7 +387,7 @@ async def test_an_event_held_too_long_does_not_block_commits() -> None:
 
 
 @in_virtual_time
-async def test_retention_that_overtakes_a_lane_is_counted() -> None:
+async def test_events_deleted_before_a_lane_read_them_are_counted() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -440,7 +440,7 @@ async def test_a_clock_that_is_set_back_stops_no_checkpoint() -> None:
 
 
 @in_virtual_time
-async def test_the_stream_flows_until_it_is_silent_for_a_second() -> None:
+async def test_the_stream_is_busy_until_it_is_silent_for_a_second() -> None:
     core = await Core(subscription()).open()
     assert not core.partition.is_streaming
     await core.stream(1)

@@ -61,7 +61,7 @@ def explained(document: dict[str, Any]) -> list[str]:
         ),
     ],
 )
-def test_the_comparisons_that_failed_are_said(document: dict[str, Any], sentences: list[str]) -> None:
+def test_failed_comparisons_are_named(document: dict[str, Any], sentences: list[str]) -> None:
     assert explained(document) == sentences
 
 

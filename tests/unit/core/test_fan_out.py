@@ -47,7 +47,7 @@ async def test_an_event_is_settled_when_every_subscription_has_it() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_behind_reads_what_its_filter_wants() -> None:
+async def test_a_lane_that_is_behind_reads_events_of_its_filter() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "a", 0))
     core.publish(begun(core, "b", 0))
@@ -78,7 +78,7 @@ async def test_a_subscription_gets_nothing_from_before_its_start() -> None:
 
 
 @in_virtual_time
-async def test_a_subscription_heard_of_late_begins_behind() -> None:
+async def test_a_subscription_that_is_read_late_begins_behind() -> None:
     core = await Core(matches=True).open()
     await core.stream(2, "a")
     core.publish(begun(core, "a", 1))
@@ -96,7 +96,7 @@ async def test_a_subscription_heard_of_late_begins_behind() -> None:
 
 
 @in_virtual_time
-async def test_a_commit_notes_no_beginning_before_its_row_is_durable() -> None:
+async def test_a_commit_records_a_beginning_once_its_row_is_durable() -> None:
     core = await Core(matches=True).open()
     await core.stream(2, "a")
     core.publish(begun(core, "a", 1))
@@ -120,7 +120,7 @@ async def test_a_commit_notes_no_beginning_before_its_row_is_durable() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_hears_of_all_that_its_predecessor_knew() -> None:
+async def test_a_worker_first_reads_all_that_the_former_owner_knew() -> None:
     core = Core(matches=True)
     await core.open()
     core.publish(begun(core, "a", 0))
@@ -138,7 +138,7 @@ async def test_a_worker_hears_of_all_that_its_predecessor_knew() -> None:
 
 
 @in_virtual_time
-async def test_one_that_is_made_again_owes_nothing_to_the_former() -> None:
+async def test_a_recreated_subscription_gets_no_earlier_events() -> None:
     """The worker may not see the record of the deletion: compaction keeps only the newest record of a key."""
     core = Core(matches=True)
     core.publish(begun(core, "a", 0))
@@ -157,7 +157,7 @@ async def test_one_that_is_made_again_owes_nothing_to_the_former() -> None:
 
 
 @in_virtual_time
-async def test_a_row_of_a_former_subscription_is_forgotten() -> None:
+async def test_a_row_of_a_deleted_subscription_is_removed() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "a", 0))
     await core.open()
@@ -180,7 +180,7 @@ async def test_a_row_of_a_former_subscription_is_forgotten() -> None:
 
 
 @in_virtual_time
-async def test_a_row_that_was_written_for_key_is_kept() -> None:
+async def test_a_row_written_with_routing_key_is_kept() -> None:
     """With `key`, an edit contains no revision of the creation, so it looks like the first record without a start."""
     core = Core()
     core.publish(subscription("a", created=0))
@@ -201,7 +201,7 @@ async def test_a_row_that_was_written_for_key_is_kept() -> None:
 
 
 @in_virtual_time
-async def test_a_new_filter_makes_the_number_of_events_a_bound() -> None:
+async def test_a_new_filter_turns_the_count_into_an_upper_bound() -> None:
     core = Core(matches=True)
     made = core.publish(begun(core, "a", 0))
     await core.open()
@@ -215,7 +215,7 @@ async def test_a_new_filter_makes_the_number_of_events_a_bound() -> None:
     await core.end()
 
 
-def test_offsets_of_another_topic_say_nothing() -> None:
+def test_start_offsets_of_another_topic_are_ignored() -> None:
     made = Subscription("s", 3, "https://receiver.example", starts={TOPIC: Start((5, 7), "one")})
     assert made.start_in(TOPIC, 1, "one") == 7
     assert made.start_in(TOPIC, 1, None) == 7
@@ -228,7 +228,7 @@ def test_offsets_of_another_topic_say_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_filter_is_asked_once_until_it_is_edited() -> None:
+async def test_a_filter_is_evaluated_once_until_it_is_edited() -> None:
     core, asked = Core(matches=True), []
 
     def counted(event: Event) -> bool:
@@ -248,7 +248,7 @@ async def test_a_filter_is_asked_once_until_it_is_edited() -> None:
 
 
 @in_virtual_time
-async def test_whoever_moves_the_group_begins_nothing_anew() -> None:
+async def test_moving_the_group_restarts_no_subscription() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "a", 0))
     core.produce(3, "a")
@@ -261,7 +261,7 @@ async def test_whoever_moves_the_group_begins_nothing_anew() -> None:
 
 
 @in_virtual_time
-async def test_a_note_means_no_subscription_that_nobody_had_heard_of() -> None:
+async def test_a_note_does_not_apply_to_subscriptions_not_read_then() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "a", 0, qos=Qos.AUTO, concurrency=3))
     await core.open()
@@ -288,7 +288,7 @@ async def test_a_note_means_no_subscription_that_nobody_had_heard_of() -> None:
 
 
 @in_virtual_time
-async def test_nothing_begins_again_after_a_time_with_key() -> None:
+async def test_no_subscription_begins_again_after_a_time_with_key() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "s", 0))
     await core.open()
@@ -330,7 +330,7 @@ async def test_a_record_that_cannot_be_read_gives_up_no_events() -> None:
 
 
 @in_virtual_time
-async def test_what_key_keeps_is_for_those_that_were_known() -> None:
+async def test_after_a_move_by_hand_only_existing_ones_have_begun() -> None:
     """A group was moved by hand. Subscriptions that existed then have begun; subscriptions created later have not."""
     core = Core()
     core.publish(begun(core, "a", 0))
@@ -343,7 +343,7 @@ async def test_what_key_keeps_is_for_those_that_were_known() -> None:
 
 
 @in_virtual_time
-async def test_an_edit_that_crossed_a_deletion_begins_nothing_anew() -> None:
+async def test_an_edit_that_crosses_a_deletion_restarts_nothing() -> None:
     """The record of the edit contains the original creation and start."""
     core = Core(matches=True)
     made = core.publish(begun(core, "s", 0))

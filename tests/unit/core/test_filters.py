@@ -90,7 +90,7 @@ def wants(document: object, event: PlainEvent = EVENT) -> bool:
         ({"any": [{"not": {"any": [{"exact": {"type": "x"}}]}}]}, True),
     ],
 )
-def test_a_filter_wants_what_it_says(document: dict[str, Any], wanted: bool) -> None:
+def test_a_filter_matches_as_documented(document: dict[str, Any], wanted: bool) -> None:
     assert wants(document) is wanted
 
 
@@ -153,7 +153,7 @@ def test_key_is_the_records_key_and_no_attribute() -> None:
     assert not wants({"exact": {"key": ["attribute", "body"]}}, event)
 
 
-def test_a_record_without_key_has_none_to_compare() -> None:
+def test_a_record_without_a_key_matches_no_key() -> None:
     for key, wanted in ((None, False), (b"", True)):
         assert wants({"prefix": {"key": ""}}, PlainEvent("events", 0, 1, key, None)) is wanted
 
@@ -208,7 +208,7 @@ P = "configuration.filter"
         ({"not": [{"exact": {"type": "a"}}]}, f"{P}.not: must be an object"),
     ],
 )
-def test_a_mistake_is_refused_with_its_place(document: object, sentence: str) -> None:
+def test_a_mistake_is_refused_with_its_path(document: object, sentence: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         event_filter(document, P)
     assert str(caught.value).startswith(sentence)
@@ -252,7 +252,7 @@ def naive(document: dict[str, Any], found: dict[str, list[str]]) -> bool:
 
 
 @given(filters, st.tuples(texts, texts, texts), st.lists(texts, max_size=3), st.none() | texts, st.booleans())
-def test_any_tree_agrees_with_a_naive_reading(
+def test_any_filter_agrees_with_a_naive_implementation(
     document: dict[str, Any], singles: tuple[str, str, str], headers: list[str], number: str | None, flag: bool
 ) -> None:
     kind, extra, key = singles

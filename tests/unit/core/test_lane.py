@@ -20,7 +20,7 @@ BROKEN = Failed("broken off", may_have_arrived=True)
 
 
 @in_virtual_time
-async def test_going_behind_the_window_holds_until_the_row_has_landed() -> None:
+async def test_the_window_holds_offsets_until_the_row_is_durable() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.stream(5)
@@ -40,7 +40,7 @@ async def test_going_behind_the_window_holds_until_the_row_has_landed() -> None:
 
 
 @in_virtual_time
-async def test_behind_to_live_there_is_no_gap_and_no_overlap() -> None:
+async def test_going_live_again_leaves_no_gap_and_no_overlap() -> None:
     core = await Core(subscription(), limits=LaneLimits(events=2, bytes=1_000_000, hold_seconds=5.0)).open()
     await core.stream(4)
     await core.land()
@@ -72,7 +72,7 @@ async def test_a_lane_that_is_behind_reads_no_more_than_it_may_hold() -> None:
 
 
 @in_virtual_time
-async def test_the_log_feeds_nothing_that_the_stream_has_not_brought() -> None:
+async def test_the_log_reader_feeds_no_undispatched_event() -> None:
     core = await Core(subscription()).open()
     await core.stream(6)
     await core.land()
@@ -90,7 +90,7 @@ async def test_the_log_feeds_nothing_that_the_stream_has_not_brought() -> None:
 
 
 @in_virtual_time
-async def test_a_checkpoint_notes_progress_that_never_goes_back() -> None:
+async def test_a_checkpoint_writes_progress_that_never_goes_back() -> None:
     core = await Core(subscription()).open()
     await core.stream(9)
     await core.land()
@@ -112,7 +112,7 @@ async def test_a_checkpoint_notes_progress_that_never_goes_back() -> None:
 
 
 @in_virtual_time
-async def test_a_row_is_deleted_once_live_and_committed_past_it() -> None:
+async def test_a_row_is_deleted_when_live_and_committed_past_it() -> None:
     core = await Core(subscription()).open()
     await core.stream(6)
     await core.land()
@@ -182,7 +182,7 @@ async def test_an_event_whose_new_subscription_is_paused_is_not_sent() -> None:
 
 
 @in_virtual_time
-async def test_a_stray_tombstone_does_not_harm_an_event_being_judged() -> None:
+async def test_a_repeated_deletion_does_not_affect_an_event_in_flight() -> None:
     core = await Core().open()
     core.delete("s")
     await core.stream(1)
@@ -214,7 +214,7 @@ async def test_an_overtaken_events_refused_dead_letter_stops_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_row_landing_after_deletion_releases_no_successor() -> None:
+async def test_a_row_durable_after_a_deletion_releases_nothing_newer() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(6)  # over the bound: the row is being written
@@ -251,7 +251,7 @@ async def test_a_late_row_does_not_release_newer_events() -> None:
 
 
 @in_virtual_time
-async def test_a_claim_that_a_stop_cuts_off_is_withdrawn() -> None:
+async def test_a_claim_cancelled_by_a_stop_is_withdrawn() -> None:
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(1)  # the row of its claim is never confirmed
     drain = asyncio.create_task(core.dispatcher.drain([0], 8.0))
@@ -265,7 +265,7 @@ async def test_a_claim_that_a_stop_cuts_off_is_withdrawn() -> None:
 
 
 @in_virtual_time
-async def test_an_attempt_that_a_stop_cuts_off_counts() -> None:
+async def test_an_attempt_cancelled_by_a_stop_counts() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     drain = asyncio.create_task(core.dispatcher.drain([0], 8.0))
@@ -412,7 +412,7 @@ async def test_after_waiting_for_a_slot_the_newest_revision_is_used() -> None:
 
 
 @in_virtual_time
-async def test_a_fault_of_ours_keeps_the_event_for_the_resume() -> None:
+async def test_a_bug_keeps_the_event_for_a_resume() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -452,7 +452,7 @@ async def test_closing_before_a_runner_begins_leaves_no_coroutine() -> None:
 
 @pytest.mark.parametrize("qos", [Qos.AT_LEAST_ONCE, Qos.AUTO])
 @in_virtual_time
-async def test_a_wait_longer_than_the_hold_writes_a_row_and_holds_none(qos: Qos) -> None:
+async def test_a_long_wait_writes_a_row_and_holds_no_offset(qos: Qos) -> None:
     core = await Core(subscription(qos=qos, retry=SLOW, concurrency=1)).open()
     await core.stream(3)
     await core.answer(0, ServerError(503))

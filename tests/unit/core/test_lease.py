@@ -43,7 +43,7 @@ def lease(moment: Moment) -> Lease:
     return Lease(14.0, moment)
 
 
-def test_it_is_held_from_first_heartbeat_until_the_last_is_old(lease: Lease, moment: Moment) -> None:
+def test_a_lease_is_held_until_the_last_heartbeat_is_too_old(lease: Lease, moment: Moment) -> None:
     assert not lease.is_held, "no heartbeat was confirmed yet"
     lease.renew(100.0)
     moment.now = 113.9
@@ -54,14 +54,14 @@ def test_it_is_held_from_first_heartbeat_until_the_last_is_old(lease: Lease, mom
         lease.check()
 
 
-def test_an_earlier_heartbeat_confirmed_late_takes_nothing_away(lease: Lease, moment: Moment) -> None:
+def test_a_late_confirmation_does_not_shorten_the_lease(lease: Lease, moment: Moment) -> None:
     lease.renew(100.0)
     lease.renew(90.0)
     moment.now = 113.9
     assert lease.is_held
 
 
-async def test_a_renewal_in_another_thread_wakes_whoever_waits(lease: Lease, moment: Moment) -> None:
+async def test_a_renewal_in_another_thread_wakes_waiting_tasks(lease: Lease, moment: Moment) -> None:
     sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     with lease.waking(sleeper):
         thread = threading.Thread(target=lease.renew, args=(moment.now,))
@@ -103,16 +103,16 @@ async def renews(lease: Lease, moment: Moment, request: Any, response: Any, seco
 
 
 @pytest.mark.parametrize("error", [NoError, RebalanceInProgressError])
-async def test_a_heartbeat_of_a_member_renews_it(lease: Lease, moment: Moment, error: Any) -> None:
+async def test_a_heartbeat_of_a_member_renews_the_lease(lease: Lease, moment: Moment, error: Any) -> None:
     assert await renews(lease, moment, HEARTBEAT, HeartbeatResponse_v0(error.errno))
 
 
 @pytest.mark.parametrize("error", [UnknownMemberIdError, IllegalGenerationError])
-async def test_one_of_a_former_member_does_not(lease: Lease, moment: Moment, error: Any) -> None:
+async def test_a_heartbeat_of_a_former_member_renews_nothing(lease: Lease, moment: Moment, error: Any) -> None:
     assert not await renews(lease, moment, HEARTBEAT, HeartbeatResponse_v0(error.errno))
 
 
-async def test_it_counts_from_the_sending_of_the_heartbeat(lease: Lease, moment: Moment) -> None:
+async def test_the_lease_counts_from_when_the_heartbeat_was_sent(lease: Lease, moment: Moment) -> None:
     assert not await renews(lease, moment, HEARTBEAT, HeartbeatResponse_v0(0), seconds=14.0)
 
 
@@ -122,6 +122,6 @@ async def test_joining_begins_a_lease_and_a_call_to_rejoin_does_not(lease: Lease
     assert await renews(lease, moment, SYNC, SyncGroupResponse_v0(0, b""))
 
 
-async def test_other_requests_say_nothing(lease: Lease, moment: Moment) -> None:
+async def test_other_requests_do_not_renew_the_lease(lease: Lease, moment: Moment) -> None:
     leaving = LeaveGroupRequest("group", "member")
     assert not await renews(lease, moment, leaving, OffsetCommitResponse_v2([]))

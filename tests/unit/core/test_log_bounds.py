@@ -25,7 +25,9 @@ from tests.support.virtual_time import in_virtual_time
         (15, "b", LogBounds(0, 20, "b", former_id="a"), None),
     ],
 )
-def test_a_place_is_good_or_becomes_another(place: int, noted: str | None, log: LogBounds, found: Break | None) -> None:
+def test_a_stored_offset_is_kept_or_replaced(
+    place: int, noted: str | None, log: LogBounds, found: Break | None
+) -> None:
     assert find_break(place, noted, log) == found
 
 
@@ -33,7 +35,7 @@ def test_a_place_is_good_or_becomes_another(place: int, noted: str | None, log: 
     ("found", "lost"),
     [(Break("retention", 9, 30), 21), (Break("truncated", 1000, 80), 0), (Break("recreated", 50, 3), 3)],
 )
-def test_what_was_deleted_before_anybody_read_it_is_lost(found: Break, lost: int) -> None:
+def test_events_deleted_before_they_were_read_are_lost(found: Break, lost: int) -> None:
     assert found.lost == lost
 
 
@@ -56,7 +58,7 @@ async def before(row: Cursor) -> Core:
     ],
 )
 @in_virtual_time
-async def test_a_row_is_held_against_the_log_and_written_anew(
+async def test_a_row_is_compared_with_the_log_and_corrected(
     place: int, log: LogBounds, then: int, kind: str | None, dropped: int
 ) -> None:
     left = await before(Cursor(place, Status.FAILURE, attempt=2, revision=0, topic_id="a"))

@@ -155,7 +155,7 @@ def test_the_index_agrees_with_every_filter_asked_alone(
 
 
 @given(changes)
-def test_nothing_stays_of_what_was_deleted(steps: Sequence[Subscription | str]) -> None:
+def test_a_deletion_leaves_nothing_in_the_index(steps: Sequence[Subscription | str]) -> None:
     made = SubscriptionIndex()
     for step in steps:
         made.update(step if isinstance(step, str) else step.id, None if isinstance(step, str) else step)
@@ -168,7 +168,7 @@ def test_nothing_stays_of_what_was_deleted(steps: Sequence[Subscription | str]) 
 # ------------------------------------------------------------------- single filters
 
 
-def test_results_are_sorted_whatever_came_first() -> None:
+def test_results_are_sorted_in_any_order_of_updates() -> None:
     made = index(
         subscription("c", {"exact": {"type": "paid"}}),
         subscription("ä"),
@@ -178,7 +178,7 @@ def test_results_are_sorted_whatever_came_first() -> None:
     assert made.keys(event(type="paid")) == (b"a", b"b", b"c", "ä".encode())
 
 
-def test_an_update_replaces_what_was_wanted() -> None:
+def test_an_update_replaces_the_former_filter() -> None:
     made = index(subscription("a", {"exact": {"type": "x"}}), subscription("b", {"exact": {"type": "x"}}))
     assert made.keys(event(type="x")) == (b"a", b"b")
     made.update("c", subscription("c", {"exact": {"type": "x"}}))
@@ -191,7 +191,7 @@ def test_an_update_replaces_what_was_wanted() -> None:
     assert made.keys(event(type="y", key="k")) == (b"a",)
 
 
-def test_a_revision_that_wants_the_same_changes_nothing() -> None:
+def test_a_revision_with_an_equal_filter_changes_nothing() -> None:
     wanted = {"exact": {"type": ["x", "y"]}}
     made = index(subscription("a", wanted, topics={"orders"}), subscription("b", wanted))
     before = nodes(made), made.keys(event(type="y"))
@@ -200,7 +200,7 @@ def test_a_revision_that_wants_the_same_changes_nothing() -> None:
     assert made.keys(event(type="y")) == before[1] == (b"a", b"b")
 
 
-def test_a_deletion_leaves_longer_paths_that_begin_alike() -> None:
+def test_a_deletion_keeps_longer_paths_with_the_same_start() -> None:
     made = index(subscription("a", {"exact": {"key": "k"}}), subscription("b", {"exact": {"key": "k", "type": "x"}}))
     made.update("a", None)
     assert made.keys(event(key="k", type="x")) == (b"b",)
@@ -213,13 +213,13 @@ def test_every_text_of_a_list_leads_to_the_subscription() -> None:
     assert [made.keys(event(type=each)) for each in ("x", "xx", "y", "z")] == [(b"a",), (b"b",), (b"a", b"b"), ()]
 
 
-def test_a_broken_subscription_wants_every_event() -> None:
+def test_a_broken_subscription_matches_every_event() -> None:
     made = index(subscription("a", {"exact": {"type": "x"}}, topics={"other"}, broken=True))
     assert made.keys(event()) == (b"a",)
     assert made.keys(event(), [b"a"]) == (b"a",)
 
 
-def test_a_subscription_may_want_some_topics_only() -> None:
+def test_a_subscription_may_be_limited_to_some_topics() -> None:
     made = index(subscription("a", topics={"orders", "payments"}), subscription("b", {"exact": {"type": "x"}}))
     assert made.keys(event(type="x")) == (b"a", b"b")
     assert made.keys(event(topic="other", type="x")) == (b"b",)
@@ -244,7 +244,7 @@ def test_an_opaque_filter_is_called() -> None:
     assert made.keys(PlainEvent("orders", 0, 2, None, None)) == ()
 
 
-def test_without_filters_the_same_tuple_is_handed_back() -> None:
+def test_without_filters_the_same_tuple_is_returned() -> None:
     made = index(*(subscription(str(number)) for number in range(100)))
     everything = made.keys(event(type="x"))
     assert len(everything) == 100
@@ -254,12 +254,12 @@ def test_without_filters_the_same_tuple_is_handed_back() -> None:
 
 
 @pytest.mark.parametrize("among", [[b"a"], {b"a", *(str(number).encode() for number in range(FEW))}])
-def test_only_those_that_are_named_are_asked(among: Sequence[bytes]) -> None:
+def test_only_the_given_subscriptions_are_considered(among: Sequence[bytes]) -> None:
     made = index(subscription("a"), subscription("b"), subscription("c", EventFilter(Unasked())))
     assert made.keys(event(), among) == (b"a",)
 
 
-def test_a_few_are_asked_without_the_rest() -> None:
+def test_a_few_subscriptions_are_evaluated_without_the_tree() -> None:
     made = index(subscription("a", {"prefix": {"key": ""}}), subscription("b", {"exact": {"/n": "1"}}))
     counted = Counted(event({"n": 1}, key="k"))
     assert made.keys(counted, [b"a"]) == (b"a",)
@@ -273,7 +273,7 @@ def test_an_any_with_a_part_for_every_event_stays_whole() -> None:
 
 
 @pytest.mark.parametrize("combined", [AllOf, AnyOf])
-def test_filters_that_other_comparisons_rule_out_are_not_asked(combined: type[AllOf | AnyOf]) -> None:
+def test_filters_ruled_out_by_the_tree_are_not_evaluated(combined: type[AllOf | AnyOf]) -> None:
     part: Expression = combined((Compare("exact", TYPE, (b"a", b"b")), Compare("prefix", TYPE, (b"c",))))
     made = index(subscription("a", EventFilter(AllOf((Unasked(), part)))))
     assert made.keys(event(type="d")) == ()
@@ -301,7 +301,7 @@ def test_the_body_is_parsed_once_for_all_filters() -> None:
     assert counted.reads == 1
 
 
-def test_the_body_is_not_parsed_where_no_candidate_needs_it() -> None:
+def test_the_body_is_not_parsed_unless_a_candidate_needs_it() -> None:
     made = index(*(subscription(str(number), each) for number, each in enumerate(LOOKS_INTO_BODY)), subscription("all"))
     counted = Counted(event({"n": 1}, type="no", key="no"))
     assert made.keys(counted) == (b"all",)
@@ -311,7 +311,7 @@ def test_the_body_is_not_parsed_where_no_candidate_needs_it() -> None:
 # ------------------------------------------------------------------- size
 
 
-def test_a_filter_of_many_alternatives_takes_a_bounded_place() -> None:
+def test_a_filter_with_many_alternatives_takes_bounded_memory() -> None:
     many = {name: [str(number) for number in range(30)] for name in ("type", "x", "y")}
     made = index(subscription("a", {"exact": many}))
     assert len(nodes(made)) <= MOST_PATHS

@@ -22,7 +22,7 @@ class BrokenRegistry(MemoryRegistry):
 
 
 @in_virtual_time
-async def test_a_fault_while_a_partition_is_opened_shows() -> None:
+async def test_a_bug_while_a_partition_opens_is_not_hidden() -> None:
     core = Core()
     core.dispatcher.registry = BrokenRegistry(None)
     with pytest.raises(LookupError, match="a fault"):
@@ -32,7 +32,7 @@ async def test_a_fault_while_a_partition_is_opened_shows() -> None:
 
 
 @in_virtual_time
-async def test_opening_a_partition_tells_what_became_of_its_offset() -> None:
+async def test_opening_a_partition_reports_a_broken_offset() -> None:
     core = Core()
     core.produce(8)
     core.committed = 4
@@ -44,7 +44,7 @@ async def test_opening_a_partition_tells_what_became_of_its_offset() -> None:
 
 @pytest.mark.parametrize("matches", [False, True])
 @in_virtual_time
-async def test_a_row_of_a_subscription_not_heard_of_yet_is_kept(*, matches: bool) -> None:
+async def test_a_row_of_a_subscription_not_read_yet_is_kept(*, matches: bool) -> None:
     """The former owner had read more of the subscriptions' topic than this worker."""
     core = await Core(matches=matches).open()
     core.publish(subscription(created=0))

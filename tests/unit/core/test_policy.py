@@ -127,7 +127,7 @@ def test_every_kind_of_outcome_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: str(row.outcome))
-def test_every_cell_of_the_row_is_as_the_table_says(row: Row) -> None:
+def test_every_decision_is_as_the_table_says(row: Row) -> None:
     wrong = {}
     for cell in CELLS:
         decided = decide(rules(cell), cell.attempt, row.outcome, token_renewed=cell.token_renewed)
@@ -137,7 +137,7 @@ def test_every_cell_of_the_row_is_as_the_table_says(row: Row) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=str)
-def test_2xx_is_delivered_whatever_else_holds(cell: Cell) -> None:
+def test_2xx_always_means_delivered(cell: Cell) -> None:
     assert decide(rules(cell), cell.attempt, Delivered(204), token_renewed=cell.token_renewed) == Settle()
 
 
@@ -149,7 +149,7 @@ def test_without_a_dead_letter_topic_no_flag_drops_anything(outcome: Outcome) ->
 
 
 @pytest.mark.parametrize("outcome", [row.outcome for row in TABLE if not row.unsent], ids=str)
-def test_at_most_once_never_tries_again_what_may_have_arrived(outcome: Outcome) -> None:
+def test_at_most_once_never_retries_what_may_have_arrived(outcome: Outcome) -> None:
     for has_dead_letters in (False, True):
         strict = Rules(Qos.AT_MOST_ONCE, RETRY, Interrupt(), has_dead_letters)
         assert not isinstance(decide(strict, 1, outcome), Retry)
@@ -245,7 +245,7 @@ def test_jitter_draws_from_its_span(policy: RetryPolicy, attempt: int, chance: f
     assert 0.5 * nominal <= delay(around, attempt, NO_HINT, chance) <= longest * (1 + 1e-9)
 
 
-def test_default_tries_lie_around_the_delays_they_are_given() -> None:
+def test_default_retries_are_spread_around_their_delays() -> None:
     """The delays are 10, 20 and 30 seconds, each between 0.5 and 1.5 times as long, and at most the longest delay."""
     waits = [[delay(RetryPolicy(), attempt, NO_HINT, chance) for attempt in (1, 2, 3)] for chance in (0.0, 0.5, 1.0)]
     assert waits == [[5.0, 10.0, 15.0], [10.0, 20.0, 22.5], [15.0, 30.0, 30.0]]
@@ -271,5 +271,5 @@ def test_a_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
     assert decide(limited, 1, Rejected(429, b"", 61.0)) == DeadLetter("expired")
 
 
-def test_the_deadline_is_no_fault_of_an_event_that_had_no_token() -> None:
+def test_the_deadline_dead_letters_no_event_without_a_token() -> None:
     assert decide(ruled(max_elapsed_seconds=1.0), 1, TokenUnavailable("503"), elapsed_seconds=2.0) == Stop("token")

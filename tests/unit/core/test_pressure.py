@@ -45,7 +45,7 @@ async def answer_all(core: Core, but: str = "") -> None:
 
 
 @in_virtual_time
-async def test_a_partition_ahead_is_paused_until_half_is_settled() -> None:
+async def test_a_full_partition_is_paused_until_half_is_settled() -> None:
     core, valve = await flooded(PRESSURE_EVENTS + 1)
     assert valve.held == {0}
     while len(core.partition.window) * 2 > PRESSURE_EVENTS:
@@ -56,7 +56,7 @@ async def test_a_partition_ahead_is_paused_until_half_is_settled() -> None:
 
 
 @in_virtual_time
-async def test_below_that_nothing_is_paused() -> None:
+async def test_below_the_limit_no_partition_is_paused() -> None:
     core, valve = await flooded(PRESSURE_EVENTS)
     assert valve.held == set()
     await core.end()
@@ -74,7 +74,7 @@ async def test_lanes_that_keep_pace_stay_live_with_long_queues() -> None:
 
 
 @in_virtual_time
-async def test_only_the_lane_that_does_not_answer_goes_behind() -> None:
+async def test_only_the_lane_of_a_hanging_receiver_falls_behind() -> None:
     # More than half of the window's events are for a receiver that hangs. If its lane stayed live, the partition would
     # stay paused.
     core, valve = await flooded(PRESSURE_EVENTS + 1, [*NAMES, *["sub-0"] * len(NAMES)])
@@ -95,7 +95,7 @@ async def test_only_the_lane_that_does_not_answer_goes_behind() -> None:
 
 
 @in_virtual_time
-async def test_without_pressure_a_lane_is_held_for_the_whole_time() -> None:
+async def test_without_pressure_a_lane_may_hold_for_the_full_time() -> None:
     core, _ = await flooded(100)
     await answer_all(core, but="sub-0")
     await asyncio.sleep(ROOMY.hold_seconds - 1)
@@ -134,7 +134,7 @@ async def answer_some(core: Core, name: str) -> None:
 
 
 @in_virtual_time
-async def test_lanes_that_are_behind_keep_to_the_memory_of_the_worker() -> None:
+async def test_lanes_that_are_behind_respect_the_memory_limit() -> None:
     core = await lagging()
     assert queued(core) == core.dispatcher.memory.used
     assert queued(core) <= WORKER_BYTES + len(NAMES) * EVENT_OVERHEAD_BYTES
@@ -142,7 +142,7 @@ async def test_lanes_that_are_behind_keep_to_the_memory_of_the_worker() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_full_of_hung_events_serves_the_others() -> None:
+async def test_a_worker_full_of_hanging_events_serves_other_lanes() -> None:
     core = await lagging(but="sub-5")
     assert core.dispatcher.memory.is_full
     assert len([attempt for attempt in core.send.made if attempt.subscription.id == "sub-5"]) == 50
@@ -180,7 +180,7 @@ async def flooded_by_match(count: int, lanes: int = 100, slots: int = 1_000) -> 
 
 
 @in_virtual_time
-async def test_deliveries_are_bounded_and_not_events() -> None:
+async def test_the_limit_counts_deliveries_and_not_events() -> None:
     core, valve = await flooded_by_match(100)
     assert PRESSURE_DELIVERIES < core.partition.window.load <= PRESSURE_DELIVERIES + 100
     assert valve.held == {0}
@@ -201,7 +201,7 @@ async def test_deliveries_are_bounded_and_not_events() -> None:
 
 
 @in_virtual_time
-async def test_what_is_kept_back_stays_uncommitted_when_given_back() -> None:
+async def test_events_kept_back_stay_uncommitted_when_given_back() -> None:
     core, _ = await flooded_by_match(100)
     dispatched = core.partition.dispatched
     assert dispatched < 100
@@ -217,7 +217,7 @@ async def test_what_is_kept_back_stays_uncommitted_when_given_back() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_that_waits_for_a_slot_does_not_lag_behind() -> None:
+async def test_a_lane_that_waits_for_a_slot_is_not_lagging() -> None:
     core = Core(matches=True, limits=ROOMY, slots=2)
     for number in range(100):
         wanted = _the_first if number < 40 else None  # the lanes of these subscriptions soon have nothing to do

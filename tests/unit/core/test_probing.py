@@ -88,7 +88,7 @@ async def test_a_probe_that_succeeds_ends_the_failure() -> None:
 
 
 @in_virtual_time
-async def test_probes_come_at_growing_intervals_for_their_time() -> None:
+async def test_probes_come_at_growing_intervals_until_the_limit() -> None:
     core = await failed(Core(probed()))
     waits = []
     while (seconds := next_in(core)) is not None:
@@ -123,7 +123,7 @@ async def test_probes_count_as_attempts_of_the_event() -> None:
 
 
 @in_virtual_time
-async def test_a_restart_does_not_begin_the_probes_anew() -> None:
+async def test_a_restart_does_not_restart_the_probes() -> None:
     former = await failed(Core(probed()))
     for seconds in (60, 120):
         await probe(former, seconds)
@@ -176,7 +176,7 @@ async def test_probes_that_are_overdue_are_spread() -> None:
 
 @pytest.mark.parametrize("outcome", [Rejected(400), Rejected(410), TokenRefused("x"), NotPermitted("x")], ids=str)
 @in_virtual_time
-async def test_what_a_receiver_does_not_mend_by_itself_is_not_probed(outcome: Outcome) -> None:
+async def test_failures_that_need_an_operator_are_not_probed(outcome: Outcome) -> None:
     core = await failed(Core(probed()), outcome)
     await probe(core, 100_000)
 
@@ -196,7 +196,7 @@ async def test_without_the_option_nothing_is_probed() -> None:
 
 
 @in_virtual_time
-async def test_after_its_end_a_subscription_is_not_probed() -> None:
+async def test_after_its_ending_at_a_subscription_is_not_probed() -> None:
     core = Core(probed())
     core.publish(replace(probed(), ending_at=core.dispatcher.clock.now() + 50))
     await failed(core)
@@ -233,7 +233,7 @@ async def test_a_pause_ends_the_probes_and_the_one_under_way() -> None:
 
 
 @in_virtual_time
-async def test_a_skip_during_a_probe_goes_on_with_the_next_event() -> None:
+async def test_a_skip_during_a_probe_continues_with_the_next_event() -> None:
     core = await failed(Core(probed()))
     await probe(core)
     await core.revise(replace(probed(), resume_from=Skip(0, 0)))
@@ -248,7 +248,7 @@ async def test_a_skip_during_a_probe_goes_on_with_the_next_event() -> None:
 
 
 @in_virtual_time
-async def test_at_most_once_probes_only_what_it_may_still_send() -> None:
+async def test_at_most_once_probes_only_with_unsent_events() -> None:
     core = await Core(probed(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(2)
     await core.land()
@@ -267,7 +267,7 @@ async def test_at_most_once_probes_only_what_it_may_still_send() -> None:
 
 
 @in_virtual_time
-async def test_with_nothing_to_send_the_failure_ends() -> None:
+async def test_a_probe_without_an_event_ends_the_failure() -> None:
     core = await Core(probed(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(1)
     await core.land()
@@ -283,7 +283,7 @@ async def test_with_nothing_to_send_the_failure_ends() -> None:
 # ------------------------------------------------------------------- what a probe leads to
 
 
-def test_a_probe_follows_the_policy_and_is_no_retry() -> None:
+def test_a_probe_follows_the_policy_without_retries() -> None:
     rules = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(max_elapsed_seconds=1.0), Interrupt(), has_dead_letters=True)
     assert decide_probe(rules, Delivered(200)) == Settle()
     busy: list[Outcome] = [ServerError(500), Rejected(429)]
@@ -322,7 +322,7 @@ async def test_a_refused_token_during_a_probe_is_another_failure() -> None:
 
 
 @in_virtual_time
-async def test_events_that_are_not_wanted_are_no_probe() -> None:
+async def test_a_filtered_event_is_not_a_probe() -> None:
     core = await Core(probed(qos=Qos.AT_MOST_ONCE, filter=lambda event: event.offset not in {1, 2})).open()
     await core.stream(4)
     await core.land()
@@ -374,7 +374,7 @@ def test_the_gate_counts_each_host_and_each_probe_once() -> None:
     assert not gate.enter("later", "a")
 
 
-def test_what_is_scheduled_lies_in_the_span_of_the_jitter() -> None:
+def test_scheduled_probes_lie_within_the_jitter() -> None:
     policy = replace(POLICY, jitter=Jitter.AROUND)
     cause = Cause("exception", "refused", 1, 1_000.0)
     times = [scheduled(cause, policy, 1_000.0, chance).probes for chance in (0.0, 1.0)]

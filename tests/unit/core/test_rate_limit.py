@@ -46,7 +46,7 @@ def test_workers_share_a_rate() -> None:
     assert calls(half, paced(2.0), 0.0, 3.5) == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_a_burst_may_follow_a_rest() -> None:
+def test_a_burst_may_follow_an_idle_time() -> None:
     pace, subscription = RateLimits(), paced(1.0, burst=3)
     assert [pace.turn(subscription, 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0]
     assert [pace.turn(subscription, 60.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0], (
@@ -69,14 +69,14 @@ def test_no_schedule_gets_more_than_rate_and_burst_allow(per_second: float, burs
 
 
 @given(st.floats(0.01, 1000), st.integers(1, 50), st.floats(0, 1e6))
-def test_whoever_waits_as_long_as_told_gets_the_turn(per_second: float, burst: int, now: float) -> None:
+def test_a_caller_that_waits_as_told_may_call(per_second: float, burst: int, now: float) -> None:
     pace, subscription = RateLimits(), paced(per_second, burst)
     while not (wait := pace.turn(subscription, now)):
         pass
     assert pace.turn(subscription, now + wait + 1e-6) == 0.0
 
 
-def test_an_edit_of_the_rate_holds_from_the_next_call_on() -> None:
+def test_an_edited_rate_applies_to_the_next_call() -> None:
     pace = RateLimits()
     assert pace.turn(paced(0.1), 0.0) == 0.0
     assert pace.turn(paced(0.1), 0.0) == 10.0
@@ -84,7 +84,7 @@ def test_an_edit_of_the_rate_holds_from_the_next_call_on() -> None:
     assert pace.turn(PLAIN, 0.0) == 0.0
 
 
-def test_the_lower_of_both_rates_counts() -> None:
+def test_the_lower_of_two_rates_applies() -> None:
     pace = RateLimits()
     asking = replace(PLAIN, handshake=Handshake("me"))
     pace.allow("s", 2.0)
@@ -115,7 +115,7 @@ def test_after_a_busy_answer_the_rate_grows_with_each_success(busy: Outcome) -> 
     assert not pace._paces
 
 
-def test_a_receiver_that_turns_events_down_is_not_busy_any_more() -> None:
+def test_a_receiver_that_rejects_events_is_no_longer_busy() -> None:
     pace, now = RateLimits(), 0.0
     pace.saw(PLAIN, ServerError(503), now)
     for _ in range(30):
@@ -126,7 +126,7 @@ def test_a_receiver_that_turns_events_down_is_not_busy_any_more() -> None:
 
 
 @pytest.mark.parametrize("outcome", [ServerError(500), Rejected(408), Failed("silent", may_have_arrived=True)])
-def test_what_may_be_trouble_leaves_the_gap_as_it_is(outcome: Outcome) -> None:
+def test_failures_of_other_kinds_do_not_change_the_gap(outcome: Outcome) -> None:
     pace = RateLimits()
     pace.saw(PLAIN, ServerError(503), 0.0)
     assert pace.turn(PLAIN, 0.5) == 0.0
@@ -155,7 +155,7 @@ def test_while_busy_the_gap_doubles_up_to_the_longest_delay() -> None:
     assert gaps == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0])
 
 
-def test_several_busy_answers_at_once_are_one_sign() -> None:
+def test_several_busy_answers_at_once_count_once() -> None:
     pace = RateLimits()
     for _ in range(20):
         pace.turn(PLAIN, 3.0)
@@ -200,7 +200,7 @@ def test_a_clock_set_back_stops_nothing_longer_than_a_gap() -> None:
     assert pace.turn(subscription, 10.0) == pytest.approx(1.0)
 
 
-def test_the_paces_that_are_kept_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_tracked_subscriptions_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MAX_PACES", 3)
     pace = RateLimits()
     for number in range(10):
@@ -217,7 +217,7 @@ def test_a_rate_that_a_receiver_allowed_is_never_forgotten(monkeypatch: pytest.M
     assert [pace.turn(asking, 5.0) for _ in range(2)] == [0.0, 1.0]
 
 
-def test_a_slow_start_is_told_until_it_is_over() -> None:
+def test_a_slow_start_is_reported_until_it_ends() -> None:
     pace, now = RateLimits(), 100.0
     assert pace.slow_starts(now, 9) == {}
     pace.saw(PLAIN, ServerError(503), now)
@@ -230,7 +230,7 @@ def test_a_slow_start_is_told_until_it_is_over() -> None:
     assert set(pace.slow_starts(now, 9)) == {"other"}
 
 
-def test_a_retry_after_alone_is_told_until_it_has_passed() -> None:
+def test_a_retry_after_alone_is_reported_until_it_has_passed() -> None:
     pace = RateLimits()
     pace.saw(PLAIN, Rejected(429, b"", 5.0), 100.0)
     assert pace.slow_start("s", 104.0) == SlowStart(0, None, 105.0)

@@ -50,7 +50,7 @@ async def test_a_skip_of_any_but_the_next_event_changes_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_skip_of_what_has_not_come_yet_passes_over_nothing() -> None:
+async def test_a_skip_of_a_future_event_has_no_effect() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -266,7 +266,7 @@ async def test_a_recreated_subscription_begins_with_later_events() -> None:
 
 
 @in_virtual_time
-async def test_a_successor_does_not_count_the_deleted_ones_events() -> None:
+async def test_a_recreated_subscription_counts_no_earlier_events() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(9)
@@ -282,7 +282,7 @@ async def test_a_successor_does_not_count_the_deleted_ones_events() -> None:
 
 
 @in_virtual_time
-async def test_the_row_of_a_subscription_deleted_unowned_is_removed() -> None:
+async def test_a_subscription_deleted_while_unowned_loses_its_row() -> None:
     spec = subscription()
     first = await Core(spec).open()
     await first.stream(1)
@@ -331,7 +331,7 @@ async def test_a_replay_is_carried_out_once_over_crashes() -> None:
 
 @pytest.mark.parametrize("wanted", [ReplayOffset(0, 3), ReplayOffset(0, 9), ReplayTimestamp(3 * MS_PER_OFFSET)])
 @in_virtual_time
-async def test_a_replay_never_goes_forward_over_events_that_wait(
+async def test_a_replay_never_moves_forward_over_waiting_events(
     wanted: ReplayOffset | ReplayTimestamp, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = subscription()
@@ -359,7 +359,7 @@ async def test_a_replay_never_goes_forward_over_events_that_wait(
     ],
 )
 @in_virtual_time
-async def test_a_discarding_replay_tells_and_counts_what_it_discards(
+async def test_a_discarding_replay_logs_and_counts_discarded_events(
     wanted: ReplayOffset | ReplayTimestamp, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = subscription()
@@ -421,7 +421,7 @@ async def test_only_a_new_revision_clears_a_failure() -> None:
 
 
 @in_virtual_time
-async def test_a_broken_record_is_a_failure_until_it_is_mended() -> None:
+async def test_a_broken_record_is_a_failure_until_it_is_corrected() -> None:
     spec = subscription()
     core = await Core(replace(spec, problem="callbackUrl: missing")).open()
     await core.stream(1)
@@ -439,7 +439,7 @@ async def test_a_broken_record_is_a_failure_until_it_is_mended() -> None:
 
 
 @in_virtual_time
-async def test_starting_at_and_ending_at_are_kept() -> None:
+async def test_starting_at_and_ending_at_are_obeyed() -> None:
     now = asyncio.get_running_loop().time()
     core = await Core(subscription(starting_at=now + 10.0, ending_at=now + 20.0)).open()
     await core.stream(1)
@@ -549,7 +549,7 @@ async def test_a_replay_by_time_repeats_nothing_in_a_new_partition() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_by_time_that_moves_nothing_is_noted_as_done() -> None:
+async def test_a_replay_by_time_that_moves_nothing_is_recorded() -> None:
     core = Core(subscription())
     core.publish(replace(subscription(), resume_from=ReplayTimestamp(0)))
     batch = core.produce(2)
@@ -624,7 +624,7 @@ async def test_a_replay_while_no_worker_runs_survives_an_edit(wanted: ReplayOffs
 
 
 @in_virtual_time
-async def test_a_replay_by_time_survives_edits_while_it_looks() -> None:
+async def test_a_replay_by_time_survives_edits_during_its_look_up() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(2)

@@ -60,7 +60,7 @@ def test_masks_what_looks_like_a_credential(text: str) -> None:
     assert "***" in masked
 
 
-def test_masks_a_json_web_token_wherever_it_stands() -> None:
+def test_masks_a_json_web_token_anywhere() -> None:
     token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 
     assert mask(f"the token {token} has expired") == "the token *** has expired"
@@ -131,14 +131,14 @@ def test_shows_a_url_without_userinfo_and_query(url: str, shown: str, host: str)
 
 
 @pytest.mark.parametrize("before", ["", "x", "x" * 90, "eyJabcdefgh " * 7])
-def test_a_cut_shows_no_half_of_a_credential(before: str) -> None:
+def test_a_cut_text_shows_no_part_of_a_credential(before: str) -> None:
     for credential in ("https://user:hunter2@example.com", "password=hunter2hunter2", "Bearer hunter2hunter2="):
         for most in range(len(before) + 40):
             assert "hunt" not in mask_cut(f"{before} {credential}{' ' * 5000}", most)
             assert "hunt" not in mask_cut(f"{before} {credential[:-12]}{'x' * 5000}@example.com", most)
 
 
-def test_a_cut_says_how_long_the_text_was() -> None:
+def test_a_cut_text_has_its_full_length() -> None:
     assert mask_cut("a" * 5000, 10) == "aaaaaaaaaa... (5000 characters)"
     assert mask_cut("a" * 11, 10) == "aaaaaaaaaa... (11 characters)"
     assert mask_cut("a" * 10, 10) == "a" * 10

@@ -19,7 +19,7 @@ async def a_second(core: Core) -> None:
 
 
 @in_virtual_time
-async def test_a_halted_lanes_row_counts_what_has_come_since() -> None:
+async def test_the_row_of_a_halted_lane_counts_new_events() -> None:
     core = await Core(subscription("s"), subscription("other")).open()
     await core.stream(1)
     await core.answer(0, Rejected(400))
@@ -44,7 +44,7 @@ async def test_a_halted_lanes_row_counts_what_has_come_since() -> None:
 
 
 @in_virtual_time
-async def test_counts_are_not_told_of_before_their_rows_are_durable() -> None:
+async def test_counts_are_announced_when_their_rows_are_durable() -> None:
     core = await Core(subscription("s")).open()
     await core.revise(paused(subscription("s")))
     await core.land()
@@ -62,7 +62,7 @@ async def test_counts_are_not_told_of_before_their_rows_are_durable() -> None:
 
 
 @in_virtual_time
-async def test_rows_are_counted_again_some_a_second_the_oldest_first() -> None:
+async def test_a_few_counts_a_second_are_refreshed_oldest_first() -> None:
     names = [f"s{number:03}" for number in range(COUNTED_ROWS + 10)]
     core = await Core(*map(subscription, names)).open()
     for name in names:

@@ -17,16 +17,16 @@ from pipeline.core.shown import safe, shown
         ("\ud800", r"\ud800"),
     ],
 )
-def test_what_a_terminal_obeys_is_escaped(text: str, expected: str) -> None:
+def test_control_and_format_characters_are_escaped(text: str, expected: str) -> None:
     assert safe(text) == expected
 
 
 @given(st.text())
-def test_whatever_is_shown_is_shown(text: str) -> None:
+def test_every_text_becomes_printable(text: str) -> None:
     assert safe(text).isprintable()
     assert safe(text, keep="\n").replace("\n", "").isprintable()
 
 
-def test_an_error_shows_a_value_so() -> None:
+def test_a_value_in_an_error_is_shortened_and_escaped() -> None:
     assert shown("a\u202e" + "b" * 100) == r'"a\u202e' + "b" * 57 + "…"
     assert shown("\x1b\u202e") == r'"\u001b\u202e"'

@@ -15,7 +15,9 @@ from pipeline.core.socks_credentials import MAX_BYTES, credentials_problem
         (5, "u" * MAX_BYTES, " " * MAX_BYTES),
     ],
 )
-def test_what_can_be_shown(version: int, username: str | None, password: str | None) -> None:
+def test_credentials_that_a_proxy_can_get_are_accepted(
+    version: int, username: str | None, password: str | None
+) -> None:
     assert credentials_problem(version, username, password) is None
 
 
@@ -33,7 +35,7 @@ def test_what_can_be_shown(version: int, username: str | None, password: str | N
         (5, "u", "h" * (MAX_BYTES + 1), "password"),
     ],
 )
-def test_what_cant_be_shown_is_named_by_its_field_alone(
+def test_a_problem_names_the_field_and_not_its_value(
     version: int, username: str | None, password: str | None, field: str
 ) -> None:
     problem = credentials_problem(version, username, password)

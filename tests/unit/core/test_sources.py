@@ -113,7 +113,7 @@ async def test_a_replay_goes_back_in_one_topic() -> None:
 
 
 @in_virtual_time
-async def test_the_memory_is_that_of_all_topics() -> None:
+async def test_all_topics_share_the_memory() -> None:
     """If the memory is full, the largest lanes of all topics fall behind."""
     core = await Two(begun(), worker_bytes=16_000).begin()
     await core.pay(0)

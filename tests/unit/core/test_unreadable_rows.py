@@ -26,7 +26,7 @@ async def opened(row: UnreadableRow, *, revision: int = 1) -> Core:
 
 @in_virtual_time
 @pytest.mark.parametrize(("place", "begins_at"), [(None, 4), (2, 2), (6, 6)])
-async def test_its_lane_stops_at_the_rows_or_the_committed_offset(place: int | None, begins_at: int) -> None:
+async def test_the_lane_stops_at_the_row_or_the_committed_offset(place: int | None, begins_at: int) -> None:
     core = await opened(UnreadableRow("it is not JSON", place))
     await core.dispatch(core.log.read(4, 4))
 
@@ -52,7 +52,7 @@ async def test_its_lane_stops_at_the_rows_or_the_committed_offset(place: int | N
         (6, LogBounds(0, 8, "same", former_id="same"), 6),
     ],
 )
-async def test_the_place_in_the_row_is_held_against_the_log(place: int, log: LogBounds, begins_at: int) -> None:
+async def test_the_offset_in_the_row_is_compared_with_the_log(place: int, log: LogBounds, begins_at: int) -> None:
     """From an offset beyond the end of the log, a resumed lane would skip all new events."""
     core = Core()
     core.publish(subscription("s"))
@@ -88,7 +88,7 @@ async def test_nothing_is_committed_before_a_readable_row_is_durable() -> None:
 
 
 @in_virtual_time
-async def test_a_resume_goes_on_from_there() -> None:
+async def test_a_resume_continues_at_that_offset() -> None:
     core = await opened(UnreadableRow("it is not JSON"))
     await core.dispatch(core.log.read(4, 4))
     await core.land()
@@ -100,7 +100,7 @@ async def test_a_resume_goes_on_from_there() -> None:
 
 
 @in_virtual_time
-async def test_a_command_of_before_is_not_carried_out_instead() -> None:
+async def test_an_earlier_command_is_not_carried_out() -> None:
     core = Core()
     core.publish(subscription("first"))
     core.publish(subscription("s", resume_from=ReplayOffset(0, 0)))
@@ -124,5 +124,5 @@ async def test_a_row_of_no_subscription_is_deleted() -> None:
     await core.end()
 
 
-def test_a_cursor_is_a_row() -> None:
+def test_a_cursor_is_not_an_unreadable_row() -> None:
     assert not isinstance(Cursor(next=1), UnreadableRow)

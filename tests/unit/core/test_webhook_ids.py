@@ -76,11 +76,11 @@ def lettered_id(event: PlainEvent, ids: WebhookIds = IDS) -> str:
     return value.decode()
 
 
-def test_an_event_has_the_id_of_its_place() -> None:
+def test_the_id_of_an_event_is_its_position() -> None:
     assert IDS.of(EVENT) == "events-3-41"
 
 
-def test_a_redriven_event_keeps_its_first_id_each_time_it_dies() -> None:
+def test_a_redriven_event_keeps_its_first_id_every_time() -> None:
     once = redriven(EVENT)
     twice = redriven(once, offset=150)
 
@@ -106,19 +106,19 @@ def test_a_producer_can_not_choose_an_id(seal: bytes | None) -> None:
         {"value": None},
     ],
 )
-def test_a_seal_proves_nothing_beside_another_event(other: dict[str, bytes | None]) -> None:
+def test_a_seal_is_not_valid_for_another_event(other: dict[str, bytes | None]) -> None:
     sealed = redriven(EVENT)
 
     assert IDS.of(replace(sealed, **other)) == "events-3-99"  # type: ignore[arg-type]  # key and value take bytes
 
 
-def test_a_seal_proves_no_other_id() -> None:
+def test_a_seal_is_not_valid_for_another_id() -> None:
     headers = [(name, b"events-3-42" if name == "dlq.webhook-id" else value) for name, value in redriven(EVENT).headers]
 
     assert IDS.of(replace(EVENT, headers=headers, offset=99)) == "events-3-99"
 
 
-def test_any_of_the_keys_proves_and_the_first_one_seals() -> None:
+def test_every_key_verifies_and_the_first_one_seals() -> None:
     rotated, retired = WebhookIds.from_secret_keys([NEW, OLD]), WebhookIds.from_secret_keys([NEW])
     before = redriven(EVENT)
 
@@ -139,7 +139,7 @@ def test_the_keys_are_derived_from_the_secret_keys_and_not_shown() -> None:
     assert Fernet(OLD)._signing_key not in IDS.keys[0]
 
 
-def test_what_is_no_key_is_refused() -> None:
+def test_an_invalid_secret_key_is_refused() -> None:
     with pytest.raises(ValueError, match="not a Fernet key"):
         WebhookIds.from_secret_keys(["c2hvcnQ="])
 

@@ -25,7 +25,7 @@ def test_a_new_window_commits_its_start() -> None:
     assert len(Window(40)) == 0
 
 
-def test_what_is_settled_at_sight_is_committed_with_the_batch() -> None:
+def test_events_settled_on_arrival_are_committed_with_the_batch() -> None:
     assert window(40, ([], 47, 0.0)).committable == 47
 
 
@@ -41,7 +41,7 @@ def test_the_first_unsettled_offset_holds_the_rest_back() -> None:
     assert len(made) == 0
 
 
-def test_what_is_settled_behind_an_unsettled_offset_is_noted() -> None:
+def test_offsets_settled_after_an_unsettled_one_are_noted() -> None:
     made = window(40, ([41, 43, 44, 46], 47, 0.0))
     assert (made.ahead_of(41), made.has_news) == (0, False)
     made.settle(43)
@@ -56,7 +56,7 @@ def test_what_is_settled_behind_an_unsettled_offset_is_noted() -> None:
     assert made.ahead_of(41) == 0b111111, "all these offsets are before the committable offset"
 
 
-def test_a_note_is_of_the_committed_offset_not_of_the_window() -> None:
+def test_a_note_belongs_to_the_committed_offset() -> None:
     made = window(0, ([0, 1, 2, 3], 4, 0.0))
     made.settle(3)
     made.settle(0)
@@ -65,7 +65,7 @@ def test_a_note_is_of_the_committed_offset_not_of_the_window() -> None:
     assert (made.ahead_of(1), made.ahead_of(2)) == (0b101, 0b10)
 
 
-def test_what_lies_too_far_ahead_is_noted_later() -> None:
+def test_offsets_too_far_ahead_are_noted_later() -> None:
     made = window(0, (list(range(REACH + 10)), REACH + 10, 0.0))
     made.settle(REACH)
     assert made.ahead_of(0) == 0
@@ -80,7 +80,7 @@ def test_what_lies_too_far_ahead_is_noted_later() -> None:
     assert made.ahead_of(5) == 0b1111 << REACH - 5, "no offset is left out"
 
 
-def test_a_window_keeps_its_first_note_until_it_is_past_it() -> None:
+def test_a_window_keeps_the_former_note_until_it_is_past_it() -> None:
     made = Window(40, 0b1101)
     assert (made.noted_to, made.has_news) == (44, False)
     assert [made.is_noted(offset) for offset in range(40, 44)] == [True, False, True, True]
@@ -104,7 +104,7 @@ def test_a_batch_that_does_not_advance_is_refused(dispatched: int) -> None:
         Window(40).advance(dispatched, 0.0)
 
 
-def test_the_age_is_of_the_oldest_unsettled_offsets_batch() -> None:
+def test_the_age_is_that_of_the_oldest_unsettled_batch() -> None:
     made = window(0, ([0], 2, 100.0), ([2], 3, 110.0))
     assert made.oldest_since() == 100.0
     made.settle(0)
@@ -160,7 +160,7 @@ def test_it_agrees_with_a_model_of_every_offset(batches: list[list[bool]], order
         }
 
 
-def test_an_offset_of_several_lanes_leaves_with_the_last_of_them() -> None:
+def test_a_shared_offset_leaves_with_its_last_lane() -> None:
     made = SharedWindow(40)
     for offset in (40, 40, 41, 42, 42, 42):
         made.add(offset)
