@@ -79,21 +79,21 @@ MUTANTS: Final = (
         "pipeline/app.py",
         was="on_closed=tokens.release",
         becomes="on_closed=lambda _: None",
-        tests=(f"{APP}test_a_partition_that_is_closed_takes_its_tokens_with_it",),
+        tests=(f"{APP}test_a_closed_partition_releases_its_tokens",),
     ),
     Mutant(
         "changelogs grow before the cursors do",
         "pipeline/app.py",
         was="(cursors_topic(settings.app), tokens_topic(settings.app))",
         becomes="(tokens_topic(settings.app), cursors_topic(settings.app))",
-        tests=(f"{APP}test_what_a_group_sees_last_grows_last",),
+        tests=(f"{APP}test_changelogs_are_expanded_last",),
     ),
     Mutant(
         "aiokafka chooses an offset by itself",
         "pipeline/app.py",
         was='consumer_auto_offset_reset="none"',
         becomes='consumer_auto_offset_reset="latest"',
-        tests=(f"{APP}test_aiokafka_never_chooses_a_place_in_the_log_by_itself",),
+        tests=(f"{APP}test_aiokafka_never_chooses_an_offset_by_itself",),
     ),
     # ----------------------------------------------------------- runtime/consumer.py
     Mutant(
@@ -136,7 +136,7 @@ MUTANTS: Final = (
         "pipeline/runtime/consumer_thread.py",
         was="min(at, self._not_in_stream.get(TP(topic, number), at))",
         becomes="at",
-        tests=(f"{CONSUMER_THREAD}test_the_next_fetch_begins_at_what_was_not_claimed",),
+        tests=(f"{CONSUMER_THREAD}test_the_next_fetch_begins_at_the_lost_batch",),
     ),
     Mutant(
         "of two gaps in a row the second is not passed over",
@@ -150,7 +150,7 @@ MUTANTS: Final = (
         "pipeline/runtime/consumer_thread.py",
         was="        app.consumer_generation_id += 1\n",
         becomes="",
-        tests=(f"{MEMBERSHIP}test_a_confirmed_assignment_is_a_generation_of_its_own",),
+        tests=(f"{MEMBERSHIP}test_every_assignment_is_a_new_generation",),
     ),
     Mutant(
         "fetches are not paced",
@@ -165,7 +165,7 @@ MUTANTS: Final = (
         "pipeline/worker.py",
         was="    check_patches(PATCHES)\n",
         becomes="",
-        tests=(f"{PATCHES}test_a_parser_that_is_aiokafkas_own_is_seen",),
+        tests=(f"{PATCHES}test_an_unpatched_parser_is_detected",),
     ),
     # ----------------------------------------------------------- kafka/cursors.py
     Mutant(
@@ -402,7 +402,7 @@ MUTANTS: Final = (
         "pipeline/runtime/log_check.py",
         was="    if commit.topic_id is None or commit.topic_id != log.topic_id:",
         becomes="    if False:",
-        tests=(f"{LOG_CHECK}test_a_note_of_another_offset_or_log_is_unused_and_told",),
+        tests=(f"{LOG_CHECK}test_a_note_of_another_offset_or_log_is_ignored_and_logged",),
     ),
     Mutant(
         "what was settled counts although the place has lost its meaning",
@@ -419,14 +419,14 @@ MUTANTS: Final = (
         "pipeline/core/ahead.py",
         was="if base != str(offset):",
         becomes="if False:",
-        tests=(f"{LOG_CHECK}test_a_note_of_another_offset_or_log_is_unused_and_told",),
+        tests=(f"{LOG_CHECK}test_a_note_of_another_offset_or_log_is_ignored_and_logged",),
     ),
     Mutant(
         "a note that a broker refuses is committed again and again",
         "pipeline/runtime/consumer_thread.py",
         was="                self._is_settled_refused = True\n",
         becomes="",
-        tests=(f"{CONSUMER_THREAD}test_offsets_are_committed_bare_if_a_broker_takes_no_note",),
+        tests=(f"{CONSUMER_THREAD}test_a_refused_note_is_left_out_of_the_commit",),
     ),
     # ----------------------------------------------------------- runtime/membership.py
     Mutant(
@@ -441,7 +441,7 @@ MUTANTS: Final = (
         "pipeline/runtime/membership.py",
         was=" or self._group.is_out_of_reach",
         becomes="",
-        tests=(f"{MEMBERSHIP}test_the_worker_hopes_while_no_broker_answers_for_the_group",),
+        tests=(f"{MEMBERSHIP}test_the_worker_waits_while_the_coordinator_is_unavailable",),
     ),
     # ----------------------------------------------------------- kafka/expansion.py
     Mutant(
@@ -493,7 +493,7 @@ MUTANTS: Final = (
         "pipeline/subscriptions/record_reader.py",
         was="if not is_slow and subscription_id not in self._waiting_of:",
         becomes="if not is_slow:",
-        tests=("tests/unit/subscriptions/test_record_reader.py::test_a_costly_store_costs_its_own_revision_alone",),
+        tests=("tests/unit/subscriptions/test_record_reader.py::test_a_costly_store_affects_only_its_own_revision",),
     ),
     Mutant(
         "partitions open before the stores of their subscriptions",
@@ -699,7 +699,7 @@ MUTANTS: Final = (
         "pipeline/http/burst.py",
         was="            if not turn.done():\n                turn",
         becomes="            turn",
-        tests=(f"{BURST}test_one_that_is_cancelled_leaves_the_others_their_turn",),
+        tests=(f"{BURST}test_a_cancelled_call_does_not_affect_the_others",),
     ),
     # ----------------------------------------------------------- http/transport.py
     Mutant(
@@ -707,7 +707,7 @@ MUTANTS: Final = (
         "pipeline/http/transport.py",
         was="        await self._burst.begins()\n",
         becomes="",
-        tests=(f"{BURST}test_one_that_is_cancelled_leaves_the_others_their_turn",),
+        tests=(f"{BURST}test_a_cancelled_call_does_not_affect_the_others",),
     ),
     Mutant(
         "a burst is waited for after the last look at the lease",
@@ -721,21 +721,21 @@ MUTANTS: Final = (
         "pipeline/http/transport.py",
         was="self._ensure_allowed(check, wire)",
         becomes="self._ensure_allowed(None, wire)",
-        tests=(f"{TRANSPORT}test_an_event_without_permission_is_not_sent_when_connected",),
+        tests=(f"{TRANSPORT}test_an_event_whose_check_fails_is_not_sent",),
     ),
     Mutant(
         "a connection that got no request is not given back",
         "pipeline/http/transport.py",
         was="            self._give_back(wire, None)\n            raise",
         becomes="            raise",
-        tests=(f"{TRANSPORT}test_an_event_without_permission_is_not_sent_when_connected",),
+        tests=(f"{TRANSPORT}test_an_event_whose_check_fails_is_not_sent",),
     ),
     Mutant(
         "a connection that was not made counts for ever",
         "pipeline/http/transport.py",
         was="            self._free.release()\n            raise",
         becomes="            raise",
-        tests=(f"{TRANSPORT}test_a_connection_that_was_not_made_counts_no_longer",),
+        tests=(f"{TRANSPORT}test_a_failed_connection_no_longer_counts",),
     ),
     Mutant(
         "a connection with half a request is used again",
@@ -784,7 +784,7 @@ MUTANTS: Final = (
         "pipeline/http/transport.py",
         was="answer = replace(answer, may_have_arrived=True)",
         becomes="pass",
-        tests=(f"{TRANSPORT}test_a_request_that_is_repeated_in_vain_may_have_arrived",),
+        tests=(f"{TRANSPORT}test_a_request_repeated_in_vain_may_have_arrived",),
     ),
     Mutant(
         "what is sent once more goes to another kept connection",

@@ -38,7 +38,7 @@ SOURCES: Final = (
         "pipeline/kafka/row_keys.py",
         was="return key if self.is_alone else self._prefix + key",
         becomes="return key",
-        tests=(f"{ROW_KEYS}test_each_of_several_topics_has_rows_of_its_own",),
+        tests=(f"{ROW_KEYS}test_several_topics_have_separate_rows",),
     ),
     Mutant(
         "a topic that is added takes the rows of the one that was alone",
@@ -59,6 +59,6 @@ SOURCES: Final = (
         "pipeline/runtime/assignor.py",
         was=" if number < self._counts[topic]]",
         becomes="]",
-        tests=(f"{ASSIGNOR}test_a_number_of_all_source_topics_belongs_to_one_member",),
+        tests=(f"{ASSIGNOR}test_a_partition_number_belongs_to_one_member",),
     ),
 )

@@ -96,11 +96,11 @@ def test_all_senders_share_the_lease_that_heartbeats_renew(app: DeliveryApp) -> 
     assert next(iter(app.parts.sources)).deliver.lease is app.parts.lease
 
 
-def test_a_partition_that_is_closed_takes_its_tokens_with_it(app: DeliveryApp) -> None:
+def test_a_closed_partition_releases_its_tokens(app: DeliveryApp) -> None:
     assert next(iter(app.parts.sources))._on_closed == sending(app).authorized.tokens.release
 
 
-def test_what_a_group_sees_last_grows_last(app: DeliveryApp, settings: Settings) -> None:
+def test_changelogs_are_expanded_last(app: DeliveryApp, settings: Settings) -> None:
     """A partition is assigned when all topics of the group have it. By then, the topic of rows must have it."""
     expansion = _expansion(app, settings, DEFINITION, SystemClock())
     assert expansion is not None
@@ -108,5 +108,5 @@ def test_what_a_group_sees_last_grows_last(app: DeliveryApp, settings: Settings)
     assert set(expansion._own) - {f"{settings.app}.cursors"} == app.tables.changelog_topics
 
 
-def test_aiokafka_never_chooses_a_place_in_the_log_by_itself(app: DeliveryApp) -> None:
+def test_aiokafka_never_chooses_an_offset_by_itself(app: DeliveryApp) -> None:
     assert app.conf.consumer_auto_offset_reset == "none"

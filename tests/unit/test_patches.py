@@ -77,12 +77,12 @@ def refusal(settings: Settings) -> str:
     return str(caught.value)
 
 
-def test_everything_takes_in_the_versions_that_are_installed() -> None:
+def test_all_patches_take_effect_in_the_installed_versions() -> None:
     check_patches(worker.PATCHES)
 
 
 @pytest.mark.parametrize("function", LOOKED_AT)
-def test_a_function_that_goes_another_way_is_seen(
+def test_a_function_that_no_longer_uses_the_name_is_detected(
     function: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, _, name = function.rpartition(".")
@@ -91,13 +91,13 @@ def test_a_function_that_goes_another_way_is_seen(
 
 
 @pytest.mark.parametrize("function", LOOKED_AT)
-def test_a_function_that_is_gone_is_seen(function: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_function_is_detected(function: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     place, _, name = function.rpartition(".")
     monkeypatch.delattr(resolve_name(place), name)
     assert f"{LOOKED_AT[function]} has no effect" in refusal(settings)
 
 
-def test_every_check_is_seen_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     for function in LOOKED_AT:
         place, _, name = function.rpartition(".")
         monkeypatch.setattr(resolve_name(place), name, elsewhere)
@@ -115,7 +115,7 @@ def takes(patch: Patch) -> bool:
     return True
 
 
-def test_a_parser_that_is_aiokafkas_own_is_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unpatched_parser_is_detected(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", PartitionRecords.__base__)
     said = refusal(settings)
     assert said.startswith(f"aiokafka {version('aiokafka')}: what is changed at its record parser has no effect")
@@ -125,12 +125,12 @@ def test_a_parser_that_is_aiokafkas_own_is_seen(settings: Settings, monkeypatch:
     assert "UnicodeDecodeError" in said
 
 
-def test_batches_that_are_aiokafkas_own_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unpatched_batches_are_detected(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "MemoryRecords", MemoryRecords)
     assert "its record parser has no effect" in refusal(settings)
 
 
-def test_heartbeats_that_are_sent_past_the_lease_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heartbeats_that_renew_no_lease_are_detected(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     async def beat(coordinator: Any) -> bool:
         coordinator._send_req  # noqa: B018 - only looks up the name
         return bool(NoError)
@@ -139,17 +139,19 @@ def test_heartbeats_that_are_sent_past_the_lease_are_seen(settings: Settings, mo
     assert "GroupCoordinator._send_req has no effect, so no lease is renewed" in refusal(settings)
 
 
-def test_transactions_begun_by_aiokafka_itself_are_noticed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transactions_begun_by_aiokafka_itself_are_detected(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
     assert "AddPartitionsToTxnHandler has no effect, so each at-most-once claim takes 20 ms" in refusal(settings)
 
 
-def test_connections_without_a_bound_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_without_a_limit_are_detected(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Wire, "_payload", property(lambda _: None, lambda *_: None), raising=False)
     assert "ResponseHandler._payload has no effect, so the size of an answer has no limit" in refusal(settings)
 
 
-def test_connections_of_aiohttps_own_are_seen(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unpatched_connections_are_detected(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     own = aiohttp.connector.TCPConnector._create_direct_connection
 
     async def plain(connector: Any, *arguments: Any, **named: Any) -> Any:
@@ -159,7 +161,7 @@ def test_connections_of_aiohttps_own_are_seen(settings: Settings, monkeypatch: p
     assert "TCPConnector._factory has no effect, so bytes on an idle connection" in refusal(settings)
 
 
-def test_what_is_wrong_is_said_at_once_and_in_lines(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_missing_patches_are_reported_at_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", PartitionRecords.__base__)
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
     assert [line.split(":")[0] for line in refusal(settings).splitlines()] == [f"aiokafka {version('aiokafka')}"] * 2
@@ -174,7 +176,7 @@ def test_faust_s_own_command_refuses_too(
         worker.app  # noqa: B018 - the access of `faust -A pipeline.worker`
 
 
-def test_the_command_check_says_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_check_reports_a_missing_patch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
     result = CliRunner().invoke(CommandGroup("webhooks", {"check": check.command}), ["check"])
     assert result.exit_code == 1

@@ -17,7 +17,7 @@ async def leave(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [ServiceStopped(), socket.gaierror(-2, "Name or service not known")], ids=repr)
-async def test_what_libraries_leave_behind_is_not_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+async def test_expected_errors_of_libraries_are_not_logged(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     await leave(error)
 
     assert caplog.messages == []

@@ -49,17 +49,17 @@ def written(request: pytest.FixtureRequest) -> dict[str, Any]:
     return found
 
 
-def test_rows_say_what_they_said(written: dict[str, Any]) -> None:
+def test_rows_of_earlier_builds_have_the_same_meaning(written: dict[str, Any]) -> None:
     assert {name: decode(row.encode()) for name, row in written["rows"].items()} == ROWS
 
 
-def test_rows_of_this_build_keep_what_earlier_builds_read(written: dict[str, Any]) -> None:
+def test_earlier_builds_can_read_rows_of_this_build(written: dict[str, Any]) -> None:
     """A worker of the old build may get partitions from a worker of this build."""
     for name, row in written["rows"].items():
         assert json.loads(row).items() <= json.loads(encode(ROWS[name])).items()
 
 
-def test_a_subscription_is_wanted_as_it_was(written: dict[str, Any]) -> None:
+def test_subscriptions_of_earlier_builds_have_the_same_meaning(written: dict[str, Any]) -> None:
     stored = parse_record("sub-1", written["subscription"].encode())
     assert (stored.created_revision, stored.start_from) == (2, "earliest")
     assert stored.start is not None
@@ -76,12 +76,12 @@ def test_a_subscription_is_wanted_as_it_was(written: dict[str, Any]) -> None:
     assert options.filter is not None
 
 
-def test_a_commit_says_what_it_said(written: dict[str, Any]) -> None:
+def test_commits_of_earlier_builds_have_the_same_meaning(written: dict[str, Any]) -> None:
     found = Committed.read(40, written["commit"])
     assert (found.offset, found.topic_id, found.begun_to) == (40, TOPIC_ID, 7)
     assert found.settled is not None
     assert unpack(found.settled, 40) == 0b1011
 
 
-def test_there_is_one() -> None:
+def test_there_is_an_earlier_build() -> None:
     assert FILES

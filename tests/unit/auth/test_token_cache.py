@@ -191,7 +191,7 @@ async def test_a_late_401_to_a_token_that_was_replaced_fetches_nothing(bench: Be
     assert bench.fetches == 2
 
 
-async def test_a_callback_that_takes_no_token_costs_a_fetch_a_second(bench: Bench) -> None:
+async def test_a_callback_that_rejects_all_tokens_costs_one_fetch_a_s(bench: Bench) -> None:
     answer = await bench.cache.renewed(S, 0)
     for _ in range(100):  # ten seconds of a callback that answers 401, ten times a second
         assert isinstance(answer, str)

@@ -230,7 +230,7 @@ def test_an_event_for_others_does_not_wait_behind_a_failure(status: Status) -> N
         assert told(ALIVE, progress=progress, is_wanted=False, read_to=1.0).status == "filtered"
 
 
-def test_why_an_event_is_not_for_a_subscription_is_told() -> None:
+def test_the_reason_why_an_event_is_filtered_is_given() -> None:
     event = PlainEvent("events", 0, OFFSET, b"k", b"{}")
     later = subscription(starts={"events": Start((OFFSET + 1,))})
     assert why_not(later, event) == "the subscription begins after the event"

@@ -86,7 +86,7 @@ def test_the_example_is_read_from_yaml_and_json(tmp_path: Path, document: dict[s
     assert found.ignored == ()
 
 
-def test_reads_committed_unless_the_definition_says_otherwise(
+def test_committed_records_are_read_by_default(
     document: dict[str, Any],
 ) -> None:
     assert parse_definition(document).source.isolation_level == "read_committed"
@@ -111,7 +111,7 @@ def test_a_qos_is_read_in_every_spelling_of_gravitee(document: dict[str, Any], s
     assert parse_definition(document).qos is Qos.AT_MOST_ONCE
 
 
-def test_routing_is_of_the_definition_or_of_the_setting(
+def test_the_routing_comes_from_the_definition_or_the_setting(
     document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def configured(stated: str | None, setting: str) -> Definition:
@@ -139,7 +139,7 @@ def test_routing_is_of_the_definition_or_of_the_setting(
         configured(None, "both")
 
 
-def test_parts_without_meaning_are_listed_not_refused(document: dict[str, Any]) -> None:
+def test_parts_without_effect_are_listed_and_not_refused(document: dict[str, Any]) -> None:
     document |= {"flows": [{}], "plans": {}, "analytics": {"enabled": True}, "apiVersion": "1", "type": "MESSAGE"}
     document["listeners"].append({"type": "http", "paths": [{"path": "/x"}], "entrypoints": [{"type": "sse"}]})
     document["endpointGroups"][0]["loadBalancer"] = {"type": "ROUND_ROBIN"}
@@ -175,7 +175,7 @@ def test_the_endpoint_overrides_what_the_group_shares(document: dict[str, Any]) 
     assert (found.topic, found.connection.username, found.connection.password) == ("events", "endpoint", "p")
 
 
-def test_an_endpoint_that_inherits_nothing_stands_alone(document: dict[str, Any]) -> None:
+def test_an_endpoint_may_inherit_nothing(document: dict[str, Any]) -> None:
     document["endpointGroups"][0]["sharedConfiguration"] = {"security": {"protocol": "SSL"}}
     document["endpointGroups"][0]["endpoints"][0]["inheritConfiguration"] = False
     assert parse_definition(document).source.connection.protocol == "PLAINTEXT"
@@ -202,7 +202,7 @@ def test_dead_letters_may_name_an_endpoint_or_a_group(document: dict[str, Any]) 
     assert found.dlq.topic == "own-dlq"
 
 
-def test_a_proxy_is_the_systems_or_its_own_or_none(document: dict[str, Any]) -> None:
+def test_a_proxy_is_the_systems_or_configured_or_absent(document: dict[str, Any]) -> None:
     def with_proxy(**options: object) -> Definition:
         entrypoint(document)["configuration"]["proxy"] = options
         return parse_definition(document)
@@ -357,7 +357,7 @@ def test_a_password_of_the_wrong_type_is_not_repeated(document: dict[str, Any]) 
 
 
 @pytest.mark.parametrize("document", [None, [], "text", 7])
-def test_what_is_no_object_is_refused(document: object) -> None:
+def test_a_document_that_is_not_an_object_is_refused(document: object) -> None:
     assert problems(document)[0].startswith("document: must be an object, not ")
 
 
@@ -405,7 +405,7 @@ def test_a_definition_delivers_from_several_topics(routing: str, document: dict[
         found.source_topic("order", "topic")
 
 
-def test_dead_letters_lead_to_no_source_topic(document: dict[str, Any]) -> None:
+def test_dead_letters_must_not_go_to_a_source_topic(document: dict[str, Any]) -> None:
     shared(document, 0)["consumer"].update(topics=["orders", "payments"])
     shared(document, 1)["producer"].update(topics=["payments"])
     entrypoint(document).update(routing="match")

@@ -21,19 +21,19 @@ def test_json_with_tabs_is_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2", '{"a": 1,\n"a": 2}'])
-def test_a_key_that_stands_twice_is_refused_with_its_place(text: str) -> None:
+def test_a_duplicate_key_is_refused_with_its_position(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^api.yaml: line 2, column 1: duplicate key 'a'$"):
         parse_documents(text, "api.yaml")
 
 
-def test_a_mistake_in_a_json_file_is_told_in_the_words_of_json() -> None:
+def test_a_mistake_in_json_is_reported_in_terms_of_json() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_documents('{\n  "id": "a",\n  "b" 1\n}', "sub.json")
 
     assert str(caught.value) == "sub.json: line 3, column 7: is not JSON: Expecting ':' delimiter"
 
 
-def test_what_begins_as_json_and_is_yaml_is_read() -> None:
+def test_yaml_that_begins_like_json_is_read() -> None:
     assert parse_documents("{id: a}", "sub.yaml") == [{"id": "a"}]
 
 
@@ -42,7 +42,7 @@ def test_merge_keys_work() -> None:
 
 
 @pytest.mark.parametrize("text", ["a: [", "a: !!python/object:os.system x", "\x00", "{" * 50_000])
-def test_what_is_not_yaml_is_refused(text: str) -> None:
+def test_a_file_that_is_not_yaml_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^document: "):
         parse_documents(text)
 

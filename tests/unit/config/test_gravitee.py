@@ -63,7 +63,7 @@ def test_every_shape_is_the_same_definition(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", APIS)
-def test_a_definition_means_the_same_without_what_is_ignored(name: str) -> None:
+def test_ignored_parts_do_not_change_a_definition(name: str) -> None:
     document = api(name)
     before = parse_definition(document)
     after = parse_definition(pruned(document, before.ignored))
@@ -76,7 +76,7 @@ def same(definition: Definition) -> dict[str, object]:
     return {name: getattr(definition, name) for name in Definition.__slots__ if name not in left_out}
 
 
-def test_what_stands_beside_the_api_is_named() -> None:
+def test_parts_beside_the_api_are_named() -> None:
     assert set(api_of(read_documents(FILES / "console-export.json"), "f").ignored) == {
         "export",
         "members",
@@ -127,7 +127,7 @@ def test_a_file_has_to_contain_one_api(documents: list[object], problem: str) ->
     assert problems(lambda: api_of(documents, "f")) == [problem]
 
 
-def test_a_reference_that_others_resolve_is_refused() -> None:
+def test_a_reference_that_only_other_tools_resolve_is_refused() -> None:
     [_, resource] = copy.deepcopy(read_documents(FILES / "apiv4definition.yaml"))
     assert isinstance(resource, dict)
     resource["spec"]["endpointGroups"][0]["name"] = "[[ configmap `kafka/group` ]]"
@@ -148,7 +148,7 @@ def test_terraforms_own_language_is_not_read() -> None:
 
 
 @pytest.mark.parametrize("name", ["listeners", "data"])
-def test_what_is_nested_too_deeply_is_refused(name: str) -> None:
+def test_a_deeply_nested_file_is_refused(name: str) -> None:
     nested: object = "x"
     for _ in range(sys.getrecursionlimit()):  # hypothesis raises the limit
         nested = [nested]
@@ -191,7 +191,9 @@ CONSUMER = "endpointGroups[0].sharedConfiguration.consumer.removeConfluentHeader
         ),
     ],
 )
-def test_what_would_change_deliveries_is_an_error(change: Callable[[Any], None], path: str, otherwise: str) -> None:
+def test_a_loss_that_would_change_deliveries_is_an_error(
+    change: Callable[[Any], None], path: str, otherwise: str
+) -> None:
     document = api()
     change(document)
     [problem] = problems(lambda: parse_definition(document))
@@ -213,11 +215,11 @@ def test_what_would_change_deliveries_is_an_error(change: Callable[[Any], None],
         {"selectors": [{"type": "CHANNEL", "entrypoints": ["sse"]}], "subscribe": [STEP]},
     ],
 )
-def test_a_flow_that_no_webhook_passes_changes_nothing(flow: dict[str, Any]) -> None:
+def test_a_flow_that_affects_no_webhook_changes_nothing(flow: dict[str, Any]) -> None:
     assert losses({"flows": [flow], "plans": [{"mode": "STANDARD", "flows": [{"subscribe": [STEP]}]}]}) == []
 
 
-def test_a_plan_that_no_webhook_has_changes_nothing() -> None:
+def test_a_plan_without_webhooks_changes_nothing() -> None:
     plans = [{"mode": "STANDARD", "selectionRule": "{#x}"}, {"status": "CLOSED", "selectionRule": "{#x}"}]
     assert losses({"plans": plans}) == []
 
@@ -243,7 +245,7 @@ DATA = st.recursive(
 
 
 @given(DATA)
-def test_whatever_is_read_is_sorted_or_refused(document: object) -> None:
+def test_any_document_is_recognised_or_refused(document: object) -> None:
     try:
         found = contents([("f", document)])
     except ConfigurationError:
@@ -260,7 +262,7 @@ def test_items_of_a_list_are_pruned_without_moving_others(items: list[tuple[str,
     assert left == {name: [each for each in document[name] if each not in gone] for name in "abc"}
 
 
-def test_a_part_inside_of_text_is_pruned_once_it_is_unpacked() -> None:
+def test_a_part_inside_a_text_is_pruned_when_unpacked() -> None:
     document = api("console-export.json")
     assert json.loads(json.dumps(document["endpointGroups"][0]["sharedConfiguration"]))["consumer"]["encodeMessageId"]
     ignored = parse_definition(document).ignored

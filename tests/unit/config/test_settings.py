@@ -39,11 +39,11 @@ def test_defaults_are_those_of_the_documentation() -> None:
     assert settings.name_servers == ()
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 
-def test_arguments_override_the_environment_and_that_the_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_arguments_override_environment_and_file(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text("APP: from-file\nWEBHOOKS_LANE_EVENTS: 7\nweb_port: 1000\nallow_private_networks: [10.0.0.0/8]\n")
     environment.setenv("WEBHOOKS_CONFIG", str(file))
@@ -113,7 +113,7 @@ def test_a_wrong_name_server_is_named(environment: pytest.MonkeyPatch, server: s
     assert problems() == [f'WEBHOOKS_NAME_SERVERS: "{server}" is not a name server; allowed: {allowed}']
 
 
-def test_what_is_required_is_named_when_it_is_missing(environment: pytest.MonkeyPatch) -> None:
+def test_a_missing_required_setting_is_named(environment: pytest.MonkeyPatch) -> None:
     environment.delenv("WEBHOOKS_API")
     environment.delenv("WEBHOOKS_SECRET_KEYS")
     api, keys = problems()

@@ -19,7 +19,7 @@ SETTINGS = ("WEBHOOKS_API", "WEBHOOKS_APP", "WEBHOOKS_DRAIN_SECONDS", "WEBHOOKS_
         ("x", f"known here: {', '.join(SETTINGS)}"),
     ],
 )
-def test_the_nearest_name_begins_alike_or_looks_alike(name: str, said: str) -> None:
+def test_the_suggested_name_begins_or_looks_alike(name: str, said: str) -> None:
     assert nearest(name, SETTINGS) == said
 
 
@@ -65,19 +65,19 @@ class Whole(StrictModel):
         ({"alon": "x"}, "d.alon: unknown field; known here: atTop, part, items"),
     ],
 )
-def test_a_known_field_in_a_wrong_place_is_sent_to_its_own(document: object, said: str) -> None:
+def test_a_misplaced_field_is_reported_with_its_place(document: object, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(Whole, document, "d")
     assert list(caught.value.problems) == [said]
 
 
-def test_the_top_level_is_a_place() -> None:
+def test_a_field_may_belong_to_the_top_level() -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(Whole, {"part": {"atTop": "x"}})
     assert list(caught.value.problems) == ["part.atTop: unknown field; it belongs to the top level"]
 
 
-def test_where_nothing_is_known_that_is_said() -> None:
+def test_an_object_without_known_fields_is_reported_as_such() -> None:
     assert nearest("x", ()) == "nothing is known here"
 
 
@@ -88,7 +88,7 @@ def test_where_nothing_is_known_that_is_said() -> None:
         (MOST_MISTAKES + 1, 1, f"body: has {MOST_MISTAKES + 1} mistakes; up to {MOST_MISTAKES} are named one by one"),
     ],
 )
-def test_a_document_of_nothing_but_mistakes_gets_one_sentence(mistakes: int, sentences: int, first: str) -> None:
+def test_the_number_of_reported_mistakes_is_limited(mistakes: int, sentences: int, first: str) -> None:
     """Each sentence takes a tenth of a millisecond, which blocks deliveries. A MiB can have half a million mistakes."""
     with pytest.raises(ConfigurationError) as caught:
         read(StrictModel, dict.fromkeys(map(str, range(mistakes))), "body" if sentences == 1 else "")

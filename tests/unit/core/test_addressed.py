@@ -69,7 +69,7 @@ def test_an_address_may_name_an_unknown_subscription() -> None:
         lambda event: replace(event, headers=[("dlq.for", b"c"), *event.headers]),
     ],
 )
-def test_an_address_without_its_seal_reaches_nobody(changed: Callable[[PlainEvent], PlainEvent]) -> None:
+def test_an_address_without_a_valid_seal_reaches_nobody(changed: Callable[[PlainEvent], PlainEvent]) -> None:
     assert matching().keys(changed(FOR_A)) == (NOBODY,)
 
 

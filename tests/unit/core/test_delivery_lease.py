@@ -180,7 +180,7 @@ async def test_a_handed_back_claim_that_an_owner_skipped_is_given_up() -> None:
 
 
 @in_virtual_time
-async def test_so_is_one_whose_receiver_was_not_reached() -> None:
+async def test_a_claim_of_an_unreached_receiver_may_be_given_up() -> None:
     core = await Core(AT_MOST_ONCE).open()
     await core.stream(1)
     await core.land()

@@ -131,7 +131,7 @@ def test_attributes_of_a_structured_event_are_those_of_its_body(
         b'{"n": "1", "type": "1", "x": "\xe9"}',
     ],
 )
-def test_a_body_of_any_kind_is_no_error(body: bytes | None) -> None:
+def test_no_body_makes_a_filter_fail(body: bytes | None) -> None:
     event = PlainEvent("events", 0, 1, b"s", body, [("content-type", b"application/cloudevents+json")])
     for key in ("/n", "/n/0", "type"):
         assert not wants({"exact": {key: "1"}}, event)
@@ -142,12 +142,12 @@ def test_a_body_of_any_kind_is_no_error(body: bytes | None) -> None:
     ("content_type", "wanted"),
     [(b"APPLICATION/CloudEvents+JSON ;charset=utf-8", True), (b"application/cloudevents+jsonl", False)],
 )
-def test_a_structured_event_is_known_by_its_media_type_alone(content_type: bytes, wanted: bool) -> None:
+def test_only_the_media_type_makes_an_event_structured(content_type: bytes, wanted: bool) -> None:
     event = PlainEvent("events", 0, 1, b"s", b'{"type": "a"}', [("content-type", content_type)])
     assert wants({"exact": {"type": "a"}}, event) is wanted
 
 
-def test_key_is_the_records_key_and_no_attribute() -> None:
+def test_key_means_the_record_key_and_not_an_attribute() -> None:
     event = PlainEvent("events", 0, 1, b"record", b'{"key": "body"}', [("ce_key", b"attribute")])
     assert wants({"exact": {"key": "record", "header.ce_key": "attribute", "/key": "body"}}, event)
     assert not wants({"exact": {"key": ["attribute", "body"]}}, event)
@@ -164,7 +164,7 @@ def test_numbers_compare_as_they_are_written() -> None:
     assert not wants({"exact": {"/n": "1"}}, event)
 
 
-def test_the_body_is_not_touched_where_nobody_asks_for_it() -> None:
+def test_a_body_that_no_filter_compares_is_not_read() -> None:
     class Untouchable(PlainEvent):
         """An event whose body must not be read."""
 

@@ -196,7 +196,7 @@ async def test_a_repeated_deletion_does_not_affect_an_event_in_flight() -> None:
 
 
 @in_virtual_time
-async def test_an_overtaken_events_refused_dead_letter_stops_nothing() -> None:
+async def test_a_refused_dead_letter_from_before_a_replay_is_ignored() -> None:
     spec = subscription()
     core = await Core(spec, dead_letters=True).open()
     await core.stream(2)

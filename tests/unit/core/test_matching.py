@@ -135,7 +135,7 @@ def wants(each: Subscription, record: Event) -> bool:
 
 @settings(max_examples=400)
 @given(changes, st.lists(events, min_size=1, max_size=3), st.sets(st.sampled_from(f"{NAMES}e")), st.booleans())
-def test_the_index_agrees_with_every_filter_asked_alone(
+def test_the_index_agrees_with_evaluating_every_filter(
     steps: Sequence[Subscription | str], records: Sequence[PlainEvent], among: set[str], many: bool
 ) -> None:
     made = SubscriptionIndex()

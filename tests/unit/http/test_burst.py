@@ -18,7 +18,7 @@ from tests.support.receiver import Receiver
 EVENT: Final = PlainEvent("events", 0, 1, b"s", b"body")
 
 
-async def test_a_burst_goes_on_together_in_order_of_asking() -> None:
+async def test_a_burst_continues_together_in_the_order_of_calls() -> None:
     burst, seen = Burst(asyncio.get_running_loop()), list[str]()
 
     async def send(name: str) -> None:
@@ -36,7 +36,7 @@ async def test_a_burst_goes_on_together_in_order_of_asking() -> None:
     ]
 
 
-async def test_one_that_is_cancelled_leaves_the_others_their_turn() -> None:
+async def test_a_cancelled_call_does_not_affect_the_others() -> None:
     async with loopback_transport(10) as transport, Receiver() as receiver:
         callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=print)
         subscription = Subscription("s", 1, receiver.url)

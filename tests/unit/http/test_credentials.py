@@ -34,7 +34,7 @@ def test_the_value_of_authorization(auth: Auth, expected: str | None) -> None:
         (TokenAuth(""), "auth.token.value"),
     ],
 )
-def test_credentials_that_cant_be_sent_are_named_and_not_shown(auth: Auth, field: str) -> None:
+def test_unsendable_credentials_are_named_and_not_shown(auth: Auth, field: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^{field}: ") as refused:
         static_authorization(auth)
     assert "hidden" not in str(refused.value)

@@ -70,7 +70,7 @@ async def test_an_answer_cut_anywhere_is_broken_and_may_have_arrived(whole: byte
 
 
 @pytest.mark.parametrize("before", range(4))
-async def test_what_is_kept_of_a_body_ends_with_a_whole_character(before: int) -> None:
+async def test_the_kept_part_of_a_body_ends_with_a_whole_character(before: int) -> None:
     body = "a" * before + "\U0001f600" * 1000
     (outcome,) = await outcomes(answer(400, body.encode()))
     assert isinstance(outcome, Rejected)
@@ -83,7 +83,7 @@ async def test_a_body_that_ends_within_a_character_is_kept_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("whole", ANSWERS.values(), ids=ANSWERS)
-async def test_an_answer_may_come_in_two_packets_wherever_it_is_parted(whole: bytes) -> None:
+async def test_an_answer_may_be_split_anywhere_into_two_packets(whole: bytes) -> None:
     found = await outcomes(*(in_pieces(whole[:end], whole[end:]) for end in range(1, len(whole))))
     assert set(found) == {Delivered(200)}
 
@@ -160,7 +160,7 @@ async def test_a_hanging_tls_handshake_ends_with_the_connect_timeout(said: bytes
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 -\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x28", bytes(100)])
-async def test_a_tls_handshake_that_breaks_has_brought_nothing(said: bytes) -> None:
+async def test_a_broken_tls_handshake_means_nothing_has_arrived(said: bytes) -> None:
     with listening() as (listener, where):
         async with client() as callback:
             call = asyncio.ensure_future(callback(subscription(f"https://{where}/"), EVENT, 1))

@@ -56,7 +56,7 @@ def told(destination: Destination) -> tuple[object, ...]:
     return (*said, *(getattr(destination, name) for name in names))
 
 
-async def test_a_shared_destination_says_what_one_of_its_own_says(transport: Transport) -> None:
+async def test_a_shared_destination_equals_a_separate_one(transport: Transport) -> None:
     urls = [origin + target for target in TARGETS for origin in ORIGINS]
     shared = [told(await asked(transport, url)) for url in urls]
     for url, said in zip(urls, shared, strict=True):
@@ -67,13 +67,13 @@ async def test_a_shared_destination_says_what_one_of_its_own_says(transport: Tra
         await alone.close()
 
 
-async def test_one_host_is_looked_at_once(transport: Transport) -> None:
+async def test_a_host_is_parsed_once(transport: Transport) -> None:
     first, second = [await asked(transport, f"http://a.example/{name}") for name in ("one", "two")]
     assert first.dial is second.dial
     assert (first.target.request_target, second.target.request_target) == ("/one", "/two")
 
 
-async def test_what_differs_is_not_shared(transport: Transport) -> None:
+async def test_destinations_that_differ_are_not_shared(transport: Transport) -> None:
     url = "https://a.example/one"
     proxy = Proxy("http://proxy.example:3128")
     found = [
@@ -88,14 +88,14 @@ async def test_what_differs_is_not_shared(transport: Transport) -> None:
     assert len({id(each.dial) for each in found}) == len(found)
 
 
-async def test_a_host_that_is_known_does_not_make_a_bad_url_good(transport: Transport) -> None:
+async def test_a_known_host_does_not_make_an_invalid_url_valid(transport: Transport) -> None:
     await asked(transport, "http://a.example/hook")
     for url in ("http://a.example\\@b.example/", "http://a.example:x/", "http://a.example/\ud800", "ftp://a.example/"):
         with pytest.raises(ConfigurationError):
             await asked(transport, url)
 
 
-def test_an_origin_is_told_only_where_that_is_plain() -> None:
+def test_an_origin_is_found_only_in_simple_urls() -> None:
     assert origin_of("http://a.example?x") == "http://a.example"
     for url in (
         "HTTP://a.example/",
@@ -111,6 +111,6 @@ def test_an_origin_is_told_only_where_that_is_plain() -> None:
 @given(st.text("aZ0/_~-?=&.%#é ", max_size=12))
 @example("//a?")
 @example("?a=b")
-def test_a_plain_target_is_what_a_parser_makes_of_it(target: str) -> None:
+def test_a_plain_target_equals_the_result_of_a_parser(target: str) -> None:
     for text in ("http://a.example/" + target, "https://user@[::1]:8080/" + target):
         assert written_target(text) == _parsed_target(text)

@@ -97,14 +97,14 @@ async def test_every_request_names_the_origin_once(bench: Bench) -> None:
     assert [request.all("webhook-request-origin") for request in receiver.requests] == [[ORIGIN]] * 4
 
 
-async def test_without_a_handshake_nobody_is_asked(bench: Bench) -> None:
+async def test_without_a_handshake_no_permission_is_asked_for(bench: Bench) -> None:
     receiver = await bench.receiver(answer(200))
     assert await bench.call(asking(receiver, handshake=None)) == Delivered(200)
     assert methods(receiver) == ["POST"]
     assert receiver.requests[0].header("webhook-request-origin") is None
 
 
-async def test_an_access_token_goes_with_the_question(bench: Bench) -> None:
+async def test_the_question_carries_an_access_token(bench: Bench) -> None:
     receiver = await bench.receiver(GRANTED, answer(200))
     assert await bench.call(asking(receiver), "Bearer T1") == Delivered(200)
     assert [request.header("authorization") for request in receiver.requests] == ["Bearer T1"] * 2
@@ -114,7 +114,7 @@ async def test_an_access_token_goes_with_the_question(bench: Bench) -> None:
     ("asked", "allowed", "per_second"),
     [(None, None, None), (None, "*", None), (120, "60", 1.0), (120, None, 2.0), (120, "*", None), (None, " 30 ", 0.5)],
 )
-async def test_the_allowed_rate_is_kept_to(
+async def test_deliveries_obey_the_allowed_rate(
     bench: Bench, asked: int | None, allowed: str | None, per_second: float | None
 ) -> None:
     headers = [("WebHook-Allowed-Origin", "*")] + ([] if allowed is None else [("WebHook-Allowed-Rate", allowed)])
@@ -142,7 +142,7 @@ def origin(value: str, rate: str | None = None) -> Behaviour:
         (origin(ORIGIN, "9" * 50), "WebHook-Allowed-Rate is"),
     ],
 )
-async def test_an_answer_that_grants_nothing_permits_no_sending(bench: Bench, behaviour: Behaviour, word: str) -> None:
+async def test_an_answer_without_permission_permits_no_delivery(bench: Bench, behaviour: Behaviour, word: str) -> None:
     receiver = await bench.receiver(behaviour)
     outcome = await bench.call(asking(receiver))
     assert isinstance(outcome, NotPermitted)
@@ -153,7 +153,7 @@ async def test_an_answer_that_grants_nothing_permits_no_sending(bench: Bench, be
 @pytest.mark.parametrize(
     "trouble", [answer(503), answer(429), hang_up, silent], ids=["503", "429", "hang up", "silent"]
 )
-async def test_trouble_is_no_refusal_and_the_next_attempt_asks_again(bench: Bench, trouble: Behaviour) -> None:
+async def test_after_a_failed_question_the_next_attempt_asks_again(bench: Bench, trouble: Behaviour) -> None:
     receiver = await bench.receiver(trouble, origin(ORIGIN.upper()), answer(200))
     outcome = await bench.call(asking(receiver, http=HASTY if trouble is silent else PATIENT))
     assert isinstance(outcome, Failed)
@@ -169,7 +169,7 @@ async def test_after_a_refusal_a_new_revision_asks_again_at_once(bench: Bench) -
     assert await bench.call(replace(subscription, revision=2)) == Delivered(200)
 
 
-async def test_a_refusal_does_for_all_events_of_a_revision_for_a_while(bench: Bench) -> None:
+async def test_a_refusal_applies_to_all_events_for_a_while(bench: Bench) -> None:
     receiver = await bench.receiver(answer(405), GRANTED, answer(200))
     subscription = asking(receiver)
     first = await bench.call(subscription)
@@ -189,7 +189,7 @@ async def test_a_401_in_the_handshake_blames_the_access_token(bench: Bench) -> N
     assert await bench.call(subscription, "Bearer T2") == Delivered(200)
 
 
-async def test_with_a_token_that_was_refused_nobody_is_asked_again(bench: Bench) -> None:
+async def test_a_refused_token_is_not_used_to_ask_again(bench: Bench) -> None:
     """At level none, events follow quickly, and tokens are not renewed as fast."""
     receiver = await bench.receiver(answer(401))
     subscription = asking(receiver)
@@ -200,13 +200,13 @@ async def test_with_a_token_that_was_refused_nobody_is_asked_again(bench: Bench)
     assert methods(receiver) == ["OPTIONS"]
 
 
-async def test_a_401_to_other_credentials_is_a_refusal_like_any_other(bench: Bench) -> None:
+async def test_a_401_to_fixed_credentials_is_a_refusal(bench: Bench) -> None:
     receiver = await bench.receiver(answer(401))
     refused = await bench.call(asking(receiver, auth=BasicAuth("user", "secret")))
     assert refused == NotPermitted("it answered 401 to OPTIONS")
 
 
-async def test_who_shows_other_credentials_asks_alone(bench: Bench) -> None:
+async def test_subscriptions_with_other_credentials_ask_separately(bench: Bench) -> None:
     """A refusal because of one subscription's password must not hold for another subscription, nor a permission."""
     receiver = await bench.receiver(held(answer(401)), GRANTED, answer(200))
     wrong = asking(receiver, name="wrong", auth=BasicAuth("user", "wrong"))
@@ -219,7 +219,7 @@ async def test_who_shows_other_credentials_asks_alone(bench: Bench) -> None:
     assert methods(receiver) == ["OPTIONS", "OPTIONS", "POST"]
 
 
-async def test_all_who_wait_ask_once(bench: Bench) -> None:
+async def test_waiting_attempts_share_one_question(bench: Bench) -> None:
     receiver = await bench.receiver(held(GRANTED), answer(200))
     subscriptions = [asking(receiver, name=f"s{number}") for number in range(50)]
     calls = [asyncio.ensure_future(bench.call(subscription)) for subscription in subscriptions]
@@ -245,7 +245,7 @@ async def test_all_who_wait_ask_once(bench: Bench) -> None:
     ],
     ids=str,
 )
-async def test_only_an_edit_of_what_is_asked_repeats_the_handshake(
+async def test_only_an_edit_of_the_question_repeats_the_handshake(
     bench: Bench, edit: dict[str, Any], asks: bool
 ) -> None:
     receiver = await bench.receiver(origin("*"))
@@ -255,7 +255,7 @@ async def test_only_an_edit_of_what_is_asked_repeats_the_handshake(
     assert methods(receiver) == ["OPTIONS", "POST", *(["OPTIONS"] if asks else []), "POST"]
 
 
-async def test_an_edit_of_the_url_asks_there(bench: Bench) -> None:
+async def test_an_edited_url_is_asked_again(bench: Bench) -> None:
     receiver = await bench.receiver(origin("*"))
     first = asking(receiver)
     await bench.call(first)
@@ -264,7 +264,7 @@ async def test_an_edit_of_the_url_asks_there(bench: Bench) -> None:
     assert receiver.requests[2].line == receiver.requests[3].line.replace("POST", "OPTIONS")
 
 
-async def test_an_end_in_the_middle_of_a_question_leaves_no_task(bench: Bench) -> None:
+async def test_closing_during_a_question_leaves_no_task(bench: Bench) -> None:
     receiver = await bench.receiver(silent)
     call = asyncio.ensure_future(bench.call(asking(receiver, http=HttpLimits())))
     await receiver.until(lambda it: len(it.requests) == 1)

@@ -90,20 +90,20 @@ async def test_only_the_proxy_sees_the_credentials_of_a_tunnel(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("status", [204, 302, 400, 403, 407, 500, 502, 503, 504])
-async def test_whatever_is_no_200_to_connect_is_no_connection(bench: Bench, status: int) -> None:
+async def test_an_answer_to_connect_other_than_200_is_a_failure(bench: Bench, status: int) -> None:
     outcome, proxy = await bench.connect(answer(status))
     assert failed(outcome) == f"the proxy answered {status} to CONNECT {HOST}:9"
     await proxy.until(lambda it: it.open_connections == 0)
 
 
 @pytest.mark.parametrize("username", [None, "other"])
-async def test_a_proxy_that_does_not_know_us_gives_no_tunnel(bench: Bench, username: str | None) -> None:
+async def test_a_proxy_that_rejects_the_login_gives_no_tunnel(bench: Bench, username: str | None) -> None:
     async with ForwardProxy(BASIC) as proxy:
         error = failed(await bench.call(UNREACHED, Proxy(proxy.url, username, None if username is None else "secret")))
         assert error == f"the proxy answered 407 to CONNECT {HOST}:9"
 
 
-async def test_a_407_to_a_forwarded_request_is_no_rejection(bench: Bench) -> None:
+async def test_a_407_to_a_forwarded_request_is_not_a_rejection(bench: Bench) -> None:
     receiver = await bench.receiver()
     async with ForwardProxy(BASIC) as proxy:
         assert await bench.call(receiver.url, Proxy(proxy.url, "user", "other-secret")) == Failed(
@@ -112,13 +112,13 @@ async def test_a_407_to_a_forwarded_request_is_no_rejection(bench: Bench) -> Non
     assert receiver.requests == []
 
 
-async def test_a_407_that_comes_through_a_tunnel_is_the_receivers(bench: Bench) -> None:
+async def test_a_407_through_a_tunnel_comes_from_the_receiver(bench: Bench) -> None:
     receiver = await bench.receiver(answer(407), tls=server())
     async with ForwardProxy() as proxy:
         assert await bench.call(receiver.url, Proxy(proxy.url)) == Rejected(407)
 
 
-async def test_a_502_to_a_forwarded_request_may_be_the_receivers(bench: Bench) -> None:
+async def test_a_502_to_a_forwarded_request_may_be_from_the_receiver(bench: Bench) -> None:
     proxy = await bench.receiver(answer(502, b"no way"))
     outcome = await bench.call("http://127.0.0.1:9/hook", Proxy(proxy.url.removesuffix("/hook")))
     assert outcome == ServerError(502, b"no way")
@@ -134,7 +134,7 @@ async def test_a_502_to_a_forwarded_request_may_be_the_receivers(bench: Bench) -
         b"SSH-2.0-OpenSSH_9.2\r\n",
     ],
 )
-async def test_garbage_in_answer_to_connect_is_said_and_not_quoted(bench: Bench, says: bytes) -> None:
+async def test_an_invalid_answer_to_connect_is_not_quoted(bench: Bench, says: bytes) -> None:
     outcome, proxy = await bench.connect(raw(says, then_close=True))
     assert failed(outcome) in {
         f"the answer of the proxy to CONNECT {HOST}:9 is not valid HTTP",
@@ -144,7 +144,7 @@ async def test_garbage_in_answer_to_connect_is_said_and_not_quoted(bench: Bench,
 
 
 @pytest.mark.parametrize("end", [hang_up, reset, raw(b"HTTP/1.1 200", then_close=True)])
-async def test_a_proxy_that_goes_before_it_has_answered_is_said(bench: Bench, end: Behaviour) -> None:
+async def test_a_proxy_that_closes_before_its_answer_is_named(bench: Bench, end: Behaviour) -> None:
     outcome, _ = await bench.connect(end)
     assert failed(outcome) == f"the proxy closed the connection before it answered CONNECT {HOST}:9"
 
@@ -186,7 +186,7 @@ async def test_endless_interim_answers_to_connect_end_in_time(bench: Bench) -> N
     await proxy.until(lambda it: it.open_connections == 0)
 
 
-async def test_a_tunnel_to_something_that_speaks_no_tls_is_said(bench: Bench) -> None:
+async def test_a_tunnel_to_a_server_without_tls_is_reported(bench: Bench) -> None:
     receiver = await bench.receiver()
     async with ForwardProxy() as proxy:
         error = failed(await bench.call(f"https://{HOST}:{receiver.port}/", Proxy(proxy.url), HASTY))
@@ -196,7 +196,7 @@ async def test_a_tunnel_to_something_that_speaks_no_tls_is_said(bench: Bench) ->
 # A proxy that is spoken to in TLS
 
 
-async def test_a_proxy_is_spoken_to_in_tls(bench: Bench) -> None:
+async def test_an_https_proxy_is_called_with_tls(bench: Bench) -> None:
     receiver = await bench.receiver()
     async with ForwardProxy(BASIC, tls=server()) as proxy:
         assert await bench.call(receiver.url, Proxy(proxy.url, "user", "proxy-secret")) == Delivered(200)
@@ -214,14 +214,14 @@ async def test_tls_to_the_receiver_runs_within_tls_to_the_proxy(bench: Bench) ->
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-async def test_a_proxy_hears_nothing_before_its_certificate_is_trusted(bench: Bench, scheme: str) -> None:
+async def test_a_proxy_gets_nothing_before_its_certificate_is_trusted(bench: Bench, scheme: str) -> None:
     async with ForwardProxy(BASIC, tls=server(authority=STRANGER)) as proxy:
         error = failed(await bench.call(f"{scheme}://{HOST}:9/", Proxy(proxy.url, "user", "proxy-secret")))
         assert error.startswith("the certificate of the proxy is not trusted: ")
         assert proxy.requests == []
 
 
-async def test_a_proxys_wrong_certificate_is_told_without_its_name(bench: Bench) -> None:
+async def test_an_untrusted_proxy_is_reported_without_its_name(bench: Bench) -> None:
     async with ForwardProxy(BASIC, tls=server("elsewhere.example")) as proxy:
         for host in (HOST, "localhost"):
             error = failed(await bench.call("http://receiver.example/", Proxy(f"https://{host}:{proxy.port}")))
@@ -229,7 +229,7 @@ async def test_a_proxys_wrong_certificate_is_told_without_its_name(bench: Bench)
             assert error.endswith(" mismatch")
 
 
-async def test_the_receivers_certificate_is_judged_behind_a_proxy_too(bench: Bench) -> None:
+async def test_the_receiver_s_certificate_is_verified_behind_a_proxy(bench: Bench) -> None:
     receiver = await bench.receiver(tls=server("elsewhere.example"))
     async with ForwardProxy(tls=server()) as proxy:
         error = failed(await bench.call(receiver.url, Proxy(proxy.url)))
@@ -239,7 +239,7 @@ async def test_the_receivers_certificate_is_judged_behind_a_proxy_too(bench: Ben
         assert error.startswith(f"the certificate of {HOST}:{receiver.port} is not trusted: ")
 
 
-async def test_a_proxy_that_speaks_no_tls_is_said(bench: Bench) -> None:
+async def test_a_proxy_without_tls_is_reported(bench: Bench) -> None:
     async with SocksProxy(says=b"HTTP/1.1 400 Bad Request\r\n\r\n") as plain:  # it answers as soon as it gets a byte
         error = failed(await bench.call("http://127.0.0.1:9/", Proxy(f"https://{HOST}:{plain.port}")))
     assert error.startswith("the TLS handshake with the proxy failed: ")

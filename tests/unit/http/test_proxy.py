@@ -11,12 +11,12 @@ SYSTEM = SystemProxies(
 )
 
 
-def test_without_a_proxy_the_way_is_straight() -> None:
+def test_without_a_proxy_the_route_is_direct() -> None:
     assert proxy_route(None, None, URL("http://a.example/")) is None
     assert proxy_route(None, SystemProxies(), URL("http://a.example/")) is None
 
 
-def test_the_named_proxy_is_stronger_than_the_systems() -> None:
+def test_a_configured_proxy_precedes_the_system_s() -> None:
     route = proxy_route(Proxy("http://own.example:1", "user", "hidden"), SYSTEM, URL("http://inside.example/"))
     assert route is not None
     assert route.url == URL("http://own.example:1/")
@@ -34,12 +34,12 @@ def test_the_named_proxy_is_stronger_than_the_systems() -> None:
         ("http://127.0.0.1:80/", None),
     ],
 )
-def test_the_systems_proxies_go_by_scheme_and_exceptions(url: str, expected: str | None) -> None:
+def test_system_proxies_depend_on_scheme_and_exceptions(url: str, expected: str | None) -> None:
     route = proxy_route(None, SYSTEM, URL(url))
     assert (None if route is None else str(route.url)) == expected
 
 
-def test_credentials_in_the_url_of_a_proxy_are_taken_out_of_it() -> None:
+def test_credentials_are_removed_from_the_url_of_a_proxy() -> None:
     route = proxy_route(None, SYSTEM, URL("https://a.example/"))
     assert route is not None
     assert route.authorization == "Basic dXNlcjpoaWRkZW4="
@@ -75,13 +75,13 @@ def test_all_proxy_is_for_every_scheme() -> None:
 
 
 @pytest.mark.parametrize("url", ["ftp://hidden.example:1", "socks5://", "http://", "http://[::1", "hidden", ""])
-def test_a_proxy_that_cant_be_used_is_refused(url: str) -> None:
+def test_an_unusable_proxy_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^proxy: ") as refused:
         proxy_route(Proxy(url), None, URL("http://a.example/"))
     assert "hidden" not in str(refused.value)
 
 
-def test_the_environment_is_read_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_read_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://env.example:1")
     system = SystemProxies.from_environment()
     monkeypatch.delenv("https_proxy")

@@ -208,7 +208,7 @@ async def test_a_record_header_replaces_the_subscriptions(sender: Sender) -> Non
 # CloudEvents: the examples of the Kafka binding (3.2.5, 3.3.4), sent as the HTTP binding says (3.1, 3.2, 3.3)
 
 
-async def test_an_event_in_kafkas_binary_mode_is_sent_in_https(sender: Sender) -> None:
+async def test_kafka_s_binary_mode_becomes_http_s_binary_mode(sender: Sender) -> None:
     event = record(
         ("ce_specversion", b"1.0"),
         ("ce_type", b"com.example.someevent"),
@@ -271,7 +271,7 @@ async def test_structured_and_batched_events_pass_unchanged(sender: Sender, cont
     await sender.arrived(event, sender.request(b"content-type: " + content_type, body=body, content_type=None))
 
 
-async def test_attributes_beside_a_structured_event_are_passed_on(sender: Sender) -> None:
+async def test_attributes_beside_a_structured_event_are_sent(sender: Sender) -> None:
     event = record(("content-type", b"application/cloudevents+json"), ("ce_id", b"1"), value=STRUCTURED)
     expected = sender.request(
         b"content-type: application/cloudevents+json", b"ce-id: 1", body=STRUCTURED, content_type=None

@@ -134,7 +134,7 @@ def test_a_legal_header_is_sent_after_an_illegal_namesake() -> None:
         "", " ", "a b", "a:b", "a\r\nb", "a\n", "\0", "ü", "a/b", "(a)", "a\x7f", "x" * 300, "ce_a b",
     ],
 )  # fmt: skip
-def test_what_a_record_may_not_set_is_left_out_and_told(name: str) -> None:
+def test_headers_that_a_record_may_not_set_are_left_out(name: str) -> None:
     left_out: list[str] = []
     it = head(left_out=left_out)
     assert it.request(event((name, b"forged")), 1) == it.request(event(), 1)
@@ -157,7 +157,7 @@ def test_legal_values_are_sent_as_they_are_but_trimmed(value: bytes, sent: bytes
     assert b"\r\nx-a: %b\r\n" % sent in head().request(event(("x-a", value)), 1)
 
 
-def test_a_null_value_is_left_out_and_told() -> None:
+def test_a_header_with_a_null_value_is_left_out_and_reported() -> None:
     left_out: list[str] = []
     null: Sequence[tuple[str, bytes]] = [("x-a", None)]  # type: ignore[list-item]  # Kafka knows null values
     assert values(head(left_out=left_out).request(event(*null), 1), "x-a") == []
@@ -181,7 +181,7 @@ def test_cloud_event_attributes_follow_the_http_binding() -> None:
     assert values(request, "ce-extra") == ["a%0D%0AX:%20y"]
 
 
-def test_an_attribute_that_is_no_utf8_is_left_out_and_told() -> None:
+def test_an_attribute_that_is_not_utf8_is_left_out() -> None:
     left_out: list[str] = []
     assert values(head(left_out=left_out).request(event(("ce_a", b"\xff")), 1), "ce-a") == []
     assert left_out == ["ce_a"]
@@ -201,7 +201,7 @@ def test_a_redrive_keeps_the_first_id_and_no_dead_letter_header() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"a\r\nX: y", b" a", b"\0", b"events-0-7"])
-def test_a_first_id_that_nobody_has_sealed_is_replaced_and_told(value: bytes) -> None:
+def test_an_unsealed_first_id_is_replaced_and_reported(value: bytes) -> None:
     left_out: list[str] = []
     request = head(left_out=left_out).request(event(("dlq.webhook-id", value)), 1)
     assert values(request, "webhook-id") == ["events-3-41"]
@@ -242,7 +242,7 @@ def test_without_auth_a_subscription_may_set_its_own_credentials() -> None:
         Header("a", "b\nc"),
     ],
 )
-def test_what_a_subscription_may_not_set_is_left_out_and_told(header: Header) -> None:
+def test_headers_a_subscription_may_not_set_are_left_out(header: Header) -> None:
     left_out: list[str] = []
     assert head(header, left_out=left_out).request(event(), 1) == head().request(event(), 1)
     assert left_out == [header.name]
@@ -267,7 +267,7 @@ def test_each_attempt_is_signed_at_its_time() -> None:
     assert values(request, "webhook-signature") == ["v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="]
 
 
-def test_no_secret_stands_in_a_representation() -> None:
+def test_no_representation_contains_a_secret() -> None:
     it = head(
         Header("X-Key", "hidden"),
         authorization="Bearer hidden",

@@ -52,7 +52,7 @@ async def addresses(resolver: Resolver, name: str) -> list[str]:
     return sorted(found["host"] for found in await resolver.resolve(name, 80, ANY))
 
 
-async def test_names_that_never_resolve_hold_up_nobody_else() -> None:
+async def test_names_that_never_resolve_delay_no_other_name() -> None:
     async with name_server({"good.example": ["127.0.0.1"]}) as names, Receiver(CLOSING) as receiver:
         async with calling(names) as callback:
             bad = [Subscription(f"bad-{n}", 1, f"http://n{n}.example:1/", http=LIMITS) for n in range(UNRESOLVABLE)]
@@ -70,7 +70,7 @@ async def test_names_that_never_resolve_hold_up_nobody_else() -> None:
         assert receiver.connections == 3 * HEALTHY
 
 
-async def test_a_name_is_looked_up_once_however_many_ask() -> None:
+async def test_concurrent_callers_share_one_lookup() -> None:
     async with name_server() as names, resolving(names) as resolver:
         asking = [asyncio.ensure_future(resolver.resolve("slow.example", port, ANY)) for port in range(1, 21)]
         await names.until_asked(2)
@@ -81,7 +81,7 @@ async def test_a_name_is_looked_up_once_however_many_ask() -> None:
         assert names.asked == ["slow.example"] * 2
 
 
-async def test_a_lookup_goes_on_when_whoever_asked_has_given_up() -> None:
+async def test_a_lookup_continues_when_its_caller_is_cancelled() -> None:
     async with name_server() as names, resolving(names) as resolver:
         first = asyncio.ensure_future(resolver.resolve("slow.example", 80, ANY))
         await names.until_asked(2)
@@ -122,7 +122,7 @@ async def test_closing_ends_the_attempts_that_wait_for_a_name() -> None:
     assert outcomes == [Failed("no connection to slow.example:1: ClientConnectionError", may_have_arrived=False)] * 3
 
 
-async def test_who_waits_for_a_name_can_be_cancelled() -> None:
+async def test_a_wait_for_a_name_can_be_cancelled() -> None:
     async with name_server() as names, calling(names) as callback:
         call = asyncio.ensure_future(callback(Subscription("s", 1, "http://slow.example:1/", http=LIMITS), event(), 1))
         await names.until_asked(2)
@@ -140,7 +140,7 @@ async def test_a_name_that_does_not_exist_is_a_sentence() -> None:
 
 
 @pytest.mark.parametrize("name", ["localhost", "LOCALHOST", "localhost.", "a.localhost", "a.localhost."])
-async def test_localhost_is_loopback_and_no_business_of_name_servers(name: str) -> None:
+async def test_localhost_is_loopback_without_a_name_server(name: str) -> None:
     async with name_server({"localhost": ["192.0.2.1"], "a.localhost": ["192.0.2.1"]}) as names:
         async with resolving(names) as resolver:
             assert set(await addresses(resolver, name)) <= {"127.0.0.1", "::1"}
@@ -184,7 +184,7 @@ async def test_a_name_that_leads_inside_is_refused_by_its_address() -> None:
 
 
 @pytest.mark.parametrize("kind", ["http", "socks5"])
-async def test_the_name_of_a_proxy_is_looked_up_likewise(kind: str) -> None:
+async def test_the_name_of_a_proxy_is_looked_up_without_threads(kind: str) -> None:
     async with name_server({"none.example": []}) as names, calling(names) as callback:
         there, gone = (
             Subscription("s", 1, "http://r.example:1/", proxy=Proxy(f"{kind}://{host}.example:1"), http=LIMITS)
@@ -200,7 +200,7 @@ async def test_the_name_of_a_proxy_is_looked_up_likewise(kind: str) -> None:
         assert set(names.asked) == {"slow.example", "none.example"}
 
 
-async def test_the_name_of_a_token_endpoint_is_looked_up_likewise() -> None:
+async def test_token_endpoints_are_looked_up_without_threads() -> None:
     async with name_server({"id.example": ["127.0.0.1"]}) as names, Receiver() as receiver:
         async with loopback_transport(4, resolver=partial(Resolver, [names.address])) as transport:
             url = receiver.url.replace("127.0.0.1", "id.example")

@@ -35,7 +35,7 @@ def test_the_class_of_the_status_decides(status: int, expected: Outcome) -> None
     assert judge(answer(status), NOW) == expected
 
 
-def test_delivered_is_made_once_for_each_status() -> None:
+def test_a_delivered_outcome_is_made_once_for_each_status() -> None:
     assert judge(answer(204), NOW) is judge(answer(204), NOW)
 
 
@@ -96,6 +96,6 @@ def test_a_date_without_a_zone_is_in_utc_on_any_machine(value: str) -> None:
 
 
 @given(st.text())
-def test_no_retry_after_breaks_anything(value: str) -> None:
+def test_no_retry_after_causes_an_error(value: str) -> None:
     seconds = retry_after_seconds(value, NOW)
     assert seconds is None or seconds >= 0

@@ -92,7 +92,7 @@ FORMS: dict[str, Callable[[str], str]] = {
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize(("subscription", "authorization", "secret"), TOLD.values(), ids=TOLD)
-def test_secrets_told_to_the_receiver_never_come_back(
+def test_secrets_sent_to_a_receiver_are_masked_in_its_answer(
     subscription: Subscription, authorization: str | None, secret: str, form: Callable[[str], str]
 ) -> None:
     shown = masked_excerpt(f"<{form(secret)}>".encode(), secrets_of(subscription, authorization))
@@ -100,7 +100,7 @@ def test_secrets_told_to_the_receiver_never_come_back(
 
 
 @given(st.binary(max_size=20), st.binary(min_size=8, max_size=40), st.binary(max_size=20), st.booleans())
-def test_a_request_that_comes_back_in_base64_shows_no_secret(
+def test_a_request_repeated_in_base64_shows_no_secret(
     before: bytes, secret: bytes, after: bytes, is_url_safe: bool
 ) -> None:
     """Wherever the secret begins in the base64 text, no four successive characters of the secret are left."""
@@ -119,7 +119,7 @@ def test_a_key_of_bytes_is_known() -> None:
 
 
 @pytest.mark.parametrize("form", [FORMS["plain"], FORMS["JSON of .NET"], FORMS["percent-encoded"]])
-def test_of_a_long_secret_only_an_excerpts_length_is_kept(form: Callable[[str], str]) -> None:
+def test_only_the_beginning_of_a_long_secret_is_kept(form: Callable[[str], str]) -> None:
     value = 'é+/"x' * 100_000
     secrets = secrets_of(Subscription("s", 0, "http://h/", headers=(Header("X-Key", value),)), None)
     assert max(map(len, secrets)) <= 6 * RESPONSE_EXCERPT_BYTES
@@ -127,7 +127,7 @@ def test_of_a_long_secret_only_an_excerpts_length_is_kept(form: Callable[[str], 
     assert masked_excerpt(excerpt, secrets) == b"<***"
 
 
-def test_short_values_are_not_looked_for() -> None:
+def test_short_values_are_not_masked() -> None:
     headers = (Header("X-Short", "abc"),)
     assert masked_excerpt(b"abc", secrets_of(Subscription("s", 0, "http://h/", headers=headers), None)) == b"abc"
 
@@ -143,10 +143,10 @@ def test_short_values_are_not_looked_for() -> None:
         (b"", ""),
     ],
 )
-def test_a_character_that_was_cut_is_left_out(excerpt: bytes, whole: str) -> None:
+def test_an_incomplete_character_is_left_out(excerpt: bytes, whole: str) -> None:
     assert whole_characters(excerpt) == whole.encode()
 
 
 @pytest.mark.parametrize("excerpt", [b"a\xff", b"\xe9t\xe9", b"\x1f\x8b\x08\xe2"])
-def test_what_is_not_utf_8_stays(excerpt: bytes) -> None:
+def test_bytes_that_are_not_utf8_are_unchanged(excerpt: bytes) -> None:
     assert whole_characters(excerpt) == excerpt

@@ -55,7 +55,7 @@ async def test_during_a_rotation_old_and_new_secrets_verify() -> None:
 
 
 @pytest.mark.parametrize("name", HEADERS)
-async def test_whatever_is_changed_on_the_way_is_noticed(name: str) -> None:
+async def test_any_change_of_a_request_is_detected(name: str) -> None:
     request = await received(FIRST)
     headers = headers_of(request)
     changed = {"webhook-id": "events-3-42", "webhook-timestamp": str(int(headers["webhook-timestamp"]) - 1)}

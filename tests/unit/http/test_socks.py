@@ -106,7 +106,7 @@ async def test_a_proxy_of_each_kind_is_asked_by_address(
         assert server.asked == [Asked(version, HOST, receiver.port, username, password)]
 
 
-async def test_a_proxy_that_wants_no_credentials_is_shown_none(bench: Bench) -> None:
+async def test_a_proxy_that_wants_no_credentials_gets_none(bench: Bench) -> None:
     receiver = await bench.receiver()
     async with SocksProxy() as server:
         assert await bench.call(receiver.url, Proxy(server.url(), "user", "secret")) == Delivered(200)
@@ -124,7 +124,7 @@ async def test_names_are_resolved_by_the_proxy(bench: Bench, scheme: str) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-async def test_the_systems_proxy_may_be_one(bench: Bench, scheme: str) -> None:
+async def test_the_system_s_proxy_may_be_a_socks_proxy(bench: Bench, scheme: str) -> None:
     receiver = await bench.receiver()
     async with SocksProxy(("us:er", "sec@ret")) as server, AsyncExitStack() as stack:
         system = SystemProxies({"all": server.url(scheme).replace("//", "//us%3Aer:sec%40ret@")})
@@ -150,7 +150,7 @@ async def test_each_address_of_a_proxy_is_tried(addresses: list[str], outcome: O
 
 
 @pytest.mark.parametrize("scheme", ["socks4", "socks5"])
-async def test_the_name_in_a_certificate_ends_in_no_dot(bench: Bench, scheme: str) -> None:
+async def test_the_trailing_dot_of_a_host_is_not_in_its_certificate(bench: Bench, scheme: str) -> None:
     authority = trustme.CA()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(tls)
@@ -162,7 +162,7 @@ async def test_the_name_in_a_certificate_ends_in_no_dot(bench: Bench, scheme: st
         assert server.asked[0].host == "localhost."
 
 
-async def test_a_token_endpoint_is_asked_through_it(bench: Bench) -> None:
+async def test_a_token_endpoint_is_called_through_the_proxy(bench: Bench) -> None:
     token = b'{"access_token": "T1", "token_type": "Bearer", "expires_in": 60}'
     endpoint = await bench.stack.enter_async_context(Receiver(answer(200, token)))
     auth = OAuth2Auth(endpoint.url, "client", "client-secret")
@@ -173,7 +173,7 @@ async def test_a_token_endpoint_is_asked_through_it(bench: Bench) -> None:
         assert server.asked == [Asked(5, HOST, endpoint.port, "user", "secret")]
 
 
-async def test_connections_are_kept_per_proxy_and_credentials(bench: Bench) -> None:
+async def test_connections_are_pooled_by_proxy_and_credentials(bench: Bench) -> None:
     receiver = await bench.receiver()
     async with SocksProxy() as server, SocksProxy() as other:
         for proxy in [Proxy(server.url())] * 3 + [Proxy(server.url(), "user", "a")] * 2 + [Proxy(other.url())]:
@@ -194,7 +194,7 @@ def failed(outcome: Outcome) -> str:
     ("scheme", "reason"),
     [("socks4", "request rejected or failed"), ("socks5", "connection not allowed by ruleset")],
 )
-async def test_a_refusal_is_said_and_nothing_was_sent(bench: Bench, scheme: str, reason: str) -> None:
+async def test_a_refusal_is_reported_and_nothing_was_sent(bench: Bench, scheme: str, reason: str) -> None:
     receiver = await bench.receiver()
     async with SocksProxy(refuses=True) as server:
         error = failed(await bench.call(receiver.url, Proxy(server.url(scheme))))
@@ -210,7 +210,7 @@ async def test_a_refusal_is_said_and_nothing_was_sent(bench: Bench, scheme: str,
         (None, None, "no acceptable authentication methods were offered"),
     ],
 )
-async def test_wrong_and_missing_credentials_are_said(
+async def test_wrong_and_missing_credentials_are_reported(
     bench: Bench, username: str | None, password: str | None, reason: str
 ) -> None:
     receiver = await bench.receiver()
@@ -232,7 +232,7 @@ async def test_wrong_and_missing_credentials_are_said(
         ("socks4", "user", "secret", "proxy.password: SOCKS4 supports only a user name"),
     ],
 )
-async def test_credentials_that_cant_be_shown_are_refused(
+async def test_credentials_that_can_t_be_sent_to_a_proxy_are_refused(
     bench: Bench, scheme: str, username: str | None, password: str | None, sentence: str
 ) -> None:
     async with SocksProxy() as server:
@@ -256,7 +256,7 @@ async def test_credentials_that_cant_be_shown_are_refused(
         ("socks5", b"\5\0\5\0\0\7", "invalid address type: 0X7"),
     ],
 )
-async def test_what_is_no_socks_is_said(bench: Bench, scheme: str, says: bytes, reason: str) -> None:
+async def test_an_answer_that_is_not_socks_is_reported(bench: Bench, scheme: str, says: bytes, reason: str) -> None:
     async with SocksProxy(says=says) as server:
         error = failed(await bench.call("http://127.0.0.1:9", Proxy(server.url(scheme))))
         assert error == f"the proxy gave no connection to 127.0.0.1:9: {reason}"
@@ -264,7 +264,7 @@ async def test_what_is_no_socks_is_said(bench: Bench, scheme: str, says: bytes, 
 
 
 @pytest.mark.parametrize(("host", "shown"), [(HOST, HOST), ("::1", "[::1]")])
-async def test_a_proxy_that_is_not_there_is_said(bench: Bench, host: str, shown: str) -> None:
+async def test_a_missing_proxy_is_reported(bench: Bench, host: str, shown: str) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
         free.bind((host, 0))
         port = free.getsockname()[1]
@@ -274,7 +274,7 @@ async def test_a_proxy_that_is_not_there_is_said(bench: Bench, host: str, shown:
 
 @pytest.mark.parametrize("name", ["a" * 64, "a." * 150 + "a"])
 @pytest.mark.parametrize("scheme", ["socks4", "socks5"])
-async def test_a_host_that_is_no_name_is_no_fault_of_the_proxy(bench: Bench, scheme: str, name: str) -> None:
+async def test_an_invalid_host_name_is_not_the_fault_of_the_proxy(bench: Bench, scheme: str, name: str) -> None:
     async with SocksProxy(refuses=True) as server:
         error = failed(await bench.call(f"http://{name}:9", Proxy(server.url(scheme))))
     if len(name) == 64 or scheme == "socks5":
@@ -293,7 +293,7 @@ async def test_a_silent_proxy_costs_the_connect_timeout(bench: Bench) -> None:
         await asyncio.wait_for(server.left.wait(), 5)
 
 
-async def test_the_connect_timeout_is_for_the_tls_handshake_too(bench: Bench) -> None:
+async def test_the_connect_timeout_includes_the_tls_handshake(bench: Bench) -> None:
     hasty = replace(LIMITS, connect_timeout_seconds=0.2)
     deaf = await bench.stack.enter_async_context(Receiver(silent))  # waits for an HTTP head, but none comes
     async with SocksProxy() as server:
@@ -303,7 +303,7 @@ async def test_the_connect_timeout_is_for_the_tls_handshake_too(bench: Bench) ->
     assert failed(outcome) == f"no connection to {HOST}:{deaf.port} through the proxy within 0.2 s"
 
 
-async def test_the_guard_judges_an_address_behind_the_proxy(bench: Bench) -> None:
+async def test_the_guard_checks_an_address_behind_the_proxy(bench: Bench) -> None:
     async with SocksProxy() as server:
         assert "the private network" in failed(await bench.call("http://10.0.0.1/", Proxy(server.url())))
         assert server.asked == []

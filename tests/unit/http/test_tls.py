@@ -92,7 +92,7 @@ async def calls() -> AsyncIterator[Calls]:
     ],
     ids=["trusted", "any-host-name", "unknown-trust-all", "expired-trust-all", "wrong-host-trust-all"],
 )
-async def test_who_is_trusted_is_called(calls: Calls, certificate: trustme.LeafCert, options: TlsOptions) -> None:
+async def test_trusted_receivers_are_called(calls: Calls, certificate: trustme.LeafCert, options: TlsOptions) -> None:
     receiver, outcome = await calls.call(server(certificate), options)
     assert outcome == Delivered(200)
     assert receiver.requests[0].body == b"body"
@@ -109,7 +109,7 @@ async def test_who_is_trusted_is_called(calls: Calls, certificate: trustme.LeafC
     ],
     ids=["system-roots-only", "unknown", "unknown-any-host-name", "wrong-host", "expired"],
 )
-async def test_who_is_not_trusted_is_told_nothing(
+async def test_untrusted_receivers_get_nothing(
     calls: Calls, certificate: trustme.LeafCert, options: TlsOptions, why: str
 ) -> None:
     receiver, outcome = await calls.call(server(certificate), options)
@@ -121,7 +121,7 @@ async def test_who_is_not_trusted_is_told_nothing(
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_a_server_that_asks_for_a_certificate_is_shown_it(calls: Calls, version: ssl.TLSVersion) -> None:
+async def test_a_server_that_asks_for_a_certificate_gets_it(calls: Calls, version: ssl.TLSVersion) -> None:
     _, outcome = await calls.call(server(RIGHT, AUTHORITY, version), shown(CLIENT))
     assert outcome == Delivered(200)
 
@@ -189,7 +189,7 @@ async def test_tls_13_ended_without_an_alert_may_have_arrived(calls: Calls) -> N
     assert outcome.may_have_arrived
 
 
-async def test_a_server_that_speaks_no_tls_is_told_nothing(calls: Calls) -> None:
+async def test_a_server_without_tls_gets_nothing(calls: Calls) -> None:
     async with Receiver() as plain:
         subscription = Subscription("s", 1, plain.url.replace("http:", "https:"), http=HttpLimits(0.2, 3))
         outcome = await calls.callback(subscription, PlainEvent("t", 0, 0, b"s", b"body"), 1)
@@ -207,7 +207,7 @@ async def test_a_server_that_speaks_no_tls_is_told_nothing(calls: Calls) -> None
         (TlsOptions(client_certificate_pem=CLIENT.cert_chain_pems[0].bytes().decode()), "ssl.keyStore: "),
     ],
 )
-async def test_options_that_cant_be_used_are_an_outcome(calls: Calls, options: TlsOptions, problem: str) -> None:
+async def test_unusable_tls_options_are_an_outcome(calls: Calls, options: TlsOptions, problem: str) -> None:
     receiver, outcome = await calls.call(server(RIGHT), options)
     assert isinstance(outcome, Failed)
     assert outcome.error.startswith(problem)

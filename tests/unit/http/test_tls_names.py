@@ -174,7 +174,7 @@ async def test_a_certificate_for_another_host_is_refused_if_checked(
     [("receiver.example", "receiver.example"), ("receiver.example.", "receiver.example"), (HOST, None)],
 )
 @pytest.mark.parametrize("options", [TRUSTED, TlsOptions(trust_all=True)], ids=["verified", "trust-all"])
-async def test_the_host_is_indicated_if_it_is_a_name(
+async def test_the_host_is_sent_as_sni_if_it_is_a_name(
     bench: Bench, host: str, indicated: str | None, options: TlsOptions
 ) -> None:
     await bench.accepted(issued("receiver.example", HOST), options, host)
@@ -192,7 +192,7 @@ async def test_a_certificate_is_refused_before_and_after_its_time(bench: Bench) 
     assert "certificate is not yet valid" in await bench.refused(early, trusting(early.chain))
 
 
-async def test_a_self_signed_certificate_needs_to_be_in_the_store(bench: Bench) -> None:
+async def test_a_self_signed_certificate_has_to_be_in_the_store(bench: Bench) -> None:
     own = made("receiver", x509.IPAddress(ip_address(HOST)))
     assert "self-signed certificate" in await bench.refused(own, TlsOptions())
     assert "self-signed certificate" in await bench.refused(own, TRUSTED)

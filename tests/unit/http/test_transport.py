@@ -143,7 +143,7 @@ async def test_a_connection_is_made_without_a_lookup_by_the_event_loop(
     assert asked == []
 
 
-async def test_the_body_is_the_records_value_and_the_head_names_it(any_route: Bench) -> None:
+async def test_the_body_is_the_value_and_the_head_names_the_event(any_route: Bench) -> None:
     receiver = await any_route.receiver()
     outcome = await any_route.callback(await any_route.subscription(receiver), event(41, b"\x00\xffbody"), 3)
     assert outcome == Delivered(200)
@@ -159,7 +159,7 @@ async def test_the_body_is_the_records_value_and_the_head_names_it(any_route: Be
     assert request.all("proxy-authorization") == []
 
 
-async def test_an_event_without_permission_is_not_sent_when_connected(any_route: Bench) -> None:
+async def test_an_event_whose_check_fails_is_not_sent(any_route: Bench) -> None:
     def refuse() -> None:
         raise LeaseEndedError("just now")
 
@@ -187,7 +187,7 @@ async def test_a_null_value_is_sent_as_an_empty_body(any_route: Bench) -> None:
     assert receiver.requests[0].all("content-length") == ["0"]
 
 
-async def test_a_header_that_is_left_out_is_told_with_its_subscription(straight: Bench) -> None:
+async def test_a_left_out_header_is_reported_with_its_subscription(straight: Bench) -> None:
     subscription = await straight.subscription(await straight.receiver())
     subscription = replace(subscription, headers=(Header("Content-Length", "5"),))
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
@@ -225,7 +225,7 @@ async def test_retry_after_is_read(any_route: Bench) -> None:
     assert await any_route.call(answer(503, headers=[("retry-after", " 3 ")])) == ServerError(503, b"", 3.0)
 
 
-async def test_a_401_speaks_of_the_token_if_one_was_sent(straight: Bench) -> None:
+async def test_a_401_is_about_the_token_if_one_was_sent(straight: Bench) -> None:
     receiver = await straight.receiver(answer(401))
     subscription = replace(await straight.subscription(receiver), auth=OAuth2Auth("https://t.example/", "c", "s"))
     outcome = await straight.callback(subscription, event(), 1, "Bearer fresh")
@@ -267,7 +267,7 @@ async def test_the_head_may_come_byte_by_byte(straight: Bench) -> None:
     assert await straight.call(in_pieces(*(data[at : at + 7] for at in range(0, len(data), 7)))) == Delivered(200)
 
 
-async def test_interim_answers_are_passed_over(any_route: Bench) -> None:
+async def test_interim_answers_are_skipped(any_route: Bench) -> None:
     interim = b"HTTP/1.1 100 -\r\n\r\nHTTP/1.1 103 -\r\nLink: <a>\r\n\r\n"
     assert await any_route.call(raw(interim + b"HTTP/1.1 200 -\r\nContent-Length: 0\r\n\r\n")) == Delivered(200)
 
@@ -292,7 +292,7 @@ async def test_an_endless_series_of_interim_answers_ends(straight: Bench) -> Non
 # Requests without a complete answer
 
 
-async def test_a_refused_connection_provably_has_not_arrived(any_route: Bench) -> None:
+async def test_a_refused_connection_proves_that_nothing_arrived(any_route: Bench) -> None:
     receiver = await any_route.receiver()
     subscription = await any_route.subscription(receiver)
     await receiver.stop()
@@ -487,7 +487,7 @@ async def test_an_unanswered_end_of_tls_holds_no_connection(any_route: Bench) ->
 @pytest.mark.parametrize(
     "stray", [b"H", b"HTTP/1.1 500 -\r\nContent-Length: 0\r\n\r\n", b"\r\n", b"\0garbage", b"HTTP/1.1 200 OK\r\nX: "]
 )
-async def test_an_idle_connection_that_speaks_is_closed(straight: Bench, stray: bytes) -> None:
+async def test_an_idle_connection_that_receives_bytes_is_closed(straight: Bench, stray: bytes) -> None:
     receiver = await straight.receiver(answer(200), answer(201))
     subscription = await straight.subscription(receiver)
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
@@ -602,7 +602,7 @@ async def test_a_request_on_a_stale_connection_is_sent_once_more(any_route: Benc
         assert [request.connection for request in receiver.requests] == [1, 1, 2]
 
 
-async def test_what_a_new_connection_ends_under_is_not_sent_once_more(any_route: Bench) -> None:
+async def test_a_request_on_a_new_connection_is_not_sent_twice(any_route: Bench) -> None:
     for end in ENDS:
         receiver = await any_route.receiver(answer(200), end, end, answer(200))
         subscription = replace(await any_route.subscription(receiver), qos=Qos.AT_LEAST_ONCE)
@@ -626,7 +626,7 @@ async def test_the_repetition_takes_a_new_connection_not_a_kept_one(straight: Be
     await receiver.until(lambda it: it.open_connections == 1)
 
 
-async def test_a_request_that_is_repeated_in_vain_may_have_arrived(straight: Bench) -> None:
+async def test_a_request_repeated_in_vain_may_have_arrived(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), hang_up)
     subscription = await straight.subscription(receiver)
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
@@ -637,7 +637,7 @@ async def test_a_request_that_is_repeated_in_vain_may_have_arrived(straight: Ben
     assert len(receiver.requests) == 2
 
 
-async def test_what_may_not_be_repeated_by_then_is_not_sent_once_more(straight: Bench) -> None:
+async def test_a_repetition_that_its_check_refuses_is_not_sent(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), hang_up, answer(200))
     subscription = await straight.subscription(receiver)
     checks = 0
@@ -688,7 +688,7 @@ async def test_a_begun_or_missing_answer_is_not_repeated(straight: Bench) -> Non
     assert len(receiver.requests) == 4
 
 
-async def test_what_we_close_a_connection_under_is_not_sent_once_more(any_route: Bench) -> None:
+async def test_a_request_cut_off_by_the_worker_is_not_sent_twice(any_route: Bench) -> None:
     receiver = await any_route.receiver(answer(200), silent)
     subscription = await any_route.subscription(receiver)
     assert await any_route.callback(subscription, event(), 1) == Delivered(200)
@@ -720,7 +720,7 @@ async def test_an_idle_timeout_closes_only_its_own_connections(any_route: Bench)
     assert [request.connection for request in receiver.requests] == [1, 2, 1]
 
 
-async def test_a_connection_in_use_is_not_idle_and_begins_to_wait_anew(straight: Bench) -> None:
+async def test_the_idle_time_begins_again_after_each_use(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), held(answer(200)))
     subscription = await straight.subscription(receiver, replace(LIMITS, idle_timeout_seconds=0.05))
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
@@ -783,7 +783,7 @@ async def test_no_more_connections_than_allowed_are_in_use() -> None:
         assert receiver.connections == 3
 
 
-async def test_a_connection_that_was_not_made_counts_no_longer() -> None:
+async def test_a_failed_connection_no_longer_counts() -> None:
     async with AsyncExitStack() as stack:
         it = await bench("straight", stack, limit=1)
         gone, there = await it.receiver(), await it.receiver()
@@ -842,7 +842,7 @@ async def test_a_cancelled_attempt_leaves_no_connection_behind(any_route: Bench,
     await receiver.until(lambda it: it.open_connections == 0)
 
 
-async def test_what_a_cancelled_attempt_has_not_sent_is_dropped(any_route: Bench) -> None:
+async def test_unsent_data_of_a_cancelled_attempt_is_dropped(any_route: Bench) -> None:
     received = 0
 
     async def read_late(exchange: Exchange) -> None:
@@ -948,12 +948,12 @@ async def test_the_url_is_sent_as_it_is_written(any_route: Bench) -> None:
     assert dict(zip(wanted, lines, strict=True)) == {path: f"{sent} HTTP/1.1" for path, sent in wanted.items()}
 
 
-async def test_half_of_a_character_in_a_url_is_an_outcome(straight: Bench) -> None:
+async def test_half_a_surrogate_pair_in_a_url_is_an_outcome(straight: Bench) -> None:
     outcome = await straight.callback(Subscription("s", 1, "http://127.0.0.1:1/\ud800", http=LIMITS), event(), 1)
     assert outcome == Failed("the URL can't be read", may_have_arrived=False)
 
 
-async def test_a_new_revision_of_a_subscription_is_looked_at_anew(straight: Bench) -> None:
+async def test_a_new_revision_of_a_subscription_is_prepared_again(straight: Bench) -> None:
     first, second = await straight.receiver(answer(201)), await straight.receiver(answer(202))
     subscription = await straight.subscription(first)
     assert await straight.callback(subscription, event(), 1) == Delivered(201)
@@ -986,7 +986,7 @@ async def test_an_unusable_url_is_an_outcome_that_shows_no_secret(straight: Benc
     assert "cret" not in outcome.error
 
 
-async def test_a_token_that_cant_stand_in_a_header_is_an_outcome(straight: Bench) -> None:
+async def test_a_token_that_is_no_header_value_is_an_outcome(straight: Bench) -> None:
     receiver = await straight.receiver()
     outcome = await straight.callback(await straight.subscription(receiver), event(), 1, "Bearer a\r\nX: secret")
     assert outcome == Failed("the access token is not a valid header value", may_have_arrived=False)

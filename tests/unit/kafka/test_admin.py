@@ -36,12 +36,12 @@ async def ask(client: Client, node_id: int | None = None) -> Any:
     return await admin._send_request(MetadataRequest_v5(), node_id)
 
 
-async def test_a_broker_that_is_down_is_passed_over() -> None:
+async def test_a_broker_that_is_down_is_skipped() -> None:
     for _ in range(20):
         assert await ask(Client(1, 3)) == "from 2"
 
 
-async def test_where_all_are_down_it_is_said() -> None:
+async def test_brokers_that_are_all_down_are_reported() -> None:
     client = Client(1, 2, 3)
     with pytest.raises(NodeNotReadyError):
         await ask(client)

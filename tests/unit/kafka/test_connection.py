@@ -48,7 +48,7 @@ def test_brokers_are_a_comma_list() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " , ", "host", "host:0", "host:65536", "kafka://host:1", "a:1;b:2"])
-def test_what_is_no_broker_is_refused(text: str) -> None:
+def test_an_invalid_broker_address_is_refused(text: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^f: .*host:port"):
         parse_bootstrap_servers(text, "f")
 
@@ -113,7 +113,7 @@ def test_scram_may_be_spelled_as_the_documentation_does() -> None:
         ({"protocl": "SSL"}, "security.protocl: unknown field; did you mean protocol?"),
     ],
 )
-def test_what_is_wrong_or_not_supported_is_said(block: dict[str, Any], sentence: str) -> None:
+def test_wrong_and_unsupported_values_are_reported(block: dict[str, Any], sentence: str) -> None:
     assert problem(block).startswith(sentence)
 
 

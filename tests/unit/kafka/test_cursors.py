@@ -35,17 +35,17 @@ untried = st.builds(
 
 
 @given(tried | untried)
-def test_a_row_reads_back_as_it_was_written(cursor: Cursor) -> None:
+def test_a_row_is_decoded_as_it_was_encoded(cursor: Cursor) -> None:
     assert decode(encode(cursor)) == cursor
 
 
-def test_a_row_of_a_newer_version_is_read_without_what_is_new() -> None:
+def test_unknown_fields_of_a_newer_row_are_ignored() -> None:
     row = json.loads(encode(Cursor(next=41))) | {"later": True}
     assert decode(json.dumps(row).encode()) == Cursor(next=41)
 
 
 @pytest.mark.parametrize("value", [b"", b"[]", b"1", b"{}", b'{"next":1}', b'{"next":"x","status":"started"}', b"\xff"])
-def test_what_is_no_row_is_refused(value: bytes) -> None:
+def test_an_invalid_row_is_refused(value: bytes) -> None:
     with pytest.raises(ValueError, match=r"^it is not JSON|^it is not a JSON object|^its \w+ is "):
         decode(value)
 
@@ -84,17 +84,17 @@ standings = st.builds(
 
 
 @given(st.none() | standings)
-def test_a_row_tells_how_its_lane_stood(standing: Standing | None) -> None:
+def test_a_row_contains_the_standing_of_its_lane(standing: Standing | None) -> None:
     assert decode(encode(Cursor(7, standing=standing))).standing == standing
 
 
 @pytest.mark.parametrize("lane", ['"x"', '{"dispatched":1}', '{"waitingAtMost":-1,"dispatched":1}'])
-def test_a_row_that_tells_it_wrong_is_refused(lane: str) -> None:
+def test_a_row_with_an_invalid_standing_is_refused(lane: str) -> None:
     with pytest.raises(ValueError, match=r"^its (lane|waitingAtMost) is "):
         decode(b'{"next":7,"status":"started","lane":%s}' % lane.encode())
 
 
-def test_a_row_names_the_topic_that_it_is_a_place_in() -> None:
+def test_a_row_contains_the_id_of_its_topic() -> None:
     assert decode(encode(Cursor(7, topic_id="a"))).topic_id == "a"
     assert decode(b'{"next": 7, "status": "started"}').topic_id is None
     assert "topicId" not in json.loads(encode(Cursor(7)))

@@ -60,7 +60,7 @@ def server(authority: trustme.CA) -> Iterator[SilentServer]:
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_a_connection_ends_at_once_and_its_last_words_arrive(
+async def test_a_connection_closes_at_once_and_its_last_data_arrives(
     server: SilentServer, authority: trustme.CA, version: ssl.TLSVersion
 ) -> None:
     context = ssl.create_default_context()

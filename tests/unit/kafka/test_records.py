@@ -44,14 +44,14 @@ def values(records: Iterable[Any]) -> list[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("codec", ENCODERS)
-def test_a_name_that_is_no_text_is_written_with_escapes(codec: str) -> None:
+def test_a_name_that_is_not_utf8_is_escaped(codec: str) -> None:
     (record,) = fetched(batch(STRANGE, codec=codec, timestamp=1_700_000_000_000))
     assert record.headers == (("before", b"1"), ("x-\\xff", b"2"), ("after", None))
     assert (record.key, record.value, record.timestamp) == (b"sub-1", b"strange", 1_700_000_000_000)
 
 
 @pytest.mark.parametrize("codec", ENCODERS)
-def test_every_record_is_handed_out_once_and_in_its_place(codec: str) -> None:
+def test_every_record_is_handed_out_once_and_in_order(codec: str) -> None:
     kinds = [PLAIN, STRANGE, PLAIN, STRANGE, STRANGE]
     batches = [[PLAIN, PLAIN], kinds, [PLAIN], kinds, [STRANGE], [STRANGE], [PLAIN]]
     data = b""
@@ -68,7 +68,7 @@ def test_a_fetch_may_begin_in_the_middle_of_such_a_batch() -> None:
         assert [offset for offset, _ in values(fetched(data, start))] == list(range(start, 45))
 
 
-def test_only_the_batch_that_was_given_up_is_parsed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_rejected_batch_is_parsed_here(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[int] = []
     parse = EscapingBatch._read_msg
 
@@ -82,7 +82,7 @@ def test_only_the_batch_that_was_given_up_is_parsed_here(monkeypatch: pytest.Mon
     assert parsed == [1, 4]
 
 
-def test_aborted_transactions_and_markers_are_passed_over() -> None:
+def test_aborted_transactions_and_markers_are_skipped() -> None:
     data = (
         batch(STRANGE, PLAIN, base_offset=0, attributes=TRANSACTIONAL, producer_id=7)
         + batch(STRANGE, PLAIN, base_offset=2)
@@ -106,7 +106,7 @@ def test_a_batch_with_a_wrong_sum_is_refused_as_before() -> None:
         next(records)
 
 
-def test_what_is_no_batch_is_refused_as_before() -> None:
+def test_an_invalid_batch_is_refused_as_before() -> None:
     records = fetched(batch(STRANGE) + batch(PLAIN, base_offset=1) + bytes(12))
     assert values([next(records), next(records)]) == [(0, b"strange"), (1, b"plain")]
     with pytest.raises(CorruptRecordException, match="less than the minimum"):
@@ -114,7 +114,7 @@ def test_what_is_no_batch_is_refused_as_before() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 5, 12])
-def test_what_is_no_record_is_refused_as_before(cut: int) -> None:
+def test_an_invalid_record_is_refused_as_before(cut: int) -> None:
     whole = batch(STRANGE)
     short = bytearray(whole[:-cut])
     short[8:12] = (len(short) - 12).to_bytes(4, "big")
@@ -134,7 +134,7 @@ def test_unknown_attributes_of_a_record_are_ignored() -> None:
 
 @pytest.mark.parametrize("attributes", [0, LOG_APPEND_TIME])
 @pytest.mark.parametrize("codec", ENCODERS)
-def test_what_both_can_parse_they_parse_alike(codec: str, attributes: int) -> None:
+def test_both_parsers_agree_on_what_both_can_parse(codec: str, attributes: int) -> None:
     data = batch(
         Written(None, None),
         Written(b"", b"", timestamp_delta=-3_000_000_000),
@@ -167,23 +167,23 @@ def sieve_for(*keys: bytes) -> Sieve:
     return sieve
 
 
-def test_wanted_keys_and_the_last_record_of_each_batch_come() -> None:
+def test_a_sieve_lets_wanted_keys_and_the_last_record_through() -> None:
     data = batch(*of(b"a", b"b", b"a", b"c"), base_offset=10) + batch(*of(b"b", b"c", b"c"), base_offset=14)
     records = fetched(data, 10, sieve=sieve_for(b"b"))
     assert [record.offset for record in records] == [11, 13, 14, 16]
     assert records.next_fetch_offset == 17
 
 
-def test_a_batch_that_ends_with_a_wanted_record_gives_no_more() -> None:
+def test_a_batch_ending_with_a_wanted_record_gives_no_other() -> None:
     assert [record.offset for record in fetched(batch(*of(b"a", b"c", b"b")), sieve=sieve_for(b"b"))] == [2]
 
 
-def test_one_of_many_that_are_passed_over_comes_too() -> None:
+def test_one_of_many_skipped_records_is_handed_out() -> None:
     records = list(fetched(batch(*of(*[b"a"] * 200, b"b")), sieve=sieve_for(b"b")))
     assert [record.offset for record in records] == [63, 127, 191, 200]
 
 
-def test_a_record_without_a_key_is_found_by_an_empty_one() -> None:
+def test_a_record_without_a_key_is_found_by_an_empty_key() -> None:
     assert [record.offset for record in fetched(batch(*of(None, b"a", b"", b"b")), sieve=sieve_for(b"", b"b"))] == [
         0,
         2,
@@ -191,11 +191,11 @@ def test_a_record_without_a_key_is_found_by_an_empty_one() -> None:
     ]
 
 
-def test_without_keys_to_look_for_all_come() -> None:
+def test_without_wanted_keys_all_records_are_handed_out() -> None:
     assert len(list(fetched(batch(*of(b"a", b"b", None)), sieve=Sieve()))) == 3
 
 
-def test_what_is_wanted_may_change_in_the_middle_of_a_batch() -> None:
+def test_the_wanted_keys_may_change_within_a_batch() -> None:
     sieve = sieve_for(b"a")
     records = fetched(batch(*of(b"a", b"b", b"a", b"b", b"b", b"a")), sieve=sieve)
     assert [next(records).offset, next(records).offset] == [0, 2]
@@ -204,7 +204,7 @@ def test_what_is_wanted_may_change_in_the_middle_of_a_batch() -> None:
 
 
 @pytest.mark.parametrize("codec", ENCODERS)
-def test_nothing_comes_twice_when_a_sifted_batch_is_given_up(codec: str) -> None:
+def test_no_record_is_repeated_when_a_sifted_batch_is_reparsed(codec: str) -> None:
     kinds = [*of(b"a", b"b", b"a"), Written(b"strange", b"b", [(b"x-\xff", b"2")]), *of(b"a", b"b")]
     records = list(fetched(batch(*kinds, codec=codec), sieve=sieve_for(b"b")))
     wanted = [record.offset for record in records if record.key == b"b"]
@@ -212,7 +212,7 @@ def test_nothing_comes_twice_when_a_sifted_batch_is_given_up(codec: str) -> None
     assert len({record.offset for record in records}) == len(records)
 
 
-def test_a_sieve_passes_over_markers_and_aborted_transactions() -> None:
+def test_a_sieve_skips_markers_and_aborted_transactions() -> None:
     data = (
         batch(*of(b"a", b"b"), base_offset=0, attributes=TRANSACTIONAL, producer_id=7)
         + batch(ABORT_MARKER, base_offset=2, attributes=TRANSACTIONAL | CONTROL, producer_id=7)

@@ -45,7 +45,7 @@ def buried(event: PlainEvent = EVENT) -> PlainEvent:
     return PlainEvent("letters", 0, 7, event.key, event.value, headers_of(letter, IDS), 3_000)
 
 
-def test_the_facts_of_a_letter_are_those_of_its_headers() -> None:
+def test_the_facts_of_a_letter_come_from_its_headers() -> None:
     facts = read_facts(buried())
 
     assert facts == Found(
@@ -62,21 +62,21 @@ def test_the_facts_of_a_letter_are_those_of_its_headers() -> None:
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff"])
-def test_a_record_that_somebody_else_wrote_there_has_facts_too(key: bytes | None) -> None:
+def test_a_record_of_another_program_has_facts_too(key: bytes | None) -> None:
     facts = read_facts(PlainEvent("letters", 0, 7, key, None, [("dlq.error", b"\xff")], 3_000))
 
     assert facts == Found("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000Z")
 
 
 @pytest.mark.parametrize("text", [b"x", b"-1", b"9" * 5_000, "\u0663".encode(), b""])
-def test_a_number_that_is_none_is_not_known(text: bytes) -> None:
+def test_an_invalid_number_is_unknown(text: bytes) -> None:
     headers = [("dlq.status", text), ("dlq.attempts", text), ("dlq.last-attempt-at", text)]
     facts = read_facts(PlainEvent("letters", 0, 7, b"s", None, headers, 3_000))
     assert (facts.status, facts.attempts, facts.at) == (None, None, "1970-01-01T00:00:03.000Z")
 
 
 @pytest.mark.parametrize("timestamp", [-(2**60), 2**62])
-def test_a_letter_of_no_year_has_no_time(timestamp: int) -> None:
+def test_a_letter_with_an_invalid_time_has_no_time(timestamp: int) -> None:
     assert read_facts(PlainEvent("letters", 0, 7, b"sub-1", None, timestamp=timestamp)).at is None
 
 
@@ -88,7 +88,7 @@ def test_a_redrive_restores_the_event_and_its_sealed_first_id() -> None:
     assert name == "dlq.seal"
 
 
-def test_an_event_that_dies_again_keeps_its_first_id() -> None:
+def test_an_event_dead_lettered_again_keeps_its_first_id() -> None:
     again = PlainEvent("events", 1, 99, b"sub-1", b"{}", headers_back(buried()), 4_000)
 
     assert headers_back(buried(again)) == headers_back(buried())
@@ -117,7 +117,7 @@ def test_with_match_a_redrive_goes_to_one_subscription() -> None:
     ]
 
 
-def test_with_match_a_letter_of_nobody_is_never_redriven() -> None:
+def test_with_match_a_letter_without_an_id_is_never_redriven() -> None:
     for scope in (ALL, SKIPPED):
         assert why_passed_over(found(None, "undecodable"), scope, ("events",), Routing.MATCH) is not None
     assert why_passed_over(found(reason="unknown-subscription"), SKIPPED, ("events",), Routing.MATCH) is None
@@ -155,7 +155,7 @@ def test_hopeless_letters_are_redriven_only_when_asked_for(letter: Found, scope:
         (found(None, "undecodable"), ONE, False),
     ],
 )
-def test_a_run_speaks_only_of_the_letters_it_is_about(letter: Found, scope: Scope, belongs: bool) -> None:
+def test_a_run_reports_only_letters_of_its_scope(letter: Found, scope: Scope, belongs: bool) -> None:
     assert is_in(letter, scope) == belongs
 
 
@@ -170,7 +170,9 @@ def test_a_run_speaks_only_of_the_letters_it_is_about(letter: Found, scope: Scop
         (found(None, "undecodable"), SKIPPED, []),
     ],
 )
-def test_every_other_run_that_writes_the_letter_is_asked(letter: Found, scope: Scope, others: list[Scope]) -> None:
+def test_all_other_runs_that_redrive_the_letter_are_considered(
+    letter: Found, scope: Scope, others: list[Scope]
+) -> None:
     assert [each for each in scopes_of(letter) if each != scope] == others
 
 
@@ -180,7 +182,7 @@ def test_the_groups_of_the_scopes_differ() -> None:
     assert len(set(groups)) == len(groups)
 
 
-def test_of_several_topics_a_letter_goes_back_to_its_own() -> None:
+def test_a_letter_goes_back_to_its_own_source_topic() -> None:
     several = ("events", "others")
     assert why_passed_over(found("a"), SKIPPED, several) is None
     unsaid = replace(found("a"), source=None)
@@ -216,7 +218,7 @@ def letter_of(offset: int, event: str, subscription: str) -> PlainEvent:
     return PlainEvent("letters", 0, offset, b"order-1", b"{}", headers)
 
 
-async def test_what_a_crash_dead_lettered_twice_is_redriven_once() -> None:
+async def test_an_event_dead_lettered_twice_is_redriven_once() -> None:
     letters = Letters(
         letter_of(0, "events-0-1", "a"),
         letter_of(1, "events-0-1", "b"),

@@ -14,14 +14,14 @@ def row(topic_id: str | None = ORDERS, offset: int = 7) -> Cursor:
     return Cursor(offset, topic_id=topic_id)
 
 
-def test_with_one_topic_a_row_has_the_key_that_it_always_had() -> None:
+def test_with_one_topic_a_row_has_a_plain_key() -> None:
     assert ALONE.of(b"s") == b"s"
     rows: dict[bytes, Row] = {b"s": row(), b"t": row(None), b"u": UnreadableRow("it is not JSON")}
     assert ALONE.find(rows, {SOURCE_KEY: ORDERS}, ORDERS) == (rows, set(), ORDERS)
     assert ALONE.find(rows, {}, None).rows == rows
 
 
-def test_each_of_several_topics_has_rows_of_its_own() -> None:
+def test_several_topics_have_separate_rows() -> None:
     rows = {ONE.of(b"s"): row(offset=1), OTHER.of(b"s"): row(PAYMENTS, 2)}
     topic_ids = {ONE.of(SOURCE_KEY): ORDERS, OTHER.of(SOURCE_KEY): PAYMENTS}
     assert ONE.find(rows, topic_ids, ORDERS) == ({b"s": row(offset=1)}, set(), ORDERS)
@@ -36,7 +36,7 @@ def test_a_topic_keeps_its_rows_when_another_is_added() -> None:
     assert OTHER.find(rows, topic_ids, PAYMENTS) == ({}, set(), None)
 
 
-def test_a_row_written_again_counts_before_the_former_one() -> None:
+def test_the_newer_of_two_keys_of_a_row_counts() -> None:
     found = ONE.find({b"s": row(offset=7), ONE.of(b"s"): row(offset=9)}, {SOURCE_KEY: ORDERS}, ORDERS)
     assert found.rows == {b"s": row(offset=9)}
 
@@ -54,13 +54,13 @@ def test_rows_are_found_when_a_topic_is_alone_again() -> None:
     assert alone.find(later, {SOURCE_KEY: PAYMENTS}, PAYMENTS).rows == {b"t": row(PAYMENTS, 3)}
 
 
-def test_rows_of_a_topic_that_was_made_again_are_still_its_rows() -> None:
+def test_rows_of_a_recreated_topic_still_belong_to_it() -> None:
     assert ALONE.find({b"s": row("A" * 22)}, {SOURCE_KEY: "A" * 22}, ORDERS).rows == {b"s": row("A" * 22)}
     prefixed = {ONE.of(b"s"): row("A" * 22)}
     assert ONE.find(prefixed, {ONE.of(SOURCE_KEY): "A" * 22}, ORDERS) == ({b"s": row("A" * 22)}, set(), "A" * 22)
 
 
-def test_a_key_tells_topic_and_subscription() -> None:
+def test_a_key_contains_topic_and_subscription() -> None:
     topics = ("orders", "payments")
     assert split_key(b"s", topics) == ("orders", b"s")
     assert split_key(OTHER.of(b"a/s"), topics) == ("payments", b"a/s")

@@ -45,7 +45,7 @@ def test_rows_of_earlier_versions_are_read() -> None:
     assert decode(json.dumps(failed).encode()).cause == Cause("exception", "no answer within 10 s", 7, 9.5)
 
 
-def test_an_earlier_version_finds_its_fields_where_they_were() -> None:
+def test_an_earlier_version_finds_its_fields() -> None:
     row = json.loads(encode(FAILED))
 
     assert {name: row["cause"][name] for name in ("kind", "message", "offset", "at")} == {
@@ -56,7 +56,7 @@ def test_an_earlier_version_finds_its_fields_where_they_were() -> None:
     }
 
 
-def test_an_error_or_a_time_stamp_alone_is_no_reason_for_a_row() -> None:
+def test_a_new_error_or_time_stamp_alone_writes_no_row() -> None:
     """A row is written when it differs from the last row, and these fields do not count as a difference."""
     assert replace(RETRYING, error=None, event_ms=None) == RETRYING
 
@@ -73,7 +73,7 @@ def test_an_error_or_a_time_stamp_alone_is_no_reason_for_a_row() -> None:
     ],
     ids=str,
 )
-def test_what_is_no_row_is_a_value_error(field: dict[str, object]) -> None:
+def test_an_invalid_row_is_a_value_error(field: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"^its \w+ is not "):
         decode(json.dumps({"next": 7, "status": "started", "revision": 3, **field}).encode())
 
@@ -112,7 +112,7 @@ GARBAGE: dict[bytes, int | None] = {
 
 
 @pytest.mark.parametrize("value", GARBAGE, ids=lambda value: repr(value[:60]))
-def test_garbage_is_told_from_a_row_and_says_what_is_wrong(value: bytes) -> None:
+def test_garbage_is_recognised_and_its_problem_named(value: bytes) -> None:
     row = read_row(value)
 
     assert isinstance(row, UnreadableRow)

@@ -95,7 +95,7 @@ async def test_a_server_that_is_silent() -> None:
     assert reason == "it does not answer in time"
 
 
-async def test_a_certificate_of_somebody_unknown(server_context: ssl.SSLContext) -> None:
+async def test_a_certificate_of_an_unknown_authority(server_context: ssl.SSLContext) -> None:
     async with listening(say_nothing, server_context) as server:
         reason = await why_unreachable(trusting(trustme.CA(), server))
 
@@ -114,7 +114,7 @@ async def test_a_certificate_for_another_name(authority: trustme.CA) -> None:
     assert "IP address mismatch, certificate is not valid for '127.0.0.1'" in reason
 
 
-async def test_a_server_that_speaks_no_tls(authority: trustme.CA) -> None:
+async def test_a_server_without_tls(authority: trustme.CA) -> None:
     async with listening(lambda writer: writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         reason = await why_unreachable(trusting(authority, server))
 

@@ -20,7 +20,7 @@ HERE, THERE = "a", "f"
     ("key", "murmur2"),
     [("21", -973932308), ("foobar", -790332482), ("a-little-bit-longer-string", -1486304829), ("abc", 479470107)],
 )
-def test_keys_are_where_kafka_s_own_clients_put_them(key: str, murmur2: int) -> None:
+def test_keys_are_in_the_partitions_of_kafka_s_own_clients(key: str, murmur2: int) -> None:
     """The hashes are from Kafka's UtilsTest. Kafka's partitioner makes them positive (Utils.toPositive)."""
     assert default_partition(key, 7) == (murmur2 & 0x7FFFFFFF) % 7
 
@@ -50,7 +50,7 @@ async def test_a_subscription_is_idle_when_its_lane_is_forgotten() -> None:
 
 
 @in_virtual_time
-async def test_a_subscription_of_anothers_partition_is_elsewhere() -> None:
+async def test_a_subscription_of_another_worker_is_elsewhere() -> None:
     core = await Core(subscription(HERE), subscription(THERE, desired_status=DesiredStatus.PAUSED)).open()
     reporter = reporter_of(core)
 
@@ -87,7 +87,7 @@ async def test_with_match_no_subscription_is_elsewhere() -> None:
 
 
 @in_virtual_time
-async def test_whoever_looks_for_many_lets_others_have_their_turn() -> None:
+async def test_a_long_search_yields_to_other_tasks() -> None:
     names = [f"s-{number:05}" for number in range(20 * IDS_AT_ONCE)]
     core = await Core(*map(subscription, names)).open()
     asked = asyncio.create_task(reporter_of(core).absent(LaneFilter(state="idle", status="started")))

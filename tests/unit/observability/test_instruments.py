@@ -40,7 +40,7 @@ def test_the_rate_is_the_mean_over_the_seconds_since_the_start() -> None:
     assert rate.per_second() == 10.9
 
 
-def test_the_rate_forgets_what_is_older_than_a_minute() -> None:
+def test_the_rate_covers_only_the_last_minute() -> None:
     watch = Watch()
     rate = MinuteRate(watch)
     rate.add(600)
@@ -64,7 +64,7 @@ def test_the_rate_survives_a_long_silence() -> None:
     assert rate.per_second() == 0.0
 
 
-def test_one_line_per_key_and_interval_counts_those_left_out() -> None:
+def test_suppressed_lines_are_counted_per_key_and_interval() -> None:
     watch = Watch()
     limit = LineLimit(10.0, monotonic=watch)
 
@@ -91,7 +91,7 @@ def test_the_limit_remembers_a_bounded_number_of_keys() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40))))
-def test_each_offset_is_new_once(ranges: list[tuple[int, int]]) -> None:
+def test_each_offset_counts_once(ranges: list[tuple[int, int]]) -> None:
     seen: set[int] = set()
     counted = OffsetRanges()
     for start, end in ranges:
@@ -101,7 +101,7 @@ def test_each_offset_is_new_once(ranges: list[tuple[int, int]]) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 4))))
-def test_few_ranges_are_kept_and_no_offset_is_new_twice(ranges: list[tuple[int, int]]) -> None:
+def test_the_number_of_ranges_is_bounded_without_double_counts(ranges: list[tuple[int, int]]) -> None:
     counted = OffsetRanges(most=2)
     seen: set[int] = set()
     for start, size in ranges:

@@ -69,7 +69,7 @@ def test_console_writes_a_record_on_one_line() -> None:
     assert time.endswith("Z")
 
 
-def test_console_escapes_what_could_forge_or_paint_a_line() -> None:
+def test_the_console_escapes_control_characters() -> None:
     log = Log("console")
 
     log.logger.info("key %s", "a\n2026 ERROR forged\x1b[31m\u2028x")
@@ -78,7 +78,7 @@ def test_console_escapes_what_could_forge_or_paint_a_line() -> None:
     assert r"key a\n2026 ERROR forged\x1b[31m\u2028x" in log.text
 
 
-def test_console_escapes_what_stands_in_a_traceback() -> None:
+def test_the_console_escapes_tracebacks() -> None:
     log = Log("console")
 
     try:
@@ -111,7 +111,7 @@ def test_facts_are_words_on_the_console_and_fields_in_json() -> None:
     }
 
 
-def test_a_fact_cannot_pose_as_the_level_of_a_json_record() -> None:
+def test_a_fact_cannot_replace_the_level_of_a_json_record() -> None:
     log = Log("json")
 
     log.logger.info(Facts("x", {"level": "CRITICAL"}))
@@ -133,7 +133,7 @@ def test_credentials_are_masked_in_every_part_of_a_line(log_format: LogFormat) -
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
-def test_text_of_strangers_takes_a_few_kilobytes_of_a_line(log_format: LogFormat) -> None:
+def test_untrusted_text_takes_a_few_kilobytes_of_a_line(log_format: LogFormat) -> None:
     log = Log(log_format)
 
     log.logger.info(Facts("x", {"subscription": "-eyJ" * 250_000, "key": b"-eyJ" * 250_000}))
@@ -171,7 +171,7 @@ def test_faust_is_quieter_than_the_pipeline_except_at_debug(level: str, quiet: s
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "ERROR"])
-def test_what_goes_over_the_wire_to_kafka_is_never_logged(level: str) -> None:
+def test_kafka_requests_and_answers_are_never_logged(level: str) -> None:
     log = Log("console", level)
 
     logging.getLogger(DUMPING).debug("Request to 127.0.0.1:9 3: SaslAuthenticateRequest_v1(b'me hunter2')")
@@ -246,14 +246,14 @@ def test_a_repeated_library_line_comes_once_in_ten_seconds() -> None:
     ]
 
 
-def test_other_lines_of_it_come_beside_it() -> None:
+def test_other_lines_of_the_library_are_not_suppressed() -> None:
     watch = Watch()
     thinner = ThinOut(LineLimit(10.0, monotonic=watch))
     messages = ["node 1 is away", "node 2 is away", "node 1 is away", "node 2 is away"]
     assert lines_of("aiokafka.conn", *messages, watch=watch, thinner=thinner) == messages[:2]
 
 
-def test_our_own_lines_all_come() -> None:
+def test_the_pipeline_s_own_lines_are_not_suppressed() -> None:
     watch = Watch()
     thinner = ThinOut(LineLimit(10.0, monotonic=watch))
     for name in ("pipeline", "pipeline.core.lane", "agents"):
@@ -261,7 +261,7 @@ def test_our_own_lines_all_come() -> None:
 
 
 @pytest.mark.parametrize(("level", "lines"), [("INFO", 1), ("DEBUG", 5)])
-def test_it_is_in_force_except_at_debug(level: str, lines: int) -> None:
+def test_lines_are_suppressed_except_at_debug(level: str, lines: int) -> None:
     log = Log("console", level)
     for _ in range(5):
         logging.getLogger("aiokafka.consumer").error("node %d is away", 1)

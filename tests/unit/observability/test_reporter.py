@@ -50,7 +50,7 @@ async def test_lanes_come_in_the_order_of_their_names() -> None:
     ids=str,
 )
 @in_virtual_time
-async def test_only_the_lanes_that_are_asked_for_are_told_of(wanted: LaneFilter, found: list[str]) -> None:
+async def test_only_the_requested_lanes_are_reported(wanted: LaneFilter, found: list[str]) -> None:
     core = await Core().open()
     for name in ("a", "b"):
         await core.revise(subscription(name))
@@ -62,7 +62,7 @@ async def test_only_the_lanes_that_are_asked_for_are_told_of(wanted: LaneFilter,
 
 
 @in_virtual_time
-async def test_whoever_looks_at_many_lanes_lets_others_have_their_turn() -> None:
+async def test_a_report_of_many_lanes_yields_to_other_tasks() -> None:
     core = await Core().open()
     for number in range(3 * LANES_AT_ONCE):
         name = f"s-{number:03}"
@@ -81,7 +81,7 @@ async def test_whoever_looks_at_many_lanes_lets_others_have_their_turn() -> None
 
 
 @in_virtual_time
-async def test_a_lane_that_is_tried_again_says_why() -> None:
+async def test_a_retrying_lane_reports_its_last_error() -> None:
     core = await Core(subscription()).open()
     await core.stream(2)
     began = core.dispatcher.clock.now()
@@ -215,7 +215,7 @@ async def test_after_a_restart_the_number_waiting_is_a_bound() -> None:
 
 
 @in_virtual_time
-async def test_a_failure_tells_number_and_age_of_waiting_events() -> None:
+async def test_a_failure_reports_number_and_age_of_waiting_events() -> None:
     core = await Core(subscription(retry=RetryPolicy(enabled=False)), OTHER).open()
     await others(core, 3)
     await core.stream(2)
@@ -258,7 +258,7 @@ async def test_the_oldest_waiting_event_of_a_lane_behind_has_an_age() -> None:
 
 
 @in_virtual_time
-async def test_a_skipped_event_waits_no_more() -> None:
+async def test_a_skipped_event_no_longer_waits() -> None:
     core = await Core(subscription(retry=RetryPolicy(enabled=False)), OTHER).open()
     await core.stream(2)
     await others(core, 3)

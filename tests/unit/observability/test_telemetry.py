@@ -88,7 +88,7 @@ def test_an_attempt_is_counted_by_its_outcome(telemetry: Telemetry, outcome: Out
     assert telemetry.attempt_seconds.cumulative()[-1] == ("+Inf", 1)
 
 
-def test_an_abandoned_attempt_leaves_flight_without_an_outcome(telemetry: Telemetry) -> None:
+def test_an_abandoned_attempt_is_no_longer_in_flight(telemetry: Telemetry) -> None:
     telemetry.attempt_started()
     telemetry.attempt_abandoned()
 
@@ -118,7 +118,7 @@ def test_a_failed_attempt_is_one_line_with_every_fact(telemetry: Telemetry, log:
     )
 
 
-def test_no_line_holds_a_secret_a_body_or_a_query(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
+def test_no_line_contains_a_secret_a_body_or_a_query(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
     log.set_level(logging.DEBUG, "pipeline.observability.telemetry")
     for outcome in (Delivered(200), Rejected(400, b"hunter2"), Failed("reset", may_have_arrived=True)):
         telemetry.attempted(SUBSCRIPTION, EVENT, 1, outcome, 0.1)
@@ -233,7 +233,7 @@ def test_a_failed_subscription_is_a_warning_with_its_cause(telemetry: Telemetry,
     assert telemetry.subscription_failures == Counter({"server-error": 1})
 
 
-def test_repeated_trouble_is_always_counted_and_rarely_logged(
+def test_repeated_failures_are_always_counted_and_rarely_logged(
     telemetry: Telemetry, log: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
@@ -246,16 +246,14 @@ def test_repeated_trouble_is_always_counted_and_rarely_logged(
     assert "\r" not in log.records[1].getMessage()
 
 
-def test_a_header_that_is_left_out_is_said_of_each_subscription(
-    telemetry: Telemetry, log: pytest.LogCaptureFixture
-) -> None:
+def test_a_left_out_header_is_logged_for_each_subscription(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
     for subscription in ("a", "b", "a"):
         telemetry.header_left_out(subscription, "Content-Length")
 
     assert [facts(record)[1]["subscription"] for record in log.records] == ["a", "b"]
 
 
-def test_a_dead_letter_is_named(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
+def test_a_dead_letter_is_logged(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
     for offset in (7, 8):
         telemetry.dead_lettered("rejected", subscription="s", event=PlainEvent("t", 0, offset, b"s", b""))
     telemetry.dead_lettered("unknown-subscription", subscription="nosuch", event=PlainEvent("t", 0, 9, b"nosuch", b""))
@@ -269,7 +267,7 @@ def test_a_dead_letter_is_named(telemetry: Telemetry, log: pytest.LogCaptureFixt
     ]
 
 
-def test_the_rest_is_counted(telemetry: Telemetry, watch: Watch) -> None:
+def test_other_events_are_counted(telemetry: Telemetry, watch: Watch) -> None:
     telemetry.settled("delivered", 30)
     telemetry.settled("dead-lettered")
     telemetry.settled("unmatched", 2)
@@ -296,7 +294,7 @@ def test_events_that_retention_deleted_are_counted_once(telemetry: Telemetry) ->
     assert telemetry.drops["retention"] == 26 + 21
 
 
-def test_the_offsets_of_a_new_topic_are_others(telemetry: Telemetry) -> None:
+def test_offsets_of_a_recreated_topic_count_anew(telemetry: Telemetry) -> None:
     telemetry.log_broken(TOPIC, 3, Break("retention", 0, 30))
     telemetry.log_broken(TOPIC, 3, Break("recreated", 40, 5))
     telemetry.log_broken(TOPIC, 3, Break("recreated", 35, 5), subscription="behind")

@@ -131,7 +131,7 @@ async def test_a_failed_attempt_says_why(outcome: Outcome, kind: str, status: in
     assert "planted" not in span.to_json()
 
 
-async def test_an_attempt_that_was_not_made_is_told_and_raised() -> None:
+async def test_the_span_of_an_attempt_not_made_says_so() -> None:
     exporter = InMemorySpanExporter()
     async with started(exporter) as spans:
         with pytest.raises(LeaseEndedError):
@@ -159,7 +159,7 @@ class StuckExporter:
         return timeout_millis == 0
 
 
-async def test_a_collector_that_does_not_answer_keeps_no_delivery() -> None:
+async def test_a_collector_that_hangs_delays_no_delivery() -> None:
     exporter = StuckExporter()
     async with started(exporter, OTEL_BSP_MAX_QUEUE_SIZE="512") as spans:
         send = TracedSend(Sender(*[Delivered(200)] * 2000), spans)
@@ -172,7 +172,7 @@ async def test_a_collector_that_does_not_answer_keeps_no_delivery() -> None:
     assert len(exporter.seen) == 2000 - without_room
 
 
-async def test_what_a_collector_refuses_is_counted() -> None:
+async def test_refused_spans_are_counted() -> None:
     exporter = StuckExporter()
     exporter.may_go.set()
     async with started(exporter) as spans:
@@ -180,7 +180,7 @@ async def test_what_a_collector_refuses_is_counted() -> None:
     assert spans.dropped == 1
 
 
-async def test_an_unsampled_attempt_is_told_to_the_receiver_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unsampled_attempt_still_has_a_traceparent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
     exporter, sender = InMemorySpanExporter(), Sender(Delivered(200))
     async with started(exporter) as spans:

@@ -61,12 +61,12 @@ def both(*numbers: int) -> dict[str, list[int]]:
     return {SOURCE: list(numbers), CHANGELOG: list(numbers)}
 
 
-def test_a_partition_of_the_source_alone_is_not_assigned_yet(assignor: LevelAssignor) -> None:
+def test_a_partition_without_changelogs_is_not_assigned_yet(assignor: LevelAssignor) -> None:
     before = {"a": both(0), "b": both(1)}
     assert assigned(assignor, Topics(events=5, unnamed_tokens_changelog=2), before) == before
 
 
-def test_grown_topics_are_shared_alike_and_members_keep_theirs(
+def test_members_keep_their_partitions_when_topics_grow(
     assignor: LevelAssignor,
 ) -> None:
     found = assigned(assignor, Topics(events=5, unnamed_tokens_changelog=5), {"a": both(0), "b": both(1)})
@@ -85,7 +85,7 @@ def test_a_leader_with_old_metadata_assigns_known_partitions(
     assert all(share[SOURCE] == share[CHANGELOG] for share in found.values())
 
 
-def test_a_missing_topic_does_not_hinder_the_others(assignor: LevelAssignor) -> None:
+def test_a_missing_topic_does_not_affect_the_others(assignor: LevelAssignor) -> None:
     found = assigned(assignor, Topics(events=2), {"a": {}, "b": {}})
     assert sorted(number for share in found.values() for number in share[SOURCE]) == [0, 1]
 
@@ -93,7 +93,7 @@ def test_a_missing_topic_does_not_hinder_the_others(assignor: LevelAssignor) -> 
 BOTH: dict[str, Sequence[str]] = {"a": (SOURCE, OTHER), "b": (SOURCE, OTHER)}
 
 
-def test_a_number_of_all_source_topics_belongs_to_one_member(assignor: LevelAssignor) -> None:
+def test_a_partition_number_belongs_to_one_member(assignor: LevelAssignor) -> None:
     topics = Topics(events=5, others=2, unnamed_tokens_changelog=5)
     found = assigned(assignor, topics, {"a": {}, "b": {}}, BOTH)
     for share in found.values():
@@ -119,7 +119,7 @@ def test_a_member_gets_no_topic_that_it_does_not_read(assignor: LevelAssignor) -
     assert found == {"a": both(0, 2), "b": {**both(1, 3), OTHER: [1, 3]}}
 
 
-def test_a_number_waits_for_its_place_for_tokens(assignor: LevelAssignor) -> None:
+def test_a_number_waits_until_the_changelog_has_it(assignor: LevelAssignor) -> None:
     found = assigned(
         assignor, Topics(events=2, others=5, unnamed_tokens_changelog=3), {"a": {}}, {"a": (SOURCE, OTHER)}
     )

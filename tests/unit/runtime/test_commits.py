@@ -96,7 +96,7 @@ def consumer_of(group: Group) -> Any:
 
 
 @in_virtual_time
-async def test_commits_follow_progress_soon_and_cease_at_rest() -> None:
+async def test_commits_follow_progress_and_stop_at_rest() -> None:
     group = Group()
     task = committing(group)
     await asyncio.sleep(1.0)
@@ -109,7 +109,7 @@ async def test_commits_follow_progress_soon_and_cease_at_rest() -> None:
 
 
 @in_virtual_time
-async def test_while_a_commit_is_under_way_none_is_begun() -> None:
+async def test_only_one_commit_is_under_way_at_a_time() -> None:
     group = Group()
     group.seconds, group.windows = 10 * LONGEST_SECONDS, {0: 7}
     consumer = consumer_of(group)
@@ -153,7 +153,7 @@ async def test_no_commit_outlives_the_partitions() -> None:
 
 
 @in_virtual_time
-async def test_no_commit_follows_that_of_a_partition_given_back() -> None:
+async def test_no_commit_follows_the_last_one_of_a_partition() -> None:
     """A later commit would lack the note and `begun_to`, because the partition is closed by then."""
     group = Group()
     group.seconds, group.closing_seconds = 2 * LONGEST_SECONDS, 10 * LONGEST_SECONDS

@@ -162,7 +162,7 @@ async def test_an_out_of_range_offset_is_seen_after_a_cancelled_search(consumer:
 
 
 @pytest.mark.parametrize(("assigned", "rejoins"), [(frozenset({0}), 1), (frozenset(), 0)])
-async def test_only_owners_rejoin_when_the_topic_was_made_again(
+async def test_only_owners_rejoin_when_a_topic_is_recreated(
     app: DeliveryApp, consumer: Any, assigned: frozenset[int], rejoins: int
 ) -> None:
     """A worker without partitions compares no topic ids. If it did, it would rejoin repeatedly."""

@@ -70,7 +70,7 @@ async def let_one_go(log: _Log) -> None:
     (await log.gates.get()).set()
 
 
-async def test_what_was_fetched_and_not_claimed_is_fetched_again(log: _Log, fetch: Callable[..., Any]) -> None:
+async def test_a_batch_that_did_not_reach_the_stream_is_refetched(log: _Log, fetch: Callable[..., Any]) -> None:
     abandoned = fetch(claimed=False)
     await let_one_go(log)
     assert await abandoned == [0, 1]
@@ -79,7 +79,7 @@ async def test_what_was_fetched_and_not_claimed_is_fetched_again(log: _Log, fetc
     assert await following == [0, 1]
 
 
-async def test_the_next_fetch_begins_at_what_was_not_claimed(
+async def test_the_next_fetch_begins_at_the_lost_batch(
     log: _Log, thread: DeliveryConsumerThread, fetch: Callable[..., Any]
 ) -> None:
     """Otherwise the events of an unclaimed fetch would be skipped like a gap in the log."""
@@ -92,7 +92,7 @@ async def test_the_next_fetch_begins_at_what_was_not_claimed(
     assert thread.positions("events") == {5: 2}
 
 
-async def test_what_was_claimed_is_not_fetched_again(log: _Log, fetch: Callable[..., Any]) -> None:
+async def test_a_batch_that_reached_the_stream_is_not_refetched(log: _Log, fetch: Callable[..., Any]) -> None:
     first = fetch()
     await let_one_go(log)
     assert await first == [0, 1]
@@ -101,7 +101,7 @@ async def test_what_was_claimed_is_not_fetched_again(log: _Log, fetch: Callable[
     assert await second == [2, 3]
 
 
-async def test_nothing_is_passed_over_for_what_was_not_claimed(log: _Log, fetch: Callable[..., Any]) -> None:
+async def test_a_lost_batch_is_not_mistaken_for_a_gap(log: _Log, fetch: Callable[..., Any]) -> None:
     log.position = 8
     given_up = fetch(claimed=False)
     await let_one_go(log)
@@ -112,7 +112,7 @@ async def test_nothing_is_passed_over_for_what_was_not_claimed(log: _Log, fetch:
     assert await following == [4, 5]
 
 
-async def test_a_pause_of_the_loop_is_not_taken_for_a_dead_thread() -> None:
+async def test_a_blocked_loop_does_not_count_as_a_dead_thread() -> None:
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
     async with asyncio.timeout(1):  # mode's own wait continues until the service stops
         await thread._keepalive2()
@@ -159,14 +159,14 @@ def wrapped(offset: object) -> dict[TP, OffsetAndMetadata]:
     return {SOURCE: OffsetAndMetadata(offset, "")}
 
 
-async def test_offsets_carry_their_metadata_and_those_of_faust_none() -> None:
+async def test_only_source_offsets_are_committed_with_metadata() -> None:
     broker, thread = _Broker(4096), committing()
     await thread._commit_with_notes(broker.commit, wrapped(OffsetAndMetadata(4, NOTE)))
     await thread._commit_with_notes(broker.commit, wrapped(7))
     assert broker.asked == [OffsetAndMetadata(4, NOTE), OffsetAndMetadata(7, "")]
 
 
-async def test_offsets_are_committed_bare_if_a_broker_takes_no_note(
+async def test_a_refused_note_is_left_out_of_the_commit(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     broker, thread = _Broker(20), committing()

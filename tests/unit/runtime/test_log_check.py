@@ -69,7 +69,7 @@ async def test_a_partition_begins_at_a_committed_offset_in_the_log() -> None:
     assert check.metadata(0) == "topic-id=a"
 
 
-async def test_a_recreated_topic_is_known_by_the_id_beside_the_offset() -> None:
+async def test_a_recreated_topic_is_recognised_by_the_committed_id() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 90, "b")))
     assert (await begun(check, telemetry, {0: Committed(50, "a")}))[0] == {0: 0}
     [warning] = telemetry.warnings()
@@ -77,7 +77,7 @@ async def test_a_recreated_topic_is_known_by_the_id_beside_the_offset() -> None:
     assert warning == f"partition 0 of events: {told}"
 
 
-async def test_a_recreated_topic_without_offsets_is_known_to_readers() -> None:
+async def test_a_reader_recognises_a_recreated_topic_without_offsets() -> None:
     brokers = Brokers(p0=LogBounds(0, 50, "a"))
     check, telemetry = check_of(brokers)
     await check.begin({0: Committed(None)})
@@ -91,7 +91,7 @@ async def test_a_recreated_topic_without_offsets_is_known_to_readers() -> None:
     assert not check.is_another("b")
 
 
-async def test_a_recreated_topic_is_known_by_notes_and_told_once() -> None:
+async def test_a_recreated_topic_without_offsets_is_reported_once() -> None:
     telemetry = Telemetry()
     logs = {f"p{number}": LogBounds(0, 20, "b") for number in range(3)}
     check = LogCheck(TOPIC, Brokers(**logs), telemetry, {0: "a", 1: "b"})
@@ -100,14 +100,14 @@ async def test_a_recreated_topic_is_known_by_notes_and_told_once() -> None:
     assert telemetry.log_breaks["recreated"] == 1
 
 
-async def test_old_notes_are_void_once_the_new_topic_has_an_offset() -> None:
+async def test_old_topic_ids_are_ignored_once_there_is_an_offset() -> None:
     telemetry = Telemetry()
     check = LogCheck(TOPIC, Brokers(p0=LogBounds(0, 20, "b")), telemetry, {0: "a"})
     assert (await check.begin({0: Committed(7, "b")}))[0] == {0: 7}
     assert not any(telemetry.log_breaks.values())
 
 
-async def test_without_topic_ids_an_offset_in_the_log_is_good() -> None:
+async def test_without_topic_ids_an_offset_in_the_log_is_valid() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(0, 9)))
     assert (await check.begin({0: Committed(5)}))[0] == {0: 5}
     assert check.metadata(0) == check.metadata(1) == ""
@@ -139,7 +139,7 @@ async def test_another_log_is_reopened_before_anything_is_committed(log: LogBoun
     assert check.is_trusted(0)
 
 
-async def test_of_a_topic_that_is_gone_nothing_is_committed() -> None:
+async def test_nothing_is_committed_for_a_deleted_topic() -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a")})
@@ -151,7 +151,7 @@ async def test_of_a_topic_that_is_gone_nothing_is_committed() -> None:
 
 
 @pytest.mark.parametrize("trouble", [TimeoutError(), KafkaConnectionError("no broker")])
-async def test_commits_go_on_while_no_broker_tells_of_the_log(trouble: Exception) -> None:
+async def test_commits_continue_while_the_log_is_unknown(trouble: Exception) -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
@@ -161,7 +161,7 @@ async def test_commits_go_on_while_no_broker_tells_of_the_log(trouble: Exception
     assert await check.committable({0: 7, 1: 7}) == {0: 7}, "the other was out of range before"
 
 
-async def test_a_leaderless_partition_goes_on_and_is_committed() -> None:
+async def test_a_leaderless_partition_continues_and_is_committed() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds.unseen("a"), p1=LogBounds.unseen("a")))
     assert (await check.begin({0: Committed(5, "a"), 1: Committed(None)}))[0] == {0: 5, 1: 0}
     assert await check.find_offset(0, 5) == 5
@@ -169,7 +169,7 @@ async def test_a_leaderless_partition_goes_on_and_is_committed() -> None:
     assert not telemetry.warnings()
 
 
-async def test_a_leaderless_partition_of_a_recreated_topic_is_known() -> None:
+async def test_a_recreated_topic_without_a_leader_is_recognised() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds.unseen("b")))
     assert (await begun(check, telemetry, {0: Committed(5, "a")}))[0] == {0: 0}
     assert telemetry.log_breaks["recreated"] == 1
@@ -221,7 +221,7 @@ async def test_which_subscriptions_had_begun_survives_a_restart() -> None:
     assert check.metadata(1, 5, 0b10, 7) == "begun-to=7", "it does not depend on the topic"
 
 
-async def test_without_the_id_of_the_topic_nothing_is_noted() -> None:
+async def test_without_a_topic_id_no_note_is_written() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9)))
     await check.begin({0: Committed(4)})
     assert check.metadata(0, 4, 0b11010) == ""
@@ -243,7 +243,7 @@ NOTE = f"settled={pack(4, 0b11010)}"
         (f"{NOTE[:-2]};topic-id=a", LogBounds(0, 9, "a"), 4, ""),
     ],
 )
-async def test_a_note_of_another_offset_or_log_is_unused_and_told(
+async def test_a_note_of_another_offset_or_log_is_ignored_and_logged(
     metadata: str, log: LogBounds, offset: int, problem: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await ahead_after(metadata, log, offset) == 0
@@ -315,7 +315,7 @@ async def test_retention_can_pass_a_committed_0_like_any_offset() -> None:
     assert telemetry.drops["retention"] == 4
 
 
-async def test_only_the_opener_of_a_partition_tells_of_its_offset() -> None:
+async def test_only_opening_a_partition_reports_its_offset() -> None:
     """The start of several workers causes several assignments, after each of which the same events would be counted."""
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     for _ in range(2):

@@ -34,7 +34,7 @@ async def watched(owned: Membership, seconds: float) -> bool:
 
 
 @in_virtual_time
-async def test_no_rejoin_while_every_partition_takes_its_rows() -> None:
+async def test_no_rejoin_while_no_partition_is_fenced() -> None:
     group = _Group()
     assert await watched(Membership(list, group), 2 * HOPELESS_SECONDS)
     assert group.asked_at == []
@@ -53,7 +53,7 @@ async def test_the_group_is_rejoined_at_once_then_only_after_a_pause() -> None:
 
 
 @in_virtual_time
-async def test_the_worker_hopes_while_no_broker_answers_for_the_group() -> None:
+async def test_the_worker_waits_while_the_coordinator_is_unavailable() -> None:
     group = _Group(is_out_of_reach=True)
     owned = Membership(lambda: [FENCED], group)
     assert await watched(owned, 10 * HOPELESS_SECONDS)
@@ -63,7 +63,7 @@ async def test_the_worker_hopes_while_no_broker_answers_for_the_group() -> None:
 
 
 @in_virtual_time
-async def test_each_rejoin_of_the_group_renews_the_hope() -> None:
+async def test_a_rejoin_with_an_effect_restarts_the_time_limit() -> None:
     group, fenced = _Group(), [FENCED]
     owned = Membership(lambda: fenced, group)
     for _ in range(5):
@@ -96,7 +96,7 @@ class _Thread:
 
 
 @in_virtual_time
-async def test_a_confirmed_assignment_is_a_generation_of_its_own() -> None:
+async def test_every_assignment_is_a_new_generation() -> None:
     thread = _Thread()
     listener = DeliveryRebalanceListener(cast("Any", thread))
     await listener.on_partitions_assigned([])

@@ -47,7 +47,7 @@ def test_the_return_of_a_missing_right_is_logged(caplog: pytest.LogCaptureFixtur
 
 
 @in_virtual_time
-async def test_what_no_broker_tells_stays_as_it_was() -> None:
+async def test_an_unanswered_check_changes_nothing() -> None:
     answers: list[Sequence[Right] | BrokerError] = [[READ_GROUP], BrokerError("away"), []]
     seen: list[tuple[Right, ...]] = []
     rights = RightsWatch()
@@ -110,6 +110,6 @@ async def test_what_no_broker_tells_stays_as_it_was() -> None:
         ),
     ],
 )
-def test_a_right_is_a_sentence_with_the_command_that_grants_it(right: Right, sentence: str) -> None:
+def test_a_missing_right_is_reported_with_its_granting_command(right: Right, sentence: str) -> None:
     assert str(right) == sentence
     assert "hunter2" not in str(right)

@@ -26,7 +26,7 @@ def test_a_receiver_with_a_checked_certificate_needs_no_advisory() -> None:
     ("tls", "word"),
     [(TRUST_ALL, "ssl.trustAll"), (TlsOptions(verify_hostname=False), "ssl.hostnameVerifier")],
 )
-def test_unverified_tls_is_said(tls: TlsOptions, word: str) -> None:
+def test_unverified_tls_causes_a_warning(tls: TlsOptions, word: str) -> None:
     assert word in (advisory(replace(SECURE, tls=tls), NOW) or "")
 
 
@@ -34,7 +34,7 @@ def test_without_tls_there_is_nothing_to_verify() -> None:
     assert advisory(replace(SECURE, url="http://receiver.example", tls=TRUST_ALL), NOW) is None
 
 
-def test_a_token_endpoint_counts_as_well() -> None:
+def test_the_warning_includes_token_endpoints() -> None:
     auth = OAuth2Auth("https://id.example/token", "id", "hidden")
     said = advisory(replace(SECURE, url="http://receiver.example", tls=TRUST_ALL, auth=auth), NOW)
     assert "ssl.trustAll" in (said or "")
@@ -56,7 +56,7 @@ def test_several_advisories_are_in_one_line() -> None:
         ("http://localhost:9000/", "localhost is a loopback name"),
     ],
 )
-def test_a_callback_that_the_guard_will_refuse_is_said(url: str, word: str) -> None:
+def test_a_callback_that_the_guard_will_refuse_causes_a_warning(url: str, word: str) -> None:
     assert word in (refusal(replace(SECURE, url=url), Guard()) or "")
     assert refusal(replace(SECURE, url=url), Guard([ip_network("0.0.0.0/0"), ip_network("::/0")])) is None
     assert refusal(SECURE, Guard()) is None

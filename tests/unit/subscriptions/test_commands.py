@@ -27,7 +27,7 @@ commands = st.lists(
 
 
 @given(commands)
-def test_what_is_written_is_read(some: list[Command]) -> None:
+def test_written_commands_are_read_back(some: list[Command]) -> None:
     assert read_commands([("fields", b"status"), *written(merged(some))], NEWEST) == merged(some)
 
 
@@ -48,7 +48,7 @@ def test_no_commands_need_no_header() -> None:
         b"\xff",
     ],
 )
-def test_garbage_is_logged_and_is_no_command(value: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_header_is_logged_and_ignored(value: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert read_commands([(COMMANDS_HEADER, value)], 7) == ()
     assert "revision 7: its earlier commands can't be read" in caplog.text

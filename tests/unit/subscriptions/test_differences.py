@@ -35,7 +35,7 @@ def test_fields_that_differ_are_named_with_both_values() -> None:
     assert lines(after, after) == []
 
 
-def test_a_secret_is_only_said_to_be_another_one() -> None:
+def test_a_changed_secret_is_not_shown() -> None:
     before = subscription(**PROTECTED)
     after = subscription(
         "https://example.com/hook?key=planted-3",
@@ -50,7 +50,7 @@ def test_a_secret_is_only_said_to_be_another_one() -> None:
     assert 'callbackUrl: "https://example.com/hook?key=********"' in "\n".join(lines(after, None))
 
 
-def test_protection_that_is_dropped_is_a_warning() -> None:
+def test_dropped_protection_causes_a_warning() -> None:
     bare, protected = subscription(), subscription(**PROTECTED)
 
     assert dropped(bare, protected) == (

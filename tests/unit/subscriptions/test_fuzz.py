@@ -211,7 +211,7 @@ def judged(document: Any) -> list[str]:
     return []
 
 
-def test_the_document_to_begin_with_is_a_subscription() -> None:
+def test_the_initial_document_is_valid() -> None:
     for auth in [FULL["configuration"]["entrypointConfiguration"]["auth"], *AUTHS]:
         document = copy.deepcopy(FULL)
         document["configuration"]["entrypointConfiguration"]["auth"] = auth
@@ -239,7 +239,7 @@ def test_any_json_is_a_subscription_or_names_its_fields(document: Any) -> None:
     content=st.binary(max_size=300) | values.map(lambda value: json.dumps(value).encode()),
     kind=st.sampled_from([".json", ".yaml"]),
 )
-def test_any_file_is_a_document_or_named(tmp_path: Path, content: bytes, kind: str) -> None:
+def test_any_file_is_a_document_or_an_error_with_its_name(tmp_path: Path, content: bytes, kind: str) -> None:
     path = tmp_path / f"subscription{kind}"
     path.write_bytes(content)
     try:

@@ -56,7 +56,7 @@ def notes(result: Imported, word: str) -> list[str]:
     return [sentence for each, sentence in result.notes if each == word]
 
 
-def test_a_page_of_subscriptions_is_taken_over() -> None:
+def test_a_page_of_subscriptions_is_imported() -> None:
     result = imported(found_in("console-export.json", "subscriptions.json"))
     shop, depot, ledger = result.subscriptions
     assert shop.metadata == {"feature": "orders"}
@@ -90,7 +90,7 @@ def test_what_is_written_is_read_back_the_same(name: str) -> None:
     assert [parse_subscription(each) for each in parse_documents("---\n".join(texts))] == result.subscriptions
 
 
-def test_what_is_shown_contains_no_secret() -> None:
+def test_the_shown_result_contains_no_secret() -> None:
     result = imported(found_in("console-export.json", "subscriptions.json"))
     assert result.definition is not None
     written = as_yaml(result.definition) + "".join(as_yaml(as_written(each)) for each in result.subscriptions)
@@ -147,7 +147,7 @@ def test_a_subscription_of_this_pipeline_stays_as_it_is() -> None:
         ({"consumerConfiguration": {"entrypointId": "sse"}}, 'its entrypoint is "sse"'),
     ],
 )
-def test_what_gravitee_does_not_call_is_left_out(more: dict[str, Any], why: str) -> None:
+def test_subscriptions_that_gravitee_does_not_call_are_left_out(more: dict[str, Any], why: str) -> None:
     assert take(document(**more)) == LeftOut("s", why)
 
 
@@ -166,7 +166,7 @@ def test_an_expression_is_an_error_until_it_is_accepted() -> None:
     assert len(notes(result, "lost")) == 1
 
 
-def test_every_mistake_is_said_with_its_place() -> None:
+def test_every_mistake_is_reported_with_its_path() -> None:
     page = [document(options={"callbackUrl": "ftp://x"}), document(), document()]
     api = read_documents(FILES / "api.json")[0]
     assert isinstance(api, dict)
@@ -193,7 +193,7 @@ def test_accepted_policies_are_lost_and_named() -> None:
     assert lost.startswith('api: flows[0].subscribe[0]: Gravitee applies the policy "xslt"')
 
 
-def test_there_is_one_api() -> None:
+def test_an_import_has_exactly_one_api() -> None:
     assert problems("api.json", "console-export.json") == [
         'there are 2 APIs; exactly one is allowed: api.json ("Orders"), console-export.json ("Orders")'
     ]
@@ -209,7 +209,7 @@ def test_a_missing_page_is_an_error(total: dict[str, Any]) -> None:
         imported(contents(numbered("f", pages[:1])))
 
 
-def test_nothing_is_nested_too_deeply_to_be_refused() -> None:
+def test_any_depth_of_nesting_is_refused() -> None:
     nested: object = "x"
     for _ in range(sys.getrecursionlimit()):  # hypothesis raises the limit
         nested = [nested]
@@ -236,7 +236,7 @@ def test_a_subscription_begins_where_its_group_stops() -> None:
     assert notes(one, "begins") == ["2 of 3 subscriptions get the events after they are applied"]
 
 
-def test_with_key_no_group_is_taken_over() -> None:
+def test_with_key_no_group_position_is_imported() -> None:
     found = found_in("api.json", "subscriptions.json")
     listeners: Any = found.apis[0].document["listeners"]
     listeners[0]["entrypoints"][0]["routing"] = "key"
@@ -281,7 +281,7 @@ SUBSCRIPTIONS = st.fixed_dictionaries(
 
 
 @given(SUBSCRIPTIONS)
-def test_a_subscription_in_a_file_is_the_one_taken_over(document: dict[str, Any]) -> None:
+def test_an_imported_subscription_is_read_back_from_its_file(document: dict[str, Any]) -> None:
     try:
         found = take(document)
     except ConfigurationError:
@@ -411,7 +411,7 @@ FIELDS = ["id", "api", "consumerConfiguration", "configuration", "status", "cons
 @example("configuration", {"entrypointId": ["webhook"], "callbackUrl": "https://example.com"})
 @example("startingAt", 10**30)
 @example("endingAt", 10**15)
-def test_whatever_a_subscription_says_is_taken_or_refused(name: str, value: object) -> None:
+def test_any_subscription_is_imported_or_refused(name: str, value: object) -> None:
     document = {"id": "s", "configuration": {"callbackUrl": "https://example.com"}, name: value}
     try:
         result = imported(contents([("f", document)]))
@@ -423,7 +423,7 @@ def test_whatever_a_subscription_says_is_taken_or_refused(name: str, value: obje
 
 
 @pytest.mark.parametrize("routing", ["key", "match"])
-def test_several_topics_are_taken_over(routing: str) -> None:
+def test_several_topics_are_imported(routing: str) -> None:
     found = found_in("api.json")
     api: Any = found.apis[0].document
     api["endpointGroups"][0]["sharedConfiguration"]["consumer"]["topics"] = ["orders", "returns"]

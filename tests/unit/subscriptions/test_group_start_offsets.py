@@ -23,7 +23,7 @@ def offsets(group: GroupPositions, reset: Literal["earliest", "latest"], time_ms
     return list(found.starts["orders"].offsets)
 
 
-def test_it_begins_at_the_committed_offsets() -> None:
+def test_a_subscription_begins_at_the_committed_offsets() -> None:
     assert refused(GROUP) == []
     found = begin_at_group(StartGroup("g", None), GROUP, {"orders": LOG}, "latest", None)
     assert found.starts["orders"].model_dump() == {"topic_id": "t1", "offsets": [7, 4, 0]}
@@ -34,12 +34,12 @@ def test_the_end_of_the_log_is_a_position() -> None:
     assert refused(GroupPositions({"orders": {0: 9}}, {"orders": "t1"})) == []
 
 
-def test_what_retention_has_deleted_is_still_the_position() -> None:
+def test_a_deleted_offset_is_still_the_position() -> None:
     # The lane that begins there counts and logs the deleted events.
     assert offsets(GroupPositions({"orders": {0: 2, 1: 4}}), "latest") == [2, 4, 0]
 
 
-def test_a_partition_without_a_commit_begins_by_the_reset() -> None:
+def test_a_partition_without_a_commit_follows_auto_offset_reset() -> None:
     group = GroupPositions({"orders": {0: 7}})
     assert offsets(group, "earliest") == [7, 0, 0]
     assert offsets(group, "earliest", 1000) == [7, 0, 0]
@@ -48,13 +48,13 @@ def test_a_partition_without_a_commit_begins_by_the_reset() -> None:
         offsets(group, "latest")
 
 
-def test_a_topic_that_was_made_again_is_another_one() -> None:
+def test_a_recreated_topic_is_refused() -> None:
     before = replace(GROUP, topic_ids={"orders": "t0"})
     assert refused(before) == ['startFrom: group "g": topic orders was recreated meanwhile: its id was t0 and is t1']
     assert refused(replace(GROUP, topic_ids={"orders": None})) == [], "no broker tells an id"
 
 
-def test_offsets_that_the_log_does_not_have_are_of_another_topic() -> None:
+def test_offsets_beyond_the_log_are_refused() -> None:
     former = "of a former topic of this name"
     assert refused(GroupPositions({"orders": {1: 5, 3: 1}}, {"orders": "t1"})) == [
         f'startFrom: group "g" has committed 5 in partition 1 of orders, {former}: the log ends at 4',
@@ -71,6 +71,6 @@ def test_offsets_that_the_log_does_not_have_are_of_another_topic() -> None:
         (replace(GROUP, members=2), "still has 2 members, "),
     ],
 )
-def test_a_group_that_can_not_be_taken_over_is_refused(group: GroupPositions, why: str) -> None:
+def test_an_unusable_group_is_refused(group: GroupPositions, why: str) -> None:
     [problem] = refused(group)
     assert problem.startswith(f'startFrom: group "g" {why}')

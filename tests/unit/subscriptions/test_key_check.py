@@ -44,7 +44,7 @@ def problem(subscription: Subscription) -> str:
     return text.removeprefix("configuration.entrypointConfiguration.")
 
 
-def test_what_is_sound_passes() -> None:
+def test_valid_keys_and_stores_pass() -> None:
     check_keys(Subscription("s", 1, "https://h/"))
     check_keys(with_key(pem(KEY)))
     check_keys(with_key(b"a secret of HMAC, which is no key in PEM", "HS256"))
@@ -58,7 +58,7 @@ def test_a_key_of_inconsistent_numbers_is_refused_everywhere() -> None:
     assert problem(with_certificate(b"", unsound_rsa_key())) == f"ssl.keyStore: {sentence}"
 
 
-def test_a_key_that_would_take_minutes_to_judge_is_not_judged() -> None:
+def test_a_key_that_takes_minutes_to_validate_is_refused() -> None:
     odd, too = (1 << 4500) + 1, (1 << 4500) + 3  # these are no primes, which is not checked either
     numbers = rsa.RSAPrivateNumbers(odd, too, 5, 5, 5, 5, rsa.RSAPublicNumbers(65537, odd * too))
     long = numbers.private_key(unsafe_skip_rsa_key_validation=True)
@@ -98,7 +98,7 @@ def changed(**numbers: int) -> bytes:
     return b"-----BEGIN RSA PRIVATE KEY-----\n" + encoded + b"-----END RSA PRIVATE KEY-----\n"
 
 
-def test_a_certificate_that_tls_can_not_show_is_refused() -> None:
+def test_a_certificate_that_tls_can_not_present_is_refused() -> None:
     key, issuer = x25519.X25519PrivateKey.generate(), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "no signatures")])
     authority = trustme.CA()

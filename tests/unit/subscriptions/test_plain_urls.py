@@ -24,5 +24,5 @@ def test_a_plain_url_passes_the_thorough_check(url: str) -> None:
         "https:///path",
     ],
 )
-def test_what_the_thorough_check_refuses_is_not_plain(url: str) -> None:
+def test_a_url_that_the_thorough_check_refuses_is_not_plain(url: str) -> None:
     assert PLAIN_URL.fullmatch(url) is None

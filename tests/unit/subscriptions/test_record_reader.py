@@ -84,7 +84,7 @@ async def test_a_secret_is_decrypted_however_the_record_is_written(reading: Read
     assert [header.value for header in found.headers] == ["Basic c2VjcmV0"]
 
 
-async def test_a_costly_store_costs_its_own_revision_alone(reading: Reading) -> None:
+async def test_a_costly_store_affects_only_its_own_revision(reading: Reading) -> None:
     reading.reader.take("a", record("a", hidden(2**31 - 1)), 0)
     reading.reader.take("b", record("b"), 1)
     assert reading.told == [("b", 1)], "read while the store of the other one is being opened"
@@ -108,7 +108,7 @@ async def test_a_deletion_waits_for_the_store_before_it(reading: Reading) -> Non
     assert reading.told == [("a", 0), ("a", None)]
 
 
-async def test_a_store_is_refused_with_the_same_sentence(reading: Reading) -> None:
+async def test_an_unusable_store_is_reported_with_the_same_sentence(reading: Reading) -> None:
     reading.reader.take("a", record("a", b"no store"), 0)
     await reading.reader.parsed()
     with pytest.raises(ConfigurationError) as caught:
@@ -130,7 +130,9 @@ class PanickingBox(SecretBox):
 
 
 @pytest.mark.parametrize("store", [None, KEYS], ids=["at once", "in the thread"])
-async def test_a_panic_over_one_record_ends_nothing(store: bytes | None, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_panic_over_one_record_stops_no_other_record(
+    store: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
     reading = Reading(PanickingBox)
     for revision, name in enumerate(["good", "bad", "better"]):
         value = json.dumps(document(name, store) | {"metadata": {"note": "enc:"}}).encode()
@@ -142,7 +144,9 @@ async def test_a_panic_over_one_record_ends_nothing(store: bytes | None, caplog:
     assert "subscription bad, revision 1, can't be read" in caplog.text
 
 
-async def test_what_waits_when_it_is_closed_is_not_told(reading: Reading, caplog: pytest.LogCaptureFixture) -> None:
+async def test_records_that_wait_at_the_close_are_not_reported(
+    reading: Reading, caplog: pytest.LogCaptureFixture
+) -> None:
     reading.reader.take("a", record("a", hidden(2**31 - 1)), 0)
     reading.reader.take("b", record("b", KEYS), 1)
     await reading.reader.close()

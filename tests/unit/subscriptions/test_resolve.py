@@ -74,7 +74,7 @@ def problem(**options: Any) -> str:
     return str(caught.value)
 
 
-def test_what_a_subscription_leaves_open_the_entrypoint_says() -> None:
+def test_unset_fields_get_the_entrypoint_s_values() -> None:
     assert made() == Subscription(
         id="s",
         revision=7,
@@ -98,7 +98,7 @@ def test_concurrency_is_one_if_ordered_else_the_lower_limit(qos: str, asked: int
     assert (found.qos, found.concurrency) == (Qos(qos), concurrency)
 
 
-def test_timeouts_only_go_down() -> None:
+def test_a_subscription_can_only_lower_timeouts() -> None:
     found = made(http={"readTimeout": 500, "connectTimeout": 9_000})
     assert found.http == HttpLimits(3.0, 0.5, 60.0)
 
@@ -138,7 +138,7 @@ def test_each_auth_becomes_its_value(auth: Any, expected: object) -> None:
     assert made(auth=auth).auth == expected
 
 
-def test_credentials_unfit_for_a_header_are_refused_unrepeated() -> None:
+def test_credentials_unfit_for_a_header_are_refused_and_masked() -> None:
     text = problem(auth={"type": "token", "token": {"value": "hunter 2"}})
     assert text.startswith("configuration.entrypointConfiguration.auth.token.value: must be ASCII without blanks")
     assert "hunter" not in text
@@ -157,7 +157,7 @@ def test_retry_options_are_seconds() -> None:
     assert made(retry=retry).retry == RetryPolicy(True, RetryStrategy.LINEAR, 5, 1.0, 2.0)  # noqa: FBT003  # a value
 
 
-def test_what_else_a_subscription_may_say_of_its_retries() -> None:
+def test_other_retry_options_are_taken_over() -> None:
     assert made().retry.jitter is Jitter.AROUND
     assert made(retry={"jitter": "FULL"}).retry == RetryPolicy(jitter=Jitter.FULL)
     assert made(retry={"jitter": "NONE"}).retry == RetryPolicy(jitter=Jitter.NONE)
@@ -236,7 +236,7 @@ def test_resume_from_becomes_its_command(resume: Any, expected: ResumeFrom | Non
     assert made({"resumeFrom": resume}).resume_from == expected
 
 
-def test_a_broken_one_says_why() -> None:
+def test_a_broken_subscription_has_its_problem() -> None:
     found = broken("s", DEFINITION, 3, "the record is not JSON", {})
     assert (found.id, found.revision, found.problem) == ("s", 3, "the record is not JSON")
 
@@ -249,7 +249,7 @@ def stored(definition: Definition, **more: object) -> Subscription:
     return to_subscription(parse_stored(document), definition, 7, OpenHere())
 
 
-def test_where_it_begins_and_what_it_wants_is_in_the_record() -> None:
+def test_start_and_filter_come_from_the_record() -> None:
     found = stored(MATCH, start=START, createdRevision=4, topics=["events", "events"])
     assert (found.revision, found.created, found.topics) == (7, 4, frozenset({"events"}))
     assert [found.start_in("events", partition, "a-topic") for partition in (0, 1, 2)] == [3, 0, 0]
@@ -264,7 +264,7 @@ def test_where_it_begins_and_what_it_wants_is_in_the_record() -> None:
         ({}, ""),
     ],
 )
-def test_a_command_of_the_time_of_one_topic_is_about_that_topic(more: dict[str, Any], topic: str) -> None:
+def test_a_command_without_a_topic_is_for_the_former_only_topic(more: dict[str, Any], topic: str) -> None:
     """If the topic is unknown, the command applies to no topic, because it was carried out long ago."""
     several = replace(MATCH, source=replace(MATCH.source, others=("others",)))
     skip = {"skip": {"partition": 1, "offset": 41}}
@@ -286,12 +286,12 @@ def test_a_first_record_is_its_own_creation() -> None:
     assert stored(MATCH, createdRevision=9).created == 7
 
 
-def test_with_key_what_is_for_match_has_no_effect() -> None:
+def test_with_key_the_fields_of_match_have_no_effect() -> None:
     found = stored(DEFINITION, start=START, topics=["events"])
     assert (found.starts, found.topics) == (None, None)
 
 
-def test_metadata_is_kept_also_of_a_broken_one() -> None:
+def test_a_broken_subscription_keeps_its_metadata() -> None:
     tenant = {"tenant": "acme"}
     assert made({"metadata": tenant}).metadata == tenant
     assert made().metadata == {}
@@ -299,7 +299,7 @@ def test_metadata_is_kept_also_of_a_broken_one() -> None:
     assert broken("s", DEFINITION, 3, "unreadable", {"metadata": {"tenant": 1}}).metadata == {}
 
 
-def test_a_broken_one_begins_where_its_record_says() -> None:
+def test_a_broken_subscription_keeps_its_start() -> None:
     found = broken("s", MATCH, 7, "unreadable", {"start": START, "createdRevision": 4})
     assert (found.created, found.start_in("events", 0, "a-topic")) == (4, 3)
     found = broken("s", MATCH, 7, "unreadable", {"start": {"events": {"offsets": ["3"]}}, "createdRevision": True})
@@ -365,11 +365,11 @@ def test_pkcs12_stores_become_pem(ca: trustme.CA) -> None:
         ({"keyStore": {"type": "PKCS12", "path": "/etc/passwd"}}, "ssl.keyStore.path: names a file, which"),
     ],
 )
-def test_a_store_that_can_not_be_read_is_said(ssl: dict[str, Any], sentence: str) -> None:
+def test_an_unreadable_store_is_reported(ssl: dict[str, Any], sentence: str) -> None:
     assert problem(ssl=ssl).startswith(f"configuration.entrypointConfiguration.{sentence}")
 
 
-def test_empty_stores_are_none() -> None:
+def test_empty_stores_are_ignored() -> None:
     assert made(ssl={"trustStore": {"type": ""}, "keyStore": {"type": "NONE"}}).tls == TlsOptions()
 
 

@@ -17,7 +17,7 @@ def orders(count: int) -> list[bytes | None]:
     return [f"order-{number}".encode() for number in range(count)]
 
 
-def test_the_whole_error_is_this() -> None:
+def test_the_error_has_this_text() -> None:
     found = evidence({"orders": orders(8)}, subscriptions("a", "b", filtered=False))
     assert str(unsaid_routing("/etc/orders.yaml: listeners[0].entrypoints[0]", found)) == textwrap.dedent("""\
         /etc/orders.yaml: listeners[0].entrypoints[0].routing: is required; allowed: match, key.
@@ -51,7 +51,7 @@ def test_the_whole_error_is_this() -> None:
         ([b"x"], "With key, none of these events would be delivered: no key is the id of one of your 3 subscriptions."),
     ],
 )
-def test_the_keys_say_what_would_follow(keys: list[bytes | None], named: str) -> None:
+def test_the_evidence_depends_on_the_keys(keys: list[bytes | None], named: str) -> None:
     assert any(each.startswith(named) for each in evidence({"orders": keys}, subscriptions("a", "b", "c")))
 
 
@@ -62,7 +62,7 @@ def test_without_subscriptions_the_keys_are_shown_alone() -> None:
     ]
 
 
-def test_each_topic_says_its_keys() -> None:
+def test_each_topic_shows_its_keys() -> None:
     found = evidence({"orders": [b"a"], "payments": [b"x"], "refunds": []}, subscriptions("a", "b"))
     assert found[:3] == [
         'The newest 1 key of orders: "a".',
@@ -72,7 +72,7 @@ def test_each_topic_says_its_keys() -> None:
     assert found[3].startswith("With key, 1 of these 2 events would be dead-lettered: ")
 
 
-def test_keys_of_any_kind_are_shown_safely_and_not_without_end() -> None:
+def test_keys_are_shown_escaped_and_limited() -> None:
     keys = [None, b"\xff\x00", b"\x1b[2J", b"k" * 1000, *orders(20)]
     shown = evidence({"orders": keys}, [])[0]
     assert shown.startswith(f'The newest {len(keys)} keys of orders: no key, 0xff00, "\\u001b[2J", "kkk')

@@ -61,7 +61,7 @@ def problems(document: object) -> list[str]:
     return caught.value.problems
 
 
-def test_what_was_read_is_written_in_the_newer_envelope() -> None:
+def test_a_subscription_is_written_in_the_newer_envelope() -> None:
     written = to_document(parse_subscription(FULL))
     assert written["configuration"]["entrypointConfiguration"]["signing"] == options(FULL)["signing"]
     assert written["resumeFrom"] == FULL["resumeFrom"]
@@ -108,7 +108,7 @@ def test_the_documented_examples_are_read(auth: dict[str, Any]) -> None:
     assert found.type == auth["type"]
 
 
-def test_what_is_not_said_is_written_out_as_its_default() -> None:
+def test_unset_fields_are_written_with_their_defaults() -> None:
     written = to_document(parse_subscription(FLAT))
     assert written == {
         "id": "sub-1",
@@ -127,7 +127,7 @@ def test_what_is_not_said_is_written_out_as_its_default() -> None:
     }
 
 
-def test_what_is_shown_can_come_back_with_its_revision() -> None:
+def test_a_shown_document_can_be_applied_again() -> None:
     assert parse_subscription({**FULL, "revision": 7}) == parse_subscription(FULL)
 
 
@@ -160,14 +160,14 @@ def test_only_a_record_says_where_a_subscription_begins() -> None:
         ({"createdRevision": -1}, "createdRevision: -1 is out of range; allowed: 0 to"),
     ],
 )
-def test_a_start_that_nobody_could_use_is_refused(change: dict[str, Any], sentence: str) -> None:
+def test_an_unusable_start_is_refused(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_stored({**FULL, **change})
     [problem] = caught.value.problems
     assert problem.startswith(sentence)
 
 
-def test_a_secret_is_in_no_repr() -> None:
+def test_no_repr_shows_a_secret() -> None:
     text = repr(parse_subscription(FULL))
     assert "hunter2" not in text
     assert "whsec_" not in text
@@ -324,7 +324,7 @@ def test_an_error_names_path_value_and_what_is_allowed(change: Any, sentence: st
         ("https://example.com/{#subscription.id}", "contains an expression"),
     ],
 )
-def test_a_callback_url_nobody_can_call_is_refused_unrepeated(url: str, sentence: str) -> None:
+def test_an_unusable_callback_url_is_refused_and_not_shown(url: str, sentence: str) -> None:
     document = copy.deepcopy(FLAT)
     document["configuration"]["callbackUrl"] = url
     found = problems(document)
@@ -333,7 +333,7 @@ def test_a_callback_url_nobody_can_call_is_refused_unrepeated(url: str, sentence
 
 
 @pytest.mark.parametrize("url", ["http://a", "https://a.example:8443/x?y=z", "http://[::1]:80/", "http://127.0.0.1"])
-def test_good_callback_urls_are_taken(url: str) -> None:
+def test_valid_callback_urls_are_accepted(url: str) -> None:
     document = copy.deepcopy(FLAT)
     document["configuration"]["callbackUrl"] = url
     assert parse_subscription(document).configuration.entrypoint_configuration.callback_url == url
@@ -408,5 +408,5 @@ def test_a_misspelled_envelope_is_the_only_mistake() -> None:
         {"apiVersion": "gravitee.io/v1alpha1", "kind": "ApiV4Definition", "spec": {"name": "orders", "listeners": []}},
     ],
 )
-def test_a_definition_is_no_subscription_and_is_named_so(definition: dict[str, Any]) -> None:
+def test_a_definition_is_refused_as_a_subscription(definition: dict[str, Any]) -> None:
     assert problems(definition) == ["this is an API definition, not a subscription; WEBHOOKS_API names its file"]

@@ -34,7 +34,7 @@ DOCUMENT: dict[str, Any] = {
 }
 
 
-def test_sealing_encrypts_every_secret_and_opening_restores_it() -> None:
+def test_every_secret_is_encrypted_and_decrypted() -> None:
     box = SecretBox([OLD])
     plain = parse_subscription(DOCUMENT)
     encrypted = box.encrypt_secrets(plain)
@@ -49,7 +49,7 @@ def test_sealing_encrypts_every_secret_and_opening_restores_it() -> None:
 @pytest.mark.parametrize(
     "name", ["X-Service-Credential", "X-Service-Credentials", "X-Auth", "X-Passphrase", "X-AccessToken", "Signature"]
 )
-def test_a_header_whose_name_means_credentials_holds_a_secret(name: str) -> None:
+def test_a_header_named_like_a_credential_holds_a_secret(name: str) -> None:
     document = {
         "id": "s",
         "configuration": {"callbackUrl": "https://e", "headers": [{"name": name, "value": "cred-1"}]},
@@ -92,14 +92,14 @@ def test_an_older_ciphertext_is_read_and_bound_on_the_next_write() -> None:
     assert "enc:v1:" not in json.dumps(to_document(box.encrypt_secrets(box.decrypt_secrets(before))))
 
 
-def test_a_ciphertext_opens_in_its_subscription_alone() -> None:
+def test_a_ciphertext_is_bound_to_its_subscription() -> None:
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     with pytest.raises(ConfigurationError, match=r"the secret of 't' can't be decrypted .*, or belongs elsewhere"):
         box.decrypt_secrets(parse_subscription({**document, "id": "t"}))
 
 
-def test_a_ciphertext_opens_in_its_field_alone() -> None:
+def test_a_ciphertext_is_bound_to_its_field() -> None:
     """Otherwise a user could move an encrypted password to a header of a callback, and read the password there."""
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
@@ -118,7 +118,7 @@ def test_headers_in_another_order_are_opened() -> None:
 
 
 @pytest.mark.parametrize("damaged", ["enc:v2:", "enc:v2:A", "enc:v2:" + "A" * 40, "enc:v2:ü", "enc:v1:ü", "enc:v1:x"])
-def test_what_is_damaged_is_said(damaged: str) -> None:
+def test_a_damaged_ciphertext_is_reported(damaged: str) -> None:
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["auth"]["basic"]["password"] = damaged
     with pytest.raises(ConfigurationError, match=r"basic.password: the secret of 's' can't be decrypted"):
@@ -141,7 +141,7 @@ def test_a_secret_of_a_lost_key_is_named_without_its_value() -> None:
 
 
 @pytest.mark.parametrize("keys", [[], ["hunter2"]])
-def test_keys_that_are_none_are_refused_and_not_repeated(keys: list[str]) -> None:
+def test_invalid_keys_are_refused_and_not_shown(keys: list[str]) -> None:
     with pytest.raises(ConfigurationError, match=r"^SECRET_KEYS: ") as caught:
         SecretBox(keys)
     assert "hunter2" not in str(caught.value)
@@ -211,7 +211,7 @@ def test_a_masked_credential_gets_no_token_for_another_origin(auth: dict[str, An
         again(auth, move)
 
 
-def test_headers_of_one_name_keep_each_its_own_secret() -> None:
+def test_headers_with_the_same_name_keep_their_own_secrets() -> None:
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["headers"] = [{"name": name, "value": name} for name in ("X-Key", "x-key", "X-KEY")]
     stored = parse_subscription(document)
@@ -219,14 +219,14 @@ def test_headers_of_one_name_keep_each_its_own_secret() -> None:
 
 
 @pytest.mark.parametrize("url", ["https://example.com/other?path=1", "https://EXAMPLE.com:443/"])
-def test_on_the_same_origin_it_is_kept(url: str) -> None:
+def test_on_the_same_origin_a_masked_secret_is_kept(url: str) -> None:
     again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
 
 
 @pytest.mark.parametrize(
     ("auth", "name", "field"), [(OAUTH2, "oauth2", "endpoint"), (PROFILE, "jwtProfileOauth2", "audience")]
 )
-def test_neither_does_a_credential_follow_its_token_endpoint(auth: dict[str, Any], name: str, field: str) -> None:
+def test_a_masked_credential_does_not_follow_a_token_endpoint(auth: dict[str, Any], name: str, field: str) -> None:
     again(auth, lambda options: options["auth"][name].update({field: "https://id.example/other"}))
     with pytest.raises(
         ConfigurationError,

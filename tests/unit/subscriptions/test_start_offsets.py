@@ -47,14 +47,14 @@ def refused(subscription: WireSubscription, definition: Definition) -> list[str]
     return caught.value.problems
 
 
-def test_key_takes_neither_topics_nor_a_beginning() -> None:
+def test_with_key_neither_topics_nor_a_start_is_allowed() -> None:
     check_routing(wanted(topics=None, startFrom=None), KEY)
     topics, start_from = refused(wanted(topics=["orders"], startFrom="now"), KEY)
     assert topics.startswith("topics: is only allowed with routing: match; ")
     assert start_from.startswith("startFrom: is only allowed with routing: match; ")
 
 
-def test_match_takes_topics_of_the_source() -> None:
+def test_with_match_topics_must_be_source_topics() -> None:
     check_routing(wanted(topics=["orders"], startFrom="earliest"), MATCH)
     assert refused(wanted(topics=["orders", "odrers", "x"]), MATCH) == [
         'topics[1]: "odrers" is not a source topic; did you mean orders?',
@@ -73,7 +73,7 @@ def test_match_takes_topics_of_the_source() -> None:
     ],
 )
 @pytest.mark.parametrize("definition", [KEY, MATCH], ids=["key", "match"])
-def test_a_command_names_its_topic_where_there_are_several(
+def test_with_several_topics_a_command_names_its_topic(
     resume: dict[str, Any], problem: str | None, definition: Definition
 ) -> None:
     several = replace(definition, source=replace(definition.source, topic="orders", others=("payments",)))
@@ -108,7 +108,7 @@ def test_a_definition_may_require_a_filter_or_topics() -> None:
     )
 
 
-def test_nothing_begins_in_the_future() -> None:
+def test_a_start_in_the_future_is_refused() -> None:
     for text in (None, "now", "earliest", "2026-01-01T00:00:00Z", "group:g"):
         check_beginning(wanted(startFrom=text), NOW)
     with pytest.raises(ConfigurationError, match=r'^startFrom: "2030-01-01T00:00:00Z" is in the future; allowed: '):

@@ -48,7 +48,7 @@ def test_a_time_is_read_as_people_write_it(text: str, found: str) -> None:
         ("9" * 400, "are in seconds, not milliseconds"),
     ],
 )
-def test_what_is_no_time_is_refused_with_what_is_allowed(text: str, sentence: str) -> None:
+def test_an_invalid_time_is_refused_with_the_allowed_forms(text: str, sentence: str) -> None:
     for read in (moment, as_instant):
         with pytest.raises(ValueError, match=re.escape(sentence)):
             read(text, NOON)

@@ -87,7 +87,7 @@ def signed(**claims: Any) -> dict[str, str]:
         (partial(signed, tenant={"customer": "a"}), {"/read", "/write", "/metrics"}),
     ],
 )
-async def test_a_token_opens_what_its_scopes_name(
+async def test_a_token_gives_access_according_to_its_scopes(
     client: Client, made: Callable[[], dict[str, str]], allowed: set[str]
 ) -> None:
     headers = made()
@@ -109,7 +109,7 @@ async def test_a_token_without_a_usable_tenant_opens_nothing(claims: dict[str, A
 
 
 @given(scope=st.none() | st.text() | st.integers() | st.lists(st.text() | st.none()))
-async def test_whatever_the_scopes_are_none_is_made_up(scope: Any) -> None:
+async def test_no_scopes_grant_more_than_they_name(scope: Any) -> None:
     found = await tokens().principal_of(KEY.token(scope=scope))
     if isinstance(found, Principal):
         words = scope.split() if isinstance(scope, str) else scope
@@ -154,7 +154,7 @@ class Seconds:
         return self.now
 
 
-async def test_who_guesses_has_to_wait_and_known_tokens_pass(client: Client) -> None:
+async def test_guessing_has_to_wait_and_known_tokens_pass(client: Client) -> None:
     assert await status(client, "/read", bearer(TOKEN)) == 200
     found = [await status(client, "/read", bearer(f"guess-{number}")) for number in range(FREE_FAILURES + 3)]
     assert found == [401] * FREE_FAILURES + [429] * 3

@@ -80,7 +80,7 @@ async def reason(tokens: AdminTokens, token: str) -> str | None:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "RS512", "PS256", "ES256", "ES384", "ES512", "EdDSA"])
-async def test_a_token_that_a_published_key_has_signed_is_good(algorithm: str) -> None:
+async def test_a_token_signed_by_a_published_key_is_accepted(algorithm: str) -> None:
     key = SigningKey.make("a", algorithm)
 
     assert await reason(judged_by(KEY, key), key.token()) is None
@@ -95,7 +95,7 @@ async def test_a_key_without_an_algorithm_has_the_usual_one() -> None:
 
 
 @pytest.mark.parametrize("audience", [APP, ["somebody", APP]])
-async def test_a_token_that_names_this_application_is_good(audience: object) -> None:
+async def test_a_token_that_names_this_application_is_accepted(audience: object) -> None:
     assert await reason(judged_by(KEY), KEY.token(aud=audience)) is None
 
 
@@ -161,7 +161,7 @@ async def test_a_token_without_a_key_id_needs_a_single_fitting_key() -> None:
 
 
 @pytest.mark.parametrize("token", ["opaque", "a.b.c", "..", "\udcff.\udcff.\udcff", "é.é.é"])
-async def test_what_is_no_token_is_refused(token: str) -> None:
+async def test_an_invalid_token_is_refused(token: str) -> None:
     assert await reason(judged_by(KEY), token) == "is not a JSON Web Token"
 
 
@@ -171,7 +171,7 @@ async def test_what_is_no_token_is_refused(token: str) -> None:
         st.none() | st.text() | st.lists(st.text()) | st.just("ES256"),
     )
 )
-def test_whatever_a_header_says_is_an_answer(header: dict[str, Any]) -> None:
+def test_any_header_of_a_token_gets_an_answer(header: dict[str, Any]) -> None:
     _, *rest = KEY.token().split(".")
 
     assert asyncio.run(reason(judged_by(KEY), ".".join([part(header), *rest]))) is not None
@@ -180,7 +180,7 @@ def test_whatever_a_header_says_is_an_answer(header: dict[str, Any]) -> None:
 # -- sets ----------------------------------------------------------------------------------------------------------
 
 
-def test_keys_that_are_of_no_use_here_are_passed_over() -> None:
+def test_unusable_keys_are_skipped() -> None:
     found = parse_key_set(
         key_set(
             KEY,
@@ -212,7 +212,7 @@ def test_keys_that_are_of_no_use_here_are_passed_over() -> None:
         (b" " * (LARGEST_BYTES + 1), "is larger than 262144 bytes"),
     ],
 )
-def test_a_set_that_is_none_is_said_without_its_keys(data: bytes, sentence: str) -> None:
+def test_an_invalid_set_is_reported_without_its_keys(data: bytes, sentence: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_key_set(data)
 
@@ -223,7 +223,7 @@ def test_a_set_that_is_none_is_said_without_its_keys(data: bytes, sentence: str)
 # -- reading -------------------------------------------------------------------------------------------------------
 
 
-async def test_keys_are_asked_for_once_however_many_tokens_come(tokens: AdminTokens, server: KeyServer) -> None:
+async def test_concurrent_tokens_share_one_request_for_keys(tokens: AdminTokens, server: KeyServer) -> None:
     server.open.clear()
     judging = [asyncio.create_task(reason(tokens, KEY.token())) for _ in range(20)]
     while not server.asked:  # noqa: ASYNC110 - the server is a real one, and the next turn of the loop brings it nearer
@@ -234,7 +234,7 @@ async def test_keys_are_asked_for_once_however_many_tokens_come(tokens: AdminTok
     assert server.asked == 1
 
 
-async def test_an_unknown_key_is_asked_for_once_in_30_seconds(
+async def test_an_unknown_key_is_requested_once_in_30_seconds(
     tokens: AdminTokens, server: KeyServer, clock: ManualClock
 ) -> None:
     assert await reason(tokens, KEY.token()) is None
@@ -250,7 +250,7 @@ async def test_an_unknown_key_is_asked_for_once_in_30_seconds(
     assert server.asked == 2
 
 
-async def test_a_key_that_was_withdrawn_is_of_no_use_after_ten_minutes(
+async def test_a_withdrawn_key_is_refused_after_ten_minutes(
     tokens: AdminTokens, server: KeyServer, clock: ManualClock
 ) -> None:
     assert await reason(tokens, KEY.token()) is None
@@ -261,7 +261,7 @@ async def test_a_key_that_was_withdrawn_is_of_no_use_after_ten_minutes(
     assert await reason(tokens, KEY.token()) == "is signed by a key that is not in the JWK set"
 
 
-async def test_while_keys_are_unreadable_the_last_ones_stay_good(
+async def test_while_keys_are_unreadable_the_last_ones_stay_valid(
     tokens: AdminTokens, server: KeyServer, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await reason(tokens, KEY.token()) is None
@@ -280,7 +280,7 @@ async def test_while_keys_are_unreadable_the_last_ones_stay_good(
     assert await reason(tokens, OTHER.token()) == "is signed by a key that is not in the JWK set"
 
 
-async def test_an_abandoned_request_leaves_reading_keys_to_the_next(tokens: AdminTokens, server: KeyServer) -> None:
+async def test_a_cancelled_request_leaves_reading_keys_to_the_next(tokens: AdminTokens, server: KeyServer) -> None:
     server.open.clear()
     waiting = asyncio.create_task(tokens.principal_of(KEY.token()))
     while not server.asked:  # noqa: ASYNC110 - as above
@@ -298,7 +298,7 @@ async def sentence_of(url: str, timeout_seconds: float = 5.0) -> str:
     return str(caught.value)
 
 
-async def test_what_is_wrong_with_a_url_is_a_sentence(server: KeyServer) -> None:
+async def test_an_unusable_url_is_reported_in_a_sentence(server: KeyServer) -> None:
     place = f"WEBHOOKS_ADMIN_JWKS: {server.url}"
 
     server.body = b"<html>"
@@ -315,7 +315,7 @@ async def test_what_is_wrong_with_a_url_is_a_sentence(server: KeyServer) -> None
         assert await sentence_of(url) == f"WEBHOOKS_ADMIN_JWKS: {url} can't be read: Connection refused"
 
 
-async def test_a_name_that_nobody_answers_for_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lookup_without_an_answer_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     async with name_server() as names:
         monkeypatch.setattr(key_source, "Resolver", partial(Resolver, [names.address]))
         sentence = await sentence_of("https://id.example/jwks?key=hunter2", 0.2)
@@ -324,7 +324,7 @@ async def test_a_name_that_nobody_answers_for_is_given_up_in_time(monkeypatch: p
         assert set(names.asked) == {"id.example"}
 
 
-async def test_an_answer_that_trickles_is_given_up() -> None:
+async def test_a_slow_answer_has_a_time_limit() -> None:
     async def trickle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -390,13 +390,13 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def test_a_good_token_may_read_and_change(client: Client) -> None:
+async def test_a_valid_token_may_read_and_change(client: Client) -> None:
     for method in ("GET", "POST"):
         async with client.request(method, "/", headers=bearer(KEY.token())) as response:
             assert (response.status, await response.text()) == (200, "welcome")
 
 
-async def test_a_wrong_token_is_401_and_says_what_is_wrong(client: Client) -> None:
+async def test_a_wrong_token_is_answered_with_401_and_a_reason(client: Client) -> None:
     async with client.get("/", headers=bearer(KEY.token(exp=1))) as response:
         assert response.status == 401
         assert response.content_type == "application/problem+json"
@@ -413,7 +413,7 @@ async def test_no_token_or_a_signed_one_as_password_opens_nothing(client: Client
 
 
 @pytest.mark.parametrize("admin_token", ["the-admin-token"])
-async def test_beside_an_admin_token_both_are_accepted(client: Client) -> None:
+async def test_the_admin_token_and_signed_tokens_are_both_accepted(client: Client) -> None:
     for token, status in (("the-admin-token", 200), (KEY.token(), 200), ("another", 401)):
         async with client.get("/", headers=bearer(token)) as response:
             assert response.status == status

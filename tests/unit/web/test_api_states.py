@@ -25,5 +25,5 @@ LIVE = live("sub-1")
         ([], True),
     ],
 )
-def test_only_what_is_live_needs_no_resume(known: list[SubscriptionState], *, is_written: bool) -> None:
+def test_only_live_subscriptions_need_no_resume(known: list[SubscriptionState], *, is_written: bool) -> None:
     assert as_needed(RESUME, FixedView(known), "sub-1").always == is_written

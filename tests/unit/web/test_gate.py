@@ -85,7 +85,7 @@ async def is_closed(reader: asyncio.StreamReader) -> None:
         await reader.readexactly(1_000_000)
 
 
-async def test_half_sent_requests_over_the_limit_yield_to_whole_ones() -> None:
+async def test_half_sent_requests_yield_to_complete_ones() -> None:
     async with served(most=4) as server:
         halves = [await server.connect(HALF) for _ in range(12)]
         assert await server.ask() == b"HTTP/1.1 200 OK\r\n"
@@ -98,14 +98,14 @@ async def test_half_sent_requests_over_the_limit_yield_to_whole_ones() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", HALF, HALF_BODY, WHOLE], ids=["nothing", "half a head", "half a body", "idle"])
-async def test_a_connection_that_owes_a_request_is_closed_in_time(data: bytes) -> None:
+async def test_a_connection_without_a_request_is_closed_in_time(data: bytes) -> None:
     async with served(request_seconds=0.2) as server:
         reader, writer = await server.connect(data)
         await is_closed(reader)
         writer.close()
 
 
-async def test_a_dripping_head_gains_no_time() -> None:
+async def test_a_slow_head_gets_no_additional_time() -> None:
     async with served(request_seconds=0.4) as server:
         reader, writer = await server.connect(HALF)
 
@@ -123,7 +123,7 @@ async def test_a_dripping_head_gains_no_time() -> None:
 LATE = b"GET /late HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-async def test_who_is_being_answered_is_left_alone() -> None:
+async def test_a_connection_being_answered_is_not_closed() -> None:
     async with served(most=3, request_seconds=0.1) as server:
         waiting = [await server.connect(LATE) for _ in range(2)]
         reader, half = await server.connect(HALF)
@@ -135,7 +135,7 @@ async def test_who_is_being_answered_is_left_alone() -> None:
             writer.close()
 
 
-async def test_nobody_has_to_go_who_is_being_answered() -> None:
+async def test_no_connection_being_answered_is_replaced() -> None:
     async with served(most=2) as server:
         waiting = [await server.connect(LATE) for _ in range(2)]
         reader, writer = await server.connect(WHOLE)
@@ -155,7 +155,7 @@ def unread(server: Served) -> list[GatedConnection]:
     return [each for each in server.gate.connections if each.is_unread]
 
 
-async def test_who_does_not_read_the_answer_makes_room() -> None:
+async def test_a_connection_with_an_unread_answer_is_replaced() -> None:
     """Otherwise 128 such connections would lock out probes, scrapers and operators for as long as they are open."""
     async with served(most=2) as server, asyncio.timeout(10):
         writers = [(await server.connect(LARGE))[1] for _ in range(2)]
@@ -166,7 +166,7 @@ async def test_who_does_not_read_the_answer_makes_room() -> None:
             writer.close()
 
 
-async def test_who_does_not_read_the_answer_is_closed_in_time() -> None:
+async def test_a_connection_with_an_unread_answer_is_closed_in_time() -> None:
     async with served(request_seconds=0.2) as server, asyncio.timeout(10):
         _, writer = await server.connect(LARGE + WHOLE + WHOLE)
         while not unread(server):  # noqa: ASYNC110 - nothing tells of it
@@ -176,7 +176,7 @@ async def test_who_does_not_read_the_answer_is_closed_in_time() -> None:
         writer.close()
 
 
-async def test_who_reads_on_is_left_alone() -> None:
+async def test_a_connection_that_reads_slowly_is_not_closed() -> None:
     async with served(request_seconds=3600.0) as server, asyncio.timeout(10):
         reader, writer = await server.connect(LARGE)
         while not unread(server):  # noqa: ASYNC110 - nothing tells of it
@@ -189,7 +189,7 @@ async def test_who_reads_on_is_left_alone() -> None:
         writer.close()
 
 
-async def test_whoever_asks_for_more_while_being_answered_makes_room() -> None:
+async def test_a_connection_with_pipelined_requests_is_replaced() -> None:
     """Browsers and scrapers wait for an answer. A connection that always has a further request would never end."""
     async with served(most=2) as server, asyncio.timeout(10):
         greedy = [await server.connect(LATE + WHOLE) for _ in range(2)]
@@ -213,7 +213,7 @@ async def test_a_connection_is_kept_for_the_next_request() -> None:
         writer.close()
 
 
-async def test_what_was_closed_is_logged_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+async def test_closed_connections_are_logged_at_intervals(caplog: pytest.LogCaptureFixture) -> None:
     async with served(most=2) as server:
         halves = [await server.connect(HALF) for _ in range(10)]
         for reader, _ in halves[:8]:

@@ -320,7 +320,7 @@ async def test_health_is_open_to_all(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health/live/", "/health/", "/HEALTH/LIVE", "/health/live/../../lanes"])
-async def test_nothing_near_health_is_open(client: Client, path: str) -> None:
+async def test_no_path_beside_the_health_checks_is_open(client: Client, path: str) -> None:
     async with client.get(path) as response:
         assert response.status == 401
 
@@ -376,7 +376,7 @@ async def test_every_answer_carries_the_security_headers(client: Client, path: s
         assert "unsafe" not in policy
 
 
-async def test_a_page_that_fails_tells_the_log_and_not_the_reader(
+async def test_a_failed_page_shows_its_error_only_in_the_log(
     client: Client, reporter: FixedReporter, caplog: pytest.LogCaptureFixture
 ) -> None:
     reporter.error = LookupError("hunter2")
@@ -432,7 +432,7 @@ async def test_a_worker_that_is_not_ready_says_why(
     assert (body["ready"], body["reasons"], body["detail"]) == (False, [reason], reason)
 
 
-async def test_a_worker_that_delivers_may_have_something_to_say(client: Client, reporter: FixedReporter) -> None:
+async def test_a_ready_worker_may_have_warnings(client: Client, reporter: FixedReporter) -> None:
     reporter.report = replace(WORKER, warnings=("partition 3: <odd>",))
     async with client.get("/health/ready") as response:
         assert (response.status, (await response.json())["warnings"]) == (200, ["partition 3: <odd>"])
@@ -494,7 +494,7 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
     ]
 
 
-async def test_what_a_lane_has_not_counted_somebody_else_may_have(client: Client, reporter: FixedReporter) -> None:
+async def test_a_lane_without_a_count_gets_that_of_the_view(client: Client, reporter: FixedReporter) -> None:
     unknown = replace(FAILED, waiting=None, waiting_at_most=900)
     reporter.lane_reports = [replace(unknown, subscription=name) for name in ("uncounted", "unknown")] + [FAILED]
     async with client.get("/lanes", headers=BEARER) as response:
@@ -625,7 +625,7 @@ async def test_the_page_shows_the_lanes_in_trouble_first(client: Client, telemet
     assert "1,234" in text
 
 
-async def test_the_page_escapes_text_of_others_and_shows_no_secret(client: Client, reporter: FixedReporter) -> None:
+async def test_the_page_escapes_untrusted_text_and_shows_no_secret(client: Client, reporter: FixedReporter) -> None:
     hostile = "</style><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>\u202e\x1b"
     cause = Cause(hostile, hostile, 1, NOW)
     reporter.report = replace(WORKER, app=hostile, topics=(hostile,), ready=False, problem=hostile)
@@ -649,7 +649,7 @@ async def test_the_page_escapes_text_of_others_and_shows_no_secret(client: Clien
     assert text.replace("\n", "").isprintable()
 
 
-async def test_the_page_is_bounded_however_many_lanes_there_are(client: Client, reporter: FixedReporter) -> None:
+async def test_the_page_shows_a_limited_number_of_lanes(client: Client, reporter: FixedReporter) -> None:
     reporter.lane_reports = [replace(LANE, subscription=f"sub-{number}") for number in range(150)] + [FAILED]
     async with client.get("/worker", headers=BEARER) as response:
         text = await response.text()
@@ -660,7 +660,7 @@ async def test_the_page_is_bounded_however_many_lanes_there_are(client: Client, 
     assert "and 51 more; " in text
 
 
-async def test_a_long_page_leaves_the_event_loop_its_turns(telemetry: Telemetry) -> None:
+async def test_a_long_page_does_not_block_the_event_loop(telemetry: Telemetry) -> None:
     lanes = [replace(LANE, subscription=f"sub-{number}") for number in range(20_000)]
     turns = 0
 
@@ -763,7 +763,7 @@ async def test_the_page_shows_some_of_each_group_despite_failures(client: Client
         ([1, 1, 1], 2, [0, 1, 1]),
     ],
 )
-def test_room_is_shared(wanted: list[int], room: int, given: list[int]) -> None:
+def test_lanes_share_the_room_of_the_page(wanted: list[int], room: int, given: list[int]) -> None:
     assert divided(wanted, room) == given
 
 
@@ -853,7 +853,7 @@ async def test_every_metric_is_explained(client: Client) -> None:
     assert sorted(set(explained) - exposed) == []
 
 
-async def test_metrics_leave_out_what_is_not_known_yet(client: Client, reporter: FixedReporter) -> None:
+async def test_metrics_leave_out_unknown_values(client: Client, reporter: FixedReporter) -> None:
     reporter.report = replace(WORKER, partitions=(replace(PARTITION, committed=None, end=None),))
     async with client.get("/metrics", headers=BEARER) as response:
         text = await response.text()
@@ -862,7 +862,7 @@ async def test_metrics_leave_out_what_is_not_known_yet(client: Client, reporter:
     assert "webhooks_end_offset{" not in text
 
 
-async def test_metrics_speak_openmetrics_to_who_asks_for_it(client: Client) -> None:
+async def test_metrics_use_openmetrics_if_requested(client: Client) -> None:
     accept = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
     async with client.get("/metrics", headers={**BEARER, **accept}) as response:
         assert response.content_type == "application/openmetrics-text"

@@ -15,7 +15,7 @@ OTHER = Principal("jane", tenant={"customer": "other"})
 OPERATOR = Principal("the admin token")
 
 
-def test_a_tenant_gets_a_part_whoever_asks_for_it() -> None:
+def test_all_principals_of_a_tenant_share_its_limit() -> None:
     places = Places("things are done", 4, 2)
     with ExitStack() as taken:
         taken.enter_context(places.place(ACME))
@@ -37,7 +37,7 @@ def test_an_operator_may_take_all_places() -> None:
             taken.enter_context(places.place(OPERATOR))
 
 
-async def test_principals_take_turns_however_many_requests_wait() -> None:
+async def test_principals_take_turns() -> None:
     turns, done, may_go = Turns("things are waiting"), list[str](), asyncio.Event()
 
     async def work(principal: Principal, name: str) -> None:
@@ -55,7 +55,7 @@ async def test_principals_take_turns_however_many_requests_wait() -> None:
     assert done == ["acme-1", "other-1", "acme-2", "acme-3"]
 
 
-async def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
+async def test_a_wait_for_a_turn_has_a_time_limit() -> None:
     turns = Turns("redrives are waiting")
     async with turns.turn(OPERATOR):
         with pytest.raises(BusyError, match="redrives are waiting for more than 0 s; nothing was done"):
@@ -65,7 +65,7 @@ async def test_a_turn_that_does_not_come_in_time_is_given_up() -> None:
         pass
 
 
-async def test_a_tenant_waits_with_few_requests() -> None:
+async def test_only_a_few_requests_of_a_tenant_may_wait() -> None:
     turns = Turns("things are waiting")
 
     async def wait(principal: Principal) -> None:

@@ -71,7 +71,7 @@ COSTLY = {
 
 
 @pytest.mark.parametrize("name", COSTLY)
-def test_what_would_take_long_to_open_is_refused(name: str) -> None:
+def test_a_store_that_takes_long_to_open_is_refused(name: str) -> None:
     data = COSTLY[name]
     with pytest.raises(
         ConfigurationError, match=r"^x: asks for \d+ rounds of key derivation; allowed: 1000000 in all$"
@@ -85,7 +85,7 @@ def test_what_would_take_long_to_open_is_refused(name: str) -> None:
             check_pem_cost(text, "x")
 
 
-def test_every_way_to_open_one_asks_first() -> None:
+def test_every_way_to_open_a_store_checks_its_cost() -> None:
     hostile = store(2**31 - 1)
     pem = base64.encodebytes(COSTLY["pbkdf2"]).decode()
     pem = f"-----BEGIN ENCRYPTED PRIVATE KEY-----\n{pem}-----END ENCRYPTED PRIVATE KEY-----\n"
@@ -111,7 +111,7 @@ def certificate() -> x509.Certificate:
 
 
 @pytest.mark.parametrize("scheme", [pkcs12.PBES.PBESv2SHA256AndAES256CBC, pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC])
-def test_the_rounds_of_a_store_are_all_found(scheme: pkcs12.PBES) -> None:
+def test_all_rounds_of_a_store_are_found(scheme: pkcs12.PBES) -> None:
     builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(FEW).key_cert_algorithm(scheme)
     protection = builder.hmac_hash(hashes.SHA256()).build(PASSWORD.encode())
     made = pkcs12.serialize_key_and_certificates(b"a", KEY, certificate(), None, protection).replace(FEW_DER, MEGA_DER)
@@ -139,13 +139,13 @@ def test_stores_of_keytool_are_opened(name: str) -> None:
 
 
 @pytest.mark.parametrize("encoding", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
-def test_keys_of_everyday_are_opened(encoding: PrivateFormat) -> None:
+def test_common_keys_are_opened(encoding: PrivateFormat) -> None:
     for protection in (NoEncryption(), BestAvailableEncryption(PASSWORD.encode())):
         check_pem_cost(KEY.private_bytes(Encoding.PEM, encoding, protection), "x")
 
 
 @given(st.binary(max_size=200), st.integers(0, 60))
-def test_whatever_stands_there_is_gone_through(noise: bytes, depth: int) -> None:
+def test_any_bytes_are_searched(noise: bytes, depth: int) -> None:
     for data in (noise, b"\x30\x80" * depth + noise, b"\x24\x80" * depth + noise):
         try:
             check_cost(data, "x")

@@ -14,7 +14,7 @@ def encoded(tag: int, content: bytes) -> bytes:
 
 
 @given(st.lists(st.tuples(st.sampled_from([OCTET_STRING, SEQUENCE, 0xA0]), st.binary(max_size=300)), max_size=5))
-def test_what_was_encoded_is_found_again(parts: list[tuple[int, bytes]]) -> None:
+def test_encoded_elements_are_read_back(parts: list[tuple[int, bytes]]) -> None:
     outer = encoded(SEQUENCE, b"".join(encoded(tag, content) for tag, content in parts))
     [sequence] = elements(outer)
     assert sequence.encoded == outer
@@ -26,18 +26,18 @@ def test_what_was_encoded_is_found_again(parts: list[tuple[int, bytes]]) -> None
     [b"\x30", b"\x30\x05abcd", b"\x30\x80\x00\x00", b"\x1f\x20\x00", b"\x30\xff" + b"\xff" * 200, b"\x04\x00\x30"],
     ids=["no length", "cut off", "indefinite", "a long tag", "a huge length", "half of a second one"],
 )
-def test_what_is_not_der_is_refused(data: bytes) -> None:
+def test_data_that_is_not_der_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"element|length"):
         elements(data)
 
 
-def test_another_element_than_expected_is_refused() -> None:
+def test_an_unexpected_element_is_refused() -> None:
     with pytest.raises(ValueError, match="another element"):
         elements(b"\x04\x00")[0].holding(SEQUENCE)
 
 
 @given(st.binary(max_size=100))
-def test_any_bytes_are_read_whole_or_refused(data: bytes) -> None:
+def test_any_bytes_are_read_completely_or_refused(data: bytes) -> None:
     try:
         found = elements(data)
     except ValueError:

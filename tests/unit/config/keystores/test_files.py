@@ -41,7 +41,7 @@ def test_files_of_the_folder_are_read_by_either_kind_of_path(folder: Path) -> No
 @pytest.mark.parametrize(
     "path", ["../secret", "/etc/passwd", "link", "deep/../../secret", "/", "..", "/etc/nothing-there"]
 )
-def test_nothing_outside_of_it_is_read_or_known_of(folder: Path, path: str) -> None:
+def test_nothing_outside_the_folder_is_read_or_revealed(folder: Path, path: str) -> None:
     assert refused(folder, path).endswith("is not in WEBHOOKS_KEY_STORE_DIR")
 
 
@@ -49,7 +49,7 @@ def test_without_a_folder_no_file_is_read(folder: Path) -> None:
     assert "which WEBHOOKS_KEY_STORE_DIR has to allow" in refused(None, str(folder / "a.pem"))
 
 
-def test_what_is_no_small_file_is_refused(folder: Path) -> None:
+def test_a_large_or_missing_file_is_refused(folder: Path) -> None:
     (folder / "big").write_bytes(bytes(MAX_BYTES + 1))
     assert "is not a file of at most" in refused(folder, "big")
     assert "is not a file of at most" in refused(folder, "deep")
@@ -57,7 +57,7 @@ def test_what_is_no_small_file_is_refused(folder: Path) -> None:
     assert "is not a valid path" in refused(folder, "nul\0byte")
 
 
-def test_a_path_through_a_link_tells_nothing_of_its_target(folder: Path) -> None:
+def test_a_path_through_a_link_reveals_nothing_about_its_target(folder: Path) -> None:
     (folder.parent / "door").symlink_to(folder.parent)
     assert refused(folder, str(folder.parent / "door" / "stores" / "a.pem")).endswith(
         "is not in WEBHOOKS_KEY_STORE_DIR"
@@ -65,18 +65,18 @@ def test_a_path_through_a_link_tells_nothing_of_its_target(folder: Path) -> None
     assert refused(folder, "../door/stores/a.pem").endswith("is not in WEBHOOKS_KEY_STORE_DIR")
 
 
-def test_a_folder_may_be_a_link_and_is_known_by_either_name(folder: Path) -> None:
+def test_a_folder_that_is_a_link_is_known_by_either_name(folder: Path) -> None:
     (folder.parent / "link").symlink_to(folder)
     linked = folder.parent / "link"
     for path in ("a.pem", str(linked / "a.pem"), str(folder / "a.pem")):
         assert read_key_file(linked, path, F) == b"inside"
 
 
-def test_a_ring_of_links_is_refused(folder: Path) -> None:
+def test_a_loop_of_links_is_refused(folder: Path) -> None:
     (folder / "ring").symlink_to("again")
     (folder / "again").symlink_to("ring")
     assert "can't be read" in refused(folder, "ring")
 
 
-def test_a_folder_that_is_not_there_is_said(folder: Path) -> None:
+def test_a_missing_folder_is_reported(folder: Path) -> None:
     assert "No such file" in refused(folder / "gone", "a.pem")

@@ -36,7 +36,7 @@ def sentence(data: bytes, password: str = PASSWORD) -> str:
     return text
 
 
-def test_an_alias_in_any_case_finds_key_and_certificate() -> None:
+def test_an_alias_finds_key_and_certificate_in_any_case() -> None:
     for alias in ("Signer", "signer", "SIGNER"):
         client = client_from_jks(KEYS, PASSWORD, F, key_password=KEY_PASSWORD, alias=alias)
         [certificate] = x509.load_pem_x509_certificates(client.certificate_pem.encode())
@@ -55,13 +55,13 @@ def test_all_certificates_of_a_trust_store_are_trusted() -> None:
     assert certificate.subject.rfc4514_string() == "CN=signer"
 
 
-def test_a_store_of_pkcs12_that_goes_by_the_name_of_jks_is_read() -> None:
+def test_a_pkcs12_store_declared_as_jks_is_read() -> None:
     store = (STORES / "keys.p12").read_bytes()
     client = client_from_jks(store, PASSWORD, F, key_password=None, alias="signer")
     assert client.certificate_pem == trusted_from_jks(store, PASSWORD, F)
 
 
-def test_what_cant_be_used_is_said() -> None:
+def test_an_unusable_store_is_reported() -> None:
     assert "is damaged, or its password is wrong" in sentence(KEYS, "another")
     assert "is damaged, or its password is wrong" in sentence(KEYS[:-30] + b"\0" + KEYS[-29:])
     assert "is of type JCEKS" in sentence((STORES / "keys.jceks").read_bytes()).replace("a store ", "")
@@ -77,7 +77,7 @@ def test_what_cant_be_used_is_said() -> None:
         trusted_from_jks(KEYS, PASSWORD, F)
 
 
-def test_no_count_is_believed() -> None:
+def test_no_length_in_a_store_is_trusted() -> None:
     head = struct.pack(">II", 0xFEEDFEED, 2)
     assert f"contains {MAX_ENTRIES + 1} entries" in sentence(signed(head + struct.pack(">I", MAX_ENTRIES + 1)))
     assert "is cut off" in sentence(signed(head + struct.pack(">I", 5)))

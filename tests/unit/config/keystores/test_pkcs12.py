@@ -42,11 +42,11 @@ def test_an_alias_picks_a_key_with_its_own_chain_only(alias: str) -> None:
 
 
 @pytest.mark.parametrize("alias", [None, "", "first", "First"])
-def test_without_an_alias_it_is_the_first_key(alias: str | None) -> None:
+def test_without_an_alias_the_first_key_is_used(alias: str | None) -> None:
     assert subjects(alias) == ["CN=first"]
 
 
-def test_an_alias_that_is_not_there_is_said_with_those_that_are() -> None:
+def test_an_unknown_alias_is_reported_with_the_known_ones() -> None:
     with pytest.raises(ConfigurationError) as caught:
         client_from_pkcs12(STORE, PASSWORD, F, "nobody")
     assert str(caught.value) == f'{F}: contains no key with the alias "nobody"; its keys: "first", "signer"'

@@ -36,7 +36,7 @@ def pid_of(opener: StoreProcess) -> int:
     return process.pid
 
 
-def test_it_finds_what_would_be_found_here(opener: StoreProcess) -> None:
+def test_the_process_finds_the_same_as_the_worker(opener: StoreProcess) -> None:
     assert opener.client(KEYS) == OpenHere().client(KEYS)
     assert opener.trusted(TRUST) == OpenHere().trusted(TRUST)
     key = Store("PEM", "f", key=opener.client(KEYS).key_pem.encode(), key_path="k")
@@ -44,7 +44,7 @@ def test_it_finds_what_would_be_found_here(opener: StoreProcess) -> None:
 
 
 @pytest.mark.parametrize("store", [Store("PKCS12", "f", KEYS.data, "wrong"), Store("JKS", "f", b"\xff", "\udc80")])
-def test_it_says_what_would_be_said_here(opener: StoreProcess, store: Store) -> None:
+def test_the_process_reports_the_same_errors_as_the_worker(opener: StoreProcess, store: Store) -> None:
     with pytest.raises(ConfigurationError) as here:
         OpenHere().client(store)
     with pytest.raises(ConfigurationError) as there:
@@ -74,7 +74,7 @@ def test_a_process_that_was_killed_is_started_again(opener: StoreProcess) -> Non
     assert pid_of(opener) != former
 
 
-def test_it_ends_when_the_worker_does(opener: StoreProcess) -> None:
+def test_the_process_ends_with_the_worker(opener: StoreProcess) -> None:
     opener.trusted(TRUST)
     process = opener._process
     assert process is not None
@@ -83,13 +83,13 @@ def test_it_ends_when_the_worker_does(opener: StoreProcess) -> None:
     assert process.wait() == 0
 
 
-def test_it_has_nothing_of_the_environment(opener: StoreProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_process_gets_no_environment(opener: StoreProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", "planted")
     opener.trusted(TRUST)
     assert b"planted" not in Path(f"/proc/{pid_of(opener)}/environ").read_bytes()
 
 
-def test_nothing_is_opened_any_more_when_it_is_closed(opener: StoreProcess) -> None:
+def test_a_closed_opener_opens_nothing(opener: StoreProcess) -> None:
     opener.close()
     with pytest.raises(ConfigurationError, match="the process that opens stores was killed"):
         opener.trusted(TRUST)

@@ -40,5 +40,5 @@ def test_durations_rates_and_numbers_are_short() -> None:
     assert [plural(each, "event") for each in (0, 1, 1200)] == ["0 events", "1 event", "1,200 events"]
 
 
-def test_what_waits_says_how_well_it_is_known() -> None:
+def test_a_number_of_waiting_events_shows_its_accuracy() -> None:
     assert [waiting(1200, 1200), waiting(None, 500), waiting(None, None)] == ["1,200", "up to 500", "not known"]

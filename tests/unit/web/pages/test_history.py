@@ -14,7 +14,7 @@ WORKER = WorkerState("a:6066", "1", NOW, NOW, is_gone=False, ready=True, problem
                      delivered_per_second=30.0, failed_per_second=2.0, queued=0, in_flight=0)  # fmt: skip
 
 
-def test_rates_are_those_of_all_workers_that_are_there() -> None:
+def test_rates_are_those_of_all_present_workers() -> None:
     workers = [WORKER, replace(WORKER, name="b"), replace(WORKER, name="c", is_gone=True)]
     history = History(lambda: workers, Telemetry())
     history.take()
@@ -22,7 +22,7 @@ def test_rates_are_those_of_all_workers_that_are_there() -> None:
     assert [(line.name, line.now) for line in rates.lines] == [("delivered", "60"), ("failed", "4.0")]
 
 
-def test_times_are_those_since_the_sample_before() -> None:
+def test_durations_are_those_since_the_previous_sample() -> None:
     telemetry = Telemetry()
     telemetry.attempt_seconds.observe(9.0)
     history = History(lambda: None, telemetry)

@@ -88,7 +88,7 @@ async def test_style_sheet_and_script_are_what_the_pages_name(client: Client) ->
 # --------------------------------------------------------------- content of the pages
 
 
-async def test_an_outage_is_one_line_however_many_it_hits(client: Client, view: FixedView) -> None:
+async def test_an_outage_is_one_line(client: Client, view: FixedView) -> None:
     view.items = [failed(f"sub-{number:03}") for number in range(142)] + [live("other")]
     page = await get(client, "/")
     group = page.one("article").words
@@ -115,7 +115,7 @@ async def test_the_overview_is_bounded(client: Client, view: FixedView) -> None:
     assert "And 8 smaller groups" in page.one("div", id="fails").words
 
 
-async def test_many_readers_cost_what_one_does(client: Client, view: FixedView, clock: ManualClock) -> None:
+async def test_many_readers_cost_as_much_as_one(client: Client, view: FixedView, clock: ManualClock) -> None:
     for _ in range(5):
         await get(client, "/")
     assert view.asked == 1
@@ -124,7 +124,7 @@ async def test_many_readers_cost_what_one_does(client: Client, view: FixedView, 
     assert view.asked == 2
 
 
-async def test_what_is_wrong_with_the_cluster_comes_first(client: Client, view: FixedView) -> None:
+async def test_problems_of_the_cluster_are_shown_first(client: Client, view: FixedView) -> None:
     view.sentences = ["topic orders.workers: it does not exist"]
     view.present = [
         replace(WORKER, name="a", is_gone=True),
@@ -155,14 +155,14 @@ async def test_subscriptions_are_found_and_paged(client: Client, view: FixedView
     assert page.one("option", value="failure").attributes["selected"] == ""
 
 
-async def test_a_filter_that_is_none_is_named(client: Client) -> None:
+async def test_an_invalid_filter_is_named(client: Client) -> None:
     page = await get(client, "/subscriptions", state="Failed", metadata="acme")
     said = page.one("main").words
     assert "state: there is no 'Failed'; allowed: broken, failure," in said
     assert "metadata: 'acme' has no =; allowed: name=value" in said
 
 
-async def test_a_subscription_says_why_since_when_and_what_waits(
+async def test_a_failed_subscription_is_shown_with_all_details(
     client: Client, view: FixedView, registry: FixedRegistry
 ) -> None:
     view.items = [failed("sub-1", next_try_at=NOW + 30, last_success_at=NOW - 7200, metadata={"plan": "gold"})]
@@ -189,7 +189,7 @@ async def test_a_subscription_says_why_since_when_and_what_waits(
     assert json.loads(skip.attributes["data-body"]) == {"topic": "events", "partition": 3, "offset": 41}
 
 
-async def test_without_a_probe_a_failure_waits_for_somebody(client: Client, view: FixedView) -> None:
+async def test_without_a_probe_a_failure_asks_for_an_action(client: Client, view: FixedView) -> None:
     view.items = [failed("sub-1", next_try_at=None)]
     said = (await get(client, "/subscription", id="sub-1")).one("div", id="state").words
     assert "Failed It stopped at an event that failed. Resume it, or skip the event." in said
@@ -225,7 +225,7 @@ async def test_only_an_event_that_fails_is_shown(client: Client, view: FixedView
 # --------------------------------------------------------------- tenants
 
 
-async def test_a_tenant_sees_its_own_subscriptions_alone(client: Client, view: FixedView) -> None:
+async def test_a_tenant_sees_only_its_own_subscriptions(client: Client, view: FixedView) -> None:
     view.items = [failed("mine", metadata={"customer": "a"}), failed("theirs", metadata={"customer": "b"})]
     view.sentences, view.present = ["an internal problem"], [WORKER]
     mine = token(customer="a")
@@ -242,7 +242,7 @@ async def test_a_tenant_sees_its_own_subscriptions_alone(client: Client, view: F
     assert "host-1:6066" not in (await get(client, "/dead-letters", headers=mine)).one("body").text
 
 
-async def test_a_dead_letter_tells_its_age() -> None:
+async def test_a_dead_letter_shows_its_age() -> None:
     letter = Found(
         "letters-0-7", "sub-1", "events", "rejected", 404, "gone", 2, "events-0-1", "2026-02-02T02:30:00.000Z"
     )
@@ -258,7 +258,7 @@ async def test_a_dead_letter_tells_its_age() -> None:
     assert page.all("time")[-1].attributes["title"] == "2026-02-02T02:30:00Z"
 
 
-async def test_who_may_only_read_has_no_buttons(client: Client, view: FixedView) -> None:
+async def test_a_reader_sees_no_buttons(client: Client, view: FixedView) -> None:
     view.items = [failed("sub-1")]
     page = await get(client, "/subscription", headers=token("read"), id="sub-1")
     assert not page.all("button", class_="act")
@@ -267,7 +267,7 @@ async def test_who_may_only_read_has_no_buttons(client: Client, view: FixedView)
 # --------------------------------------------------------------- strangers, and everyone
 
 
-async def test_what_strangers_wrote_breaks_no_page(client: Client, view: FixedView, registry: FixedRegistry) -> None:
+async def test_untrusted_text_breaks_no_page(client: Client, view: FixedView, registry: FixedRegistry) -> None:
     facts: Any = {"host": HOSTILE, "metadata": {HOSTILE: HOSTILE}, "qos": HOSTILE}
     view.items = [failed(HOSTILE, HOSTILE, **facts), failed("broken", problem=HOSTILE, state="broken")]
     view.sentences = [HOSTILE]

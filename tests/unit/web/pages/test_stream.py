@@ -35,7 +35,7 @@ async def serving(stream: Stream, principal: Principal = OPERATOR) -> AsyncItera
         yield client
 
 
-async def test_a_listener_hears_of_each_change(view: FixedView) -> None:
+async def test_a_listener_gets_an_event_for_each_change(view: FixedView) -> None:
     async with serving(Stream(view.changed, least_seconds=0)) as client, client.get("/") as response:
         assert response.content_type == "text/event-stream"
         assert await response.content.readuntil(b"\n\n") == b": listening\n\n"
@@ -44,7 +44,7 @@ async def test_a_listener_hears_of_each_change(view: FixedView) -> None:
             view.change()
 
 
-async def test_a_listener_is_welcomed_before_anything_changes(view: FixedView) -> None:
+async def test_a_listener_gets_the_head_before_any_change(view: FixedView) -> None:
     view.version = 0
     async with serving(Stream(view.changed)) as client, client.get("/") as response:
         assert await response.content.readuntil(b"\n\n") == b": listening\n\n"
