@@ -5,7 +5,7 @@ announces may still have an owner, because older versions announce nothing. For 
 the consumer group.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from math import inf
 from typing import Final
 
@@ -108,10 +108,6 @@ class WorkersSeen:
     def lanes(self, name: str) -> Mapping[Place, tuple[AnnouncedLane, Announcement]]:
         """The announced live lanes of a subscription."""
         return self._lanes.get(name, {})
-
-    def with_lanes(self) -> Collection[str]:
-        """The subscriptions that the announcements mention."""
-        return self._lanes.keys()
 
     def last_success(self, name: str) -> float | None:
         """The time of a subscription's last delivery that a worker has announced."""

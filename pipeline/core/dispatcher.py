@@ -253,6 +253,7 @@ class Dispatcher:
             self._opening.pop(number, None)
 
     async def _fence_and_load(self, number: int, log: LogBounds | None) -> tuple[RowStore, Mapping[bytes, Row]] | None:
+        """The store of the partition's rows, and the rows in it; None if the partition has a newer owner."""
         while True:
             rows = self._rows_of(number)
             if log is not None:
@@ -262,26 +263,24 @@ class Dispatcher:
             except FencedError:
                 logger.warning("partition %d of %s has a newer owner already", number, self.topic)
                 self._fenced.add(number)  # only the group knows whether there is a newer owner
-                await rows.close()
                 return None
-            except asyncio.CancelledError:
-                await rows.close()
-                raise
             except BrokerError as error:
-                await rows.close()
                 self.observer.not_opened(self.topic, number, str(error))
-                await self.clock.sleep(OPEN_PAUSE_SECONDS)
             except Exception:  # after any error, an owned partition still has to be opened
                 logger.exception("partition %d of %s can't be opened yet", number, self.topic)
-                await rows.close()
-                await self.clock.sleep(OPEN_PAUSE_SECONDS)
+            await self.clock.sleep(OPEN_PAUSE_SECONDS)
 
     async def _load(self, rows: RowStore) -> Mapping[bytes, Row]:
-        found, read_to = await rows.open(), self.registry.read_to
-        if any(isinstance(row, UnreadableRow) or row.revision >= read_to for row in found.values()):
-            # The former owner may have read more of the subscriptions' topic. If this worker did not read as much, a
-            # row might seem to have no subscription.
-            await self.registry.caught_up()
+        """Open the store and read its rows. Closes the store if that fails."""
+        try:
+            found, read_to = await rows.open(), self.registry.read_to
+            if any(isinstance(row, UnreadableRow) or row.revision >= read_to for row in found.values()):
+                # The former owner may have read more of the subscriptions' topic. If this worker did not read as much,
+                # a row might seem to have no subscription.
+                await self.registry.caught_up()
+        except BaseException:
+            await rows.close()
+            raise
         return found
 
     # --------------------------------------------------------------- closing

@@ -62,6 +62,17 @@ class _Group:
     rows: dict[bytes, bytes | None] = field(default_factory=dict)
     waiters: list["asyncio.Future[None]"] = field(default_factory=list)
 
+    def end(self, refusal: str | None = None) -> None:
+        """Tell the waiters that the rows are durable, or why they will never be."""
+        for waiter in self.waiters:
+            if waiter.done():
+                continue
+            if refusal is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(FencedError(refusal))
+                waiter.exception()  # retrieved, so asyncio does not complain about callers that don't await the row
+
 
 class KafkaRows:
     """The rows of one partition in `<app>.cursors`, of all source topics (topic_rows.py).
@@ -186,8 +197,7 @@ class KafkaRows:
     def _join_group(self, key: bytes, value: bytes | None) -> "asyncio.Future[None]":
         waiter: asyncio.Future[None] = self._loop.create_future()
         if self._fenced:
-            waiter.set_exception(FencedError(f"{self._tp} has another owner"))
-            waiter.exception()  # retrieved, so asyncio does not complain about callers that don't await the row
+            _Group(waiters=[waiter]).end(f"{self._tp} has another owner")
             return waiter
         self._group.rows[key] = value
         self._group.waiters.append(waiter)
@@ -214,29 +224,30 @@ class KafkaRows:
                     waiter.cancel()  # no effect on futures that are done
 
     async def _write(self, group: _Group) -> None:
+        """Commit a group, again and again until that succeeds or can't succeed any more."""
         while True:
             try:
                 await self._commit(group.rows)
-            except FENCED_ERRORS as error:
-                self._fence(group, error)
-                return
-            except (KafkaError, OSError) as error:
-                if self._producer is not None and is_broken(self._producer):
+            except Exception as error:  # noqa: BLE001 - a bug must not end the writer either: lanes would wait forever
+                if self._is_final(error):
                     self._fence(group, error)
                     return
                 if self._lines.passes(str(error)) is not None:
                     logger.warning("could not commit rows of %s yet: %s", self._tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
-            except Exception as error:  # a bug, which must not end the writer: lanes would wait forever
-                logger.exception("rows of %s can't be written", self._tp)
-                self._fence(group, error)
-                return
             else:
                 self._on_written(len(group.rows))
-                for waiter in group.waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
+                group.end()
                 return
+
+    def _is_final(self, error: Exception) -> bool:
+        """Whether no more rows can be written after an *error*."""
+        if isinstance(error, FENCED_ERRORS):
+            return True
+        if isinstance(error, KafkaError | OSError):
+            return self._producer is not None and is_broken(self._producer)
+        logger.error("rows of %s can't be written", self._tp, exc_info=error)
+        return True
 
     async def _commit(self, rows: Mapping[bytes, bytes | None]) -> None:
         producer = self._producer
@@ -261,10 +272,7 @@ class KafkaRows:
         self._fenced = True
         group.waiters += self._group.waiters
         self._group = _Group()
-        for waiter in group.waiters:
-            if not waiter.done():
-                waiter.set_exception(FencedError(f"Kafka accepts no more rows of {self._tp} from here: {error!r}"))
-                waiter.exception()
+        group.end(f"Kafka accepts no more rows of {self._tp} from here: {error!r}")
 
     async def close(self) -> None:
         """Wait for the open transaction to end, cancel the waiting rows, disconnect."""

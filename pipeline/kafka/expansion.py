@@ -140,24 +140,27 @@ async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validat
     before = await partition_counts(admin, wanted) if wanted else {}
     for name, count in wanted.items():
         # Wait only for the new partitions. Old ones may have no leader for a long time.
-        new = range(before.get(name, 0), count)
+        new = {name: range(before.get(name, 0), count)}
         try:
             await admin.create_partitions({name: NewPartitions(count)}, validate_only=validate_only)
-        except InvalidPartitionsError as error:
-            # Usually another worker was faster, and this broker does not know the new partitions yet. The error is
-            # returned only if no partition appears.
-            try:
-                await until_led(admin, {name: new})
-            except BrokerError:
-                return [_refused(name, count, error)]
         except KafkaError as error:
-            return [_refused(name, count, error)]
+            # Usually another worker was faster, and this broker does not know the new partitions yet.
+            if not (isinstance(error, InvalidPartitionsError) and await _get_leaders(admin, new)):
+                return [_refused(name, count, error)]
         else:
             if not validate_only:
                 logger.info("topic %s: now has %d partitions, as many as its source", name, count)
         if not validate_only:
-            await until_led(admin, {name: new})
+            await until_led(admin, new)
     return []
+
+
+async def _get_leaders(admin: AIOKafkaAdminClient, partitions: Mapping[str, range]) -> bool:
+    try:
+        await until_led(admin, partitions)
+    except BrokerError:
+        return False
+    return True
 
 
 def _refused(name: str, count: int, error: KafkaError) -> str:
