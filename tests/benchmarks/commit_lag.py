@@ -32,7 +32,7 @@ class CommitLag:
         """The longest time that an event was in the log and not committed, as exact as the time between two looks."""
         longest, oldest = 0.0, 0
         for look in self.looks:
-            # Advance to the first look that saw an event which the commit in this look does not cover.
+            # Advance to the first look at which the log had an event that the present commit does not cover.
             while self.looks[oldest].end <= look.committed and self.looks[oldest] is not look:
                 oldest += 1
             if look.end > look.committed:

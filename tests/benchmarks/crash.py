@@ -27,7 +27,8 @@ ANSWER_SECONDS: Final = 0.025
 LAG_SECONDS: Final = 0.5
 """Requests of the killed worker may arrive this long after the kill. The new worker takes longer to start."""
 LOOK_SECONDS: Final = 1.0
-"""The time between two looks at the arrivals. Each look costs the receiver time. No result depends on the looks."""
+"""The time between two looks at the arrivals. Each look takes time from the receiver. No result depends on the number
+of looks."""
 LAST_LOOKS: Final = 20
 """After this many looks without a new arrival, the missing events are lost."""
 COLUMNS: Final = ("level", "kills", "in flight", "repeated", "lost", "out of order", "first new event")

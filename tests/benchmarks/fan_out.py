@@ -21,7 +21,8 @@ ALL: Final = 100
 CUSTOMERS: Final = 64
 """The number of different keys of the events. The keys name no subscriptions."""
 RARE: Final = 100
-"""In the case of events that nobody wants, one event in this many is wanted. It shows how far the worker is."""
+"""If no subscription wants the events, one event in this many is wanted nevertheless. It shows how far the worker
+is."""
 COLUMNS: Final = ("", "runs", "deliveries", "CPU us/delivery", "CPU us/event", "peak RSS", "sockets")
 
 

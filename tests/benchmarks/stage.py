@@ -160,7 +160,7 @@ class Stage:
 
 
 def free_port() -> int:
-    """A port on which no process listens now, because the worker's web server can't choose a port."""
+    """A port on which no process listens now. The worker's web server can't choose a port by itself."""
     with socket.create_server((HOST, 0)) as probe:
         return int(probe.getsockname()[1])
 

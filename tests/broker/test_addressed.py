@@ -37,7 +37,7 @@ async def delivered(found: Cluster, recorder: Recorder, *subscriptions: str) -> 
     return {name: [call for call in recorder.of(name) if call.body != b'"last"'] for name in subscriptions}
 
 
-async def test_a_redrive_reaches_the_one_that_rejected_the_event(
+async def test_a_redrive_reaches_only_the_rejecting_subscription(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("addressed"), tmp_path) as (found, webhooks, recorder):
@@ -62,7 +62,7 @@ async def test_a_redrive_reaches_the_one_that_rejected_the_event(
         assert letter["redriven"] is True
 
 
-async def test_what_dies_again_is_for_the_same_one_again(
+async def test_a_second_dead_letter_is_for_the_same_subscription(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("addressed-again"), tmp_path) as (found, webhooks, recorder):
@@ -83,7 +83,7 @@ async def test_what_dies_again_is_for_the_same_one_again(
         assert len(calls["calm"]) == 1
 
 
-async def test_send_reaches_one_or_says_that_it_is_unknown(
+async def test_send_reaches_one_subscription_or_reports_it_as_unknown(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("addressed-send"), tmp_path) as (found, webhooks, recorder):
@@ -111,7 +111,7 @@ async def test_send_reaches_one_or_says_that_it_is_unknown(
         assert (refused.code, refused.err) == (1, "Error: --header: dlq.for is a header of the pipeline\n")
 
 
-async def test_an_address_that_a_producer_wrote_reaches_nobody(
+async def test_an_address_written_by_a_producer_reaches_nobody(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("addressed-forged"), tmp_path) as (found, webhooks, recorder):

@@ -215,7 +215,7 @@ async def listed(webhooks: Webhooks, *states: str) -> list[str]:
     )
 
 
-async def test_pages_api_and_commands_tell_the_truth(found: Cluster, recorder: Recorder) -> None:
+async def test_pages_api_and_commands_show_the_truth(found: Cluster, recorder: Recorder) -> None:
     load, webhooks = Load(found, recorder), Webhooks(found.environment)
     await load.round()
     async with load.going_on():

@@ -35,7 +35,7 @@ async def test_routes_and_their_descriptions_are_the_same(worker: ApiWorker, cli
     assert all(each["summary"] and each["operationId"] for each in operations.values())
 
 
-async def test_every_worker_shows_what_is_created_without_secrets(client: Client, other: Client) -> None:
+async def test_every_worker_shows_a_created_subscription_masked(client: Client, other: Client) -> None:
     auth = {"type": "token", "token": {"value": "planted-secret"}}
     revision = await created(client, auth=auth)
     for asked in (client, other):
@@ -46,7 +46,7 @@ async def test_every_worker_shows_what_is_created_without_secrets(client: Client
         assert shown["routing"] == "key"
 
 
-async def test_what_is_shown_can_be_put_back_and_changes_nothing(client: Client) -> None:
+async def test_a_shown_document_can_be_put_back_unchanged(client: Client) -> None:
     await created(client, auth={"type": "token", "token": {"value": "planted-secret"}})
     async with client.get(f"{PATH}/sub-1") as response:
         shown = await response.json()
@@ -54,7 +54,7 @@ async def test_what_is_shown_can_be_put_back_and_changes_nothing(client: Client)
         assert (response.status, (await response.json())["result"]) == (200, "unchanged")
 
 
-async def test_protection_that_a_put_drops_is_a_warning(client: Client) -> None:
+async def test_a_put_that_drops_protection_causes_a_warning(client: Client) -> None:
     await created(client, auth={"type": "token", "token": {"value": "planted-secret"}})
     async with client.put(f"{PATH}/sub-1", json=document()) as response:
         assert (await response.json())["warning"] == "auth is dropped: requests have no credentials any more"
@@ -105,7 +105,7 @@ async def test_put_creates_and_replaces_on_condition(client: Client) -> None:
         assert (await response.json())["metadata"] == {"team": "a"}
 
 
-async def test_of_two_writers_at_two_workers_one_gets_its_way(client: Client, other: Client) -> None:
+async def test_of_two_concurrent_writers_one_succeeds(client: Client, other: Client) -> None:
     """Two clients read the same revision and write at the same time. One gets an error; the other change is kept."""
     await created(client)
     for turn in range(5):
@@ -125,7 +125,7 @@ async def test_of_two_writers_at_two_workers_one_gets_its_way(client: Client, ot
                 assert (await response.json())["metadata"] == {"team": winner}
 
 
-async def test_a_deletion_on_condition_does_not_cross_a_change(client: Client, other: Client) -> None:
+async def test_a_conditional_deletion_does_not_lose_a_change(client: Client, other: Client) -> None:
     """A change and a deletion depend on the same revision. No confirmed change is lost by the deletion."""
     for turn in range(5):
         await created(client, f"sub-{turn}")
@@ -150,7 +150,7 @@ async def test_a_deletion_on_condition_does_not_cross_a_change(client: Client, o
         assert is_deleted or found["metadata"] == ({"team": "a"} if is_put else None)
 
 
-async def test_of_two_creators_at_two_workers_one_gets_its_way(client: Client, other: Client) -> None:
+async def test_of_two_concurrent_creators_one_succeeds(client: Client, other: Client) -> None:
     for turn in range(5):
 
         async def post(asked: Client, team: str, name: str = f"new-{turn}") -> tuple[str, int]:
@@ -198,7 +198,7 @@ async def test_a_page_of_large_documents_is_short(client: Client, monkeypatch: p
     assert (found, pages) == (names, [3, 2])
 
 
-async def test_what_is_not_there_is_not_found(client: Client) -> None:
+async def test_a_missing_subscription_is_not_found(client: Client) -> None:
     for method, path in (("GET", f"{PATH}/none"), ("DELETE", f"{PATH}/none"), ("GET", "/api/none"), ("GET", "/api")):
         async with client.request(method, path) as response:
             await problem(response, 404)
@@ -309,7 +309,7 @@ async def test_a_large_body_is_refused(client: Client) -> None:
         assert "allowed: at most 1048576 bytes" in (await problem(response, 413))["detail"]
 
 
-async def test_a_body_that_is_not_encoded_as_said_is_refused(client: Client) -> None:
+async def test_a_body_with_a_wrong_content_encoding_is_refused(client: Client) -> None:
     headers = {**JSON, "Content-Encoding": "gzip"}
     async with client.post(PATH, data=BytesIO(b"{}"), headers=headers) as response:
         assert (await problem(response, 400))["detail"] == 'Content-Encoding: the body is not "gzip"'

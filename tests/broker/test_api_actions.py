@@ -55,7 +55,7 @@ async def test_actions_change_the_states(client: Client) -> None:
         assert (answer["id"], answer["result"], await states(client)) == ("sub-1", result, wanted), action
 
 
-async def test_gravitees_actions_heed_a_failure(client: Client, cluster: ApiCluster) -> None:
+async def test_gravitee_s_actions_depend_on_a_failure(client: Client, cluster: ApiCluster) -> None:
     assert "is not in FAILURE" in (await act(client, "_resumeFailure", status=409))["detail"]
     await cluster.fail("sub-1", "rejected", "the callback answered 410")
 
@@ -82,7 +82,7 @@ async def test_an_action_on_nothing_is_not_found(client: Client) -> None:
             assert 'there is no subscription "none"' in (await problem(response, 404))["detail"]
 
 
-async def test_a_replay_says_what_it_does_in_each_partition(client: Client, cluster: ApiCluster) -> None:
+async def test_a_replay_reports_its_effect_in_each_partition(client: Client, cluster: ApiCluster) -> None:
     events = [(b"sub-1", b"a"), (b"other", b"b"), (b"sub-1", b"c")]
     await cluster.broker.produce(cluster.topic, *events, partition=1)
     tried = await act(client, "_replay", {"partition": 1, "offset": 0, "dryRun": True})

@@ -62,7 +62,7 @@ async def test_every_change_is_recorded_without_secrets(client: Client, cluster:
     assert "planted-secret" not in json.dumps(found)
 
 
-async def test_a_request_that_comes_twice_is_carried_out_once(client: Client, other: Client) -> None:
+async def test_a_repeated_request_is_carried_out_once(client: Client, other: Client) -> None:
     first = await sent(client, document(None))
     assert first[0] == 201
     assert await sent(client, document(None)) == first
@@ -72,7 +72,7 @@ async def test_a_request_that_comes_twice_is_carried_out_once(client: Client, ot
     assert again[1]["id"] != first[1]["id"]
 
 
-async def test_a_key_is_good_for_one_request(client: Client, other: Client) -> None:
+async def test_a_key_is_valid_for_one_request(client: Client, other: Client) -> None:
     await sent(client, document(None))
     for asked in (client, other):
         status, body = await sent(asked, {**document(None), "metadata": {"a": "b"}})
@@ -149,7 +149,7 @@ async def test_a_change_that_is_not_confirmed_is_recorded(
     ] * 2
 
 
-async def test_of_two_at_once_one_is_told_to_wait(client: Client) -> None:
+async def test_of_two_concurrent_requests_one_is_told_to_wait(client: Client) -> None:
     answers = await asyncio.gather(*(sent(client, document(None)) for _ in range(2)))
     assert sorted(status for status, _ in answers) == [201, 409]
     assert await total(client) == 1
@@ -161,7 +161,7 @@ async def test_a_key_that_can_t_be_used_is_refused(client: Client) -> None:
             assert "allowed: 1 to 255 printable ASCII" in (await problem(response, 400))["detail"]
 
 
-async def test_without_its_topic_changes_go_on(
+async def test_without_the_audit_topic_changes_are_still_made(
     embedded: TestBroker, worker: ApiWorker, client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     worker.audit._topic = "missing.audit"

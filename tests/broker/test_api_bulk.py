@@ -52,7 +52,7 @@ async def bulk(client: Client, body: Any, headers: Mapping[str, str] | None = No
         return answer
 
 
-async def test_subscriptions_are_found_by_how_they_stand(client: Client) -> None:
+async def test_subscriptions_are_found_by_state(client: Client) -> None:
     assert await total(client, state="live") == 2
     assert await total(client, cause="exception") == 4
     assert await total(client, host="failed.example:8443") == 4
@@ -102,7 +102,7 @@ async def test_a_shared_outage_is_repaired_with_one_action(client: Client, clust
     assert entry["body"]["filter"] == {"cause": ["exception"], "host": "failed.example:8443", "all": False}
 
 
-async def test_what_can_t_be_changed_keeps_no_other_from_it(client: Client) -> None:
+async def test_an_unchangeable_subscription_does_not_stop_the_others(client: Client) -> None:
     async with client.put(f"{PATH}/well-0", json={**document(None), "status": "CLOSED"}) as response:
         assert response.status == 200
     done = await bulk(client, {"action": "pause", "filter": {"all": True}})
@@ -112,7 +112,7 @@ async def test_what_can_t_be_changed_keeps_no_other_from_it(client: Client) -> N
     assert (again["matched"], again["changed"], again["unchanged"]) == (1, 0, 1)
 
 
-async def test_a_tenants_bulk_changes_its_own_alone(client: Client) -> None:
+async def test_a_bulk_change_of_a_tenant_affects_only_its_own(client: Client) -> None:
     done = await bulk(client, {"action": "pause", "filter": {"all": True}}, token(ACME))
     assert (done["matched"], done["changed"], done["ids"]) == (2, 2, ["failed-0", "well-0"])
     done = await bulk(client, {"action": "stop", "filter": {"metadata": {"customer": "other"}}}, token(ACME))
@@ -122,7 +122,7 @@ async def test_a_tenants_bulk_changes_its_own_alone(client: Client) -> None:
     assert await total(client, state="paused") == 2
 
 
-async def test_a_bulk_leaves_alone_what_a_tenant_has_just_lost(
+async def test_a_bulk_change_skips_what_a_tenant_has_just_lost(
     client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit_all = worker.store.edit_all
@@ -142,7 +142,7 @@ async def test_a_bulk_leaves_alone_what_a_tenant_has_just_lost(
 
 
 @pytest.mark.parametrize("confirmed", [0, 1])
-async def test_what_is_not_confirmed_is_counted_and_recorded(
+async def test_an_unconfirmed_change_is_counted_and_recorded(
     client: Client, worker: ApiWorker, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch, confirmed: int
 ) -> None:
     edit_all = worker.store.edit_all
@@ -162,7 +162,7 @@ async def test_what_is_not_confirmed_is_counted_and_recorded(
     assert [*newest.get("revisions", {})] == FAILED[:confirmed]
 
 
-async def test_a_replay_of_many_names_its_time(client: Client) -> None:
+async def test_a_bulk_replay_requires_a_time(client: Client) -> None:
     replay = {"action": "replay", "filter": {"q": "well"}, "timestamp": "2026-01-31T08:00:00Z"}
     assert (await bulk(client, replay))["changed"] == 2
     async with client.get(f"{PATH}/well-1") as response:

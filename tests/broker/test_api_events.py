@@ -59,7 +59,7 @@ async def test_match_shows_the_beginning_of_a_long_text(client: Client) -> None:
     assert mismatch["found"] == ["x" * LONGEST_FOUND + "…"]
 
 
-async def test_match_says_who_would_get_an_event_and_why_not(client: Client) -> None:
+async def test_match_shows_who_would_get_an_event_and_why_not(client: Client) -> None:
     found = await post(client, "/api/match", {"value": {"kind": "sent"}})
     assert (found["matched"], found["total"]) == (1, 2)
     assert [(each["id"], each["getsIt"]) for each in found["subscriptions"]] == [("every", True), ("paid", False)]
@@ -159,7 +159,7 @@ async def test_a_rotation_is_not_repeated_by_a_key(client: Client, worker: ApiWo
     assert worker.registry.wire("paid") == before
 
 
-async def test_what_became_of_an_event_is_told(client: Client, cluster: ApiCluster) -> None:
+async def test_the_fate_of_an_event_is_shown(client: Client, cluster: ApiCluster) -> None:
     sent = await post(client, f"{PATH}/paid/_test", {})
     event = f"/api/events/{sent['webhookId']}"
     async with client.get(event) as response:
@@ -227,7 +227,7 @@ async def test_dead_letters_are_listed_and_written_back(client: Client, cluster:
     assert detail == "subscription: is required with a token that is limited to a tenant"
 
 
-async def test_a_broken_redrive_says_and_records_what_it_wrote(
+async def test_a_failed_redrive_reports_and_records_what_it_wrote(
     client: Client, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def one_and_no_more(_run: Redrive) -> AsyncIterator[Redriven]:

@@ -48,7 +48,7 @@ async def shown_to_admin(client: Client, names: tuple[str, ...]) -> list[dict[st
     return found
 
 
-async def test_a_tenant_sees_its_own_and_no_others(client: Client) -> None:
+async def test_a_tenant_sees_only_its_own(client: Client) -> None:
     async with client.get(PATH, headers=token(ACME)) as response:
         body = await response.json()
     assert ([each["id"] for each in body["items"]], body["total"]) == (list(OURS), 2)
@@ -64,7 +64,7 @@ async def test_an_operators_token_without_a_limit_sees_all(client: Client) -> No
         assert (await response.json())["total"] == 5
 
 
-async def test_a_tenant_makes_subscriptions_within_its_limit(client: Client) -> None:
+async def test_a_tenant_creates_subscriptions_within_its_limit(client: Client) -> None:
     async with client.post(PATH, json=document(None), headers=token(ACME)) as response:
         assert response.status == 201
         where = response.headers["Location"]
@@ -85,7 +85,7 @@ async def test_a_tenant_makes_subscriptions_within_its_limit(client: Client) -> 
     assert shown["metadata"] == {"team": "x", **ACME}
 
 
-async def test_a_tenant_does_not_act_on_what_was_just_taken_away(
+async def test_a_tenant_can_t_act_on_a_subscription_it_just_lost(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def moved_meanwhile(*_: Any) -> dict[str, Any]:
@@ -102,9 +102,7 @@ async def test_a_tenant_does_not_act_on_what_was_just_taken_away(
     assert shown["resumeFrom"] is None
 
 
-async def test_a_tenant_does_not_see_attempts_of_what_was_just_lost(
-    client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_tenant_sees_no_attempts_of_what_it_just_lost(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     async def moved_meanwhile(*_: Any) -> AttemptPage:
         async with client.put(f"{PATH}/ours-1", json={**document(None), "metadata": OTHER}) as response:
             assert response.status == 200
@@ -115,7 +113,7 @@ async def test_a_tenant_does_not_see_attempts_of_what_was_just_lost(
         await problem(response, 404)
 
 
-async def test_a_tenant_is_not_told_the_addresses_of_workers(
+async def test_a_tenant_does_not_see_the_addresses_of_workers(
     client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = failed("ours-1")
@@ -125,7 +123,7 @@ async def test_a_tenant_is_not_told_the_addresses_of_workers(
             assert [lane["worker"] for lane in (await response.json())["delivery"]["lanes"]] == [address]
 
 
-async def test_a_tenant_lists_few_times_at_once(
+async def test_the_concurrent_lists_of_a_tenant_are_limited(
     client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without this limit, concurrent lists would delay deliveries."""
@@ -174,7 +172,7 @@ conditions = st.sampled_from([{}, {"If-Match": "*"}, {"If-Match": '"0"'}, {"If-M
 
 # Hypothesis draws in another thread, and would mistake the loop's use of `random` for that of a strategy.
 @pytest.mark.filterwarnings("ignore:Do not use the .random. module")
-async def test_no_call_of_a_tenant_tells_or_changes_others(client: Client) -> None:
+async def test_no_call_of_a_tenant_reveals_or_changes_others(client: Client) -> None:
     """A call about another tenant's subscription is answered like one about a subscription that does not exist."""
     loop = asyncio.get_running_loop()
     before = await shown_to_admin(client, THEIRS)

@@ -82,7 +82,7 @@ async def test_an_outage_is_found_and_repaired_with_one_action(running: Cluster,
     assert [each.get("status") for each in entries if each.get("decision") == "failure"] == [410]
 
 
-async def test_a_skip_through_the_api_passes_over_an_event(running: Cluster, recorder: Recorder) -> None:
+async def test_a_skip_through_the_api_skips_an_event(running: Cluster, recorder: Recorder) -> None:
     [worker] = running.workers
     recorder.behaviours["sub-0"] = answer(400)
     await running.subscribe(recorder, "sub-0")
@@ -111,7 +111,7 @@ UNTOLD = (
 
 
 @pytest.mark.parametrize("broker", ["embedded"], indirect=True)
-async def test_the_api_is_as_its_description_says(running: Cluster, tmp_path: Path) -> None:
+async def test_the_api_agrees_with_its_description(running: Cluster, tmp_path: Path) -> None:
     [worker] = running.workers
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).with_name("schemathesis")),

@@ -71,7 +71,7 @@ async def written(broker: TestBroker, topic: str) -> tuple[list[Entry], list[Res
     )
 
 
-async def test_what_was_noted_is_written_to_the_end(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_all_recorded_results_are_written(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
     topic = await broker.create_topic(unique_name("attempts"), 2)
     async with logging(broker, topic) as log:
         log.deliver(3, 4)
@@ -105,7 +105,7 @@ async def test_a_missing_topic_is_counted_and_then_used(
     assert log.telemetry.attempt_log_drops == 2
 
 
-async def test_a_bug_is_counted_and_ends_no_log(
+async def test_a_bug_is_counted_and_does_not_end_the_log(
     embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_log, "RETRY_SECONDS", 0.1)
@@ -130,7 +130,7 @@ async def test_a_bug_is_counted_and_ends_no_log(
     assert [each.webhook_id for each in entries] == ["events-0-5"]
 
 
-async def test_nothing_waits_for_brokers_that_are_away(
+async def test_nothing_waits_for_unavailable_brokers(
     embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_log, "REQUEST_TIMEOUT_MS", 500)

@@ -92,9 +92,7 @@ async def test_pages_show_each_entry_once_newest_first(
     assert {each.webhook_id for each in page.items} == {of_one}
 
 
-async def test_a_search_that_runs_out_of_time_says_how_far_it_came(
-    broker: TestBroker, unique_name: Callable[[str], str]
-) -> None:
+async def test_a_search_out_of_time_says_how_far_it_got(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
     app, chance = unique_name("pages"), random.Random(3)
     topic = await broker.create_topic(attempts_topic(app), 1)
     await write(broker, topic, [(0, drawn(chance, each, 0, NOW - each), NOW - each) for each in range(20, 0, -1)])
@@ -114,12 +112,12 @@ async def test_an_unknown_subscription_has_no_attempts(broker: TestBroker, uniqu
 
 
 @pytest.mark.parametrize("after", ["", "1", "1.2.3", "a.b.c.d", "1.2.3.-4", "1.2.3.4.5"])
-async def test_a_page_begins_where_one_ended(embedded: TestBroker, after: str) -> None:
+async def test_a_page_begins_where_the_previous_one_ended(embedded: TestBroker, after: str) -> None:
     with pytest.raises(ConfigurationError, match="is not where a page ended"):
         await search(embedded, "nowhere").attempts("s", after)
 
 
-async def test_a_missing_log_is_told(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_a_missing_log_is_reported(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
     app = unique_name("pages")
     with pytest.raises(BrokerError, match=f"topic {app}.attempts: does not exist"):
         await search(broker, app).attempts("s")

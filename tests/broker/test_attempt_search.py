@@ -58,7 +58,7 @@ async def echo(call: Call) -> web.Response:
     return web.Response(status=400, text=f"you sent {call.headers.get('authorization')}")
 
 
-async def test_what_became_of_each_event_is_told(
+async def test_the_fate_of_each_event_is_found(
     broker: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     tries = 0
@@ -142,7 +142,7 @@ async def test_a_redriven_event_is_found_by_its_first_id(
         assert [each["webhookId"] for each in items] == [first] * 3
 
 
-async def test_without_deliveries_in_the_log_nothing_is_guessed(
+async def test_without_deliveries_in_the_log_the_fate_is_unknown(
     broker: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     recorder.behaviours = {"strict": answer(400)}
@@ -159,7 +159,7 @@ async def test_without_deliveries_in_the_log_nothing_is_guessed(
         assert "deliveries at the first attempt are not logged" in (fate.why or "")
 
 
-async def test_without_a_log_the_lanes_still_tell(
+async def test_without_a_log_the_lanes_still_show_the_fate(
     broker: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     recorder.behaviours = {"down": answer(500)}

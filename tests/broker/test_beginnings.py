@@ -311,7 +311,9 @@ async def test_a_partition_without_a_commit_begins_with_the_group(
     )
 
 
-async def test_without_commit_and_starting_at_nobody_knows(wide_shop: Shop, unique_name: Callable[[str], str]) -> None:
+async def test_without_commit_and_starting_at_the_start_is_unknown(
+    wide_shop: Shop, unique_name: Callable[[str], str]
+) -> None:
     group = unique_name("gravitee")
     await wide_shop.write(0, 1000)
     await wide_shop.write(1, 1000)
@@ -355,7 +357,7 @@ async def test_a_group_that_has_committed_nothing_is_refused(
     )
 
 
-async def test_offsets_of_a_former_topic_are_refused(wide_shop: Shop, unique_name: Callable[[str], str]) -> None:
+async def test_offsets_of_a_deleted_topic_are_refused(wide_shop: Shop, unique_name: Callable[[str], str]) -> None:
     group = unique_name("gravitee")
     await wide_shop.write(0, 1000)
     await commit(wide_shop, group, {0: 7})

@@ -66,7 +66,7 @@ def numbers(recorder: Recorder, subscription: str) -> set[int]:
 
 
 @pytest.mark.parametrize("breaks", ["nothing", "a worker is killed"])
-async def test_it_begins_exactly_where_it_was_made(
+async def test_a_subscription_begins_exactly_at_its_creation(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, breaks: str
 ) -> None:
     name = unique_name("begins")

@@ -62,7 +62,7 @@ async def test_waiting_ends_when_the_records_are_there(broker: TestBroker, uniqu
     assert [record.value for record in waiting.result()] == [b"1", b"2"]
 
 
-async def test_waiting_in_vain_says_what_was_missing(broker: TestBroker, unique_name: Name) -> None:
+async def test_a_wait_that_fails_says_what_was_missing(broker: TestBroker, unique_name: Name) -> None:
     topic = await broker.create_topic(unique_name("events"))
     await broker.produce(topic, (b"k", b"1"))
 
@@ -107,7 +107,7 @@ async def test_aborted_records_are_left_out_of_the_committed_ones(kafka: TestBro
     assert [record.value for record in await kafka.read(topic)] == [b"kept", b"aborted"]
 
 
-async def test_requests_fail_as_they_were_told_to(embedded: TestBroker, unique_name: Name) -> None:
+async def test_requests_fail_as_scripted(embedded: TestBroker, unique_name: Name) -> None:
     assert embedded.mock is not None
     topic = await embedded.create_topic(unique_name("events"))
     message_too_large = 10
@@ -185,7 +185,7 @@ except BrokerError as error:
     assert "webhook-pipeline[dev-broker]" in done.stdout
 
 
-def test_it_starts_without_a_word() -> None:
+def test_the_embedded_broker_starts_silently() -> None:
     """librdkafka would warn on stderr that its client has no bootstrap server."""
     program = "from pipeline.cli.dev.embedded_broker import EmbeddedBroker\nwith EmbeddedBroker(): pass"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

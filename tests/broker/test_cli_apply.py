@@ -65,7 +65,7 @@ async def test_a_dry_run_shows_what_differs_and_writes_nothing(webhooks: Webhook
     assert await revisions(webhooks) == before
 
 
-async def test_one_mistake_keeps_all_from_being_written_or_deleted(webhooks: Webhooks) -> None:
+async def test_one_mistake_prevents_all_writes_and_deletions(webhooks: Webhooks) -> None:
     before = await revisions(webhooks)
     wrong = {"id": "wrong", "configuration": {"callbackURL": "https://example.com"}}
 
@@ -76,7 +76,7 @@ async def test_one_mistake_keeps_all_from_being_written_or_deleted(webhooks: Web
     assert await revisions(webhooks) == before
 
 
-async def test_what_the_files_do_not_name_is_deleted_within_a_set(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_prune_deletes_unnamed_subscriptions_of_a_set(webhooks: Webhooks, tmp_path: Path) -> None:
     prune = ["--prune", "--metadata", "customer=acme"]
 
     tried = await run(webhooks, *prune, "--dry-run", documents=[changed()])
@@ -95,7 +95,7 @@ async def test_what_the_files_do_not_name_is_deleted_within_a_set(webhooks: Webh
     assert (await apply(webhooks, {**ONE, "metadata": ACME})).startswith("sub-1 unchanged")
 
 
-async def test_a_deletion_by_file_is_asked_for(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_a_deletion_by_prune_asks_for_confirmation(webhooks: Webhooks, tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text(json.dumps({**ONE, "metadata": ACME}))
     words = ["subscriptions", "apply", str(tmp_path / "one.json"), "--prune", "--all"]
 
@@ -109,7 +109,7 @@ async def test_a_deletion_by_file_is_asked_for(webhooks: Webhooks, tmp_path: Pat
     assert {*await revisions(webhooks)} == {"sub-1"}
 
 
-async def test_protection_that_a_file_drops_is_a_warning(webhooks: Webhooks) -> None:
+async def test_a_file_that_drops_protection_causes_a_warning(webhooks: Webhooks) -> None:
     bare = {"id": "sub-1", "configuration": {"callbackUrl": "https://example.com/hook"}, "metadata": ACME}
 
     for words in (["--dry-run"], []):
@@ -117,7 +117,7 @@ async def test_protection_that_a_file_drops_is_a_warning(webhooks: Webhooks) -> 
         assert ended.err == "sub-1: auth is dropped: requests have no credentials any more\n"
 
 
-async def test_options_of_prune_that_do_not_fit_are_refused(webhooks: Webhooks) -> None:
+async def test_inconsistent_options_of_prune_are_refused(webhooks: Webhooks) -> None:
     for words, sentence in (
         (["--prune"], "--prune needs either --metadata NAME=VALUE or --all"),
         (["--all"], "they need --prune"),

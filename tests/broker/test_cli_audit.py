@@ -27,7 +27,7 @@ async def recorded(webhooks: Webhooks, broker: TestBroker) -> list[dict[str, Any
     ]
 
 
-async def test_what_a_command_changes_is_recorded(webhooks: Webhooks, broker: TestBroker) -> None:
+async def test_changes_by_commands_are_recorded(webhooks: Webhooks, broker: TestBroker) -> None:
     await apply(webhooks, ONE, TWO)
     await webhooks.done("subscriptions", "pause", "sub-2")
     await webhooks.done("subscriptions", "pause", "sub-2")  # changes nothing
@@ -44,7 +44,7 @@ async def test_what_a_command_changes_is_recorded(webhooks: Webhooks, broker: Te
     assert SECRET not in json.dumps(found)
 
 
-async def test_a_change_that_can_t_be_recorded_is_made_and_says_so(
+async def test_an_unrecorded_change_is_made_and_reported(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")

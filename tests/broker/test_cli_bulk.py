@@ -58,7 +58,7 @@ async def revisions(webhooks: Webhooks) -> dict[str, int]:
     return {each["id"]: each["revision"] for each in listed}
 
 
-async def test_a_shared_outage_is_shown_and_asked_then_repaired(webhooks: Webhooks) -> None:
+async def test_a_shared_outage_is_shown_confirmed_and_repaired(webhooks: Webhooks) -> None:
     before = await revisions(webhooks)
     outage = ["resume", "--all", "--cause", "server-error", "--host", "example.com"]
 
@@ -106,7 +106,7 @@ async def test_a_repair_is_followed_to_its_end_and_not_repeated(
         assert (paused["result"], paused["after"]["state"]) == ("updated", "paused")
 
 
-async def test_without_a_filter_those_in_failure_are_resumed(webhooks: Webhooks) -> None:
+async def test_without_a_filter_subscriptions_in_failure_are_resumed(webhooks: Webhooks) -> None:
     await webhooks.done("subscriptions", "pause", "well-1")
 
     done = await answer(webhooks, "resume", "--all", "--yes")
@@ -115,7 +115,7 @@ async def test_without_a_filter_those_in_failure_are_resumed(webhooks: Webhooks)
     assert (await answer(webhooks, "resume", "--all", "--state", "paused", "--yes"))["ids"] == ["well-1"]
 
 
-async def test_a_backup_brings_back_what_was_there(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_applying_a_backup_restores_the_former_state(webhooks: Webhooks, tmp_path: Path) -> None:
     await apply(webhooks, {**ONE, "metadata": ACME})
     before = json.loads(await webhooks.done("subscriptions", "list", "--json"))
 
@@ -140,7 +140,7 @@ def _asked(document: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name not in {"revision", "delivery"}}
 
 
-async def test_a_backup_is_never_written_over_a_file(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_a_backup_never_replaces_a_file(webhooks: Webhooks, tmp_path: Path) -> None:
     before = await revisions(webhooks)
     (tmp_path / "mine.json").write_text("[]")
 
@@ -151,7 +151,7 @@ async def test_a_backup_is_never_written_over_a_file(webhooks: Webhooks, tmp_pat
     assert await revisions(webhooks) == before
 
 
-async def test_what_came_of_it_is_said(webhooks: Webhooks) -> None:
+async def test_the_outcome_of_a_change_is_printed(webhooks: Webhooks) -> None:
     # No worker is running that could carry out a command.
     resumed = await answer(webhooks, "resume", "--all", "--yes", "--wait", "--wait-seconds", "0.1", code=1)
     paused = await answer(webhooks, "pause", "--all", "--metadata", "has=no row", "--yes", "--wait")
@@ -163,7 +163,7 @@ async def test_what_came_of_it_is_said(webhooks: Webhooks) -> None:
     assert {name: state["state"] for name, state in paused["after"].items()} == {"well-1": "paused"}
 
 
-async def test_a_replay_of_many_is_written_also_for_those_that_run(webhooks: Webhooks) -> None:
+async def test_a_bulk_replay_includes_live_subscriptions(webhooks: Webhooks) -> None:
     done = await answer(webhooks, "replay", "--all", "--metadata", "team=well", "--since", "yesterday", "--yes")
 
     assert [*done["revisions"]] == ["well-0", "well-1"]
@@ -183,7 +183,7 @@ async def test_without_the_rows_nothing_is_changed(
     assert await revisions(webhooks) == {"sub-2": 0}
 
 
-async def test_options_that_do_not_fit_are_refused(webhooks: Webhooks) -> None:
+async def test_inconsistent_options_are_refused(webhooks: Webhooks) -> None:
     for words, sentence in (
         (["resume"], "name subscriptions, or use --all"),
         (["resume", "a", "--all"], "name subscriptions, or use --all"),

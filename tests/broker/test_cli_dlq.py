@@ -68,7 +68,7 @@ def kinds(out: str) -> Sequence[str]:
     return [line.split()[0] for line in out.splitlines()]
 
 
-async def test_letters_are_listed_without_what_may_be_secret(webhooks: Webhooks, bury: Bury) -> None:
+async def test_letters_are_listed_without_possible_secrets(webhooks: Webhooks, bury: Bury) -> None:
     await bury(("sub-1", "rejected"), ("sub-2", "rejected"), (None, "undecodable"))
 
     table = await webhooks.done("dlq", "list")
@@ -117,7 +117,7 @@ async def test_one_letter_is_shown_whole_without_secrets(webhooks: Webhooks, bur
     assert ["body,", "57", "bytes:"] in lines
 
 
-async def test_a_letter_that_is_not_there_is_a_sentence(webhooks: Webhooks) -> None:
+async def test_a_missing_letter_is_reported_in_a_sentence(webhooks: Webhooks) -> None:
     topic = f"{webhooks.environment['WEBHOOKS_APP']}-dlq"
     for place, sentence in (
         (f"{topic}-0-5", f'PLACE: there is no dead letter "{topic}-0-5", or it was deleted'),
@@ -236,7 +236,7 @@ async def test_redrives_of_one_and_of_all_repeat_nothing(webhooks: Webhooks, bro
     assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2, 3)
 
 
-async def test_what_would_only_come_back_is_redriven_on_request(
+async def test_hopeless_letters_are_redriven_only_on_request(
     webhooks: Webhooks, broker: TestBroker, bury: Bury
 ) -> None:
     await bury(("sub-8", "unknown-subscription"), ("sub-9", "unknown-subscription"), (None, "undecodable"))
@@ -266,7 +266,7 @@ async def test_letters_of_a_deleted_subscription_are_listed(webhooks: Webhooks, 
     assert ended.err == 'Error: there is no subscription "nobody", and no such dead letter of it\n'
 
 
-async def test_a_redrive_of_a_name_that_nobody_has_fails(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+async def test_a_redrive_for_an_unknown_subscription_fails(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
     await broker.create_topic(f"{webhooks.environment['WEBHOOKS_APP']}.subscriptions", 1)
     await bury(("sub-1", "unknown-subscription"))
 
@@ -276,7 +276,7 @@ async def test_a_redrive_of_a_name_that_nobody_has_fails(webhooks: Webhooks, bro
     assert (await webhooks.done("dlq", "redrive", "--subscription", "sub-1")).endswith("1 redriven, 0 skipped\n")
 
 
-async def test_what_can_t_be_done_is_a_sentence(broker: TestBroker, tmp_path: Path) -> None:
+async def test_an_impossible_command_is_reported_in_a_sentence(broker: TestBroker, tmp_path: Path) -> None:
     without = application(tmp_path, "without", broker.bootstrap, source="events")
     missing = application(tmp_path, "missing", broker.bootstrap, source="events", dlq="no-such-topic")
 

@@ -45,7 +45,7 @@ async def test_a_failure_is_explained_from_outside(found: tuple[Cluster, Webhook
     await recorder.until_events(3)
 
 
-async def test_without_a_worker_it_says_what_is_not_known(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
+async def test_without_a_worker_unknown_facts_are_named(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
     running, webhooks = found
     await running.subscribe(recorder, "idle", status="PAUSED")
     ended = await webhooks.run("explain", "idle")
@@ -59,7 +59,7 @@ async def test_without_a_worker_it_says_what_is_not_known(found: tuple[Cluster, 
     assert "Error: there is no subscription" in unknown.err
 
 
-async def test_the_list_is_filtered_as_the_api_filters_it(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
+async def test_the_list_has_the_same_filters_as_the_api(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
     running, webhooks = found
     await running.subscribe(recorder, "on")
     await running.subscribe(recorder, "off", status="PAUSED")

@@ -129,7 +129,7 @@ async def test_a_migration_neither_repeats_nor_loses(
     assert [await take(kafka, name, source, 4) for name in names] == [newer, newer]
 
 
-async def test_no_position_is_taken_while_the_gateway_runs(
+async def test_no_position_is_imported_while_the_gateway_runs(
     webhooks: Webhooks, kafka: TestBroker, source: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "imported"
@@ -151,7 +151,7 @@ async def test_no_position_is_taken_while_the_gateway_runs(
     assert json.loads(await here.done("subscriptions", "list", "--output", "json")) == []
 
 
-async def test_positions_are_not_exported_while_both_would_run(
+async def test_positions_are_not_exported_while_a_worker_runs(
     webhooks: Webhooks, kafka: TestBroker, source: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "imported"
@@ -177,7 +177,7 @@ async def test_positions_are_not_exported_while_both_would_run(
     assert await kafka.committed(f"{source}-a", source) == {}
 
 
-async def test_check_reads_an_export_and_says_what_import_says(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_check_reads_an_export_and_reports_like_import(webhooks: Webhooks, tmp_path: Path) -> None:
     # Gravitee has no routing.
     here = Webhooks({**webhooks.environment, "WEBHOOKS_ROUTING": "match"})
     assert "ok  not used here: apiMedia, export, " in await here.done("check")
@@ -191,7 +191,7 @@ async def test_check_reads_an_export_and_says_what_import_says(webhooks: Webhook
     assert checked.err == taken.err
 
 
-async def test_files_are_for_their_owner_alone_and_never_replaced(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_files_are_private_and_never_replaced(webhooks: Webhooks, tmp_path: Path) -> None:
     arguments = ("import-gravitee", "-", "--output-dir", str(tmp_path / "out"))
     text = (FILES / "terraform-show.json").read_bytes()
     said = await webhooks.done(*arguments, stdin=text)
@@ -208,7 +208,7 @@ async def test_files_are_for_their_owner_alone_and_never_replaced(webhooks: Webh
     )
 
 
-async def test_the_terminal_shows_masks_and_nothing_is_written(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_without_output_dir_secrets_are_masked_on_the_terminal(webhooks: Webhooks, tmp_path: Path) -> None:
     before = files_in(tmp_path)
     shown = await webhooks.run("import-gravitee", str(FILES / "console-export.json"), str(FILES / "subscriptions.json"))
     assert shown.code == 0

@@ -38,7 +38,7 @@ async def prepared(broker: TestBroker, folder: Path, app: str, routing: str | No
     return webhooks
 
 
-async def test_match_tells_who_gets_an_event_and_why_not(broker: TestBroker, tmp_path: Path, app: str) -> None:
+async def test_match_prints_who_gets_an_event_and_why_not(broker: TestBroker, tmp_path: Path, app: str) -> None:
     webhooks = await prepared(broker, tmp_path, app, "match")
     (tmp_path / "event.json").write_text('{"shop": 7}')
 
@@ -95,7 +95,7 @@ async def test_match_reads_standard_input_and_writes_json(broker: TestBroker, tm
     }
 
 
-async def test_with_routing_key_the_key_alone_decides(broker: TestBroker, tmp_path: Path, app: str) -> None:
+async def test_with_routing_key_only_the_key_decides(broker: TestBroker, tmp_path: Path, app: str) -> None:
     webhooks = await prepared(broker, tmp_path, app, "key")
 
     assert await webhooks.done("match", "-", "--key", "keyed") == (

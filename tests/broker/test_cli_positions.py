@@ -55,7 +55,7 @@ async def test_events_of_a_filter_are_counted_in_all_partitions(webhooks: Webhoo
     }
 
 
-async def test_a_skip_is_held_against_the_events_of_the_filter(webhooks: Webhooks, kafka: TestBroker) -> None:
+async def test_a_skip_considers_only_events_of_the_filter(webhooks: Webhooks, kafka: TestBroker) -> None:
     await note(webhooks, kafka, 1, FAILED)
     for offset in (0, 3):
         refused = await webhooks.run("subscriptions", "skip", "paid", "1", str(offset))
@@ -69,7 +69,7 @@ async def test_a_skip_is_held_against_the_events_of_the_filter(webhooks: Webhook
     assert done.err == "partition 1: skips the event at 1\n"
 
 
-async def test_a_halted_subscription_may_stand_before_its_next_event(webhooks: Webhooks, kafka: TestBroker) -> None:
+async def test_a_position_may_be_before_the_next_matching_event(webhooks: Webhooks, kafka: TestBroker) -> None:
     await note(webhooks, kafka, 1, Cursor(2, Status.PAUSED, revision=0))
     done = await webhooks.run("subscriptions", "skip", "paid", "1", "3")
     assert (done.code, done.err) == (0, "partition 1: skips the event at 3\n")

@@ -58,7 +58,7 @@ async def test_without_routing_a_worker_explains_the_choice(make: Callable[..., 
         assert "Traceback" not in ended.err
 
 
-async def test_without_routing_subscriptions_are_shown_and_paused(make: Callable[..., Any]) -> None:
+async def test_without_routing_subscriptions_can_be_shown_and_paused(make: Callable[..., Any]) -> None:
     unsaid = await make(routing=None)
     await with_routing(unsaid, "match").done("check")
     await with_routing(unsaid, "match").done("subscriptions", "apply", "-f", "-", stdin=documents("a"))
@@ -69,7 +69,7 @@ async def test_without_routing_subscriptions_are_shown_and_paused(make: Callable
     assert (shown["routing"], shown["createdRevision"], shown["revision"]) == (None, 0, 1)
 
 
-async def test_without_a_broker_the_error_does_without_the_keys(make: Callable[..., Any]) -> None:
+async def test_without_a_broker_the_error_has_no_keys(make: Callable[..., Any]) -> None:
     unsaid = await make(routing=None)
     ended = await replace(unsaid, environment={**unsaid.environment, "WEBHOOKS_BOOTSTRAP_SERVERS": "127.0.0.1:1"}).run(
         "check"
@@ -80,7 +80,7 @@ async def test_without_a_broker_the_error_does_without_the_keys(make: Callable[.
     assert "newest" not in ended.err
 
 
-async def test_with_match_people_see_who_gets_everything(make: Callable[..., Any], kafka: TestBroker) -> None:
+async def test_with_match_subscriptions_to_everything_are_listed(make: Callable[..., Any], kafka: TestBroker) -> None:
     webhooks = await make(routing="match")
     source = f"{webhooks.environment['WEBHOOKS_APP']}-orders"
     await webhooks.done("check")
@@ -155,7 +155,7 @@ def without_routing(webhooks: Webhooks) -> str:
     ("routing", "then"),
     [("key", "Waiting and future events are dead-lettered"), ("match", "No more events are sent, not ")],
 )
-async def test_a_deletion_says_what_becomes_of_the_events(make: Callable[..., Any], routing: str, then: str) -> None:
+async def test_a_deletion_says_what_happens_to_the_events(make: Callable[..., Any], routing: str, then: str) -> None:
     webhooks = await make(routing=routing)
     asked = await webhooks.run("subscriptions", "delete", "a", stdin=b"n\n")
     assert f"Delete a? {then}" in asked.out + asked.err

@@ -61,7 +61,7 @@ async def apply(webhooks: Webhooks, *documents: object) -> str:
     return await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(list(documents)).encode())
 
 
-async def test_a_missing_topic_names_the_command_that_makes_it(
+async def test_a_missing_topic_is_reported_with_the_creating_command(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")
@@ -74,7 +74,7 @@ async def test_a_missing_topic_names_the_command_that_makes_it(
     assert ended.err.endswith("; webhooks check names each missing topic, and makes those of the pipeline\n")
 
 
-async def test_what_is_applied_is_created_updated_or_left_as_it_is(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_apply_creates_updates_or_leaves_unchanged(webhooks: Webhooks, tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text(json.dumps(ONE))
     (tmp_path / "both.yaml").write_text(f"--- {json.dumps(ONE)}\n--- {json.dumps({**TWO, 'qos': 'none'})}\n")
     first, both = str(tmp_path / "one.json"), str(tmp_path / "both.yaml")
@@ -86,7 +86,7 @@ async def test_what_is_applied_is_created_updated_or_left_as_it_is(webhooks: Web
     assert await apply(webhooks, TWO) == "sub-2 updated, revision 2\n"
 
 
-async def test_one_that_no_record_can_hold_is_told_its_size(webhooks: Webhooks) -> None:
+async def test_a_subscription_too_large_for_a_record_is_refused(webhooks: Webhooks) -> None:
     stdin = json.dumps({**TWO, "metadata": {"notes": "x" * 1_200_000}}).encode()
 
     ended = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=stdin)
@@ -99,7 +99,7 @@ async def test_one_that_no_record_can_hold_is_told_its_size(webhooks: Webhooks) 
     )
 
 
-async def test_a_mistake_in_one_names_its_place_and_none_is_written(webhooks: Webhooks) -> None:
+async def test_a_mistake_in_one_document_prevents_all_writes(webhooks: Webhooks) -> None:
     wrong = {"id": "sub-1", "configuration": {"callbackURL": "https://example.com"}}
     stdin = json.dumps([TWO, wrong, {"configuration": {}}]).encode()
 
@@ -112,7 +112,7 @@ async def test_a_mistake_in_one_names_its_place_and_none_is_written(webhooks: We
     assert json.loads(await webhooks.done("subscriptions", "list", "--output", "json")) == []
 
 
-async def test_a_subscription_is_deleted_when_that_is_confirmed(webhooks: Webhooks) -> None:
+async def test_a_subscription_is_deleted_after_confirmation(webhooks: Webhooks) -> None:
     await apply(webhooks, ONE, TWO)
 
     refused = await webhooks.run("subscriptions", "delete", "sub-1", stdin=b"n\n")
@@ -182,7 +182,7 @@ async def note(webhooks: Webhooks, broker: TestBroker, *rows: tuple[int, str, Cu
             await store.close()
 
 
-async def test_the_list_tells_what_the_workers_have_noted(webhooks: Webhooks, broker: TestBroker) -> None:
+async def test_the_list_shows_what_the_workers_have_recorded(webhooks: Webhooks, broker: TestBroker) -> None:
     topic = source_of(webhooks)
     names = ["failed", "fine", "paused", "retrying"]
     await apply(webhooks, *({**TWO, "id": name} for name in names))
@@ -242,7 +242,7 @@ async def test_the_list_tells_what_the_workers_have_noted(webhooks: Webhooks, br
     assert await webhooks.done("subscriptions", "apply", "-", stdin=shown.encode()) == "failed unchanged, revision 0\n"
 
 
-async def test_a_row_that_can_t_be_read_hides_no_other(webhooks: Webhooks, broker: TestBroker) -> None:
+async def test_an_unreadable_row_hides_no_other_row(webhooks: Webhooks, broker: TestBroker) -> None:
     await apply(webhooks, {**TWO, "id": "broken"}, {**TWO, "id": "failed"})
     await note(webhooks, broker, (0, "failed", FAILED))
     await broker.produce(cursors_topic_of(webhooks), (b"broken", b"["), partition=0)
@@ -254,7 +254,7 @@ async def test_a_row_that_can_t_be_read_hides_no_other(webhooks: Webhooks, broke
     assert rows["failed"].split()[1] == "failure"
 
 
-async def test_without_the_rows_what_was_asked_for_is_shown(
+async def test_without_rows_the_desired_state_is_shown(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")
@@ -276,7 +276,7 @@ def cursors_topic_of(webhooks: Webhooks) -> str:
     return f"{webhooks.environment['WEBHOOKS_APP']}.cursors"
 
 
-async def test_what_get_shows_can_be_applied_again(webhooks: Webhooks) -> None:
+async def test_the_output_of_get_can_be_applied_again(webhooks: Webhooks) -> None:
     await apply(webhooks, ONE)
     shown = await webhooks.done("subscriptions", "get", "sub-1")
 
@@ -321,7 +321,7 @@ async def test_a_key_is_replaced_without_a_loss(webhooks: Webhooks) -> None:
     assert "sub-1: configuration.entrypointConfiguration." in ended.err
 
 
-async def test_what_can_t_be_done_is_a_sentence(webhooks: Webhooks) -> None:
+async def test_an_impossible_command_is_reported_in_a_sentence(webhooks: Webhooks) -> None:
     for words in (["get", "sub-9"], ["pause", "sub-9"], ["delete", "sub-9", "--yes"]):
         ended = await webhooks.run("subscriptions", *words)
         assert (ended.code, ended.err) == (1, "Error: there is no subscription 'sub-9'\n")
@@ -337,7 +337,7 @@ async def test_what_can_t_be_done_is_a_sentence(webhooks: Webhooks) -> None:
         assert ended.err.endswith("; allowed: 0 to 2\n")
 
 
-async def test_a_place_that_is_not_in_the_log_is_refused(webhooks: Webhooks, broker: TestBroker) -> None:
+async def test_an_offset_that_is_not_in_the_log_is_refused(webhooks: Webhooks, broker: TestBroker) -> None:
     """A worker would skip all events up to this offset, or the event that is written there later."""
     await apply(webhooks, ONE)
     await broker.produce(source_of(webhooks), *[(b"sub-1", b"")] * 3, partition=0)
@@ -360,7 +360,7 @@ async def test_apply_prints_the_advisories_of_a_subscription(webhooks: Webhooks)
     assert ended.err.startswith("sub-1: any certificate is accepted (ssl.trustAll)")
 
 
-async def test_without_its_topic_a_command_says_so_at_once(
+async def test_a_missing_topic_is_reported_at_once(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")
@@ -407,7 +407,7 @@ async def test_sending_to_an_unknown_subscription_warns(webhooks: Webhooks, brok
     assert len(await broker.read(topic)) == 4
 
 
-async def test_an_event_that_can_t_be_sent_is_a_sentence(
+async def test_an_unsendable_event_is_reported_in_a_sentence(
     webhooks: Webhooks, broker: TestBroker, tmp_path: Path
 ) -> None:
     nowhere = application(tmp_path, "nowhere", broker.bootstrap, source="no-such-topic")
@@ -426,7 +426,7 @@ async def commit(webhooks: Webhooks, broker: TestBroker, offsets: dict[int, int]
     await broker.commit(webhooks.environment["WEBHOOKS_APP"], source_of(webhooks), offsets)
 
 
-async def test_a_command_says_how_many_events_wait_in_which_partitions(webhooks: Webhooks, broker: TestBroker) -> None:
+async def test_a_command_prints_waiting_events_by_partition(webhooks: Webhooks, broker: TestBroker) -> None:
     topic = source_of(webhooks)
     await apply(webhooks, ONE)
     for partition in range(3):
@@ -465,7 +465,7 @@ async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, br
         assert (await webhooks.run("subscriptions", "resume", *words)).code == 2
 
 
-async def test_partitions_that_are_alike_share_a_line(webhooks: Webhooks) -> None:
+async def test_partitions_with_the_same_effect_share_a_line(webhooks: Webhooks) -> None:
     await apply(webhooks, ONE)
     ended = await webhooks.run("subscriptions", "pause", "sub-1")
     assert ended.err == "partitions 0-2: the position is unknown: no worker has started there yet\n"
@@ -506,7 +506,7 @@ async def test_a_replay_by_time_reports_each_partition(
     ]
 
 
-async def test_without_rows_a_command_works_and_says_what_it_misses(
+async def test_without_rows_a_command_works_and_says_what_is_unknown(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")

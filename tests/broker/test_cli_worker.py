@@ -33,7 +33,7 @@ def levels(running: Running) -> set[str]:
     return {line.split()[1] for line in running.output}
 
 
-async def test_check_makes_the_topics_of_the_pipeline(webhooks: Webhooks, kafka: TestBroker) -> None:
+async def test_check_creates_the_topics_of_the_pipeline(webhooks: Webhooks, kafka: TestBroker) -> None:
     name = webhooks.environment["WEBHOOKS_APP"]
 
     first = await webhooks.done("check", "--no-create")
@@ -60,7 +60,7 @@ async def test_check_makes_the_topics_of_the_pipeline(webhooks: Webhooks, kafka:
     ]
 
 
-async def test_check_names_what_is_wrong_and_what_is_right(
+async def test_check_prints_problems_and_facts(
     kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")
@@ -111,7 +111,7 @@ async def test_a_worker_warns_if_no_event_matches_a_subscription(webhooks: Webho
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_worker_speaks_in_log_lines_and_ends_cleanly(webhooks: Webhooks, number: signal.Signals) -> None:
+async def test_a_worker_writes_log_lines_and_ends_cleanly(webhooks: Webhooks, number: signal.Signals) -> None:
     port = free_port()
     async with webhooks.start("worker", "--web-port", str(port)) as worker:
         await worker.line(f"worker started, pages at http://127.0.0.1:{port}/")
@@ -134,7 +134,7 @@ async def test_a_worker_logs_its_settings_once_without_secrets(webhooks: Webhook
     assert text.count("fields of the definition without effect here: plans") == 1
 
 
-async def test_two_workers_on_one_host_need_only_ports_of_their_own(webhooks: Webhooks) -> None:
+async def test_two_workers_on_one_host_need_only_different_ports(webhooks: Webhooks) -> None:
     first, second = str(free_port()), str(free_port())
     by_setting = Webhooks({**webhooks.environment, "WEBHOOKS_WEB_PORT": second})
     async with webhooks.start("worker", "--web-port", first) as one, by_setting.start("worker") as two:
@@ -145,7 +145,7 @@ async def test_two_workers_on_one_host_need_only_ports_of_their_own(webhooks: We
         assert await two.stop(signal.SIGTERM) == 0
 
 
-async def test_a_port_that_is_taken_is_a_sentence(webhooks: Webhooks) -> None:
+async def test_a_port_that_is_taken_is_reported_in_a_sentence(webhooks: Webhooks) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
 

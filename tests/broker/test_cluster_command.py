@@ -77,7 +77,7 @@ async def start(found: Cluster, folder: Path) -> Supervised:
     return workers[0]
 
 
-async def test_a_worker_killed_under_load_comes_back_without_loss(
+async def test_a_worker_killed_under_load_restarts_without_loss(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("cluster"), tmp_path) as (found, supervised, recorder):
@@ -98,7 +98,7 @@ async def test_a_worker_killed_under_load_comes_back_without_loss(
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
-async def test_a_stop_of_all_loses_and_repeats_nothing(
+async def test_a_stop_of_all_workers_loses_and_repeats_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
 ) -> None:
     async with loaded(kafka, unique_name("cluster"), tmp_path, qos) as (found, supervised, recorder):

@@ -111,7 +111,7 @@ async def test_every_state_is_seen_from_outside(watched: tuple[Cluster, ClusterV
     assert view.problems() == []
 
 
-async def test_a_worker_that_stops_is_not_there_any_more(watched: tuple[Cluster, ClusterView]) -> None:
+async def test_a_stopped_worker_disappears_from_the_view(watched: tuple[Cluster, ClusterView]) -> None:
     found, view = watched
 
     async def are_there(count: int) -> bool:

@@ -91,13 +91,13 @@ async def test_documents_that_are_applied_together_replace_each_other(three: lis
         assert (await one.get("s"))["metadata"] in ({"one": str(number)}, {"two": str(number)})
 
 
-async def test_two_that_create_the_same_agree_on_where_it_begins(three: list[Worker]) -> None:
+async def test_two_creators_agree_on_the_start_of_a_subscription(three: list[Worker]) -> None:
     one, two, third = (worker.store for worker in three)
     await asyncio.gather(one.apply(document()), two.apply(document(metadata={"a": "b"})), third.apply(document()))
     assert await one.get("s") == await two.get("s") == await third.get("s")
 
 
-async def test_an_edit_brings_no_deleted_subscription_back(three: list[Worker]) -> None:
+async def test_an_edit_does_not_restore_a_deleted_subscription(three: list[Worker]) -> None:
     one, two, _ = (worker.store for worker in three)
     for _ in range(ROUNDS):
         await one.apply(document())
@@ -108,7 +108,7 @@ async def test_an_edit_brings_no_deleted_subscription_back(three: list[Worker]) 
             await one.get("s")
 
 
-async def test_what_another_process_has_closed_stays_closed(three: list[Worker]) -> None:
+async def test_a_subscription_closed_by_another_process_stays_closed(three: list[Worker]) -> None:
     one, two, _ = (worker.store for worker in three)
     for _ in range(ROUNDS):
         await one.apply(document(status="ACCEPTED"))
@@ -137,7 +137,7 @@ async def test_no_command_is_lost_to_another_change(three: list[Worker]) -> None
         assert len(newest.commands) == given
 
 
-async def test_a_change_that_is_taken_back_repeats_no_command(three: list[Worker]) -> None:
+async def test_an_undone_change_repeats_no_command(three: list[Worker]) -> None:
     one, two, _ = three
     revision = (await one.store.apply(document())).revision
     refused = 0
@@ -159,7 +159,7 @@ async def test_a_change_that_is_taken_back_repeats_no_command(three: list[Worker
     assert refused, "the two never met"
 
 
-async def test_a_change_that_is_taken_back_is_gone(three: list[Worker]) -> None:
+async def test_an_undone_change_leaves_no_trace(three: list[Worker]) -> None:
     one, two, third = (worker.store for worker in three)
     revision = (await one.apply(document())).revision
     refused = 0

@@ -71,7 +71,7 @@ async def test_the_next_owner_finds_each_subscriptions_newest_row(broker: TestBr
     assert await found(broker, topic) == {b"sub-1": Cursor(next=6), b"sub-2": STOPPED}
 
 
-async def test_a_header_name_that_is_no_text_stops_no_loading(broker: TestBroker, topic: str) -> None:
+async def test_a_binary_header_name_does_not_stop_the_loading(broker: TestBroker, topic: str) -> None:
     await broker.append(topic, batch(Written(encode(STOPPED), b"sub-1", [(b"x-\xff", b"1")])), partition=1)
     assert await found(broker, topic) == {b"sub-1": STOPPED}
 
@@ -83,14 +83,14 @@ async def test_a_deleted_row_is_gone(broker: TestBroker, topic: str) -> None:
     assert await found(broker, topic) == {}
 
 
-async def test_rows_that_wait_together_are_one_group(broker: TestBroker, topic: str) -> None:
+async def test_waiting_rows_form_one_group(broker: TestBroker, topic: str) -> None:
     written: list[int] = []
     async with opened(broker, topic, written) as rows:
         await asyncio.gather(*(rows.put(b"sub-%d" % number, Cursor(next=number)) for number in range(50)))
     assert written == [50]
 
 
-async def test_of_waiting_rows_a_subscriptions_newest_counts(broker: TestBroker, topic: str) -> None:
+async def test_only_the_newest_waiting_row_of_a_lane_is_written(broker: TestBroker, topic: str) -> None:
     async with opened(broker, topic) as rows:
         await asyncio.gather(*(rows.put(b"sub-1", Cursor(next=number)) for number in range(10)))
     assert await found(broker, topic) == {b"sub-1": Cursor(next=9)}
@@ -111,7 +111,7 @@ async def test_rows_whose_commit_fails_count_when_it_succeeds(embedded: TestBrok
         assert await found(embedded, topic_of_embedded) == {b"sub-1": Cursor(next=5)}
 
 
-async def test_a_bug_while_rows_are_written_gives_the_partition_up(
+async def test_a_bug_while_rows_are_written_fences_the_partition(
     embedded: TestBroker, topic_of_embedded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If the worker kept the partition, the lane would wait for its row forever without a sign."""
@@ -128,13 +128,13 @@ async def test_a_bug_while_rows_are_written_gives_the_partition_up(
     assert "AssertionError: Unrecognized partition" in caplog.text
 
 
-async def test_a_close_writes_what_still_waits(broker: TestBroker, topic: str) -> None:
+async def test_a_close_writes_waiting_rows(broker: TestBroker, topic: str) -> None:
     async with opened(broker, topic) as rows:
         rows.put(b"sub-1", Cursor(next=5))
     assert await found(broker, topic) == {b"sub-1": Cursor(next=5)}
 
 
-async def test_a_close_does_not_wait_for_a_broker_that_is_gone(unique_name: Callable[[str], str]) -> None:
+async def test_a_close_does_not_wait_for_an_unavailable_broker(unique_name: Callable[[str], str]) -> None:
     with FailingBroker() as mock:
         broker = TestBroker(mock.bootstrap, mock)
         rows = store(broker, await broker.create_topic(unique_name("cursors"), 2))
@@ -160,7 +160,7 @@ async def test_an_opening_that_is_cancelled_leaves_no_client_open(embedded: Test
     assert [text for each in unclosed if "Connection" not in (text := str(each.message))] == []
 
 
-async def test_a_transactional_id_is_used_also_while_there_are_no_rows(kafka: TestBroker, kafka_topic: str) -> None:
+async def test_a_transactional_id_is_used_even_without_rows(kafka: TestBroker, kafka_topic: str) -> None:
     used = asyncio.Event()
     rows = KafkaRows(kafka.connection, kafka_topic, 1, on_written=lambda _: used.set(), keep_alive_seconds=0.05)
     try:
@@ -172,7 +172,7 @@ async def test_a_transactional_id_is_used_also_while_there_are_no_rows(kafka: Te
     assert await found(kafka, kafka_topic) == {b"sub-1": Cursor(next=5)}
 
 
-async def test_which_topic_was_delivered_is_noted_once_and_is_no_row(kafka: TestBroker, kafka_topic: str) -> None:
+async def test_the_id_of_the_delivered_topic_is_stored_once(kafka: TestBroker, kafka_topic: str) -> None:
     ids = ["A" * 22, "A" * 22, "B" * 22]
     written: list[int] = []
     for each in ids:
@@ -186,7 +186,7 @@ async def test_which_topic_was_delivered_is_noted_once_and_is_no_row(kafka: Test
     assert await read_rows(kafka.connection, kafka_topic, [source]) == Rows([], [])
 
 
-async def test_a_row_that_cannot_be_read_is_told_from_the_others(broker: TestBroker, topic: str) -> None:
+async def test_an_unreadable_row_is_distinguished_from_the_others(broker: TestBroker, topic: str) -> None:
     await broker.produce(topic, (b"sub-1", b"no row"), (b"sub-2", b'{"next":3,"status":"started"}'), partition=1)
     assert await found(broker, topic) == {b"sub-1": UnreadableRow("it is not JSON"), b"sub-2": Cursor(next=3)}
 
@@ -201,7 +201,7 @@ async def kafka_topic(kafka: TestBroker, unique_name: Callable[[str], str]) -> s
     return await kafka.create_topic(unique_name("cursors"), 2, {"cleanup.policy": "compact"})
 
 
-async def test_a_former_owner_is_refused_and_its_rows_stay_invisible(
+async def test_the_rows_of_a_former_owner_are_refused(
     kafka: TestBroker, kafka_topic: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with opened(kafka, kafka_topic) as former:
@@ -315,7 +315,7 @@ async def test_rows_waiting_behind_fenced_ones_are_refused_too(kafka: TestBroker
                     await row
 
 
-async def test_a_producer_that_can_begin_no_transaction_is_given_up(
+async def test_a_producer_that_can_t_begin_a_transaction_is_given_up(
     kafka: TestBroker, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types

@@ -42,7 +42,7 @@ async def writing(broker: TestBroker, topic: str, failures: list[str]) -> AsyncI
         await letters.close()
 
 
-async def test_a_dead_letter_is_the_event_and_what_is_known_of_its_end(
+async def test_a_dead_letter_has_the_event_and_the_reason(
     broker: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     topic = await broker.create_topic(unique_name("dlq"))
@@ -81,7 +81,7 @@ async def test_a_write_that_fails_is_tried_again_until_it_is_confirmed(
     assert len(await embedded.read(topic)) == 1
 
 
-async def test_a_broker_that_is_down_is_waited_for(unique_name: Callable[[str], str]) -> None:
+async def test_a_dead_letter_waits_for_a_broker_that_is_down(unique_name: Callable[[str], str]) -> None:
     failures: list[str] = []
     nowhere = KafkaDeadLetterWriter(KafkaConnection(("127.0.0.1:9",)), unique_name("dlq"), failures.append)
     waiting = asyncio.create_task(nowhere.put(LETTER))
@@ -95,7 +95,7 @@ async def test_a_broker_that_is_down_is_waited_for(unique_name: Callable[[str], 
     assert all("planted" not in failure for failure in failures)
 
 
-async def test_what_the_broker_never_takes_is_said_at_once(
+async def test_a_permanently_refused_letter_is_reported_at_once(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     topic = await kafka.create_topic(unique_name("dlq"), config={"max.message.bytes": "2000"})
@@ -132,7 +132,7 @@ async def test_an_event_without_key_and_value_is_dead_lettered(
     assert (record.key, record.value) == (None, b"")
 
 
-def test_a_letter_that_died_before_tells_its_last_end() -> None:
+def test_a_second_dead_letter_has_the_last_reason() -> None:
     again = PlainEvent("events", 0, 99, b"sub-1", b"", [("dlq.status", b"400"), ("x", b"1")])
     headers = headers_of(
         DeadLetterRecord(event=again, reason="exception", outcome=Failed("no route", may_have_arrived=False)),
@@ -149,5 +149,5 @@ def test_a_header_without_a_value_is_passed_on() -> None:
     assert ("dlq.webhook-id", b"events-3-41") in headers
 
 
-def test_no_secret_stands_in_a_letter() -> None:
+def test_no_dead_letter_contains_a_secret() -> None:
     assert not [value for _, value in headers_of(LETTER, WebhookIds()) if b"planted" in value]

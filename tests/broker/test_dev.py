@@ -57,7 +57,7 @@ async def test_a_healthy_subscription_receives_and_another_one_rejects(dev: Runn
     await end(dev)
 
 
-async def test_a_subscription_that_is_down_says_so_once(dev: Running) -> None:
+async def test_a_receiver_that_is_down_is_reported_once(dev: Running) -> None:
     line = await dev.line("subscription.failed subscription=customer-7")
 
     assert "connection refused" in line
@@ -66,7 +66,7 @@ async def test_a_subscription_that_is_down_says_so_once(dev: Running) -> None:
     assert sum("subscription=customer-7" in line for line in dev.output) == 1
 
 
-async def test_the_pages_are_there_for_whoever_has_the_token(dev: Running, client: aiohttp.ClientSession) -> None:
+async def test_the_pages_need_the_token(dev: Running, client: aiohttp.ClientSession) -> None:
     page = found(r"look: (http://dev:\S+/) ", dev)
     await dev.line("received everything ")
 
@@ -103,7 +103,7 @@ async def test_the_receiver_misbehaves_on_command(dev: Running, client: aiohttp.
     await end(dev)
 
 
-async def test_the_other_commands_work_beside_it(dev: Running) -> None:
+async def test_other_commands_work_with_webhooks_dev(dev: Running) -> None:
     beside = Webhooks({"WEBHOOKS_CONFIG": found(r"WEBHOOKS_CONFIG=(\S+)", dev)})
     await dev.line("received everything ")
     await dev.line("subscription.failed subscription=customer-7")
@@ -115,13 +115,13 @@ async def test_the_other_commands_work_beside_it(dev: Running) -> None:
     await end(dev)
 
 
-async def test_it_ends_cleanly_while_it_starts() -> None:
+async def test_webhooks_dev_can_be_stopped_during_its_start() -> None:
     async with Webhooks({}).start("dev", "--verbose") as running:
         await running.line("Starting...")
         await end(running)
 
 
-async def test_a_port_that_is_taken_is_a_sentence() -> None:
+async def test_a_port_that_is_taken_is_reported_in_a_sentence() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
 
@@ -131,20 +131,20 @@ async def test_a_port_that_is_taken_is_a_sentence() -> None:
             assert ended.err == f"Error: {option}: 127.0.0.1:{port} can't be bound: Address already in use\n"
 
 
-def test_of_two_started_at_once_one_gets_the_receivers_port() -> None:
+def test_of_two_concurrent_starts_one_gets_the_receiver_port() -> None:
     with _bound("--receiver-port", None, listens=True) as first:
         port = first.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"^--receiver-port: 127.0.0.1:{port} can't be bound"):
             _bound("--receiver-port", port, listens=True)
 
 
-async def test_settings_for_other_workers_are_no_concern_of_it() -> None:
+async def test_webhooks_dev_ignores_settings_for_other_workers() -> None:
     async with Webhooks({"WEBHOOKS_CONFIG": "/no/such/file", "WEBHOOKS_NONSENSE": "1"}).start("dev") as running:
         await running.line("received everything ")
         await end(running)
 
 
-async def test_two_run_beside_each_other() -> None:
+async def test_two_instances_run_at_the_same_time() -> None:
     async with Webhooks({}).start("dev") as one, Webhooks({}).start("dev") as two:
         await asyncio.gather(one.line("received everything "), two.line("received everything "))
         await asyncio.gather(end(one), end(two))

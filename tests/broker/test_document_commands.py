@@ -36,7 +36,7 @@ def walk(names: dict[str, str]) -> Iterator[Step]:
     return steps(re.sub(rf"(?<![\w-])(?:{'|'.join(names)})\b", lambda found: names[found[0]], text))
 
 
-async def test_the_commands_of_the_documents_do_what_they_say(
+async def test_the_commands_of_the_documents_work_as_shown(
     kafka: TestBroker, folder: Path, unique_name: Callable[[str], str]
 ) -> None:
     port = str(free_port())

@@ -72,13 +72,14 @@ def owed_to(*names: str, count: int = EVENTS) -> dict[str, set[int]]:
 
 
 async def until_all_have(recorder: Recorder, owed: dict[str, set[int]]) -> None:
-    """Return when each subscription has got all of its events. Events for another subscription are errors."""
+    """Return when each subscription has got all of its events. It is an error if a subscription gets an event of
+    another one."""
     await recorder.until_events(sum(map(len, owed.values())), within_seconds=90)
     for name, events in owed.items():
         assert set(numbers(recorder.of(name))) == events
 
 
-async def test_an_event_reaches_each_that_wants_it_once_and_in_order(
+async def test_a_matching_event_arrives_once_and_in_order(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("match"), tmp_path) as (found, recorder):
@@ -113,7 +114,7 @@ async def test_a_clean_stop_repeats_nothing_of_any_subscription(
         assert not recorder.out_of_order()
 
 
-async def test_one_that_hangs_holds_up_no_other_and_no_commit(
+async def test_a_hanging_receiver_delays_no_other_and_no_commit(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("match-hang"), tmp_path, workers=1) as (found, recorder):
@@ -138,7 +139,7 @@ async def test_one_that_hangs_holds_up_no_other_and_no_commit(
         await until_all_have(recorder, owed_to())
 
 
-async def test_a_new_subscription_gets_what_comes_after_it_alone(
+async def test_a_new_subscription_gets_only_later_events(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("match-new"), tmp_path) as (found, recorder):

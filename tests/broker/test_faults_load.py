@@ -79,7 +79,7 @@ async def test_over_an_outage_events_are_acknowledged_once_in_order(embedded: Te
     assert all(found == list(range(len(found))) for found in sequences.values())
 
 
-async def test_events_without_room_are_not_made_and_the_share_tells(embedded: TestBroker, topic: str) -> None:
+async def test_events_beyond_the_queue_are_not_produced(embedded: TestBroker, topic: str) -> None:
     load = Load(embedded, [topic], SUBSCRIPTIONS, PER_SECOND, buffered_events=10, acknowledged_seconds=0.2)
     down(embedded)
     async with running(load):

@@ -56,7 +56,7 @@ async def test_latest_commits_the_ends_only_at_the_first_start(kafka: TestBroker
 
 
 @pytest.mark.parametrize("reset", ["latest", "earliest"])
-async def test_nothing_of_a_newly_named_topic_is_passed_over(
+async def test_no_event_of_a_newly_named_topic_is_skipped(
     kafka: TestBroker, source: Source, reset: Literal["latest", "earliest"]
 ) -> None:
     group = f"{source.topic}-group"
@@ -66,7 +66,7 @@ async def test_nothing_of_a_newly_named_topic_is_passed_over(
     assert await kafka.committed(group, source.topic) == {}
 
 
-async def test_a_group_without_its_offsets_goes_on_at_the_end(
+async def test_a_group_that_lost_its_offsets_continues_at_the_end(
     kafka: TestBroker, source: Source, caplog: pytest.LogCaptureFixture
 ) -> None:
     group = f"{source.topic}-group"
@@ -99,7 +99,7 @@ async def test_with_earliest_nothing_is_committed(kafka: TestBroker, source: Sou
 
 
 @pytest.mark.usefixtures("member")
-async def test_nothing_is_moved_once_somebody_has_joined(kafka: TestBroker, source: Source) -> None:
+async def test_no_offset_is_moved_once_a_worker_has_joined(kafka: TestBroker, source: Source) -> None:
     group = f"{source.topic}-group"
     await fix_beginning(source, group, 2)
     assert await kafka.committed(group, source.topic) == {}

@@ -88,7 +88,7 @@ def says_growth(worker: Worker, found: Cluster) -> int:
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
-async def test_growth_under_load_loses_and_repeats_nothing(
+async def test_expansion_under_load_loses_and_repeats_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
 ) -> None:
     async with growing(kafka, unique_name("grow"), tmp_path, qos=qos) as (found, recorder):
@@ -158,7 +158,7 @@ async def test_partitions_added_while_stopped_are_delivered(
         assert not disordered(recorder)
 
 
-async def test_a_worker_killed_during_growth_costs_no_event(
+async def test_a_worker_killed_during_expansion_loses_no_event(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with growing(kafka, unique_name("kill"), tmp_path) as (found, recorder):
@@ -178,7 +178,7 @@ async def test_a_worker_killed_during_growth_costs_no_event(
         assert not disordered(recorder)
 
 
-async def test_a_worker_killed_after_growth_costs_no_event(
+async def test_a_worker_killed_after_expansion_loses_no_event(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     """The leader is killed. The next leader makes the assignment from its own metadata of the topic."""
@@ -258,7 +258,7 @@ async def admin(kafka: TestBroker) -> AsyncIterator[AIOKafkaAdminClient]:
         yield found
 
 
-async def test_workers_may_grow_the_same_topic_at_once(
+async def test_workers_may_expand_the_same_topic_concurrently(
     kafka: TestBroker, unique_name: Callable[[str], str], admin: AIOKafkaAdminClient
 ) -> None:
     name = await kafka.create_topic(unique_name("raced"), 2)
@@ -266,7 +266,7 @@ async def test_workers_may_grow_the_same_topic_at_once(
     assert await count_partitions(kafka.connection, name) == 5
 
 
-async def test_a_topic_that_can_not_grow_is_named_and_ends_the_growth(
+async def test_a_topic_that_can_t_be_expanded_ends_the_expansion(
     kafka: TestBroker, unique_name: Callable[[str], str], admin: AIOKafkaAdminClient
 ) -> None:
     name = await kafka.create_topic(unique_name("after"), 2)
@@ -277,7 +277,7 @@ async def test_a_topic_that_can_not_grow_is_named_and_ends_the_growth(
     assert await count_partitions(kafka.connection, name) == 2
 
 
-async def test_a_check_asks_whether_topics_can_grow_and_leaves_them(
+async def test_a_check_only_asks_whether_topics_can_be_expanded(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with cluster(kafka, unique_name("check"), tmp_path, partitions=2) as found:
@@ -286,7 +286,7 @@ async def test_a_check_asks_whether_topics_can_grow_and_leaves_them(
         assert await count_partitions(kafka.connection, cursors_topic(found.app)) == 2
 
 
-async def test_the_group_is_told_when_all_of_its_topics_have_grown(
+async def test_the_group_is_notified_when_all_topics_are_expanded(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("watched")
@@ -308,7 +308,7 @@ async def test_the_group_is_told_when_all_of_its_topics_have_grown(
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def test_no_rebalance_while_an_own_topic_can_not_grow(
+async def test_no_rebalance_while_an_own_topic_can_t_be_expanded(
     kafka: TestBroker,
     unique_name: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,

@@ -68,7 +68,7 @@ async def test_a_key_of_a_megabyte_disturbs_no_worker(
         assert all(max(map(len, worker.output().splitlines())) < 5000 for worker in found.workers)
 
 
-async def test_a_costly_store_costs_its_subscription_alone(
+async def test_a_costly_store_affects_only_its_subscription(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with two_workers(kafka, unique_name("store"), tmp_path) as (found, recorder):
@@ -110,7 +110,7 @@ GARBAGE = {
 }
 
 
-async def test_a_row_of_garbage_stops_its_lane_alone(
+async def test_an_invalid_row_stops_only_its_lane(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with two_workers(kafka, unique_name("garbage"), tmp_path) as (found, recorder):

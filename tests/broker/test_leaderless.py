@@ -48,7 +48,7 @@ async def test_a_topic_whose_partition_has_no_leader_exists(embedded: TestBroker
     assert await ensure_topics(definition, definition.name, [f"{definition.name}-tokens-changelog"]) == []
 
 
-async def test_a_worker_is_told_which_partitions_have_no_leader(definition: Definition) -> None:
+async def test_partitions_without_a_leader_are_named(definition: Definition) -> None:
     findings = await examine(definition, definition.name, create=True)
     assert findings.problems == ()
     assert findings.counts == {definition.source.topic: 3}
@@ -87,7 +87,7 @@ async def test_keys_and_rows_of_the_other_partitions_are_read(embedded: TestBrok
     ]
 
 
-async def test_positions_are_told_despite_a_leaderless_partition(
+async def test_positions_are_shown_despite_a_leaderless_partition(
     definition: Definition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
@@ -101,7 +101,7 @@ async def test_positions_are_told_despite_a_leaderless_partition(
     ]
 
 
-async def test_a_first_worker_that_begins_at_the_ends_needs_them_all(definition: Definition) -> None:
+async def test_a_first_worker_with_latest_needs_all_leaders(definition: Definition) -> None:
     topic = definition.source.topic
     with pytest.raises(BrokerError, match=rf"^topic {topic}: partition 1 has no leader; .*\ntopic {topic}: the first"):
         await fix_beginning(replace(definition.source, auto_offset_reset="latest"), definition.name, 3)

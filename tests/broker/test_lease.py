@@ -25,7 +25,7 @@ async def member(broker: TestBroker, topic: str, lease: HandLease) -> AsyncItera
         await consumer.stop()
 
 
-async def test_a_member_holds_it_and_each_heartbeat_renews_it(
+async def test_each_heartbeat_of_a_member_renews_the_lease(
     broker: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     topic = await broker.create_topic(unique_name("events"), 1)

@@ -221,7 +221,7 @@ async def test_events_removed_before_they_are_read_are_counted(found: Cluster, r
     assert await counted(worker, 'webhooks_dropped_total{rule="retention"}') == 24
 
 
-async def test_a_last_commit_is_not_of_a_former_topic_without_ids_too(found: Cluster, recorder: Recorder) -> None:
+async def test_the_last_commit_is_never_for_a_deleted_topic(found: Cluster, recorder: Recorder) -> None:
     """After such a commit, the next worker would not notice the new topic, and would continue at the log's end."""
     worker = await found.start_worker(program="nameless_worker.py")
     await found.until_ready()
@@ -241,10 +241,10 @@ async def test_a_last_commit_is_not_of_a_former_topic_without_ids_too(found: Clu
     assert bodies(recorder)[5:] == ["new 0", "new 1", "new 2"]
 
 
-async def test_a_partition_that_nobody_leads_keeps_no_other_waiting(
+async def test_a_leaderless_partition_delays_no_other_partition(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
-    """A partition that does not exist stands for one without a leader, because the only broker must keep running."""
+    """A partition that does not exist stands in for one without a leader, because the only broker must keep running."""
     topic = await kafka.create_topic(unique_name("led"), 1)
     await kafka.produce(topic, (b"sub-1", b"a"), (b"sub-1", b"b"))
     log = SourceLog(kafka.connection, topic)

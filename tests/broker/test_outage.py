@@ -77,7 +77,7 @@ async def until_repaired(found: Cluster, host: Recorder) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
 @pytest.mark.parametrize("where", ["worker", "console"])
-async def test_it_is_repaired_from_the_page_alone(found: Cluster, host: Recorder, where: str) -> None:
+async def test_an_outage_can_be_repaired_with_the_page(found: Cluster, host: Recorder, where: str) -> None:
     async with console(found) as alone, browser() as new_tab:
         server = alone if where == "console" else await idle_worker(found)
         await eventually(server.is_ready, within_seconds=60, says=server.output)
@@ -96,7 +96,7 @@ async def test_it_is_repaired_from_the_page_alone(found: Cluster, host: Recorder
         assert page.troubles == []
 
 
-async def test_it_is_repaired_from_the_shell_alone(found: Cluster, host: Recorder, tmp_path: Path) -> None:
+async def test_an_outage_can_be_repaired_with_commands(found: Cluster, host: Recorder, tmp_path: Path) -> None:
     webhooks = Webhooks({**found.environment, "WEBHOOKS_DATA_DIR": str(tmp_path / "shell")})
     address = host.base_url.partition("://")[2]
     shared = ("--state", "failure", "--cause", "exception", "--host", address)

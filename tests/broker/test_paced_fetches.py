@@ -28,7 +28,7 @@ async def paced(broker: TestBroker, topic: str, pause: Callable[[], float]) -> A
         await consumer.stop()
 
 
-async def test_each_fetch_asks_for_its_pause(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_each_fetch_waits_for_its_pause(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
     topic = await broker.create_topic(unique_name("paced"))
     asked = 0
 

@@ -113,7 +113,7 @@ async def test_one_subscription_is_explained_and_repaired(found: Cluster, page: 
     assert [call.body for call in recorder.calls] == [HOSTILE.encode(), b"second", b"second", b"third"]
 
 
-async def test_pages_follow_the_cluster_and_the_keyboard_works(found: Cluster, page: Page, recorder: Recorder) -> None:
+async def test_pages_follow_the_cluster_and_work_by_keyboard(found: Cluster, page: Page, recorder: Recorder) -> None:
     await page.open(address(found.workers[0]))
     await page.until("document.querySelector('#live.on')")
     assert await page.text("#tile-live b") == "0"
@@ -141,7 +141,7 @@ async def test_no_page_is_wider_than_a_phone(found: Cluster, page: Page, recorde
         assert await page.run("document.documentElement.scrollWidth") == 360, path
 
 
-async def test_a_worker_stops_although_pages_listen(found: Cluster, page: Page) -> None:
+async def test_a_worker_stops_while_pages_listen(found: Cluster, page: Page) -> None:
     await page.open(address(found.workers[0]))
     await page.until("document.querySelector('#live.on')")
     assert await found.workers[0].terminate(within_seconds=30) == 0

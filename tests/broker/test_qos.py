@@ -64,7 +64,7 @@ async def settled(found: Cluster) -> None:
 
 
 async def comes_to_an_end_at_most_once(found: Cluster, recorder: Recorder, claim_events: int = 1) -> None:
-    """Check that nothing is repeated or misordered, and that each subscription lost at most the claimed events."""
+    """Check that no event is repeated or misordered, and that each subscription has lost at most the claimed events."""
     await recorder.until_events(EVENTS - claim_events * len(SUBSCRIPTIONS), within_seconds=90)
     await settled(found)
     assert not recorder.repeated()
@@ -137,7 +137,7 @@ async def opened_afresh(found: Cluster) -> None:
     await found.until_ready()
 
 
-async def test_wrongly_fenced_workers_lose_nothing_at_least_once(
+async def test_workers_fenced_by_accident_lose_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("fenced"), tmp_path, "at-least-once") as (found, recorder):
@@ -153,7 +153,7 @@ async def test_wrongly_fenced_workers_lose_nothing_at_least_once(
         assert not recorder.out_of_order()
 
 
-async def test_wrongly_fenced_workers_repeat_nothing_at_most_once(
+async def test_workers_fenced_by_accident_repeat_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("fenced"), tmp_path, "at-most-once") as (found, recorder):

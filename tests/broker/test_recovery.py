@@ -33,7 +33,7 @@ async def until_probed(found: Cluster, name: str, times: int) -> None:
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "auto"])
-async def test_an_outage_ends_without_anybody_doing_anything(
+async def test_an_outage_ends_without_an_operator(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder, qos: str
 ) -> None:
     async with cluster(kafka, unique_name("recovery"), tmp_path, qos=qos, recovery=RECOVERY) as found:

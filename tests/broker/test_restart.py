@@ -54,7 +54,7 @@ async def test_a_failure_keeps_its_cause_until_it_is_resumed(lone: Cluster, reco
     assert [call.body for call in recorder.calls] == [b"a", b"a", b"b", b"c"]
 
 
-async def test_a_retry_budget_is_not_refilled_by_a_restart(lone: Cluster, recorder: Recorder) -> None:
+async def test_a_restart_does_not_reset_the_number_of_attempts(lone: Cluster, recorder: Recorder) -> None:
     recorder.behaviours["sub-1"] = answer(503)
     retry = {"retryStrategy": "LINEAR", "maxAttempts": 3, "initialDelaySeconds": 2, "maxDelaySeconds": 2}
     await lone.subscribe(recorder, "sub-1", endpoint={"retry": retry})
@@ -65,7 +65,7 @@ async def test_a_retry_budget_is_not_refilled_by_a_restart(lone: Cluster, record
     assert [call.attempt for call in recorder.calls] == [1, 2, 3, 4]
 
 
-async def test_a_subscription_that_is_far_behind_goes_on_where_it_was(lone: Cluster, recorder: Recorder) -> None:
+async def test_a_subscription_far_behind_continues_at_its_position(lone: Cluster, recorder: Recorder) -> None:
     await lone.subscribe(recorder, "sub-1", "sub-2")
     await lone.store.edit("sub-1", PAUSE)
     await lone.produce([(name, b"%d" % number) for number in range(2500) for name in ("sub-1", "sub-2")], partition=0)

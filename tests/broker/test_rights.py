@@ -190,7 +190,7 @@ async def test_a_worker_waits_for_the_right_to_its_group(limited: Limited, recor
     assert "Traceback" not in worker.output()
 
 
-async def test_a_worker_that_waits_ends_cleanly(limited: Limited) -> None:
+async def test_a_worker_that_waits_for_a_right_ends_cleanly(limited: Limited) -> None:
     worker = await limited.cluster.start_worker()
     await until_line(worker, "lacks the right")
 
@@ -199,7 +199,7 @@ async def test_a_worker_that_waits_ends_cleanly(limited: Limited) -> None:
 
 
 @pytest.mark.parametrize("name", ["group", "source", "cursors-write", "transactional-ids", "dlq"])
-async def test_a_right_revoked_and_granted_again_costs_no_event(
+async def test_a_right_revoked_and_granted_again_loses_no_event(
     limited: Limited, recorder: Recorder, name: str
 ) -> None:
     found, right = limited.cluster, limited.rights[name]

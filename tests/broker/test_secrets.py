@@ -40,7 +40,7 @@ async def echo(call: Call) -> web.Response:
     return web.Response(status=400, text=f"refused: {call.headers}")
 
 
-async def test_planted_secrets_are_found_nowhere(
+async def test_planted_secrets_appear_nowhere(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     settings = {"LOG_LEVEL": "DEBUG", "HOLD_SECONDS": "1"}

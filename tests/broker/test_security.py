@@ -95,7 +95,7 @@ def program(folder: Path, source: TestBroker) -> Webhooks:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 @pytest.mark.parametrize("mechanism", MECHANISMS)
-async def test_a_wrong_password_is_a_sentence_without_it(
+async def test_a_wrong_password_is_reported_and_not_shown(
     secured: SecuredKafka, mechanism: str, command: list[str], tmp_path: Path
 ) -> None:
     source = TestBroker(secured.address, security=secured.security(mechanism, password=WRONG_PASSWORD))
@@ -111,7 +111,7 @@ async def test_a_wrong_password_is_a_sentence_without_it(
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-async def test_a_certificate_of_an_unknown_authority_is_a_sentence(
+async def test_an_unknown_authority_is_reported_in_a_sentence(
     secured: SecuredKafka, command: list[str], tmp_path: Path
 ) -> None:
     if not secured.has_tls:
@@ -130,7 +130,7 @@ async def test_a_certificate_of_an_unknown_authority_is_a_sentence(
     assert not has_password(ended.out + ended.err, source)
 
 
-async def test_a_protocol_that_is_not_the_listeners_is_a_sentence(secured: SecuredKafka, tmp_path: Path) -> None:
+async def test_a_wrong_protocol_is_reported_in_a_sentence(secured: SecuredKafka, tmp_path: Path) -> None:
     for protocol in {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"} - {secured.protocol}:
         source = TestBroker(secured.address, security={**secured.security("PLAIN"), "protocol": protocol})
 

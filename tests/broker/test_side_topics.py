@@ -27,7 +27,9 @@ async def configured(kafka: TestBroker, topic: str) -> dict[str, str]:
     return {name: value for name, value, *_ in entries}
 
 
-async def test_the_workers_topic_is_created_to_forget(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_the_workers_topic_is_created_with_a_short_retention(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
     app = unique_name("side")
     await kafka.create_topic(f"{app}-events", 2)
     definition = Definition("orders", Source(kafka.connection, f"{app}-events"), None, Routing.KEY)
@@ -70,7 +72,9 @@ async def test_the_audit_topic_has_one_partition_for_a_month(
     assert (config["cleanup.policy"], int(config["retention.ms"])) == ("delete", 30 * 86_400_000)
 
 
-async def test_one_that_cannot_be_created_is_a_warning(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_a_side_topic_that_can_t_be_created_is_a_warning(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
     definition = Definition("orders", Source(kafka.connection, unique_name("side")), None, Routing.KEY)
     found = await ensure_side_topics(definition, "not a name", create=False)
     for warning, name in zip(found, ("workers", "attempts", "events", "audit"), strict=True):

@@ -19,7 +19,7 @@ STOP_SECONDS = 50.0
 
 
 @pytest.mark.timeout(150)
-async def test_a_worker_stops_although_its_broker_is_gone(
+async def test_a_worker_stops_while_its_broker_is_unavailable(
     embedded: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     assert embedded.mock is not None
@@ -64,7 +64,7 @@ async def test_a_worker_that_drains_is_live_and_not_ready(
         assert recorder.repeated() == {}
 
 
-async def test_a_port_that_is_taken_during_the_start_is_one_line(
+async def test_a_port_taken_during_the_start_is_reported_in_one_line(
     embedded: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """This worker does not check the port first, as if another worker had taken it after the check."""

@@ -116,7 +116,7 @@ async def test_every_worker_has_an_applied_revision_by_its_offset(cluster: Clust
         assert [each.id for each in other.registry.all()] == ["a", "b"]
 
 
-async def test_the_ids_follow_what_comes_and_goes(cluster: Cluster) -> None:
+async def test_the_ids_follow_creations_and_deletions(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         registry, store = worker.registry, worker.store
         seen = [registry.ids()]
@@ -132,7 +132,7 @@ async def test_the_ids_follow_what_comes_and_goes(cluster: Cluster) -> None:
     assert [tuple(ids) for ids in seen] == [(), ("b",), ("a", "b"), ("a", "b"), ("b",)]
 
 
-async def test_a_header_name_that_is_no_text_stops_no_worker(cluster: Cluster) -> None:
+async def test_a_binary_header_name_stops_no_worker(cluster: Cluster) -> None:
     await cluster.broker.append(cluster.topic, batch(Written(b"{}", b"a", [(b"x-\xff", b"1")])))
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document("b"))
@@ -140,7 +140,7 @@ async def test_a_header_name_that_is_no_text_stops_no_worker(cluster: Cluster) -
         assert [each.id for each in worker.registry.all()] == ["a", "b"]
 
 
-async def test_a_worker_that_starts_later_reads_it_all(cluster: Cluster) -> None:
+async def test_a_worker_that_starts_later_reads_all_records(cluster: Cluster) -> None:
     async with cluster.worker() as worker:
         for name in ("a", "b", "c"):
             await worker.store.apply(document(name))
@@ -151,7 +151,7 @@ async def test_a_worker_that_starts_later_reads_it_all(cluster: Cluster) -> None
         assert worker.changes[-1] == ("b", None)
 
 
-async def test_no_secret_stands_in_the_topic_and_none_is_shown(cluster: Cluster) -> None:
+async def test_no_secret_is_in_the_topic_or_shown(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
         shown = await worker.store.get("s")
@@ -166,7 +166,7 @@ async def test_no_secret_stands_in_the_topic_and_none_is_shown(cluster: Cluster)
     assert json.loads(records[0].value)["configuration"]["entrypointConfiguration"]["callbackUrl"]
 
 
-async def test_applying_what_is_there_writes_nothing(cluster: Cluster) -> None:
+async def test_applying_an_unchanged_document_writes_nothing(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
         again = await worker.store.apply(document(status="ACCEPTED", qos=None))
@@ -225,7 +225,7 @@ async def desired_after(worker: Worker, change: Any) -> tuple[str, DesiredStatus
     return done.what, found.desired_status
 
 
-async def test_pause_stop_start_and_resume_say_what_people_wish(cluster: Cluster) -> None:
+async def test_pause_stop_start_and_resume_set_the_desired_status(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         store = worker.store
         await store.apply(document())
@@ -238,14 +238,14 @@ async def test_pause_stop_start_and_resume_say_what_people_wish(cluster: Cluster
         assert await desired_after(worker, store.edit("s", RESUME)) == ("updated", DesiredStatus.DELIVER)
 
 
-async def test_a_resume_alone_is_a_new_revision(cluster: Cluster) -> None:
+async def test_a_resume_is_always_a_new_revision(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
         assert (await worker.store.edit("s", RESUME)).revision == 1
         assert (await worker.store.edit("s", RESUME)).revision == 2
 
 
-async def test_skip_and_replay_are_for_their_own_revision_alone(cluster: Cluster) -> None:
+async def test_skip_and_replay_belong_to_their_own_revision(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         store, registry = worker.store, worker.registry
         await store.apply(document())
@@ -309,7 +309,7 @@ async def test_bad_commands_are_refused_and_write_nothing(cluster: Cluster) -> N
     assert len(await cluster.broker.read(cluster.topic)) == 1
 
 
-async def test_a_key_is_judged_before_it_is_written(cluster: Cluster) -> None:
+async def test_a_key_is_validated_before_it_is_written(cluster: Cluster) -> None:
     profile = {
         "issuer": "i",
         "subject": "s",
@@ -368,7 +368,7 @@ async def test_secrets_of_older_keys_are_encrypted_again(cluster: Cluster) -> No
         assert (await worker.store.get("a"))["status"] == "PAUSED"
 
 
-async def test_a_fault_of_ours_costs_one_record_and_the_tail_goes_on(
+async def test_a_bug_affects_one_record_and_the_tail_continues(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def faulty(subscription: WireSubscription, *rest: Any) -> Subscription:
@@ -388,7 +388,7 @@ async def test_a_fault_of_ours_costs_one_record_and_the_tail_goes_on(
         }
 
 
-async def test_all_is_read_when_the_stores_are_open(cluster: Cluster) -> None:
+async def test_the_topic_counts_as_read_when_all_stores_are_open(cluster: Cluster) -> None:
     content = base64.b64encode((STORES / "keys.p12").read_bytes()).decode()
     wanted = document("a")
     store = {"type": "PKCS12", "content": content, "password": "store-secret"}
@@ -402,9 +402,7 @@ async def test_all_is_read_when_the_stores_are_open(cluster: Cluster) -> None:
         assert with_store.tls.client_key_pem is not None
 
 
-async def test_unusable_records_become_problems_and_the_tail_goes_on(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_unusable_records_become_broken_subscriptions(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     password = "enc:v1:" + Fernet(Fernet.generate_key()).encrypt(b"x").decode()
     other = document("c")
     other["configuration"]["auth"]["basic"]["password"] = password
@@ -441,7 +439,7 @@ async def test_unusable_records_become_problems_and_the_tail_goes_on(
     assert password not in caplog.text
 
 
-async def test_callers_that_come_together_share_a_look_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_callers_share_a_look_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.registry.ready()
         tail = worker.registry._tail
@@ -460,9 +458,7 @@ async def test_callers_that_come_together_share_a_look_up(cluster: Cluster, monk
         assert asked == 2
 
 
-async def test_who_comes_while_a_look_up_is_under_way_gets_another_one(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_caller_during_a_look_up_gets_a_new_one(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The topic may have grown since the running look-up, and the caller needs the newer records."""
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.registry.ready()
@@ -488,7 +484,9 @@ async def test_who_comes_while_a_look_up_is_under_way_gets_another_one(
         assert ends == [0, 1]
 
 
-async def test_a_reading_that_fails_goes_on_where_it_was(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reader_continues_after_a_failure_at_its_position(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Records are not read again, because a replaced revision would be in effect for a moment."""
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         for name in ("a", "b", "a"):
@@ -510,7 +508,7 @@ async def test_a_reading_that_fails_goes_on_where_it_was(cluster: Cluster, monke
         assert revisions == [0, 1, 2, 3]
 
 
-async def test_whoever_waits_when_the_registry_stops_is_told(cluster: Cluster) -> None:
+async def test_a_stop_of_the_registry_ends_waits_with_an_error(cluster: Cluster) -> None:
     missing = Cluster(cluster.broker, f"{cluster.topic}-missing")
     async with missing.worker() as worker:
         waiting = [asyncio.create_task(worker.registry.ready()), asyncio.create_task(worker.registry.caught_up())]
@@ -529,7 +527,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_an_outage_is_seen_and_survived(
+async def test_an_outage_is_reported_and_survived(
     embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.kafka.tail.LOOK_SECONDS", 0.0)
@@ -565,7 +563,7 @@ async def test_a_topic_that_does_not_exist_yet_is_waited_for(
         assert worker.registry.is_current
 
 
-async def test_offsets_without_records_are_passed_over(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_offsets_without_records_are_skipped(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
     cluster = Cluster(kafka, await kafka.create_topic(unique_name("subscriptions")))
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=cluster.topic)
     await producer.start()
@@ -580,7 +578,7 @@ async def test_offsets_without_records_are_passed_over(kafka: TestBroker, unique
         assert [each.id for each in worker.registry.all()] == ["a"]
 
 
-async def test_a_record_that_is_refused_keeps_no_later_one_out(
+async def test_a_refused_record_does_not_affect_later_ones(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     """aiokafka counts the record, so the broker would refuse all later ones as out of order."""

@@ -119,7 +119,7 @@ async def test_a_restarted_worker_fetches_only_expired_tokens(
     assert len(issuer.asked) == 2
 
 
-async def test_a_swept_or_overwritten_row_stays_so_after_a_restart(deployment: Deployment) -> None:
+async def test_a_restart_restores_no_deleted_or_replaced_row(deployment: Deployment) -> None:
     good = AccessToken("newer", 10.0, 500.0)
     async with deployment.worker() as (_, stored):
         await stored.save(0, KEY, AccessToken("expired", 0.0, 100.0))
@@ -153,7 +153,7 @@ async def test_a_row_moves_with_its_partition_to_the_new_worker(deployment: Depl
             assert sorted([*places[0], *places[1]]) == list(range(PARTITIONS))
 
 
-async def test_a_row_that_is_not_written_is_an_error_of_that_row_alone(deployment: Deployment) -> None:
+async def test_a_failed_write_of_a_row_affects_no_other_row(deployment: Deployment) -> None:
     async with deployment.worker() as (table, stored):
         too_large = AccessToken("t" * 3_000_000, 1.0)
         with pytest.raises(BrokerError, match=f"a row of {deployment.changelog} was not written"):

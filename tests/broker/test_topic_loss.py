@@ -85,7 +85,7 @@ async def test_without_its_row_a_paused_subscription_misses_events(found: Cluste
     assert offsets(recorder, "on") == [0, 1, 2, 3, 4, 5, 5], "what was delivered since the backup is sent again"
 
 
-async def test_restored_subscriptions_go_on_without_a_repeat(found: Cluster, recorder: Recorder) -> None:
+async def test_restored_subscriptions_continue_without_repeats(found: Cluster, recorder: Recorder) -> None:
     """The state is restored to a new topic of subscriptions, in which revisions begin again."""
     for _ in range(3):  # more revisions than the new topic has
         await found.store.edit("on", PAUSE)

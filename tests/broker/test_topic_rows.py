@@ -35,7 +35,7 @@ async def opened(found: RowStores, topic: str) -> tuple[TopicRows, dict[bytes, R
     return rows, dict(await rows.open())
 
 
-async def test_rows_outlive_a_change_of_the_topics(kafka: TestBroker, cursors: str) -> None:
+async def test_rows_survive_a_change_of_the_topics(kafka: TestBroker, cursors: str) -> None:
     alone, before = await opened(stores(kafka, cursors, "orders"), "orders")
     assert before == {}
     await asyncio.gather(alone.put(b"s", Cursor(7)), alone.put(b"t", Cursor(8)))
@@ -60,7 +60,7 @@ async def test_rows_outlive_a_change_of_the_topics(kafka: TestBroker, cursors: s
         await alone.close()
 
 
-async def test_who_takes_a_number_fences_all_topics_of_its_owner(kafka: TestBroker, cursors: str) -> None:
+async def test_a_new_owner_of_a_number_fences_all_its_topics(kafka: TestBroker, cursors: str) -> None:
     """The new owner fences the former owner whatever the number of topics in their two definitions."""
     both = stores(kafka, cursors, "orders", "payments")
     former = [(await opened(both, topic))[0] for topic in ("orders", "payments")]
@@ -79,7 +79,8 @@ async def test_who_takes_a_number_fences_all_topics_of_its_owner(kafka: TestBrok
 async def test_a_partition_opens_when_its_topic_id_is_durable(
     broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If it opened before, a worker killed between its first commit and its first row would seem to have lost rows."""
+    """If the partition opened before that, a worker killed between its first commit and its first row would seem to
+    have lost rows."""
     writes, may_write = asyncio.Event(), asyncio.Event()
 
     class Held(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types

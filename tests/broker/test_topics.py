@@ -68,7 +68,7 @@ async def test_a_topic_that_can_not_be_created_is_named(definition: Definition, 
     assert problems[0].startswith("topic not a topic name: does not exist and can't be created: ")
 
 
-async def test_wrong_shapes_are_said(kafka: TestBroker, definition: Definition, app: str) -> None:
+async def test_wrong_topic_configurations_are_reported(kafka: TestBroker, definition: Definition, app: str) -> None:
     await kafka.create_topic(f"{app}.subscriptions", 2, COMPACT)
     await kafka.create_topic(f"{app}.cursors", 3, {"cleanup.policy": "delete"})
     await kafka.create_topic(f"{app}-changelog", 4, {"cleanup.policy": "compact,delete"})
@@ -108,7 +108,7 @@ async def test_checking_the_dead_letter_topic_writes_nothing(
     assert await kafka.read(definition.dlq.topic) == []
 
 
-async def test_the_embedded_broker_is_judged_by_its_partitions_alone(
+async def test_only_partitions_are_checked_on_the_embedded_broker(
     embedded: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     app = unique_name("app")
@@ -130,7 +130,7 @@ async def test_an_unreachable_cluster_is_an_error_that_names_it() -> None:
         await count_partitions(nowhere, "events")
 
 
-async def test_dead_letters_on_another_cluster_are_looked_for_there(
+async def test_the_dead_letter_topic_may_be_on_another_cluster(
     embedded: TestBroker, definition: Definition, app: str
 ) -> None:
     await embedded.create_topic("far-dlq")
@@ -147,7 +147,7 @@ async def test_dead_letters_on_another_cluster_are_looked_for_there(
         (3, "topic dlq: dead letters could not be written: "),
     ],
 )
-def test_the_answer_to_an_empty_write_tells_the_right_to_write(code: int, problem: str | None) -> None:
+def test_the_answer_to_an_empty_write_shows_the_right_to_write(code: int, problem: str | None) -> None:
     found = writable_problems("dlq", code)
     assert len(found) == (problem is not None)
     assert all(sentence.startswith(problem or "") for sentence in found)

@@ -61,7 +61,7 @@ async def until_there_is_no_lag(found: Cluster, worker: Worker, end: int) -> Non
     await eventually(is_there, within_seconds=20, says=lambda: f"{state} and not {end}")
 
 
-async def test_gaps_that_come_one_after_the_other_leave_no_lag(
+async def test_successive_gaps_leave_no_lag(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     name = unique_name("gaps")
@@ -87,7 +87,7 @@ async def until_committed(found: Cluster, end: int) -> None:
     await eventually(is_committed, within_seconds=20, says=lambda: f"{end} is not committed")
 
 
-async def test_of_three_transactions_only_the_committed_is_delivered(
+async def test_only_a_committed_transaction_is_delivered(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     name = unique_name("mixed")
@@ -128,7 +128,7 @@ async def test_of_three_transactions_only_the_committed_is_delivered(
         ], "the log that is read again, too"
 
 
-async def test_a_definition_may_ask_for_records_as_they_come(
+async def test_read_uncommitted_delivers_records_at_once(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     name = unique_name("hasty")
@@ -150,7 +150,7 @@ async def test_a_definition_may_ask_for_records_as_they_come(
         await stays.abort_transaction()
 
 
-async def test_a_dead_letter_of_an_aborted_transaction_is_none(
+async def test_a_dead_letter_of_an_aborted_transaction_is_ignored(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     name = unique_name("letters")
@@ -172,7 +172,7 @@ async def test_a_dead_letter_of_an_aborted_transaction_is_none(
         assert [record.value for record in await kafka.read(found.topic)] == [b"a letter"]
 
 
-async def test_a_subscription_of_an_aborted_transaction_is_none(
+async def test_a_subscription_of_an_aborted_transaction_is_ignored(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     name = unique_name("registry")

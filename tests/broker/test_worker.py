@@ -98,7 +98,7 @@ async def test_without_dead_letters_a_rejection_stops_until_resumed(plain: Clust
     assert [call.body for call in recorder.of("sub-1")] == [b"a", b"a", b"b"]
 
 
-async def test_a_skip_passes_over_the_event_that_fails(plain: Cluster, recorder: Recorder) -> None:
+async def test_a_skip_skips_the_failing_event(plain: Cluster, recorder: Recorder) -> None:
     async def refuse_a(call: Call) -> web.Response:
         return web.Response(status=400 if call.body == b"a" else 200)
 
@@ -111,7 +111,7 @@ async def test_a_skip_passes_over_the_event_that_fails(plain: Cluster, recorder:
     assert [call.body for call in recorder.calls] == [b"a", b"b"]
 
 
-async def test_a_replay_sends_everything_again_from_a_place(plain: Cluster, recorder: Recorder) -> None:
+async def test_a_replay_sends_everything_again_from_an_offset(plain: Cluster, recorder: Recorder) -> None:
     await plain.subscribe(recorder, "sub-1", "sub-2")
     await plain.produce([("sub-1", b"%d" % number) for number in range(5)] + [("sub-2", b"x")], partition=1)
     await recorder.until_events(6)
@@ -137,7 +137,7 @@ async def test_a_pause_sends_nothing_and_afterwards_all_in_order(plain: Cluster,
     assert [call.body for call in recorder.of("sub-1")] == [b"%d" % number for number in range(30)]
 
 
-async def test_a_receiver_that_hangs_holds_up_nobody_and_loses_nothing(plain: Cluster, recorder: Recorder) -> None:
+async def test_a_hanging_receiver_delays_no_other_and_loses_nothing(plain: Cluster, recorder: Recorder) -> None:
     """In one partition, other subscriptions continue and later offsets are committed. Finally all events arrive."""
     recorder.behaviours["stuck"] = hang
     await plain.subscribe(recorder, "stuck", "sub-1", "sub-2", endpoint={**NO_RETRY})
@@ -163,7 +163,7 @@ async def test_a_receiver_that_hangs_holds_up_nobody_and_loses_nothing(plain: Cl
     assert bodies == [b"0"] + [b"%d" % number for number in range(300)], "the event that timed out, then all in order"
 
 
-async def test_rejected_events_are_dead_lettered_and_the_rest_goes_on(lenient: Cluster, recorder: Recorder) -> None:
+async def test_rejected_events_are_dead_lettered_and_others_continue(lenient: Cluster, recorder: Recorder) -> None:
     statuses = {b"a": 400, b"b": 200, b"c": 500, b"d": 200}
 
     async def judge(call: Call) -> web.Response:
@@ -185,7 +185,7 @@ async def test_rejected_events_are_dead_lettered_and_the_rest_goes_on(lenient: C
     assert headers[0]["dlq.webhook-id"].decode() == recorder.calls[0].webhook_id
 
 
-async def test_a_redrive_keeps_the_first_id_which_none_can_forge(
+async def test_a_redrive_keeps_the_first_id_which_can_t_be_forged(
     broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     recorder.behaviours["sub-1"] = failing(1, status=400)
@@ -215,7 +215,7 @@ async def test_a_redrive_keeps_the_first_id_which_none_can_forge(
         assert recorder.calls[2].webhook_id == place != first
 
 
-async def test_events_of_nobody_go_to_the_dead_letters(lenient: Cluster, recorder: Recorder) -> None:
+async def test_events_of_unknown_subscriptions_are_dead_lettered(lenient: Cluster, recorder: Recorder) -> None:
     await lenient.broker.produce(lenient.topic, (b"nobody", b"a"), (b"\xff", b"b"), (None, b"c"), partition=0)
     dead = await lenient.broker.wait_for(f"{lenient.app}-dlq", 3)
     reasons = {record.value: dict(record.headers)["dlq.reason"] for record in dead}
@@ -224,9 +224,7 @@ async def test_events_of_nobody_go_to_the_dead_letters(lenient: Cluster, recorde
 
 
 @pytest.mark.parametrize("codec", ["none", "lz4"])
-async def test_a_binary_header_name_is_left_out_and_stops_nothing(
-    lenient: Cluster, recorder: Recorder, codec: str
-) -> None:
+async def test_a_binary_header_name_is_left_out(lenient: Cluster, recorder: Recorder, codec: str) -> None:
     recorder.behaviours["sub-2"] = answer(400)
     await lenient.subscribe(recorder, "sub-1", "sub-2")
     headers = [(b"x-before", b"1"), (b"x-\xff", b"2"), (b"ce_\xff", b"3"), (b"x-after", b"4")]
@@ -246,7 +244,7 @@ async def test_a_binary_header_name_is_left_out_and_stops_nothing(
     assert "\nwebhooks_headers_left_out_total 8.0\n" in await worker.text("/metrics")
 
 
-async def test_a_subscription_that_was_made_a_moment_ago_is_known(lenient: Cluster, recorder: Recorder) -> None:
+async def test_a_subscription_created_a_moment_ago_is_known(lenient: Cluster, recorder: Recorder) -> None:
     for number in range(20):
         await lenient.subscribe(recorder, f"new-{number}")
         await lenient.produce([(f"new-{number}", b"hello")])
@@ -277,7 +275,7 @@ async def test_an_edit_takes_effect_from_the_next_event_on(plain: Cluster, recor
     assert [call.headers.get("x-team") for call in recorder.calls] == [None, "b"]
 
 
-async def test_one_at_a_time_for_the_ordered_and_many_for_auto(
+async def test_ordered_levels_send_one_at_a_time_and_auto_several(
     broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     recorder.behaviours |= {"ordered": hang, "auto": hang}

@@ -1,4 +1,5 @@
-"""Defines which subscriptions an event of the load is for: once as filters, once independently for the ledger. Pure.
+"""Defines twice which subscriptions an event of the load is for: as filters, and independently of filters for the
+ledger. Pure.
 
     routing: key      the subscription that the key names
     routing: match    this subscription; in every tenth round of the load (sequence 0, 10, 20…) all subscriptions

@@ -22,7 +22,7 @@ PER_SECOND: Final = {Routing.KEY: 300.0, Routing.MATCH: 75.0}
 """Events per second. With `match`, an event has four deliveries on average (audience.py)."""
 
 BUFFERED_EVENTS: Final = 20_000
-"""The largest number of events that wait for brokers: a minute of load. While the queue is full, none is made."""
+"""The largest number of events that wait for brokers: a minute of load. While the queue is full, no event is made."""
 
 LEAST_SHARE: Final = 0.9
 """If the brokers have acknowledged a smaller share of the due events, the run says little about the fault."""
@@ -53,7 +53,7 @@ class Load:
 
     One idempotent producer is used, whatever happens to the brokers. It retries each event until it is acknowledged,
     keeps the order and writes no event twice. librdkafka does this without a time limit. aiokafka would drop a batch
-    after its request timeout, and with it all later ones.
+    after its request timeout, together with all later batches.
 
     Attributes:
         topics: the topics to which events are produced.

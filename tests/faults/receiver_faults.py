@@ -53,7 +53,7 @@ async def receiver_rejecting(stage: Stage, _: random.Random) -> None:
 
 
 RECEIVER_FAULTS: Final = (
-    # A receiver that goes down breaks connections. A request that is under way counts as sent.
+    # A receiver that goes down breaks connections, and the requests that are under way count as sent.
     Fault("receiver-down", "receiver: down for 6 s", receiver_down, INTERRUPTED, {"receiver"}),
     Fault("receiver-hanging", "receiver: half of it hangs for 8 s", receiver_hanging, REFUSED, {"receiver"}),
     Fault(

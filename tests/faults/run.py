@@ -224,7 +224,7 @@ def _together(faults: Sequence[Fault], rng: random.Random, *, paired: bool) -> I
 async def _do(stage: Stage, together: Sequence[Fault], rng: random.Random) -> None:
     async with asyncio.TaskGroup() as group:
         for fault in together:
-            # Each fault has a separate generator, because the order of their calls is not fixed.
+            # Each fault has its own random generator, because the order in which faults use it is not fixed.
             group.create_task(fault.do(stage, random.Random(rng.random())))
 
 

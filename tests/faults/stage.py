@@ -261,7 +261,8 @@ class Stage:
         await eventually(are_in_sync, within_seconds=30, says=lambda: f"{topic} has {counts} replicas in sync")
 
     def _admin(self) -> AdminClient:
-        # Callers keep a reference until the answer has arrived, because the client's requests end with the client.
+        # Callers keep a reference to the client until the answer has arrived, because its requests end when it is
+        # deleted.
         return AdminClient({"bootstrap.servers": self.brokers.bootstrap})
 
     async def resume_failed(self) -> None:

@@ -111,7 +111,7 @@ def exposed() -> set[str]:
     return {re.split(r"[{ ]", line)[0] for line in text.decode().splitlines() if not line.startswith("#")}
 
 
-def test_alerts_and_dashboard_speak_of_metrics_that_exist() -> None:
+def test_alerts_and_dashboard_use_existing_metrics() -> None:
     panels = json.loads(DASHBOARD.read_text())["panels"]
     asked = [rule["expr"] for rule in rules()]
     asked += [target["expr"] for panel in panels for target in panel.get("targets", ())]
@@ -142,7 +142,7 @@ def test_every_alert_has_a_section_that_it_links_to() -> None:
         assert rule["labels"]["severity"] in {"critical", "warning", "info"}
 
 
-def test_every_alert_is_tried() -> None:
+def test_every_alert_has_a_test() -> None:
     assert {rule["alert"] for rule in rules()} == {*FIRES, ABSENT}
 
 
@@ -162,7 +162,7 @@ def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> No
 
 @with_promtool
 @with_helm
-def test_the_alerts_of_a_release_look_at_its_workers_alone(tmp_path: Path) -> None:
+def test_the_alerts_of_a_release_cover_only_its_workers(tmp_path: Path) -> None:
     made = documents(tmp_path, {**LEAST, "prometheusRule": {"enabled": True}})["PrometheusRule/deliver"]
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump(made["spec"]))

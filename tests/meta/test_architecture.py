@@ -76,7 +76,7 @@ def trespasses(path: str, source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", [path.relative_to(ROOT).as_posix() for path in CODE])
-def test_a_module_imports_only_what_is_its_business(path: str) -> None:
+def test_a_module_imports_only_allowed_libraries(path: str) -> None:
     assert trespasses(path, (ROOT / path).read_text()) == []
 
 
@@ -99,7 +99,7 @@ def test_a_module_imports_only_what_is_its_business(path: str) -> None:
         ("agents/deliver.py", "def late():\n    import confluent_kafka"),
     ],
 )
-def test_a_trespass_is_seen(path: str, source: str) -> None:
+def test_a_forbidden_import_is_found(path: str, source: str) -> None:
     assert len(trespasses(path, source)) == 1
 
 
@@ -113,7 +113,7 @@ def test_a_trespass_is_seen(path: str, source: str) -> None:
         ("pipeline/core/lane.py", "import os, faustus, modem\nos.path"),
     ],
 )
-def test_what_is_allowed_is_no_trespass(path: str, source: str) -> None:
+def test_an_allowed_import_is_accepted(path: str, source: str) -> None:
     assert trespasses(path, source) == []
 
 
@@ -154,7 +154,7 @@ def test_imports_of_root_modules_go_down(path: str) -> None:
         ("agents/deliver.py", "from pipeline.app import create_app"),
     ],
 )
-def test_a_climb_is_seen(path: str, source: str) -> None:
+def test_an_upward_import_is_found(path: str, source: str) -> None:
     assert len(climbs(path, source)) == 1
 
 
@@ -162,7 +162,7 @@ def test_every_package_has_its_layer() -> None:
     assert {package_of(path.relative_to(ROOT).as_posix()) for path in CODE} - {"__init__"} == set().union(*LAYERS)
 
 
-def test_the_core_loads_no_library_of_the_outside_world() -> None:
+def test_the_core_loads_no_library_for_io() -> None:
     modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in CODE if path.parent.name == "core"]
     code = f"""
 import importlib, sys

@@ -32,14 +32,14 @@ def test_a_repeated_event_is_not_out_of_order() -> None:
     assert order(taken(0, 1, 2, 1, 2, 3)) == Order(3, repeated=2, out_of_order=0)
 
 
-def test_attempts_that_were_not_taken_count_neither_way() -> None:
+def test_attempts_that_were_not_taken_do_not_count() -> None:
     tries = [Arrival(0, 1, status, 1.0, 2.0) for status in (503, NO_ANSWER)]
 
     assert order([*tries, *taken(0, 1)]) == Order(1, repeated=0, out_of_order=0)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 1), (0.5, 50), (0.99, 99), (1.0, 100)])
-def test_a_percentile_is_a_value_that_was_seen(share: float, expected: float) -> None:
+def test_a_percentile_is_one_of_the_values(share: float, expected: float) -> None:
     assert percentile(range(1, 101), share) == expected
 
 
@@ -49,7 +49,7 @@ def test_latencies_run_from_production_to_arrival_sorted() -> None:
     assert latencies(arrivals) == [1.0, 3.0]
 
 
-def test_arrivals_travel_between_the_processes_unchanged() -> None:
+def test_arrivals_are_passed_between_processes_unchanged() -> None:
     arrivals = [Arrival(7, 1_000_000, 200, time.time(), time.time()), *taken(0, 1)]
 
     assert unpack(b"".join(LAYOUT.pack(*each) for each in arrivals)) == arrivals
@@ -95,7 +95,7 @@ def test_a_table_lines_up() -> None:
     assert table(("who", "n"), [("a", "1,000")]) == "| who |     n |\n|-----|------:|\n| a   | 1,000 |"
 
 
-async def test_a_peer_that_cannot_be_had_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unavailable_peer_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
 
     there, absent = await peers.found()
@@ -104,6 +104,6 @@ async def test_a_peer_that_cannot_be_had_is_left_out_with_a_reason(monkeypatch: 
     assert absent == ["node was left out: there is no npm here", "bento was left out: there is no go here"]
 
 
-async def test_a_peer_whose_making_fails_says_what_was_printed_last() -> None:
+async def test_a_failed_build_of_a_peer_shows_its_last_output() -> None:
     with pytest.raises(peers.AbsentError, match="ended with 3: no registry"):
         await peers._run([sys.executable, "-c", "print('first\\nno registry'); raise SystemExit(3)"], Path.cwd())

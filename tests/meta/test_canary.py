@@ -219,12 +219,12 @@ def is_own(value: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("library", VERSIONS)
-def test_the_version_is_the_one_that_was_looked_at(library: str) -> None:
+def test_the_version_is_the_one_that_was_examined(library: str) -> None:
     assert version(library) == VERSIONS[library]
 
 
 @pytest.mark.parametrize(("path", "shape"), sorted({pinned for names in USED.values() for pinned in names.items()}))
-def test_a_name_is_there_and_looks_as_it_did(path: str, shape: str) -> None:
+def test_a_private_name_exists_with_the_same_parameters(path: str, shape: str) -> None:
     package, _, inner = path.partition(":")
     holder_name, _, name = inner.rpartition(".")
     holder = resolve_name(f"{package}:{holder_name}")
@@ -295,7 +295,7 @@ def test_every_private_name_that_is_used_is_pinned(path: str) -> None:
         ("_producer", "import faust\nclass A(faust.App): pass\nclass B(A):\n    def a(self): super()._producer"),
     ],
 )
-def test_a_use_is_seen(name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_use_of_a_private_name_is_found(name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from aiokafka.consumer import fetcher  # noqa: PLC0415 - one of the sources replaces a name in it
 
     monkeypatch.setattr(fetcher, "MemoryRecords", fetcher.MemoryRecords)
@@ -310,7 +310,7 @@ def test_a_use_is_seen(name: str, source: str, monkeypatch: pytest.MonkeyPatch) 
         "key = []\nkey.one = key._replace(two=3)",
     ],
 )
-def test_what_is_our_own_is_no_use(source: str) -> None:
+def test_own_private_names_are_not_uses(source: str) -> None:
     assert set(uses(source, made_of(source) if "key" not in source else ModuleType("made"))) == set()
 
 
@@ -328,9 +328,9 @@ def overrides() -> Iterator[tuple[Any, Any]]:
 @pytest.mark.parametrize(
     ("function", "replaced"), [pytest.param(*pair, id=pair[0].__qualname__) for pair in overrides()]
 )
-def test_an_override_takes_what_the_library_passes(function: Any, replaced: Any) -> None:
+def test_an_override_has_the_parameters_of_the_library(function: Any, replaced: Any) -> None:
     found = inspect.signature(replaced).parameters.values()
-    # A parameter whose default is a function only caches the look-up of the function. No caller passes the parameter.
+    # A parameter whose default is a function is only a faster way to look up the function. No caller passes it.
     passed = [each for each in found if each.default is each.empty or not callable(each.default)]
     taken = inspect.signature(function).parameters
     kinds = {each.kind for each in taken.values()}

@@ -90,7 +90,7 @@ def test_the_chart_allows_what_the_settings_allow() -> None:
     assert VALUES["autoscaling"]["inFlightPerWorker"] < Settings.model_fields["max_in_flight"].default
 
 
-def test_scaling_asks_for_metrics_that_there_are() -> None:
+def test_scaling_uses_existing_metrics() -> None:
     asked = re.findall(r'"metric" "(\w+)"', (CHART / "templates" / "scaledobject.yaml").read_text())
     offered = (ROOT / "pipeline" / "observability" / "prometheus.py").read_text()
 
@@ -199,7 +199,7 @@ def test_the_pods_are_as_restricted_as_the_image_allows(render: Render) -> None:
 
 
 @with_helm
-def test_the_user_may_be_another_one_or_the_clusters_choice(render: Render) -> None:
+def test_the_user_may_be_chosen_by_the_operator_or_the_cluster(render: Render) -> None:
     def context(user: int | None) -> Mapping[str, Any]:
         made = render({**LEAST, "runAsUser": user})["StatefulSet"]["spec"]["template"]["spec"]["securityContext"]
         assert isinstance(made, dict)
@@ -222,7 +222,7 @@ def test_probes_ask_for_open_paths(render: Render) -> None:
 
 
 @with_helm
-def test_each_pod_has_an_id_of_its_own(render: Render) -> None:
+def test_each_pod_has_its_own_id(render: Render) -> None:
     made = render(LEAST)["StatefulSet"]["spec"]
     (container,) = made["template"]["spec"]["containers"]
     environment = {each["name"]: each for each in container["env"]}
@@ -233,7 +233,7 @@ def test_each_pod_has_an_id_of_its_own(render: Render) -> None:
 
 
 @with_helm
-def test_everything_selects_the_pods_and_no_secret_is_made(render: Render) -> None:
+def test_every_selector_matches_the_pods_and_no_secret_is_made(render: Render) -> None:
     made = render(EVERYTHING)
     labels = made["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
     selectors = [
@@ -274,14 +274,14 @@ def test_a_definition_in_the_values_arrives_unchanged(render: Render) -> None:
 
 
 @with_helm
-def test_a_new_version_of_the_chart_alone_replaces_no_pod(render: Render) -> None:
+def test_a_new_chart_version_alone_replaces_no_pod(render: Render) -> None:
     made = render(LEAST)["StatefulSet"]["spec"]
 
     assert made["template"]["metadata"] == {"labels": made["selector"]["matchLabels"]}
 
 
 @with_helm
-def test_autoscaling_alone_decides_the_number_of_workers(render: Render) -> None:
+def test_with_autoscaling_the_chart_sets_no_number_of_workers(render: Render) -> None:
     assert "replicas" not in render(EVERYTHING)["StatefulSet"]["spec"]
     assert render(LEAST)["StatefulSet"]["spec"]["replicas"] == VALUES["replicas"]
 
@@ -320,7 +320,7 @@ def api_server() -> Iterator[str]:
 
 
 @with_helm
-def test_autoscaling_begins_with_the_workers_there_are(tmp_path: Path, api_server: str) -> None:
+def test_autoscaling_begins_with_the_present_number_of_workers(tmp_path: Path, api_server: str) -> None:
     done = helm(
         tmp_path,
         *("template", "deliver", str(CHART), "--show-only", "templates/statefulset.yaml"),
@@ -333,7 +333,7 @@ def test_autoscaling_begins_with_the_workers_there_are(tmp_path: Path, api_serve
 
 
 @with_helm
-def test_scaling_looks_at_the_workers_of_this_release(render: Render) -> None:
+def test_scaling_uses_only_metrics_of_this_release(render: Render) -> None:
     triggers = render({**LEAST, "autoscaling": {"enabled": True}})["ScaledObject"]["spec"]["triggers"]
     asked = [re.findall(r"\{(.*?)\}", each["metadata"]["query"]) for each in triggers]
 

@@ -37,7 +37,7 @@ def pod(workload: Document) -> Document:
 
 
 @with_helm
-def test_nothing_of_it_is_made_unless_it_is_asked_for(tmp_path: Path) -> None:
+def test_optional_parts_are_made_only_on_request(tmp_path: Path) -> None:
     made = documents(tmp_path, LEAST)
 
     assert sorted(made) == [
@@ -50,7 +50,7 @@ def test_nothing_of_it_is_made_unless_it_is_asked_for(tmp_path: Path) -> None:
 
 @with_helm
 @pytest.mark.parametrize("part", PARTS)
-def test_values_of_the_chart_before_lack_a_part(tmp_path: Path, part: str) -> None:
+def test_an_upgrade_that_reuses_values_lacks_new_parts(tmp_path: Path, part: str) -> None:
     """`helm upgrade --reuse-values` keeps the defaults of the former chart, so new values are missing."""
     assert documents(tmp_path, {**LEAST, part: None}) == documents(tmp_path, LEAST)
 
@@ -93,7 +93,7 @@ def test_the_console_is_a_worker_without_membership(tmp_path: Path) -> None:
 
 
 @with_helm
-def test_nothing_that_selects_workers_selects_the_console(tmp_path: Path) -> None:
+def test_no_selector_of_workers_selects_the_console(tmp_path: Path) -> None:
     made = documents(tmp_path, {**ON, "podMonitor": {"enabled": True}})
     worker, console = pod(made["StatefulSet/deliver"]), pod(made["Deployment/deliver-console"])
 
@@ -123,7 +123,7 @@ def test_the_console_has_the_network_rules_of_a_worker(tmp_path: Path) -> None:
 
 @with_helm
 @pytest.mark.parametrize(("has_console", "service"), [(True, "deliver-console"), (False, "deliver")])
-def test_an_ingress_leads_to_who_serves_pages(tmp_path: Path, has_console: bool, service: str) -> None:
+def test_an_ingress_leads_to_the_service_with_the_pages(tmp_path: Path, has_console: bool, service: str) -> None:
     values = {**ON, "console": {"enabled": has_console}, "ingress": {**ON["ingress"], "tlsSecret": "tls"}}
     made = documents(tmp_path, values)
     spec = made["Ingress/deliver"]["spec"]
@@ -136,7 +136,7 @@ def test_an_ingress_leads_to_who_serves_pages(tmp_path: Path, has_console: bool,
 
 
 @with_helm
-def test_the_notes_name_who_serves_pages(tmp_path: Path) -> None:
+def test_the_notes_name_the_service_with_the_pages(tmp_path: Path) -> None:
     """Only `helm install` prints the notes, so the test turns them into a template that `helm template` prints."""
     chart = shutil.copytree(CHART, tmp_path / "chart")
     notes = (chart / "templates" / "NOTES.txt").read_text()
@@ -199,7 +199,7 @@ def test_the_schema_knows_the_alerts() -> None:
 
 
 @with_helm
-def test_the_dashboard_is_the_file_and_is_found_by_a_sidecar(tmp_path: Path) -> None:
+def test_the_dashboard_is_the_file_with_the_sidecar_s_label(tmp_path: Path) -> None:
     values = {**ON, "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Webhooks"}}}
     made = documents(tmp_path, values)["ConfigMap/deliver-dashboard"]
 
@@ -209,7 +209,7 @@ def test_the_dashboard_is_the_file_and_is_found_by_a_sidecar(tmp_path: Path) -> 
 
 
 @with_helm
-def test_the_chart_of_a_release_is_whole(tmp_path: Path) -> None:
+def test_the_chart_of_a_release_is_complete(tmp_path: Path) -> None:
     release = (ROOT / ".ci" / "release").read_text()
     [command] = re.findall(r"helm (package --destination) dist deploy/chart", release)
     assert release.index(command) < release.index("SHA256SUMS"), "it has a checksum too"
@@ -270,7 +270,7 @@ def test_wrong_values_of_a_part_are_refused(tmp_path: Path, values: Mapping[str,
 
 
 @with_helm
-def test_a_token_for_metrics_may_stand_in_a_secret_of_its_own(tmp_path: Path) -> None:
+def test_the_metrics_token_may_be_in_a_separate_secret(tmp_path: Path) -> None:
     made = documents(tmp_path, {**LEAST, "podMonitor": {"enabled": True, "tokenSecret": "metrics"}})
     [endpoint] = made["PodMonitor/deliver"]["spec"]["podMetricsEndpoints"]
 

@@ -43,14 +43,14 @@ def missing(done: subprocess.CompletedProcess[str]) -> list[str]:
     return re.findall(r"^\.ci/tools: no (\w+), so its tests are skipped: .+$", done.stderr, re.MULTILINE)
 
 
-def test_without_go_and_apt_it_says_so_and_does_not_fail(tmp_path: Path) -> None:
+def test_without_go_and_apt_tools_are_reported_as_missing(tmp_path: Path) -> None:
     done = run(tmp_path)
 
     assert (done.returncode, done.stdout) == (0, "")
     assert sorted(missing(done)) == sorted(TOOLS)
 
 
-def test_a_build_that_fails_is_named_with_its_reason(tmp_path: Path) -> None:
+def test_a_failed_build_is_reported_with_its_reason(tmp_path: Path) -> None:
     done = run(tmp_path, go=BROKEN_GO)
 
     assert done.returncode == 0
@@ -76,7 +76,7 @@ def test_what_is_built_is_pinned_and_built_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tool", ["helm", "actionlint"])
-def test_another_version_than_the_pinned_one_is_not_kept(tmp_path: Path, tool: str) -> None:
+def test_a_tool_of_another_version_is_replaced(tmp_path: Path, tool: str) -> None:
     run(tmp_path, go=GOOD_GO)
     script = tmp_path / ".ci" / "tools"
     script.write_text(re.sub(rf"(^{tool}=.*@v).*", r"\g<1>99.0.0", script.read_text(), count=1, flags=re.MULTILINE))
@@ -87,7 +87,7 @@ def test_another_version_than_the_pinned_one_is_not_kept(tmp_path: Path, tool: s
     assert [each.rpartition("@")[2] for each in asked if each.partition("@")[0].endswith(tool)] == ["v99.0.0"]
 
 
-def test_the_whole_check_uses_them() -> None:
+def test_the_whole_check_uses_the_tools() -> None:
     said = SCRIPT.with_name("run").read_text()
 
     begun, waited = said.index("\nnice .ci/tools &\n"), said.index('\nwait "$tools"\n')

@@ -20,7 +20,7 @@ def test_every_topic_is_listed() -> None:
     assert [name for name in named if f"| `{name}` |" not in TEXT] == []
 
 
-def test_the_tests_that_it_names_are_there() -> None:
+def test_the_named_tests_exist() -> None:
     named = re.findall(r"`(tests/[\w/]+\.py)`", TEXT)
     assert len(named) >= 9
     assert [name for name in named if not (Path(__file__).parents[2] / name).exists()] == []

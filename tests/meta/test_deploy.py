@@ -43,7 +43,7 @@ def lines() -> dict[str, Line]:
     return found
 
 
-def test_every_setting_stands_in_the_example_in_its_order() -> None:
+def test_every_setting_is_in_the_example_in_order() -> None:
     assert list(lines()) == [CONFIG, *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)]
 
 
@@ -53,7 +53,7 @@ def test_a_setting_is_described_as_in_the_code(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_what_has_no_default_is_not_commented_out(name: str) -> None:
+def test_settings_without_a_default_are_not_commented_out(name: str) -> None:
     assert lines()[f"{PREFIX}{name.upper()}"].is_default is not Settings.model_fields[name].is_required()
 
 
@@ -77,13 +77,13 @@ def test_no_file_names_a_setting_that_does_not_exist(file: str) -> None:
     assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", (DEPLOY / file).read_text())) <= KNOWN
 
 
-def test_the_example_definition_is_one() -> None:
+def test_the_example_definition_is_valid() -> None:
     definition = load_definition(DEPLOY / "definition.yaml")
 
     assert definition.name == "example"
 
 
-def test_the_example_subscription_is_one() -> None:
+def test_the_example_subscription_is_valid() -> None:
     assert parse_subscription(read_document(DEPLOY / "subscription.json")).id == "sub-1"
 
 
@@ -112,7 +112,7 @@ def test_the_image_installs_nothing_without_a_hash() -> None:
     assert not [command for command in commands if command.startswith("pip install") and " . " in f"{command} "]
 
 
-def test_what_builds_the_package_is_locked() -> None:
+def test_the_build_tools_are_locked() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     required = project["build-system"]["requires"]
 
@@ -153,7 +153,7 @@ def test_compose_names_workers_on_pages_as_in_metrics() -> None:
     assert [COMPOSE["services"][name]["hostname"] for name in WORKERS] == list(WORKERS)
 
 
-def test_every_file_that_compose_mounts_is_there() -> None:
+def test_every_file_that_compose_mounts_exists() -> None:
     mounted = [each for service in COMPOSE["services"].values() for each in service.get("volumes", [])]
     sources = {DEPLOY / each.partition(":")[0] for each in mounted}
 
@@ -162,14 +162,14 @@ def test_every_file_that_compose_mounts_is_there() -> None:
     assert all(each.endswith(":ro") for each in mounted)
 
 
-def test_compose_opens_its_ports_on_this_machine_alone() -> None:
+def test_compose_opens_its_ports_only_on_this_machine() -> None:
     ports = [port for service in COMPOSE["services"].values() for port in service.get("ports", [])]
 
     assert len(ports) == 5
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_the_addresses_and_the_token_of_compose_are_said() -> None:
+def test_the_compose_file_names_its_addresses_and_its_token() -> None:
     said = (DEPLOY / "compose.yaml").read_text().partition("\nx-image")[0]
     services = COMPOSE["services"]
 

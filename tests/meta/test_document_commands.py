@@ -58,7 +58,7 @@ def mistake(call: str) -> str | None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_command_is_run_or_says_why_not(document: str) -> None:
+def test_a_command_is_run_or_gives_a_reason(document: str) -> None:
     left_out = [each.text for each in commands(document) if not each.not_run and document not in WALKED]
     assert left_out == []
 
@@ -122,5 +122,5 @@ line
         (("a.c",), "abc", False),
     ],
 )
-def test_what_is_shown_is_compared(shown: tuple[str, ...], output: str, *, expected: bool) -> None:
+def test_shown_output_is_compared(shown: tuple[str, ...], output: str, *, expected: bool) -> None:
     assert as_shown(shown, output) is expected

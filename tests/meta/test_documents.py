@@ -57,7 +57,7 @@ def missing_files(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_links_lead_somewhere(document: Path) -> None:
+def test_the_targets_of_links_exist(document: Path) -> None:
     assert list(broken_links(document, document.read_text())) == []
 
 
@@ -84,7 +84,7 @@ def test_code_cites_sections_that_exist() -> None:
     assert cited - headings == set()
 
 
-def test_what_is_missing_is_found() -> None:
+def test_missing_targets_are_found() -> None:
     links = "[a](nowhere.md) [b](README.md#no-such-part) [c](README.md) [d](https://e.com/x.md) [e](#read-\nme)"
 
     assert list(broken_links(ROOT / "README.md", links)) == ["nowhere.md", "README.md#no-such-part", "#read-\nme"]

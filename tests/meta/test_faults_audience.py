@@ -54,23 +54,23 @@ def test_with_key_an_event_is_for_its_key() -> None:
     assert audience(a_record(4)) == key_alone(a_record(4)) == [NAMES[4]]
 
 
-def test_what_was_before_its_start_is_not_owed() -> None:
+def test_events_before_the_start_are_not_owed() -> None:
     found = subscriber(None, 5, 9, made_at=200.0)
     owed = [owes(found, a_record(partition=partition, offset=offset)) for partition in (0, 1) for offset in (4, 5, 9)]
     assert owed == [False, True, True, False, False, True]
 
 
-def test_a_partition_without_a_start_is_owed_as_a_whole() -> None:
+def test_all_events_of_a_partition_without_a_start_are_owed() -> None:
     assert owes(subscriber(None, 5, 9), a_record(partition=2))
 
 
-def test_each_topic_has_a_start_of_its_own() -> None:
+def test_each_topic_has_its_own_start() -> None:
     found = subscriber(None, 5, made_at=200.0)
     assert owes(found, replace(a_record(offset=4), topic="u"))
     assert not owes(found, a_record(offset=4))
 
 
-def test_what_was_produced_after_it_was_made_is_owed() -> None:
+def test_events_produced_after_the_creation_are_owed() -> None:
     found = subscriber(None, 1000, made_at=200.0)
     assert owes(found, a_record(at=200.5))
     assert not owes(found, a_record(at=199.5))

@@ -34,7 +34,7 @@ def verdict(level: Qos, found: Sequence[Event], calls: Sequence[Call], letters: 
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_what_was_delivered_once_and_in_order_breaks_no_promise(level: Qos) -> None:
+def test_a_run_without_deviations_breaks_no_promise(level: Qos) -> None:
     found = events(5)
     made = verdict(level, found, [call(event, event.produced_at + 0.5) for event in found])
     assert (made.events, made.lost, made.repeated, made.misordered, made.given_up) == (5, 0, 0, 0, 0)
@@ -51,7 +51,7 @@ def test_order_and_losses_are_counted_per_topic_and_partition() -> None:
     assert (made.misordered, made.lost, made.lost_of_one) == (0, 2, 1)
 
 
-def test_an_event_that_nobody_saw_is_lost_and_named() -> None:
+def test_an_event_that_never_arrived_is_lost_and_named() -> None:
     found = events(3)
     made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1), call(found[2], 3)])
     assert (made.lost, made.examples["lost"]) == (1, [("t-0-1", "s")])
@@ -108,7 +108,7 @@ def test_a_wrong_body_is_an_alteration(level: Qos) -> None:
     assert anything.broken({level: made}) == [f"{level}: 1 altered, allowed 0: t-0-1 for s"]
 
 
-def test_calls_and_dead_letters_of_no_event_are_strangers() -> None:
+def test_calls_and_dead_letters_without_an_event_are_strangers() -> None:
     found = events(1)
     unknown = replace(call(found[0], 1), key="t-9-9")
     letters = [found[0].delivery, Delivery("u-0-0", "s")]
@@ -129,14 +129,14 @@ def test_a_dead_letter_is_no_loss() -> None:
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_what_is_dead_lettered_twice_has_ended_more_than_once(level: Qos) -> None:
+def test_an_event_dead_lettered_twice_is_repeated(level: Qos) -> None:
     found = events(1)
     made = verdict(level, found, [call(found[0], 1, status=422)], [found[0].delivery, found[0].delivery])
     assert (made.lost, made.repeated, made.dead_lettered) == (0, 1, 1)
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_accepted_and_dead_lettered_ended_twice_if_repeatable(level: Qos) -> None:
+def test_accepted_and_dead_lettered_counts_as_repeated(level: Qos) -> None:
     found = events(1)
     made = verdict(level, found, [call(found[0], 1)], [found[0].delivery])
     assert made.repeated == (0 if level is Qos.AT_MOST_ONCE else 1)
@@ -187,7 +187,7 @@ def test_the_other_levels_have_no_order(level: Qos) -> None:
     assert verdict(level, found, [call(found[1], 1), call(found[0], 2)]).misordered == 0
 
 
-def test_levels_are_judged_apart() -> None:
+def test_each_level_has_its_own_verdict() -> None:
     mixed = [*events(1), Event("t-0-9", "r", "t", 0, 9, 1.0)]
     made = judge(mixed, [call(mixed[0], 2)], [], {"s": Qos.AT_LEAST_ONCE, "r": Qos.AT_MOST_ONCE})
     assert (made[Qos.AT_LEAST_ONCE].lost, made[Qos.AT_MOST_ONCE].lost) == (0, 1)
@@ -206,13 +206,13 @@ def test_an_event_for_several_is_counted_for_each(level: Qos) -> None:
     assert strangers(found, [call(event, 1) for event in found], []) == []
 
 
-def test_an_event_may_be_lost_for_one_of_several_alone() -> None:
+def test_an_event_may_be_lost_for_one_of_several() -> None:
     found = for_both(2)
     made = verdict(Qos.AT_LEAST_ONCE, found, [call(event, 1) for event in found[:3]])
     assert (made.lost, made.examples["lost"]) == (1, [("t-0-1", "r")])
 
 
-def test_a_call_of_each_is_no_repetition_and_two_of_one_are() -> None:
+def test_only_two_calls_for_one_subscription_are_a_repetition() -> None:
     found = for_both(1)
     calls = [call(event, 1) for event in found]
     assert verdict(Qos.AT_MOST_ONCE, found, calls).repeated == 0
@@ -227,7 +227,7 @@ def test_a_dead_letter_of_one_ends_nothing_of_another() -> None:
 
 
 @pytest.mark.parametrize("level", ORDERED)
-def test_order_is_of_each_subscription_of_an_event(level: Qos) -> None:
+def test_the_order_is_checked_for_each_subscription(level: Qos) -> None:
     found = for_both(2)
     first_s, first_r, second_s, second_r = found
     assert verdict(level, found, [call(first_s, 1), call(second_s, 2), call(first_r, 5), call(second_r, 6)]).lost == 0

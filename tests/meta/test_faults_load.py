@@ -47,6 +47,6 @@ def test_a_run_that_counts_little_of_its_load_fails_and_says_so() -> None:
     assert too_little(0, 0), "without a load a run says nothing"
 
 
-def test_a_run_that_counts_most_of_its_load_is_whole() -> None:
+def test_a_run_that_counts_most_of_its_load_is_valid() -> None:
     assert too_little(90, 100) == []
     assert share(101, 100) == 1.0, "the last ones were made after the pace was looked at"

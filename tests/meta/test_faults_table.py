@@ -33,14 +33,14 @@ def test_a_run_that_broke_a_promise_is_named_below_the_table() -> None:
     assert text.splitlines()[-1] == "- none, seed 2: at-least-once: 1 lost, allowed 0: t-0-7"
 
 
-def test_a_run_that_did_not_come_up_is_no_clean_run() -> None:
+def test_a_run_that_did_not_start_is_broken() -> None:
     stuck = {"fault": "scaled", "seed": 5, "levels": {}, "problems": ["TimeoutError: after 40 s:\n not ready"]}
     text = report([stuck])
     assert rows(text) == [["workers: 1, 4, 2", *["-"] * 4, "0", "1, **1 broken**", "5"]]
     assert text.splitlines()[-1] == "- scaled, seed 5: TimeoutError: after 40 s: not ready"
 
 
-def test_a_run_cut_short_counts_nothing_undelivered_as_lost() -> None:
+def test_an_unfinished_run_counts_no_event_as_lost() -> None:
     text = report([a_run("scaled", 1, repeated=1), a_run("scaled", 2, "TimeoutError: after 180.0 s: busy", lost=9)])
     assert rows(text) == [["workers: 1, 4, 2", *["0 / 1 / 0"] * 4, "80", "2, **1 broken**", "1, 2"]]
 
@@ -62,7 +62,7 @@ def test_the_summary_counts_what_broke_a_promise() -> None:
     assert row[-1] == "2, **1 broken**"
 
 
-def test_each_routing_has_a_table_of_its_own() -> None:
+def test_each_routing_has_its_own_table() -> None:
     lost = matching(a_run("scaled", 2, "auto: 1 lost, allowed 0: t-0-7 for s", lost=1))
     made = [a_run("scaled", 1), matching(a_run("none", 3)), {**a_run("none", 4), "routing": "key"}, lost]
     before, after = report(made).split("With `routing: match`")
@@ -74,7 +74,7 @@ def test_each_routing_has_a_table_of_its_own() -> None:
     assert [row[-1] for text in (before, after) for row in rows(text)] == ["2", "2, **1 broken**"]
 
 
-def test_runs_with_several_topics_have_a_table_of_their_own() -> None:
+def test_runs_with_several_topics_have_their_own_table() -> None:
     broken = {**matching(a_run("none", 2, "auto: 1 lost")), "topics": 2}
     text = report([matching(a_run("none", 1)), broken])
     assert "With `routing: match` and 2 source topics, counting" in text

@@ -27,7 +27,7 @@ def test_every_field_has_its_row(heading: str) -> None:
     assert sorted(ROW.findall(section)) == sorted(tables()[heading])
 
 
-def test_every_row_names_a_test_that_is_there() -> None:
+def test_every_row_names_an_existing_test() -> None:
     source = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     there = set(re.findall(r"def (test_\w+)\(", source))
     named = TEST.findall(FIELDS.read_text())

@@ -26,7 +26,7 @@ def test_each_python_that_is_promised_has_a_run() -> None:
     assert project["requires-python"] == f">={promised[0]}"
 
 
-def test_it_runs_the_whole_check_on_a_kafka() -> None:
+def test_the_workflow_runs_the_whole_check_on_a_kafka() -> None:
     [step] = [each for each in JOB["steps"] if "run" in each]
     assert step["run"] == ".ci/run"
     assert step["env"]["WEBHOOKS_TEST_KAFKA"] == "127.0.0.1:9092"
@@ -34,7 +34,7 @@ def test_it_runs_the_whole_check_on_a_kafka() -> None:
     assert f"image: ${{KAFKA_IMAGE:-{JOB['services']['kafka']['image']}}}" in compose
 
 
-def test_it_may_read_and_nothing_else() -> None:
+def test_the_workflow_may_only_read() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
     assert "permissions" not in JOB
     assert "secrets." not in FILE.read_text()
@@ -48,6 +48,6 @@ def test_actions_are_pinned_by_commit_with_their_version() -> None:
 
 
 @pytest.mark.skipif(ACTIONLINT is None, reason="needs actionlint (WEBHOOKS_TEST_ACTIONLINT)")
-def test_actionlint_has_nothing_to_say() -> None:
+def test_actionlint_finds_no_problem() -> None:
     ended = subprocess.run([str(ACTIONLINT), str(FILE)], capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (0, "")

@@ -21,12 +21,12 @@ def test_a_fault_fits_the_source_and_names_tests_that_exist(mutant: Mutant) -> N
         assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), test
 
 
-def test_faults_have_names_of_their_own() -> None:
+def test_faults_have_unique_names() -> None:
     names = [mutant.name for mutant in MUTANTS]
     assert len(set(names)) == len(names)
 
 
-def test_a_fault_whose_text_is_not_there_once_says_so() -> None:
+def test_a_fault_whose_text_is_not_unique_is_reported() -> None:
     mutant = Mutant("a fault", "pipeline/x.py", was="a", becomes="b", tests=())
     for source in ("", "a a"):
         with pytest.raises(LookupError, match=r"a fault: pipeline/x\.py"):

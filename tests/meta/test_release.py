@@ -28,7 +28,7 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_tree_that_agrees_can_be_released(tree: Path) -> None:
+def test_a_consistent_tree_can_be_released(tree: Path) -> None:
     assert problems_of(tree) == []
 
 
@@ -55,7 +55,7 @@ def test_the_section_of_a_version_ends_before_the_next() -> None:
     assert section_of(CHANGELOG, "1.2.1") == ""
 
 
-def test_the_lock_of_this_tree_is_listed_as_a_whole() -> None:
+def test_the_lock_file_of_this_tree_is_listed_completely() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     found = document(lock, version_of(ROOT))
     names = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE))
@@ -66,7 +66,7 @@ def test_the_lock_of_this_tree_is_listed_as_a_whole() -> None:
     assert document(lock, version_of(ROOT)) == found, "the same lock has the same list"
 
 
-def test_a_package_that_says_too_little_stops_the_release() -> None:
+def test_an_incomplete_package_stops_the_release() -> None:
     with pytest.raises(ValueError, match="the lock has no hash of it"):
         component(next(locked("click==8.3.3\n")))
     [unknown] = locked(f"no-such-package==1.0 \\\n    --hash=sha256:{'0' * 64}\n")

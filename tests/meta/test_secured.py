@@ -8,7 +8,7 @@ from _pytest.outcomes import Failed, Skipped
 from tests.support.secured import VARIABLE, SecuredKafka, parse, secured_kafka
 
 
-def test_a_url_holds_address_login_and_authority(tmp_path: Path) -> None:
+def test_a_url_contains_address_login_and_authority(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_text("certificates")
 
@@ -30,7 +30,7 @@ def test_a_url_holds_address_login_and_authority(tmp_path: Path) -> None:
         "sasl-plaintext://kafka:9093",
     ],
 )
-def test_what_is_no_such_url_is_refused_and_not_repeated(url: str) -> None:
+def test_an_invalid_url_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(ValueError, match=r"must|needs") as caught:
         parse(url)
 

@@ -159,7 +159,7 @@ async def test_a_key_stores_chain_is_trusted_with_its_authority(bench: Bench) ->
     assert without.error.startswith("invalid_client: the chain does not end at the authority")
 
 
-async def test_who_has_another_key_is_refused_and_no_event_is_sent(bench: Bench) -> None:
+async def test_with_another_key_no_token_and_no_event_is_sent(bench: Bench) -> None:
     another = rsa.generate_private_key(65537, 2048).public_key()
     endpoint = await bench.endpoint(TokenServer({"client-1": Client("RS256", another)}))
     refused = await bench.deliver(bench.subscription(endpoint, keyContent=INLINE))
@@ -186,7 +186,7 @@ async def test_the_token_endpoint_gets_the_subscriptions_certificate(bench: Benc
     assert await bench.deliver(shown) == Delivered(200)
 
 
-def test_the_store_of_the_tests_outlives_them() -> None:
+def test_the_key_store_of_the_tests_does_not_expire_soon() -> None:
     opened = pkcs12.load_pkcs12(STORE, b"store-secret")
     certificates: list[x509.Certificate] = [entry.certificate for entry in opened.additional_certs]
     assert all(certificate.not_valid_after_utc.year > 2100 for certificate in certificates)

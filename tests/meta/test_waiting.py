@@ -21,25 +21,25 @@ async def after(polls: int, *, moves_for: int = 0) -> None:
     await eventually(holds, within_seconds=1, says=lambda: f"asked {asked} times", progress=lambda: moved)
 
 
-def test_what_holds_in_time_is_waited_for() -> None:
+def test_a_condition_that_holds_in_time_ends_the_wait() -> None:
     run(after(8))
 
 
-def test_what_stands_still_is_stuck() -> None:
+def test_without_progress_a_wait_fails() -> None:
     with pytest.raises(TimeoutError, match="asked 10 times"):
         run(after(12))
 
 
-def test_the_deadline_begins_anew_with_every_move() -> None:
+def test_every_progress_restarts_the_time_limit() -> None:
     run(after(30, moves_for=25))
 
 
-def test_what_stands_still_after_a_move_is_stuck() -> None:
+def test_without_further_progress_a_wait_fails() -> None:
     with pytest.raises(TimeoutError, match=r"asked 3[0-9] times"):
         run(after(100, moves_for=25))
 
 
-def test_a_condition_that_fails_says_so() -> None:
+def test_a_condition_that_never_holds_is_reported() -> None:
     async def fails() -> bool:
         raise ZeroDivisionError
 

@@ -9,14 +9,14 @@ TESTS: Final = "tests/unit/core/test_addressed.py::"
 
 ADDRESSED: Final = (
     Mutant(
-        "an address needs no seal",
+        "an address counts without a valid seal",
         FILE,
         was="if self._ids.is_for(event, addressee) and not self._is_too_new",
         becomes="if not self._is_too_new",
         tests=(f"{TESTS}test_an_address_without_a_valid_seal_reaches_nobody",),
     ),
     Mutant(
-        "an address holds for one that was made again",
+        "an address counts for a recreated subscription",
         FILE,
         was=" and not self._is_too_new(addressee, event)",
         becomes="",
@@ -30,7 +30,7 @@ ADDRESSED: Final = (
         tests=(f"{TESTS}test_a_seal_is_valid_for_one_address_only",),
     ),
     Mutant(
-        "a filter holds back what is addressed",
+        "a filter rejects an addressed event",
         "pipeline/core/runner.py",
         was=" or self._delivery.is_addressed(flight.event)",
         becomes="",
@@ -51,7 +51,7 @@ ADDRESSED: Final = (
         tests=(f"{TESTS}test_a_subscription_that_becomes_known_gets_waiting_events",),
     ),
     Mutant(
-        "a redrive with match is for all that match",
+        "with match, a redrive reaches every matching subscription",
         "pipeline/kafka/redrive.py",
         was="*ids.address(letter, addressee)",
         becomes="*[each for each in ids.address(letter, addressee) if each[0] == FIRST_ID]",

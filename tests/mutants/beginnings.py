@@ -13,7 +13,7 @@ IMPORT: Final = "tests/unit/subscriptions/test_gravitee.py::"
 
 BEGINNINGS: Final = (
     Mutant(
-        "a subscription begins where transactions that were open began",
+        "a subscription begins before transactions that were open",
         "pipeline/kafka/log_positions.py",
         was='isolation_level="read_uncommitted"',
         becomes='isolation_level="read_committed"',
@@ -27,21 +27,21 @@ BEGINNINGS: Final = (
         tests=(f"{OFFSETS}test_it_begins_at_a_time_or_at_the_end",),
     ),
     Mutant(
-        "nobody knows which topic the offsets are of",
+        "the id of the topic is not stored with the offsets",
         "pipeline/subscriptions/group_start_offsets.py",
         was='"topicId": topic_id',
         becomes='"topicId": None',
         tests=(f"{OFFSETS}test_a_topic_that_was_made_again_is_known_by_its_id",),
     ),
     Mutant(
-        "a group that still has members is taken over",
+        "the position of a group that still has members is used",
         "pipeline/subscriptions/group_start_offsets.py",
         was="    elif group.members:",
         becomes="    elif False:",
         tests=(f"{OFFSETS}test_a_group_that_still_has_members_is_refused",),
     ),
     Mutant(
-        "a subscription goes on one event after the group's position",
+        "a subscription continues one event after the group's position",
         "pipeline/kafka/group_positions.py",
         was="[partition] = position.offset",
         becomes="[partition] = position.offset + 1",
@@ -54,7 +54,7 @@ BEGINNINGS: Final = (
         becomes="new = wanted",
         tests=(
             f"{OFFSETS}test_it_begins_after_all_events_that_are_there",
-            "tests/broker/test_beginnings_under_load.py::test_it_begins_exactly_where_it_was_made",
+            "tests/broker/test_beginnings_under_load.py::test_a_subscription_begins_exactly_at_its_creation",
         ),
     ),
     Mutant(
@@ -65,21 +65,21 @@ BEGINNINGS: Final = (
         tests=(f"{EDITS}test_an_edit_keeps_the_beginning", f"{OFFSETS}test_an_edit_keeps_beginning_and_creation"),
     ),
     Mutant(
-        "an edit makes another subscription",
+        "an edit counts as a creation",
         "pipeline/subscriptions/crossing.py",
         was="if known is not None and is_for_match:",
         becomes="if known is None:",
         tests=(f"{OFFSETS}test_an_edit_keeps_beginning_and_creation",),
     ),
     Mutant(
-        "an edit that asks for another beginning is taken and ignored",
+        "another beginning in an edit is ignored",
         "pipeline/subscriptions/start_offsets.py",
         was="_place(wanted.start_from) != _place(stored.start_from)",
         becomes="False",
         tests=(f"{EDITS}test_an_edit_that_asks_for_another_beginning_is_refused",),
     ),
     Mutant(
-        "a document says at which offsets it begins",
+        "a document may set the start offsets",
         "pipeline/subscriptions/envelope.py",
         was="if key not in WRITTEN_BY_STORE}",
         becomes="if key}",
@@ -96,35 +96,35 @@ BEGINNINGS: Final = (
         ),
     ),
     Mutant(
-        "key obeys what was written for match",
+        "with key, fields for match have an effect",
         "pipeline/subscriptions/resolve.py",
         was="matches = definition.stated_routing is Routing.MATCH",
         becomes="matches = True",
         tests=(f"{RESOLVE}test_with_key_the_fields_of_match_have_no_effect",),
     ),
     Mutant(
-        "a commit that has waited forgets who has begun in a partition that was given back",
+        "a delayed commit overwrites begun-to of a partition that was given back",
         "pipeline/runtime/consumer.py",
         was="if TP(*tp) in assigned and self._sources[tp.topic].is_open(tp.partition)",
         becomes="if TP(*tp) in assigned",
         tests=("tests/unit/runtime/test_commits.py::test_no_commit_follows_the_last_one_of_a_partition",),
     ),
     Mutant(
-        "the setting beats the definition without a word",
+        "the routing in the setting silently replaces that in the definition",
         "pipeline/config/definition.py",
         was="if stated not in {None, routing}:",
         becomes="if stated is False:",
         tests=(f"{DEFINITION}test_the_routing_comes_from_the_definition_or_the_setting",),
     ),
     Mutant(
-        "a filter that is required may be missing",
+        "a required filter may be missing",
         "pipeline/subscriptions/start_offsets.py",
         was="if not definition.require_filter or",
         becomes="if True or",
         tests=(f"{EDITS}test_a_definition_may_require_a_filter_or_topics",),
     ),
     Mutant(
-        "a policy of Gravitee is left out without a word",
+        "a policy of Gravitee is left out silently",
         "pipeline/config/definition.py",
         was="for each in losses(document) if each.name not in accepted",
         becomes="for each in losses({}) if each.name not in accepted",
@@ -149,6 +149,6 @@ BEGINNINGS: Final = (
         "pipeline/cli/export_positions.py",
         was="if group.members != 0",
         becomes="if name != app and group.members != 0",
-        tests=("tests/broker/test_cli_import.py::test_positions_are_not_exported_while_both_would_run",),
+        tests=("tests/broker/test_cli_import.py::test_positions_are_not_exported_while_a_worker_runs",),
     ),
 )

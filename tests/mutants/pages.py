@@ -9,7 +9,7 @@ STREAM: Final = "tests/unit/web/pages/test_stream.py::"
 
 PAGES: Final = (
     Mutant(
-        "what strangers wrote is not escaped",
+        "untrusted text is not escaped",
         "pipeline/web/pages/rendering.py",
         was='Markup(escape(safe(str(value), keep="\\n\\t")))',
         becomes="Markup(str(value))",
@@ -37,7 +37,7 @@ PAGES: Final = (
         tests=(f"{SITE}test_only_an_event_that_fails_is_shown",),
     ),
     Mutant(
-        "a listener that does not read stays",
+        "a listener that does not read stays connected",
         "pipeline/web/pages/stream.py",
         was="async with asyncio.timeout(self._write_seconds):",
         becomes="async with asyncio.timeout(None):",

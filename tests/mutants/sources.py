@@ -20,7 +20,7 @@ SOURCES: Final = (
         ),
     ),
     Mutant(
-        "only the topic that brings events gives way in a full memory",
+        "only the topic that gets events frees memory",
         "pipeline/core/dispatcher.py",
         was="(partition for peer in self.peers for partition in peer.partitions())",
         becomes="(partition for partition in self.partitions())",
@@ -41,7 +41,7 @@ SOURCES: Final = (
         tests=(f"{ROW_KEYS}test_several_topics_have_separate_rows",),
     ),
     Mutant(
-        "a topic that is added takes the rows of the one that was alone",
+        "a topic that is added takes the rows of the former only topic",
         "pipeline/kafka/row_keys.py",
         was="return named in ids or (self.is_alone and ids == {None})",
         becomes="return True",

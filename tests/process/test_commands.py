@@ -50,7 +50,7 @@ async def test_help_names_the_setting_that_an_option_overrides() -> None:
     assert "WARN]" not in lines
 
 
-async def test_applying_nothing_says_what_to_name() -> None:
+async def test_apply_without_a_file_asks_for_one() -> None:
     ended = await WITHOUT_SETTINGS.run("subscriptions", "apply")
 
     assert (ended.code, ended.out) == (2, "")
@@ -78,7 +78,7 @@ async def test_help_omits_useless_commands_and_cuts_no_summary() -> None:
 
 
 @pytest.mark.parametrize("command", [["check"], ["subscriptions", "list"]])
-async def test_global_json_option_is_refused_by_our_own_commands(command: list[str]) -> None:
+async def test_the_global_json_option_is_for_faust_s_commands_only(command: list[str]) -> None:
     ended = await WITHOUT_SETTINGS.run("--json", *command)
 
     assert (ended.code, ended.out) == (2, "")
@@ -122,7 +122,7 @@ async def test_the_version_is_that_of_the_distribution() -> None:
     assert (await WITHOUT_SETTINGS.done("--version")).startswith("webhooks, version ")
 
 
-def test_our_commands_load_no_faust() -> None:
+def test_the_pipeline_s_commands_load_no_faust() -> None:
     code = f"""
 import sys
 from pipeline.cli.main import _own
@@ -162,7 +162,7 @@ finally:
         (["dlq", "x"], "known here: list, redrive"),
     ],
 )
-async def test_an_unknown_command_names_the_one_that_is_meant(command: list[str], meant: str) -> None:
+async def test_an_unknown_command_gets_a_suggestion(command: list[str], meant: str) -> None:
     ended = await WITHOUT_SETTINGS.run(*command)
     unknown = command[-1] if command[0] == "dlq" else command[len(command) == 3]
 
@@ -170,12 +170,12 @@ async def test_an_unknown_command_names_the_one_that_is_meant(command: list[str]
     assert f'Error: there is no command "{unknown}"; {meant}' in ended.err
 
 
-async def test_the_worker_says_what_it_does() -> None:
+async def test_the_help_of_the_worker_describes_it() -> None:
     assert "Deliver events until Ctrl-C or SIGTERM" in (await explained("worker")).out
 
 
 @pytest.mark.parametrize("command", [["worker"], ["agents"], ["check"]])
-async def test_missing_settings_are_sentences(command: list[str]) -> None:
+async def test_missing_settings_are_reported_in_sentences(command: list[str]) -> None:
     ended = await WITHOUT_SETTINGS.run(*command)
 
     assert (ended.code, ended.out) == (1, "")
@@ -185,7 +185,7 @@ async def test_missing_settings_are_sentences(command: list[str]) -> None:
 
 
 @pytest.mark.parametrize("command", [["worker", "--without-web"], ["check"]])
-async def test_a_broker_that_is_not_there_is_a_sentence(command: list[str], tmp_path: Path) -> None:
+async def test_an_unreachable_broker_is_reported_in_a_sentence(command: list[str], tmp_path: Path) -> None:
     webhooks = application(tmp_path, "nobody", "127.0.0.1:1", source="events")
 
     ended = await webhooks.run(*command)
@@ -195,7 +195,7 @@ async def test_a_broker_that_is_not_there_is_a_sentence(command: list[str], tmp_
     assert "Traceback" not in ended.err
 
 
-async def test_a_data_folder_is_created_with_those_above_it(tmp_path: Path) -> None:
+async def test_a_data_folder_is_created_with_its_parents(tmp_path: Path) -> None:
     webhooks = application(tmp_path, "nobody", "127.0.0.1:1", source="events")
 
     await Webhooks({**webhooks.environment, "WEBHOOKS_DATA_DIR": str(tmp_path / "a" / "b")}).run(
@@ -205,7 +205,7 @@ async def test_a_data_folder_is_created_with_those_above_it(tmp_path: Path) -> N
     assert (tmp_path / "a" / "b").is_dir()
 
 
-async def test_a_data_folder_that_cannot_be_is_a_sentence(tmp_path: Path) -> None:
+async def test_an_impossible_data_folder_is_reported_in_a_sentence(tmp_path: Path) -> None:
     webhooks = application(tmp_path, "nobody", "127.0.0.1:1", source="events")
     folder = Path(webhooks.environment["WEBHOOKS_API"]) / "data"
 
@@ -215,7 +215,7 @@ async def test_a_data_folder_that_cannot_be_is_a_sentence(tmp_path: Path) -> Non
     assert ended.err.endswith(f"Error: WEBHOOKS_DATA_DIR: {folder} can't be created: not a directory\n")
 
 
-async def test_a_missing_file_of_admin_keys_is_a_sentence(tmp_path: Path) -> None:
+async def test_a_missing_file_of_admin_keys_is_reported(tmp_path: Path) -> None:
     webhooks = application(tmp_path, "keys", "127.0.0.1:1", source="events")
 
     ended = await Webhooks({**webhooks.environment, "WEBHOOKS_ADMIN_JWKS": "/nowhere/jwks.json"}).run("agents")

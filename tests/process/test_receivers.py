@@ -94,7 +94,7 @@ def requests() -> dict[str, tuple[bool, tuple[str, ...]]]:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_an_example_accepts_what_was_signed_and_nothing_else(language: str, tmp_path: Path) -> None:
+def test_an_example_accepts_only_signed_requests(language: str, tmp_path: Path) -> None:
     if language != "python" and shutil.which(language) is None:
         pytest.skip(f"needs {language}")
     program = LANGUAGES[language](tmp_path)

@@ -116,7 +116,7 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """Kill the worker. The first *rows_stored* waiting rows had reached the broker."""
+    """Kill the worker. Of the waiting rows, the first *rows_stored* had reached the broker."""
 
     rows_stored: int = 0
 
@@ -224,17 +224,19 @@ class Step:
 
 
 SUBSCRIPTIONS = "labn"
-"""Four subscriptions: l at-Least-once, a At-most-once, b auto ("Both"), n None. The key u belongs to no subscription.
+"""Four subscriptions: `l` (at-least-once), `a` (at-most-once), `b` (auto), `n` (none). The key `u` belongs to no
+subscription.
 """
 
 CASTS = ("l", "a", "b", "n", "la", "lb", "ln", "ab", "an", "lu", "lab", "labnu")
-"""The keys of the events in a schedule: mostly few, so that much happens to each subscription."""
+"""The keys of the events in a schedule. Most casts have few keys, so that much happens to each subscription."""
 
 MATCHING_CASTS = ("l*.", "la*.", "lb*.", "ab*.", "ln*.", "labAL*.", "lbBNu.*", "labnLABN*u.")
 """The casts with `routing: match`. A capital is an event for all subscriptions except one, an asterisk for all."""
 
 Kind = Literal["stops", "crashes", "commands"]
-"""What may happen besides deliveries: "stops": clean stops; "crashes": crashes and takeovers, too; "commands": all."""
+"""What may happen besides deliveries. "stops": clean stops. "crashes": also crashes and takeovers. "commands": also
+commands."""
 
 ALWAYS = 4
 """How many sources, from the first one on, take part in every schedule."""

@@ -71,8 +71,8 @@ class Ledger:
 
     Attributes:
         matches: whether an event is for all subscriptions that its key names (`names_of`).
-        commits_late: whether a drain of another topic may come between the end of a drain and its commit. Rows that
-            become durable in between take their events out of the window, and so into the note.
+        commits_late: whether the drain of another topic may come between the end of a drain and its commit. If rows
+            become durable in that time, their events leave the window and are in the note.
         begun_to: the revision in the last commit, before which subscriptions have begun.
         known: the subscriptions that are published now.
         asked_from: by subscription, the lowest offset of a replay, which may be before the subscription's start.
@@ -85,8 +85,8 @@ class Ledger:
         excused_events: events that were skipped by a command.
         discarded: events below this offset were discarded by a replay from a time, which applies to every topic.
         unordered: events below this offset may be sent again or out of order, for the same reasons as *excused*.
-        replayed: the revision of the last replay of each subscription. For at-most-once, an event may be sent again if
-            the request before was made before this replay was carried out.
+        replayed: the revision of the last replay of each subscription. At-most-once may send an event again if its
+            previous request was made before this replay was carried out.
         highest: the highest offset that was sent.
         incidents: how often a worker ended in any way other than a clean stop.
         observed: the QoS of each subscription as the owner has read it; None for a deleted subscription.
@@ -192,7 +192,7 @@ class Ledger:
         """Record that the owner has read a revision. If it changes the QoS, existing events may be lost or repeated."""
         level = None if subscription is None else subscription.qos
         if self.matches and (subscription is None or subscription.created != self._created(name)):
-            return  # the revision is of a former subscription with this id, or the subscription was deleted
+            return  # the revision belongs to a deleted subscription
         if name in self.observed and self.observed[name] is not level:
             self.excused[name] = max(self.excused[name], self.log.end)
             self.unordered[name] = max(self.unordered[name], self.log.end)
@@ -245,7 +245,7 @@ class Ledger:
     def _check_order(self, subscription: Subscription, offset: int) -> None:
         """At the ordered levels, the first requests of events must follow the order of offsets."""
         name = subscription.id
-        # A former owner that did not know the subscription may have given up the event, and have sent later events.
+        # A former owner that did not know the subscription may have given up the event, and sent later ones.
         is_first = not self.sent[name, offset] and (name, offset) not in self.settled | self.given_up
         if not subscription.qos.is_ordered or not is_first or self.replayed[name] >= 0:
             return
@@ -324,7 +324,7 @@ class Ledger:
         return offset >= self.committed and not self._is_noted(offset)
 
     def check_nothing_is_lost(self) -> None:
-        """Check I1 and I3: if every worker was killed now, the next owner would find every unsettled event."""
+        """Check I1 and I3: if every worker were killed now, the next owner would find every unsettled event."""
         names = {*self.observed, *self.known}
         owed = {name for name in names if self._owed_level(name) in {Qos.AT_LEAST_ONCE, Qos.AUTO}}
         for place in self.places():
@@ -346,7 +346,7 @@ class Ledger:
     # ----------------------------------------------------------- the end
 
     def check_the_table(self, known: dict[str, Subscription]) -> None:
-        """Check the table of guarantees for every event, when everything is at rest."""
+        """Check the table of guarantees for every event. Call this when everything is at rest."""
         missing: Counter[str] = Counter()
         for place in self.places():
             name = place[0]
@@ -385,6 +385,6 @@ class Ledger:
             self.owned.add((name, offset))
 
     def given_up_as_unknown(self, place: Place) -> None:
-        """Record an event given up as unknown. Raises: ViolationError, the subscription existed and still exists."""
+        """Record an event that was given up as unknown. Raises: ViolationError, its subscription exists."""
         if place in self.owned and place[0] in self.existing and not self.is_excused(place):
             raise ViolationError(f"{place} was given up as unknown although its subscription existed")

@@ -61,7 +61,7 @@ class Neighbour:
         self.highest[name] = max(self.highest[name], offset)
 
     def check(self, ledger: Ledger, specs: dict[str, Subscription], *, picks: bool) -> None:
-        """Check that no event is missing, and that none was repeated without a reason, when everything is at rest."""
+        """Check that no event is missing or repeated without a reason. Call this when everything is at rest."""
         for record in self.log.records:
             for name in ledger.names_of(record):
                 if not self._is_owed(name, record.offset, ledger, specs) or (picks and record.offset % 3 == 0):

@@ -1,7 +1,7 @@
 """The simulation finds faults: each mutant is planted in the core, and has to be found within the budget.
 
-The budget is a number of schedules. A time limit would depend on the machine's load, and its exception, raised inside a
-task, would look like a violation or be lost. An endless schedule is ended by its number of turns
+The budget is a number of schedules. A time limit would depend on the machine's load. Its exception would be raised
+inside a task, and look like a violation or be lost. An endless schedule is ended by its number of turns
 (tests/support/virtual_time.py).
 """
 

@@ -60,8 +60,8 @@ class _Receiver(ScriptedSend):
             worker.send_beside(subscription, event)
             await asyncio.sleep(0)
             return Delivered(200)
-        # Like http/webhook.py, right before the bytes of a request: getting a token or a connection may have taken
-        # long.
+        # This check comes right before the bytes of a request, as in http/webhook.py, because getting a token or a
+        # connection may take long.
         worker.lease.check()
         worker.check_sending(subscription, event)
         try:
@@ -97,7 +97,8 @@ class _Letters(RecordingDeadLetters):
 class _Books(Telemetry):
     """Settles events that the owner gives up by a rule, because these are counted.
 
-    At-most-once gives up events that may have arrived; retention, events that the ledger has recorded as deleted.
+    At-most-once gives up events that may have arrived. Retention causes events to be given up that the ledger has
+    recorded as deleted.
     """
 
     def __init__(self, worker: "Worker") -> None:
@@ -156,7 +157,7 @@ class Setting:
 
 
 class Worker:
-    """A worker process of the group, and everything that the process has in memory."""
+    """A worker process of the group, with everything that it has in memory."""
 
     def __init__(
         self,

@@ -81,7 +81,7 @@ def token(tenant: Mapping[str, str], scope: str = "read write secrets", name: st
 
 
 class ApiCluster:
-    """The workers of one application, which are made before an event loop exists, like in a worker process."""
+    """The workers of one application. They are made before an event loop exists, as in a worker process."""
 
     def __init__(
         self, broker: TestBroker, name: str, *, routing: str = "key", partitions: int = 2, dlq: bool = False

@@ -1,4 +1,4 @@
-"""Makes batches of records that only other clients than Java's may write. Header names are bytes here."""
+"""Makes batches of records that Java clients never write, for example with header names that are not UTF-8."""
 
 import struct
 import time

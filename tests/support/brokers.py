@@ -128,7 +128,7 @@ class TestBroker:
                     raise error(f"{topic}-{partition}")
                 return error is NoError
 
-            # A broker becomes a leader a moment after the controller has decided it.
+            # After the controller has chosen a leader, it takes a moment until the broker leads.
             await eventually(is_taken, within_seconds=20, says=lambda: f"nobody leads {topic}-{partition}")
 
     async def read(self, topic: str, *, committed_only: bool = False) -> Records:

@@ -47,7 +47,7 @@ def _started() -> KafkaContainer | str:
     """A running Kafka, or the reason why none could be started."""
     try:
         container = KafkaContainer(os.environ.get("KAFKA_IMAGE", DEFAULT_IMAGE)).with_kraft()
-        # The default of these topics is three replicas, with which no transaction would ever begin on one broker.
+        # These topics have three replicas by default. With a single broker, no transaction could begin then.
         container.with_env("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1")
         container.with_env("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1")
         container.start()
@@ -57,7 +57,8 @@ def _started() -> KafkaContainer | str:
 
 
 def collect_sockets() -> None:
-    """Collect the socket that Docker's client leaves open without an engine, because it would fail the next test."""
+    """Collect the socket that Docker's client leaves open if there is no engine. Otherwise the next test would fail
+    because of it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()

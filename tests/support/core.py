@@ -61,7 +61,8 @@ def subscription(name: str = "s", qos: Qos = Qos.AT_LEAST_ONCE, **changes: Any) 
 
 
 class Core:
-    """A worker. The next worker can get its durable state (`log`, `rows`, `committed`, changes of the registry)."""
+    """A worker. Its durable state (`log`, `rows`, `committed`, changes of the registry) can be passed to the next
+    worker."""
 
     def __init__(
         self,

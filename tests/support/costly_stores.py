@@ -74,7 +74,8 @@ def scrypt(n: int, r: int, p: int) -> bytes:
 
 
 def hidden(rounds: int) -> bytes:
-    """A PKCS#12 store for PASSWORD. A key with this number of rounds is in a part that is encrypted with one round."""
+    """A PKCS#12 store for PASSWORD. One of its parts is encrypted with one round, and contains a key with this number
+    of rounds."""
     key = ec.generate_private_key(ec.SECP256R1()).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     cipher, sealed = _encrypted(key, rounds)
     bag = algorithm("2a864886f70d010c0a0102", element(0xA0, element(0x30, cipher, element(4, sealed))))

@@ -22,7 +22,7 @@ SUITE: Final = "bookworm"
 DOCKERFILE: Final = """
 ARG BASE
 FROM ${BASE}
-# Whom this machine trusts: it may stand behind a proxy with a certificate of its own.
+# The certificates that this machine trusts: it may be behind a proxy with its own certificate.
 COPY certificates.pem /etc/ssl/site.pem
 ENV PIP_CERT=/etc/ssl/site.pem
 """

@@ -22,7 +22,7 @@ BLOCK: Final = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 WALKED: Final = ("docs/ten-minutes.md", "docs/api.md")
-"""The documents whose commands are run, one after another. A document uses what earlier ones have set up."""
+"""The documents whose commands are run, one after another. Each document uses the results of the earlier ones."""
 HERE_DOCUMENT: Final = re.compile(r"<<'?(\w+)")
 LASTING: Final = ("webhooks worker", "webhooks cluster", "python deploy/receiver.py")
 """Commands that keep running in a separate terminal."""
@@ -41,7 +41,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, the shown lines of its output, and the reason if it is not run."""
+    """A command, the lines of output that the document shows, and, if it is not run, the reason."""
 
     text: str
     shown: tuple[str, ...] = ()
@@ -179,8 +179,8 @@ async def shell(folder: Path, environment: Mapping[str, str]) -> AsyncIterator[S
         stderr=asyncio.subprocess.STDOUT,
     )
     assert process.stdin is not None
-    # In the documents' commands, curl fails if the status of an answer is 400 or more. A command that fails ends the
-    # test, and commands that were left running get the time to stop by themselves.
+    # Makes curl fail if the status of an answer is 400 or more. A failed command ends the test. Commands that were left
+    # running get time to stop by themselves.
     process.stdin.write(b'curl() { command curl --silent --show-error --fail-with-body "$@"; }\n')
     bash = Shell(process, folder)
     try:

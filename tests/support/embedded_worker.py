@@ -1,4 +1,4 @@
-"""`webhooks worker` for an embedded broker, which no setting can name, because only `webhooks dev` uses one."""
+"""`webhooks worker` for an embedded broker. No setting can name such a broker, because only `webhooks dev` uses one."""
 
 import sys
 

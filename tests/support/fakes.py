@@ -238,7 +238,8 @@ class MemoryReader:
         return sum((each.key or b"") == wanted if isinstance(wanted, bytes) else wanted(each) for each in found)
 
     def fetch(self, partition: Behind, count: int) -> "Stretch | None":
-        """Read what a partition wants; None if it wants nothing, or was notified of deleted offsets instead."""
+        """Read the events that a partition wants; None if it wants none, or if its offsets were deleted, which it is
+        notified of."""
         wanted = partition.wanted()
         if wanted is None:
             self.wanting.pop(partition, None)

@@ -1,7 +1,7 @@
 """Runs commands in forks of a process that has already loaded the program, which saves a second of CPU time each.
 
 Each command is still a separate process with arguments, environment, input, output and exit code.
-`tests/process/test_commands.py` uses fresh interpreters for what depends on them: imports and the entry point.
+Tests that depend on a fresh interpreter (imports, the entry point) are in `tests/process/test_commands.py`.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ BESIDE: Final = {
     "faust": ("pipeline.cli.faust_commands", "pipeline.app"),
     EMBEDDED_WORKER.name: ("pipeline.worker", "pipeline.cli.dev.project"),
 }
-"""The modules that are loaded in addition to the pipeline's own commands, which load no Faust."""
+"""The modules to load in addition to the pipeline's own commands, which do not load Faust."""
 
 
 class ForkServer:

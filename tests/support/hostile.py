@@ -1,7 +1,7 @@
 """The tricks of misbehaving receivers, each with the outcome that the attempt must have.
 
-`python -m tests.support.hostile` serves each trick; the path is its name. The trick's memory is then in another
-process, so that the memory of the client can be measured (tests/unit/http/test_hostile.py).
+`python -m tests.support.hostile` serves each trick; the path is its name. The receiver then runs in another process, so
+that the memory of the client can be measured (tests/unit/http/test_hostile.py).
 """
 
 import asyncio

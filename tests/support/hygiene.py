@@ -30,7 +30,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.ge
 
 @pytest.fixture(autouse=True)
 def _no_leftover_tasks(request: pytest.FixtureRequest) -> None:
-    """Check for leftover tasks. This fixture is set up before all others, so its check runs after their teardown."""
+    """Check for leftover tasks. This fixture is set up before all others, so that its check runs after their
+    teardown."""
     if request.node.get_closest_marker("asyncio"):
         request.getfixturevalue("_leftover_task_check")
 

@@ -1,4 +1,4 @@
-"""`webhooks worker` for a cluster in which the topic of announcements does not exist and is not created."""
+"""`webhooks worker` for a cluster without the topic of announcements, which it does not create."""
 
 import sys
 

@@ -77,7 +77,9 @@ class Webhooks:
 
     async def run(self, *arguments: str, stdin: bytes = b"") -> Ended:
         """Run a command to its end."""
-        assert all(name.startswith("WEBHOOKS_") for name in self.environment), "an interpreter may read the others"
+        assert all(name.startswith("WEBHOOKS_") for name in self.environment), (
+            "other variables may affect the interpreter"
+        )
         server = fork_server("own" if arguments[:1] and arguments[0] in OWN else "faust")
         running = server.run(list(arguments), clean_environment(self.environment), stdin)
         code, out, err = await asyncio.wait_for(running, END_SECONDS)

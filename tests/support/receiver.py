@@ -151,7 +151,8 @@ class Receiver:
         script: the behaviours; by default `answer()`.
         tls: the TLS context of the server, for https.
         host: a loopback address.
-        reads_body: False leaves bodies to the behaviours, like a server that decides after the head.
+        reads_body: whether the receiver reads bodies; False leaves them to the behaviours, like a server that answers
+            after the head.
 
     Attributes:
         requests: the received requests, in order.

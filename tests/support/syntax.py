@@ -7,8 +7,8 @@ import gc
 def parsed(source: str) -> ast.Module:
     """The tree of a module, parsed while the garbage collector is off.
 
-    A future with an unread error that is collected logs its traceback, which parses lines of source. Python 3.11 then
-    raises "AST constructor recursion depth mismatch" for the tree that is being built.
+    If the collector frees a future with an unread error, the traceback is logged, which parses lines of source. Python
+    3.11 then raises "AST constructor recursion depth mismatch" for the tree that is being built.
     """
     gc.disable()
     try:

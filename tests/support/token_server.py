@@ -25,7 +25,8 @@ CLAIMS: Final = ["iss", "sub", "aud", "iat", "exp", "jti"]
 
 @dataclass(frozen=True)
 class Client:
-    """A client: its algorithm, and its public key or secret, or the *authority* that issued its certificate."""
+    """A client: its algorithm, and one of these: its public key, its secret, or the *authority* that issued its
+    certificate."""
 
     algorithm: str
     key: Any = None
@@ -67,7 +68,7 @@ class TokenServer:
         assertion = form["client_assertion"]
         client = self.clients.get(jwt.decode(assertion, options={"verify_signature": False})["sub"])
         if client is None:
-            return "nobody knows this client"
+            return "this client is unknown"
         try:
             key = client.key if client.authority is None else _certified(assertion, client.authority)
             claims = jwt.decode(

@@ -17,7 +17,7 @@ TURNS_AT_MOST = 200_000
 
 
 class DeadlockError(RuntimeError):
-    """All tasks wait and no timer is set; or the tasks do not end."""
+    """All tasks wait although no timer is set, or the tasks do not end."""
 
 
 class _JumpingSelector(selectors.SelectSelector):

@@ -1,7 +1,8 @@
 """Reading untrusted data takes time that is at most proportional to its length.
 
-A table lists all readers of untrusted bytes: of records, answers, rows, stores, subscriptions, requests. Each gets
-texts that make naive patterns and parsers read the same characters repeatedly, and a megabyte of the worst.
+A table lists all readers of untrusted bytes: of records, answers, rows, stores, subscriptions, requests. Each reader
+gets texts that make naive patterns and parsers read the same characters repeatedly, and a megabyte of the worst such
+text.
 """
 
 import base64

@@ -55,7 +55,7 @@ LOOKED_AT = {
     "aiohttp.connector:TCPConnector._start_tls_connection": "TCPConnector._factory",
     "python_socks.async_.asyncio:Proxy._connect": "Proxy.connect",
 }
-"""For each function of a library that a patch depends on, the name of the patch."""
+"""The name of a patch by each library function that the patch depends on."""
 
 
 async def elsewhere(*_arguments: Any, **_named: Any) -> None:
@@ -64,7 +64,8 @@ async def elsewhere(*_arguments: Any, **_named: Any) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings whose definition does not exist, so that a worker that passes the check ends with that error."""
+    """Settings whose definition does not exist. A worker that passes the check of patches ends with the error about
+    that."""
     monkeypatch.setenv("WEBHOOKS_API", str(tmp_path / "api.json"))
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
     return Settings()

@@ -181,7 +181,8 @@ async def test_a_row_of_a_deleted_subscription_is_removed() -> None:
 
 @in_virtual_time
 async def test_a_row_written_with_routing_key_is_kept() -> None:
-    """With `key`, an edit contains no revision of the creation, so it looks like the first record without a start."""
+    """With `key`, an edit does not record the revision of the creation. So it looks like a first record without a
+    start."""
     core = Core()
     core.publish(subscription("a", created=0))
     await core.open()

@@ -75,8 +75,8 @@ async def test_lanes_that_keep_pace_stay_live_with_long_queues() -> None:
 
 @in_virtual_time
 async def test_only_the_lane_of_a_hanging_receiver_falls_behind() -> None:
-    # More than half of the window's events are for a receiver that hangs. If its lane stayed live, the partition would
-    # stay paused.
+    # More than half of the events in the window are for a hanging receiver. If its lane stayed live, the partition
+    # would stay paused.
     core, valve = await flooded(PRESSURE_EVENTS + 1, [*NAMES, *["sub-0"] * len(NAMES)])
     await answer_all(core, but="sub-0")
     assert valve.held == {0}

@@ -298,7 +298,7 @@ def test_a_probe_follows_the_policy_without_retries() -> None:
 
 
 @in_virtual_time
-async def test_a_rejected_probe_is_dead_lettered_and_the_rest_goes_on() -> None:
+async def test_a_rejected_probe_is_dead_lettered_and_others_continue() -> None:
     core = await failed(Core(probed(), dead_letters=True))
     await probe(core)
     await core.answer(0, Rejected(400))

@@ -19,7 +19,7 @@ BROKEN = Failed("broken off", may_have_arrived=True)
 
 
 @in_virtual_time
-async def test_a_skip_passes_over_the_failed_event_and_goes_on() -> None:
+async def test_a_skip_skips_the_failed_event_and_continues() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(2)

@@ -93,7 +93,7 @@ async def test_an_answer_may_be_split_anywhere_into_two_packets(whole: bytes) ->
 
 @contextmanager
 def listening(backlog: int = 10) -> Iterator[tuple[socket.socket, str]]:
-    """A port whose connections the test accepts itself, or does not."""
+    """A port whose connections only the test accepts, if at all."""
     with socket.create_server((HOST, 0), backlog=backlog) as listener:
         listener.settimeout(0)
         yield listener, f"{HOST}:{listener.getsockname()[1]}"
@@ -177,7 +177,7 @@ async def test_a_broken_tls_handshake_means_nothing_has_arrived(said: bytes) -> 
 
 
 async def _refuse_and_linger(exchange: Exchange) -> None:
-    """Answer, end this direction and continue to read, like careful servers, so that no reset overtakes the answer."""
+    """Answer, end this direction and continue to read, as careful servers do, so that no reset overtakes the answer."""
     await exchange.send(b"HTTP/1.1 413 -\r\nConnection: close\r\nContent-Length: 7\r\n\r\ntoo big")
     exchange.writer.write_eof()
     await exchange.gone()

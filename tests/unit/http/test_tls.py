@@ -127,7 +127,7 @@ async def test_a_server_that_asks_for_a_certificate_gets_it(calls: Calls, versio
 
 
 def refuse_one_handshake(listener: socket.socket, context: ssl.SSLContext) -> bytes | None:
-    """The data that the first connection sends to the application of a TLS server; None if the handshake fails.
+    """The data that the application of a TLS server gets from the first connection; None if the handshake fails.
 
     The server uses OpenSSL on a plain socket, like most servers, because asyncio's TLS sends no alert before it closes.
     """

@@ -148,7 +148,7 @@ async def test_a_failure_keeps_its_start_and_number_of_attempts() -> None:
 
 
 OTHER = subscription("other", filter=lambda _event: False)
-"""A subscription whose events are settled at once, because its filter matches none."""
+"""A subscription whose events are settled at once, because its filter matches no event."""
 
 
 async def others(core: Core, count: int) -> None:

@@ -107,7 +107,7 @@ def fetch(
 async def fetched(
     consumer: Any, log: Log, records: Mapping[TP, Sequence[Any]], *, meanwhile: Iterable[int] = ()
 ) -> tuple[list[TP], dict[TP, int]]:
-    """The partitions whose records reach the stream, and the seeks before the fetch."""
+    """The partitions whose records reach the stream, and the seeks that were made before the fetch."""
     tps: list[TP] = []
     async for tp, message in fetch(consumer, log, records, meanwhile=meanwhile):
         tps += cast("Any", message).value if tp.topic == TOPIC else [tp]
@@ -138,7 +138,8 @@ async def test_batches_that_were_not_yielded_are_fetched_again(consumer: Any, lo
 
 
 async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: Any, log: Log) -> None:
-    """The topic was recreated and has grown beyond the position, from which a consumer would miss its first events."""
+    """The topic was recreated and has grown beyond the position. A consumer that continued there would miss the first
+    events."""
     place = TP(TOPIC, 0)
     consumer._thread._out_of_range = {TP(TOPIC, 0): 1000}
     assert await fetched(consumer, log, {}, meanwhile=[1]) == ([], {})

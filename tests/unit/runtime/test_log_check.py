@@ -205,7 +205,7 @@ async def ahead_after(metadata: str, log: LogBounds, offset: int = 4) -> int:
 async def test_events_settled_beyond_the_offset_survive_a_restart() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4, "a")})
-    assert check.metadata(0, 4, 0) == "topic-id=a", "as workers write it that know of no note"
+    assert check.metadata(0, 4, 0) == "topic-id=a", "as workers of versions without notes write it"
     metadata = check.metadata(0, 4, 0b11010)
     assert metadata.endswith(";topic-id=a")
     assert await ahead_after(metadata, LogBounds(0, 9, "a")) == 0b11010

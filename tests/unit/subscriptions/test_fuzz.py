@@ -31,7 +31,8 @@ AUTHORITY = trustme.CA()
 LEAF = AUTHORITY.issue_cert("client.example")
 DEFINITION = Definition("orders", Source(KafkaConnection(("k:9092",)), "events"), stated_routing=Routing.KEY)
 
-# No secret is planted in a header, because the name decides whether it is a secret, and names change here, too.
+# No secret is planted in a header. The header's name decides whether its value is a secret, and these tests also change
+# names.
 FULL: dict[str, Any] = {
     "id": "sub-1",
     "configuration": {
@@ -102,9 +103,9 @@ AUTHS: list[dict[str, Any]] = [
     },
 ]
 FIELD = re.compile(r"[\w$@/-]+…?: |\[[^\n]*?\]: ")
-"""A field of the document itself, and the colon."""
+"""A field of the document itself, with the colon after it."""
 MISSING = re.compile(r"\.[\w$@/-]+: ")
-"""A field that is not in the object whose path comes before, and the colon."""
+"""A field that is missing in the object whose path precedes it, with the colon after it."""
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -48,7 +48,8 @@ KEY = ec.generate_private_key(ec.SECP256R1())
 STORES = Path(__file__).parents[3] / "keystores"
 FEW, MEGA = 65_793, 1_048_577
 FEW_DER, MEGA_DER = bytes.fromhex("0203010101"), bytes.fromhex("0203100001")
-"""FEW and MEGA as INTEGERs of the same length: a store is made with FEW rounds, and then asks for MEGA."""
+"""FEW and MEGA as INTEGERs of the same length. A store is made with FEW rounds, and then changed to demand MEGA
+rounds."""
 
 
 COSTLY = {
