@@ -449,7 +449,7 @@ MUTANTS: Final = (
         "pipeline/kafka/expansion.py",
         was="                return [_refused(name, count, error)]",
         becomes="                continue",
-        tests=(f"{EXPANSION}test_a_topic_that_can_not_grow_is_named_and_ends_the_growth",),
+        tests=(f"{EXPANSION}test_a_topic_that_can_t_be_expanded_ends_the_expansion",),
     ),
     Mutant(
         "the group is notified only once",
