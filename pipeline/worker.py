@@ -23,7 +23,7 @@ from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError, WebhooksError
 from pipeline.core.patches import check_patches
 from pipeline.core.sources import TopicPartition
-from pipeline.http import connection
+from pipeline.http import connection, connector
 from pipeline.kafka import internals, records
 from pipeline.observability.instruments import LineLimit
 from pipeline.observability.logs import Facts, logging_config
@@ -43,7 +43,14 @@ logger = logging.getLogger(__name__)
 LOOK_PAUSE_SECONDS: Final = 2.0
 """The time between two checks of whether a waiting worker can start."""
 
-PATCHES: Final = (*records.PATCHES, *internals.PATCHES, *connection.PATCHES, *application.PATCHES, *server.PATCHES)
+PATCHES: Final = (
+    *records.PATCHES,
+    *internals.PATCHES,
+    *connection.PATCHES,
+    *connector.PATCHES,
+    *application.PATCHES,
+    *server.PATCHES,
+)
 """The patches of libraries. A worker starts only if all of them have an effect."""
 
 

@@ -7,6 +7,7 @@ destination, proxy, socks, tls       where a request goes
 ssrf_guard, own_names                the addresses it may go to; the names of this host
 resolver, direct                     name lookups and connections without threads
 transport, connection, burst         the HTTP client
+connector                            makes connections, also through SOCKS proxies
 response, response_redaction         the answer; masks secrets in it
 failures                             the reasons for a missing answer
 handshake                            asks a receiver for permission first

@@ -23,7 +23,8 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.outcome import Failed
 from pipeline.core.subscription import HttpLimits, Proxy, TlsOptions
 from pipeline.http.burst import Burst
-from pipeline.http.connection import Connector, IdleConnections, Wire
+from pipeline.http.connection import IdleConnections, Wire
+from pipeline.http.connector import Connector
 from pipeline.http.destination import Destination, destination, origin_of, parse_url, written_target
 from pipeline.http.failures import not_answered, not_connected, not_let_through
 from pipeline.http.proxy import ProxyRoute, SystemProxies, proxy_route

@@ -50,6 +50,8 @@ USED: Final = {
         "aiohttp.streams:DataQueue._loop": HELD,
         "aiohttp.base_protocol:BaseProtocol._pause_transport_reading": "(self)",
         "aiohttp.client_proto:ResponseHandler._payload": HELD,
+    },
+    "pipeline/http/connector.py": {
         "aiohttp.connector:TCPConnector._convert_hosts_to_addr_infos": "(self, hosts)",
         "aiohttp.connector:TCPConnector._create_connection": "(self, req, traces, timeout)",
         "aiohttp.connector:BaseConnector._factory": HELD,
