@@ -60,6 +60,10 @@ class LogWorker(faust.Worker):
     def __init__(self, *services: Any, **options: Any) -> None:
         super().__init__(*services, **{**options, "quiet": True})
         self.spinner = None
+        # Neither the start nor deliveries create many cycles. With Python's default thresholds, the search for them
+        # took a sixth of the CPU time of a start with 100,000 subscriptions, and 3.5 % of that of deliveries, in pauses
+        # of up to 46 ms with 100,000 queued events.
+        gc.set_threshold(50_000, 20, 50)
 
     async def start(self) -> None:
         """Run until the worker stops. An error of the configuration that is found only now is logged in one line."""
@@ -80,23 +84,12 @@ class LogWorker(faust.Worker):
         await super().on_stop()
 
     async def on_startup_finished(self) -> None:
-        """Tune the garbage collector and log the address of the pages."""
-        _collect_rarely()
+        """Exclude everything that exists from garbage collections, and log the address of the pages."""
+        gc.freeze()
         await self.maybe_start_blockdetection()
         conf = self.app.conf
         where = f"pages at http://{conf.web_bind}:{conf.web_port}/" if conf.web_enabled else "without pages"
         logger.info("worker started, %s", where)
-
-
-def _collect_rarely() -> None:
-    """Prevent the garbage collector from repeatedly scanning long-lived objects.
-
-    Deliveries create no reference cycles. With Python's default thresholds, the search for cycles took 3.5 % of the
-    time, in pauses of up to 46 ms with 100,000 queued events.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 def create_worker_app(settings: Settings, *, with_web: bool = False) -> DeliveryApp:

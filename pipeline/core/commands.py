@@ -67,9 +67,11 @@ class Commands:
 
     def concern(self, subscription: Subscription | None) -> bool:
         """Whether a command concerns this partition, in which the subscription has neither a lane nor a row."""
+        if subscription is None or not subscription.commands:
+            return False
         # A time concerns every partition: producers have their own partitioners, and a topic that gains partitions does
         # not move its events.
-        return subscription is not None and any(
+        return any(
             isinstance(target, ReplayTimestamp) or (isinstance(target, ReplayOffset) and self._is_here(target))
             for target in (each.resume_from for each in subscription.commands)
         )
