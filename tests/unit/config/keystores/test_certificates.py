@@ -4,8 +4,10 @@ import ssl
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa
 
-from pipeline.config.keystores.certificates import client_from_pem, trusted_from_pem
+from pipeline.config.keystores.certificates import client_from_pem, key_from_pem, trusted_from_pem
 from pipeline.core.errors import ConfigurationError
 
 F = "trustStore.content"
@@ -33,3 +35,11 @@ def test_a_certificate_for_an_unknown_kind_of_key_is_refused(leaf: trustme.LeafC
     certificate = changed(leaf, EC_KEY, EC_KEY[:-1] + b"\x7f")
     with pytest.raises(ConfigurationError, match=f"^{F}: contains a certificate for an unsupported type of key$"):
         client_from_pem(certificate, leaf.private_key_pem.bytes().decode(), None, "certContent", F)
+
+
+def test_a_key_that_takes_long_to_load_is_not_handed_on() -> None:
+    key = dsa.generate_private_key(1024).private_bytes(  # noqa: S505 - a longer one takes seconds to make
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    with pytest.raises(ConfigurationError, match=f"^{F}: contains an unsupported type of key$"):
+        key_from_pem(key.decode(), None, F, "keyPassword")
