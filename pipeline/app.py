@@ -97,7 +97,7 @@ logger = logging.getLogger(__name__)
 HEARTBEATS: Final = 3
 """The number of heartbeats in a session timeout, so that a worker keeps its lease if one is late."""
 LONGEST_HEARTBEAT_SECONDS: Final = 3.0
-"""The longest time between two heartbeats, which is how late a worker may learn of a rebalance."""
+"""The longest time between two heartbeats. A worker may learn of a rebalance this late."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
 """The number of events in one batch: few enough that a batch neither blocks the event loop, nor fills lanes before the

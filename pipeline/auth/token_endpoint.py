@@ -191,7 +191,7 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
         ValueError: the answer has no token that can be sent as a bearer token.
     """
     # Scope and lifetime are removed first: oauthlib warns if the granted scopes differ from the requested ones, treats
-    # a lifetime of 0 as missing, and crashes on an infinite one.
+    # a lifetime of 0 as missing, and crashes on an infinite lifetime.
     names = ("access_token", "token_type", "error")
     read_here = {
         name: _shown(fields[name]) if isinstance(fields[name], dict | list) else fields[name]

@@ -2,7 +2,7 @@
 
 The key of a record is the worker's name. A tombstone means that the worker has stopped. `decode` validates every value,
 because anyone with access to the topic may have written the record. Unknown fields are ignored, so that older workers
-can read the announcements of newer ones.
+can read announcements of newer workers.
 """
 
 import json

@@ -28,7 +28,7 @@ OVERLAP_MS: Final = 5_000
 
 
 class EntryPosition(NamedTuple):
-    """The position of an entry in the log; larger ones are newer."""
+    """The position of an entry in the log. Newer entries have larger positions."""
 
     at_ms: int
     partition: int

@@ -38,7 +38,7 @@ class ConflictError(ConfigurationError):
 
 
 class PreconditionError(ConflictError):
-    """A subscription has another revision than the one that a change was based on."""
+    """A change was based on an older revision of the subscription."""
 
 
 class UnknownSubscriptionError(WebhooksError):

@@ -208,7 +208,7 @@ class LaneRows:
         current = row_of(lane)
         has_followed = lane.events.progress.settled_to <= row.next
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
-            # Only `dispatched` has moved, which is the same for all lanes. With the old row, a restart would read a
+            # Only `dispatched` has moved, and it is the same for all lanes. With the old row, a restart would read a
             # stretch of the log that has no events of this lane, which does no harm.
             current = replace(current, next=row.next)
         return current != row or (lane.state is not LaneState.LIVE and current.standing != row.standing)

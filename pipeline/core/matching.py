@@ -130,7 +130,7 @@ class _Entry:
 
 
 class _Node:
-    """A node of the tree: the end of a path, or part of longer ones.
+    """A node of the tree: the end of a path, or a part of longer paths.
 
     Attributes:
         above: the parent node, and the comparison that leads from it to this one; None for a root.

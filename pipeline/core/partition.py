@@ -39,8 +39,8 @@ LAGGING_FACTOR = 3
 """A lane lags far behind if its lag is more than this many times that of the quicker lanes (the lower quartile)."""
 FAIR_STRETCHES = 8
 """One stretch of the log in this many is read for the lane that has waited longest, all others for the lane that is
-furthest behind. If all stretches were read for the latter, a long replay of one lane would block the lanes that are
-further ahead."""
+furthest behind. If all stretches were read for the lane that is furthest behind, a long replay of one lane would block
+the lanes that are further ahead."""
 
 
 class Partition:

@@ -175,7 +175,7 @@ class Runner:
         return lane.may_go_on(flight)
 
     async def _awaits_lease(self, flight: InFlight) -> bool:
-        """Keep the event, which is to be dead-lettered, until the lease is held. False if the lane is drained first."""
+        """Keep an event that has to be dead-lettered until the lease is held. False if the lane is drained first."""
         lane, lease = self._lane, self._delivery.lease
         while flight.epoch == lane.events.epoch and not lane.is_draining and not lease.is_held:
             await lane.waits.until_held(lease)

@@ -96,7 +96,7 @@ def record_field(name: str) -> RecordField | None:
     return _record_field(name) if len(name) <= LONGEST_NAME else None
 
 
-@lru_cache(maxsize=1024)  # names repeat from event to event; a thousand of the longest take 256 KiB
+@lru_cache(maxsize=1024)  # events repeat the same names; a thousand names of the largest size take 256 KiB
 def _record_field(name: str) -> RecordField | None:
     is_cloud_event = name.startswith(CLOUD_EVENT_PREFIX)
     sent_as = f"ce-{name.removeprefix(CLOUD_EVENT_PREFIX)}" if is_cloud_event else name

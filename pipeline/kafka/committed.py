@@ -64,5 +64,8 @@ class Committed:
 
 
 def _revision(text: str) -> int:
-    """The revision in a commit, or 0, which is safe. Anybody with access to the group may have written the commit."""
+    """The revision in a commit; 0 if it is unreadable, which is safe.
+
+    Anybody with access to the group may have written the commit.
+    """
     return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0

@@ -102,7 +102,7 @@ async def write_records(
     """Append records (key, value, partition) in this order; returns their offsets.
 
     Raises:
-        BrokerError: a record could not be written. Those before it may have been written.
+        BrokerError: a record could not be written. Records before it may have been written.
     """
     producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **connection.client_options())
     try:

@@ -107,7 +107,7 @@ class FetchedBatches(MemoryRecords):  # type: ignore[misc]  # aiokafka has no ty
 
 
 class RepeatableBatches:
-    """Fetched batches of which the last one can be repeated, parsed by `EscapingBatch`.
+    """Fetched batches. The last batch can be repeated, and is then parsed by `EscapingBatch`.
 
     Args:
         data: the fetched bytes.

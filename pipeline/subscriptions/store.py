@@ -93,7 +93,7 @@ class SubscriptionStore:
         return document
 
     def stored(self, ids: Iterable[str]) -> tuple[Sequence[dict[str, Any]], Sequence[str]]:
-        """The documents with encrypted secrets, for a backup; and for each one that can't be read, the reason.
+        """The documents with encrypted secrets, for a backup; and for each unreadable document, the reason.
 
         `opened` and `apply` restore a document. It has no `resumeFrom`, which is a command of one revision only.
         """

@@ -193,7 +193,7 @@ class Views:
 
 
 def _view(show: Page, access: Access, scopes: tuple[Scope, ...]) -> Any:
-    """Turn *show* into a page for Faust, which is a coroutine function whose first argument is a Faust view."""
+    """Turn *show* into a page for Faust: a coroutine function whose first argument is a Faust view."""
 
     async def get(_view: faust.web.View, request: web.Request) -> web.Response:
         refusal = await access.refusal(request, *scopes, is_for_all=True)

@@ -8,7 +8,7 @@ from typing import Final
 
 TICKS_PER_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
-# Indexes that begin at the first field after the command's closing parenthesis, which is field 3 in proc(5).
+# Indexes of fields. Index 0 is the first field after the closing parenthesis of the command, field 3 in proc(5).
 _USER_TICKS: Final = 11
 _SYSTEM_TICKS: Final = 12
 

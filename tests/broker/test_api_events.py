@@ -77,7 +77,7 @@ async def test_match_shows_who_would_get_an_event_and_why_not(client: Client) ->
         assert sentence in (await post(client, "/api/match", body, 400))["detail"]
 
 
-async def test_match_tells_for_whom_a_test_event_was_written(client: Client, cluster: ApiCluster) -> None:
+async def test_match_shows_the_addressee_of_a_test_event(client: Client, cluster: ApiCluster) -> None:
     await post(client, f"{PATH}/paid/_test", {"value": {"kind": "sent"}})
     [record] = await cluster.broker.read(cluster.topic)
     headers = {name: value.decode() for name, value in record.headers}

@@ -92,7 +92,9 @@ async def test_pages_show_each_entry_once_newest_first(
     assert {each.webhook_id for each in page.items} == {of_one}
 
 
-async def test_a_search_out_of_time_says_how_far_it_got(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_a_search_that_times_out_says_how_far_it_read(
+    broker: TestBroker, unique_name: Callable[[str], str]
+) -> None:
     app, chance = unique_name("pages"), random.Random(3)
     topic = await broker.create_topic(attempts_topic(app), 1)
     await write(broker, topic, [(0, drawn(chance, each, 0, NOW - each), NOW - each) for each in range(20, 0, -1)])

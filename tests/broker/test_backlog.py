@@ -70,7 +70,7 @@ async def topic(broker: TestBroker, unique_name: Callable[[str], str]) -> str:
     return name
 
 
-async def test_a_partition_is_read_from_its_place_on_in_order(broker: TestBroker, topic: str) -> None:
+async def test_a_partition_is_read_in_order_from_its_position(broker: TestBroker, topic: str) -> None:
     async with serving(broker, topic) as backlog:
         reading = Reading(1, 100, 1200)
         backlog.wake(reading)
@@ -88,7 +88,7 @@ async def test_partitions_are_read_in_turn(broker: TestBroker, topic: str) -> No
         assert [reading.read for reading in readings] == [list(range(1200)), list(range(700, 1200))]
 
 
-async def test_a_partition_that_wants_nothing_yet_is_read_later(broker: TestBroker, topic: str) -> None:
+async def test_a_partition_that_wants_no_events_yet_is_read_later(broker: TestBroker, topic: str) -> None:
     async with serving(broker, topic) as backlog:
         first, later = Reading(0, 0, 1200), Reading(1, 0, 0)
         backlog.wake(first)
@@ -122,7 +122,7 @@ async def test_a_consumer_that_does_not_answer_is_replaced(
         assert len(set(asked)) == 2
 
 
-async def test_events_that_nobody_wants_are_passed_over(broker: TestBroker, topic: str) -> None:
+async def test_unwanted_events_are_skipped(broker: TestBroker, topic: str) -> None:
     await broker.produce(topic, (b"sub-2", b"wanted"), partition=0)
     await broker.produce(topic, *[(b"sub-1", b"%d" % number) for number in range(300)], partition=0)
     async with serving(broker, topic) as backlog:
@@ -134,7 +134,7 @@ async def test_events_that_nobody_wants_are_passed_over(broker: TestBroker, topi
         assert len(reading.read) < 150, "of the others the last of each batch"
 
 
-async def test_each_reading_finds_the_keys_that_are_wanted_now(broker: TestBroker, topic: str) -> None:
+async def test_each_read_uses_the_present_keys(broker: TestBroker, topic: str) -> None:
     await broker.produce(topic, *[(b"sub-%d" % (2 + number % 2), b"") for number in range(20)], partition=0)
     async with serving(broker, topic) as backlog:
         for key, first in ((b"sub-1", 0), (b"sub-2", 1200), (b"sub-3", 1201)):
@@ -164,7 +164,7 @@ async def test_a_log_that_ends_with_a_marker_is_read_to_its_end(
         assert reading.read == [0]
 
 
-async def test_what_was_aborted_is_not_counted(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_aborted_events_are_not_counted(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
     """A skip checks whether the event to skip is the next one. A discard counts the discarded events."""
     name = await kafka.create_topic(unique_name("events"))
     producer = AIOKafkaProducer(transactional_id=name, **kafka.connection.client_options())
@@ -181,7 +181,7 @@ async def test_what_was_aborted_is_not_counted(kafka: TestBroker, unique_name: C
         assert await backlog.count(0, b"sub-1", 0, await backlog.end_of(0)) == 1
 
 
-async def test_it_can_go_back(broker: TestBroker, topic: str) -> None:
+async def test_the_log_reader_can_go_back(broker: TestBroker, topic: str) -> None:
     async with serving(broker, topic) as backlog:
         for start in (900, 10, 500):
             reading = Reading(0, start, 1200)
@@ -201,9 +201,7 @@ async def test_a_partition_that_is_forgotten_is_not_read(broker: TestBroker, top
 
 
 @pytest.mark.parametrize("is_streaming", [False, True], ids=["alone", "beside the stream"])
-async def test_others_have_their_turn_between_two_stretches(
-    broker: TestBroker, topic: str, *, is_streaming: bool
-) -> None:
+async def test_other_tasks_run_between_two_stretches(broker: TestBroker, topic: str, *, is_streaming: bool) -> None:
     async with serving(broker, topic) as backlog:
         reading = Reading(0, 0, 1200)
         reading.is_streaming = is_streaming
@@ -222,7 +220,7 @@ async def test_others_have_their_turn_between_two_stretches(
         assert all(later > earlier for earlier, later in steps), reading.turns_when_fed
 
 
-async def test_a_header_name_that_is_no_text_stops_no_reading(
+async def test_a_binary_header_name_does_not_stop_the_log_reader(
     broker: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     name = await broker.create_topic(unique_name("events"))
@@ -237,7 +235,7 @@ async def test_a_header_name_that_is_no_text_stops_no_reading(
 
 
 @pytest.mark.parametrize("is_forgotten", [False, True], ids=["at rest", "forgotten"])
-async def test_a_partition_that_wants_nothing_is_not_fetched(
+async def test_a_partition_that_wants_no_events_is_not_fetched(
     kafka: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, *, is_forgotten: bool
 ) -> None:
     name = await kafka.create_topic(unique_name("events"), 2)
@@ -272,7 +270,7 @@ async def test_a_partition_that_wants_nothing_is_not_fetched(
         second.stop = 50
 
 
-async def test_what_retention_has_deleted_is_said(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_deleted_offsets_are_reported(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
     name = await kafka.create_topic(unique_name("events"))
     await kafka.produce(name, *[(b"sub-1", b"%d" % number) for number in range(50)])
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.bootstrap)

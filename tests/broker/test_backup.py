@@ -86,7 +86,7 @@ def problems_of(restore: Restore, *, replaces: bool = False) -> list[str]:
     return restore.problems(lambda _: None, replaces=replaces)
 
 
-async def test_a_backup_is_put_into_an_empty_application(orders: Cluster, unique_name: Callable[[str], str]) -> None:
+async def test_a_backup_is_restored_to_an_empty_application(orders: Cluster, unique_name: Callable[[str], str]) -> None:
     other = unique_name("others")
     assert await ensure_topics(orders.definition, other, [tokens_topic(other)]) == []
     before = await state_of(orders)
@@ -112,7 +112,7 @@ def stored(subscription: Kept) -> dict[str, Any]:
     return found
 
 
-async def test_what_is_there_is_replaced_only_if_that_is_said(orders: Cluster) -> None:
+async def test_existing_state_is_replaced_only_with_the_option(orders: Cluster) -> None:
     backup = await backed_up(orders)
     await orders.store.apply(document("newer"))
     await commit(orders, {0: 9}, "")
@@ -133,7 +133,7 @@ async def test_what_is_there_is_replaced_only_if_that_is_said(orders: Cluster) -
     assert await orders.broker.committed(orders.app, orders.topic) == {0: 4, 1: 6}
 
 
-async def test_a_topic_that_was_made_again_takes_no_positions(orders: Cluster) -> None:
+async def test_a_recreated_topic_takes_no_positions(orders: Cluster) -> None:
     backup = await backed_up(orders)
     other = replace(backup, state=replace(backup.state, topic_ids={orders.topic: "A" * 22}))
     [problem] = problems_of(await restore_of(orders, other), replaces=True)
@@ -141,7 +141,9 @@ async def test_a_topic_that_was_made_again_takes_no_positions(orders: Cluster) -
     assert problems_of(await restore_of(orders, other, keeps_positions=True), replaces=True) == []
 
 
-async def test_lost_subscriptions_go_on_from_their_rows(orders: Cluster, unique_name: Callable[[str], str]) -> None:
+async def test_restored_subscriptions_continue_from_their_rows(
+    orders: Cluster, unique_name: Callable[[str], str]
+) -> None:
     """The topic of subscriptions is empty, and rows contain revisions that it does not have yet."""
     backup, lost = await backed_up(orders), replace(await state_of(orders), subscriptions=())
     other = unique_name("others")
@@ -156,7 +158,7 @@ async def test_lost_subscriptions_go_on_from_their_rows(orders: Cluster, unique_
     assert (row.next, row.revision) == (1, after.subscriptions[0].offset), "so the next resume is a newer revision"
 
 
-async def test_lost_rows_come_back_alone(orders: Cluster) -> None:
+async def test_rows_can_be_restored_alone(orders: Cluster) -> None:
     backup, lost = await backed_up(orders), replace(await state_of(orders), rows=(), commits={})
     restore = Restore(backup, lost, orders.app, orders.definition.source, keeps_subscriptions=True)
     assert problems_of(restore) == []
@@ -171,7 +173,7 @@ async def test_lost_rows_come_back_alone(orders: Cluster) -> None:
     ]
 
 
-async def test_both_commands_work_while_nothing_runs(orders: Cluster, tmp_path: Path) -> None:
+async def test_backup_and_restore_work_without_a_worker(orders: Cluster, tmp_path: Path) -> None:
     webhooks, file = Webhooks(orders.environment), tmp_path / "orders.backup"
 
     written = await webhooks.run("backup", str(file))

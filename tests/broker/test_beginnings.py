@@ -107,7 +107,7 @@ async def wide_shop(kafka: TestBroker, unique_name: Callable[[str], str]) -> Sho
     return await _shop(kafka, unique_name, 2)
 
 
-async def test_it_begins_after_all_events_that_are_there(shop: Shop) -> None:
+async def test_startfrom_now_begins_after_all_existing_events(shop: Shop) -> None:
     await shop.write(0, 1000, 2000)
     async with shop.store() as store:
         await store.apply(document())
@@ -117,14 +117,14 @@ async def test_it_begins_after_all_events_that_are_there(shop: Shop) -> None:
     assert (await shop.offsets(), await shop.offsets("later")) == ([2, 0], [3, 0])
 
 
-async def test_it_begins_with_the_first_event(shop: Shop) -> None:
+async def test_startfrom_earliest_begins_with_the_first_event(shop: Shop) -> None:
     await shop.write(1, 1000, 2000)
     async with shop.store() as store:
         await store.apply(document(startFrom="earliest"))
     assert await shop.offsets() == [0, 0]
 
 
-async def test_it_begins_at_a_time_or_at_the_end(real_shop: Shop) -> None:
+async def test_startfrom_a_time_begins_there_or_at_the_end(real_shop: Shop) -> None:
     await real_shop.broker.add_partitions(real_shop.source, 2)
     minute = int(time.time()) // 60 * 60_000 - 600_000
     await real_shop.write(0, minute, minute + 60_000, minute + 120_000)
@@ -136,7 +136,7 @@ async def test_it_begins_at_a_time_or_at_the_end(real_shop: Shop) -> None:
     assert await real_shop.offsets() == [1, 1]
 
 
-async def test_the_end_is_that_of_all_events_not_of_the_committed_ones(real_shop: Shop) -> None:
+async def test_the_end_includes_events_of_open_transactions(real_shop: Shop) -> None:
     broker = real_shop.broker
     producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id=real_shop.source)
     await producer.start()
@@ -152,7 +152,7 @@ async def test_the_end_is_that_of_all_events_not_of_the_committed_ones(real_shop
     assert await real_shop.offsets() == [2]
 
 
-async def test_partitions_that_were_just_added_are_asked(real_shop: Shop) -> None:
+async def test_partitions_that_were_just_added_are_included(real_shop: Shop) -> None:
     await real_shop.write(0, 1000)
     async with real_shop.store() as store:
         await store.apply(document("before"))
@@ -167,7 +167,7 @@ async def test_partitions_that_were_just_added_are_asked(real_shop: Shop) -> Non
     assert [before.start_in(real_shop.source, number, topic_id) for number in (0, 1, 2)] == [1, 0, 0]
 
 
-async def test_a_topic_that_was_made_again_is_known_by_its_id(real_shop: Shop) -> None:
+async def test_a_recreated_topic_is_recognised_by_its_id(real_shop: Shop) -> None:
     await real_shop.write(0, 1000)
     async with real_shop.store() as store:
         await store.apply(document())
@@ -199,7 +199,7 @@ async def test_an_edit_keeps_beginning_and_creation(shop: Shop) -> None:
     assert await shop.offsets() == [0, 0]
 
 
-async def test_a_subscription_that_is_made_again_begins_anew(shop: Shop) -> None:
+async def test_a_recreated_subscription_gets_a_new_start(shop: Shop) -> None:
     async with shop.store() as store:
         await store.apply(document())
         await store.edit("s", PAUSE)
@@ -211,7 +211,7 @@ async def test_a_subscription_that_is_made_again_begins_anew(shop: Shop) -> None
     assert await shop.offsets() == [1, 0]
 
 
-async def test_a_record_that_was_broken_is_mended_with_its_beginning(shop: Shop) -> None:
+async def test_a_corrected_record_keeps_its_start(shop: Shop) -> None:
     async with shop.store() as store:
         first = await store.apply(document())
         await shop.write(0, 1000)
@@ -226,7 +226,7 @@ async def test_a_record_that_was_broken_is_mended_with_its_beginning(shop: Shop)
     assert await shop.offsets() == [0, 0]
 
 
-async def test_with_key_nothing_of_it_is_written(shop: Shop) -> None:
+async def test_with_key_no_start_is_written(shop: Shop) -> None:
     async with shop.store(Routing.KEY) as store:
         await store.apply(document())
         await store.edit("s", PAUSE)
@@ -234,7 +234,7 @@ async def test_with_key_nothing_of_it_is_written(shop: Shop) -> None:
     assert not shown.keys() & {"start", "startFrom", "topics", "createdRevision"}
 
 
-async def test_the_brokers_are_asked_once_for_many(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_brokers_are_asked_once_for_many_subscriptions(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     async def counted(connection: Any, topic: str, *more: Any) -> Any:
@@ -248,7 +248,7 @@ async def test_the_brokers_are_asked_once_for_many(shop: Shop, monkeypatch: pyte
     assert asked == [shop.source]
 
 
-async def test_nothing_is_written_if_nobody_says_where_it_begins(shop: Shop, unique_name: Callable[[str], str]) -> None:
+async def test_no_record_is_written_without_a_start(shop: Shop, unique_name: Callable[[str], str]) -> None:
     shop.source = unique_name("nowhere")
     async with shop.store() as store:
         with pytest.raises(BrokerError, match="does not exist"):
@@ -275,7 +275,9 @@ async def commit(shop: Shop, group: str, offsets: dict[int, int]) -> None:
         await consumer.commit({TopicPartition(shop.source, number): offset for number, offset in offsets.items()})
 
 
-async def test_it_goes_on_where_another_group_stopped(wide_shop: Shop, unique_name: Callable[[str], str]) -> None:
+async def test_a_subscription_continues_where_another_group_stopped(
+    wide_shop: Shop, unique_name: Callable[[str], str]
+) -> None:
     group = unique_name("gravitee")
     await wide_shop.write(0, 1000, 2000, 3000)
     await wide_shop.write(1, 1000, 2000)

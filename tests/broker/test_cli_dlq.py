@@ -98,7 +98,7 @@ async def test_letters_are_listed_newest_or_by_subscription(webhooks: Webhooks, 
     assert [letter["webhookId"] for letter in of_one] == bury.first_ids(0)
 
 
-async def test_one_letter_is_shown_whole_without_secrets(webhooks: Webhooks, bury: Bury) -> None:
+async def test_one_letter_is_shown_in_full_without_secrets(webhooks: Webhooks, bury: Bury) -> None:
     await bury(("sub-1", "rejected"), body=b'{"order": 7, "customer": {"apiKey": "not-for-your-eyes"}}')
     [listed] = json.loads(await webhooks.done("dlq", "list", "--json"))
 

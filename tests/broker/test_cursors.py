@@ -101,7 +101,7 @@ async def topic_of_embedded(embedded: TestBroker, unique_name: Callable[[str], s
     return await embedded.create_topic(unique_name("cursors"), 2)
 
 
-async def test_rows_whose_commit_fails_count_when_it_succeeds(embedded: TestBroker, topic_of_embedded: str) -> None:
+async def test_rows_count_only_when_their_commit_has_succeeded(embedded: TestBroker, topic_of_embedded: str) -> None:
     written: list[int] = []
     async with opened(embedded, topic_of_embedded, written) as rows:
         assert embedded.mock is not None
@@ -302,7 +302,7 @@ async def test_partitions_of_one_worker_do_not_fence_each_other(kafka: TestBroke
         await asyncio.gather(*(rows.close() for rows in stores))
 
 
-async def test_rows_waiting_behind_fenced_ones_are_refused_too(kafka: TestBroker, kafka_topic: str) -> None:
+async def test_rows_that_wait_behind_fenced_rows_are_refused(kafka: TestBroker, kafka_topic: str) -> None:
     async with opened(kafka, kafka_topic) as former, opened(kafka, kafka_topic):
         first = former.put(b"sub-1", Cursor(next=5))
         while former._group.rows:  # noqa: ASYNC110 - the next turn of the writer takes them

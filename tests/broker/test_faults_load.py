@@ -59,7 +59,7 @@ def up(broker: TestBroker) -> None:
     broker.mock.up()
 
 
-async def test_over_an_outage_events_are_acknowledged_once_in_order(embedded: TestBroker, topic: str) -> None:
+async def test_an_outage_neither_repeats_nor_reorders_the_load(embedded: TestBroker, topic: str) -> None:
     load = Load(embedded, [topic], SUBSCRIPTIONS, PER_SECOND)
     async with running(load):
         for _ in range(2):

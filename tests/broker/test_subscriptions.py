@@ -487,7 +487,7 @@ async def test_a_caller_during_a_look_up_gets_a_new_one(cluster: Cluster, monkey
 async def test_a_reader_continues_after_a_failure_at_its_position(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records are not read again, because a replaced revision would be in effect for a moment."""
+    """Records are not read again. Otherwise a replaced revision would be in effect for a moment."""
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         for name in ("a", "b", "a"):
             await worker.store.apply(document(name, metadata={"n": str(len(worker.changes))}))

@@ -66,7 +66,7 @@ def test_a_build_that_hangs_is_ended(tmp_path: Path) -> None:
     assert "no time is left" in done.stderr
 
 
-def test_what_is_built_is_pinned_and_built_once(tmp_path: Path) -> None:
+def test_tools_are_pinned_and_built_once(tmp_path: Path) -> None:
     assert missing(run(tmp_path, go=GOOD_GO)) == ["promtool"]
     assert missing(run(tmp_path, go=GOOD_GO)) == ["promtool"]
 

@@ -151,7 +151,7 @@ def test_an_event_that_was_accepted_twice_is_repeated() -> None:
     assert Promise(refused=True).broken({Qos.AT_LEAST_ONCE: made}) != []
 
 
-def test_a_second_try_after_a_refusal_is_judged_by_level() -> None:
+def test_a_second_attempt_after_a_refusal_depends_on_the_level() -> None:
     found = events(1)
     calls = [call(found[0], 1, status=0), call(found[0], 2)]
     assert verdict(Qos.AT_LEAST_ONCE, found, calls).repeated == 0

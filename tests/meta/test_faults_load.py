@@ -36,7 +36,7 @@ def test_each_topic_has_events_of_every_subscription_and_size() -> None:
     assert seen["a"] == seen["b"] == {(name, size) for name in SUBSCRIPTIONS for size in PADDING}
 
 
-def test_each_topic_has_events_of_the_rounds_for_everybody() -> None:
+def test_each_topic_has_events_of_rounds_for_all_subscriptions() -> None:
     first = [place(number, SUBSCRIPTIONS, ["a", "b"]) for number in range(len(SUBSCRIPTIONS))]
     assert first == ["a", "b"] * (len(SUBSCRIPTIONS) // 2)
 

@@ -57,7 +57,7 @@ def test_the_summary_adds_up_the_runs_of_a_family() -> None:
     assert mixtures[1:] == [*["0 / 0 / 0"] * 4, "40", "1"]
 
 
-def test_the_summary_counts_what_broke_a_promise() -> None:
+def test_the_summary_counts_runs_that_broke_a_promise() -> None:
     [row] = rows(summary([a_run("none", 1), a_run("none", 2, "at-least-once: 1 lost", lost=1)]))
     assert row[-1] == "2, **1 broken**"
 

@@ -126,7 +126,7 @@ async def test_an_event_carries_the_token_that_its_assertion_got(bench: Bench, a
     assert server.scopes == ["hooks more"]
 
 
-async def test_each_assertion_is_a_new_one_and_a_fixed_id_is_a_replay(bench: Bench) -> None:
+async def test_each_assertion_is_new_unless_its_id_is_fixed(bench: Bench) -> None:
     server = TokenServer({"client-1": Client("RS256", KEY.public_key())})
     endpoint = await bench.endpoint(server)
     subscription = bench.subscription(endpoint, keyContent=INLINE)

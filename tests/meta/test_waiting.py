@@ -9,7 +9,7 @@ from tests.support.waiting import eventually
 
 
 async def after(polls: int, *, moves_for: int = 0) -> None:
-    """Wait up to a second for a condition that holds at the last of *polls* checks, of which there are ten a second."""
+    """Wait up to a second for a condition that holds at check number *polls*. There are ten checks a second."""
     asked = moved = 0
 
     async def holds() -> bool:

@@ -17,21 +17,21 @@ BEGINNINGS: Final = (
         "pipeline/kafka/log_positions.py",
         was='isolation_level="read_uncommitted"',
         becomes='isolation_level="read_committed"',
-        tests=(f"{OFFSETS}test_the_end_is_that_of_all_events_not_of_the_committed_ones",),
+        tests=(f"{OFFSETS}test_the_end_includes_events_of_open_transactions",),
     ),
     Mutant(
         "a time after the last event is the beginning of the log",
         "pipeline/kafka/log_positions.py",
         was="ends[tp] if found[tp] is None",
         becomes="0 if found[tp] is None",
-        tests=(f"{OFFSETS}test_it_begins_at_a_time_or_at_the_end",),
+        tests=(f"{OFFSETS}test_startfrom_a_time_begins_there_or_at_the_end",),
     ),
     Mutant(
         "the id of the topic is not stored with the offsets",
         "pipeline/subscriptions/group_start_offsets.py",
         was='"topicId": topic_id',
         becomes='"topicId": None',
-        tests=(f"{OFFSETS}test_a_topic_that_was_made_again_is_known_by_its_id",),
+        tests=(f"{OFFSETS}test_a_recreated_topic_is_recognised_by_its_id",),
     ),
     Mutant(
         "the position of a group that still has members is used",
@@ -45,7 +45,7 @@ BEGINNINGS: Final = (
         "pipeline/kafka/group_positions.py",
         was="[partition] = position.offset",
         becomes="[partition] = position.offset + 1",
-        tests=(f"{OFFSETS}test_it_goes_on_where_another_group_stopped",),
+        tests=(f"{OFFSETS}test_a_subscription_continues_where_another_group_stopped",),
     ),
     Mutant(
         "a new subscription begins where the group is",
@@ -53,7 +53,7 @@ BEGINNINGS: Final = (
         was="new = starts.begun(wanted) if known is None else wanted",
         becomes="new = wanted",
         tests=(
-            f"{OFFSETS}test_it_begins_after_all_events_that_are_there",
+            f"{OFFSETS}test_startfrom_now_begins_after_all_existing_events",
             "tests/broker/test_beginnings_under_load.py::test_a_subscription_begins_exactly_at_its_creation",
         ),
     ),
@@ -92,7 +92,7 @@ BEGINNINGS: Final = (
         becomes="None",
         tests=(
             f"{RESOLVE}test_a_broken_subscription_keeps_its_start",
-            f"{OFFSETS}test_a_record_that_was_broken_is_mended_with_its_beginning",
+            f"{OFFSETS}test_a_corrected_record_keeps_its_start",
         ),
     ),
     Mutant(

@@ -208,14 +208,14 @@ MUTANTS: Final = (
         "pipeline/kafka/cursors.py",
         was="await asyncio.sleep(RETRY_PAUSE_SECONDS)\n            else:\n",
         becomes="pass\n            if True:\n",
-        tests=(f"{CURSORS}test_rows_whose_commit_fails_count_when_it_succeeds",),
+        tests=(f"{CURSORS}test_rows_count_only_when_their_commit_has_succeeded",),
     ),
     Mutant(
         "rows that wait behind fenced rows are forgotten",
         "pipeline/kafka/cursors.py",
         was="        group.waiters += self._group.waiters\n",
         becomes="",
-        tests=(f"{CURSORS}test_rows_waiting_behind_fenced_ones_are_refused_too",),
+        tests=(f"{CURSORS}test_rows_that_wait_behind_fenced_rows_are_refused",),
     ),
     Mutant(
         "a broken producer is tried again indefinitely",
@@ -272,14 +272,14 @@ MUTANTS: Final = (
         "pipeline/kafka/log_reader.py",
         was="EventCounter(self._connection, self._isolation_level)",
         becomes='EventCounter(self._connection, "read_uncommitted")',
-        tests=(f"{BACKLOG}test_what_was_aborted_is_not_counted",),
+        tests=(f"{BACKLOG}test_aborted_events_are_not_counted",),
     ),
     Mutant(
         "a read skips an event",
         "pipeline/kafka/log_reader.py",
         was="consumer.seek(tp, wanted.start)",
         becomes="consumer.seek(tp, wanted.start + 1)",
-        tests=(f"{BACKLOG}test_it_can_go_back",),
+        tests=(f"{BACKLOG}test_the_log_reader_can_go_back",),
     ),
     Mutant(
         "partitions are assigned without a position",
@@ -293,14 +293,14 @@ MUTANTS: Final = (
         "pipeline/kafka/log_reader.py",
         was="            consumer.resume(tp)\n            return",
         becomes="            return",
-        tests=(f"{BACKLOG}test_it_can_go_back",),
+        tests=(f"{BACKLOG}test_the_log_reader_can_go_back",),
     ),
     Mutant(
         "a read looks for the keys of the previous read",
         "pipeline/kafka/log_reader.py",
         was="        self._sieve.keys = wanted.keys",
         becomes="        self._sieve.keys = self._sieve.keys or wanted.keys",
-        tests=(f"{BACKLOG}test_each_reading_finds_the_keys_that_are_wanted_now",),
+        tests=(f"{BACKLOG}test_each_read_uses_the_present_keys",),
     ),
     Mutant(
         "a read ends with its last event instead of the position",
@@ -314,7 +314,7 @@ MUTANTS: Final = (
         "pipeline/kafka/log_reader.py",
         was="            if self._wanting:\n                self._wanted.set()",
         becomes="            pass",
-        tests=(f"{BACKLOG}test_a_partition_is_read_from_its_place_on_in_order",),
+        tests=(f"{BACKLOG}test_a_partition_is_read_in_order_from_its_position",),
     ),
     Mutant(
         "a consumer that does not answer is kept",
@@ -328,21 +328,21 @@ MUTANTS: Final = (
         "pipeline/kafka/log_reader.py",
         was="        self._rest(TopicPartition(self._topic, partition.number))",
         becomes="        pass",
-        tests=(f"{BACKLOG}test_a_partition_that_wants_nothing_is_not_fetched",),
+        tests=(f"{BACKLOG}test_a_partition_that_wants_no_events_is_not_fetched",),
     ),
     Mutant(
         "a read has no time limit",
         "pipeline/kafka/log_reader.py",
         was="timeout_ms=POLL_MS, max_records=STRETCH_EVENTS)",
         becomes="timeout_ms=POLL_MS)",
-        tests=(f"{BACKLOG}test_others_have_their_turn_between_two_stretches",),
+        tests=(f"{BACKLOG}test_other_tasks_run_between_two_stretches",),
     ),
     Mutant(
         "deleted offsets are not reported to the partition",
         "pipeline/kafka/log_reader.py",
         was="        partition.log_begins_at(begin)",
         becomes="        consumer.seek(tp, begin)",
-        tests=(f"{BACKLOG}test_what_retention_has_deleted_is_said",),
+        tests=(f"{BACKLOG}test_deleted_offsets_are_reported",),
     ),
     Mutant(
         "the log is read with aborted records",
@@ -618,7 +618,7 @@ MUTANTS: Final = (
         "pipeline/kafka/event_count.py",
         was="first <= event.offset < last",
         becomes="first <= event.offset <= last",
-        tests=("tests/broker/test_event_count.py::test_each_counts_the_events_in_its_own_range",),
+        tests=("tests/broker/test_event_count.py::test_events_are_counted_in_separate_ranges",),
     ),
     # ----------------------------------------------------------- cluster/fate.py
     Mutant(
@@ -641,7 +641,7 @@ MUTANTS: Final = (
         "pipeline/auth/token_cache.py",
         was="            grant.partitions.discard(partition)\n",
         becomes="",
-        tests=(f"{TOKENS}test_a_released_partition_reads_its_row_when_it_comes_back",),
+        tests=(f"{TOKENS}test_a_returning_partition_reads_its_row_again",),
     ),
     Mutant(
         "a token is written for only one of its partitions",

@@ -15,7 +15,7 @@ SOURCES: Final = (
         was="target.partition == self._partition.number and target.topic in {None, self._worker.topic}",
         becomes="target.partition == self._partition.number",
         tests=(
-            f"{TESTS}test_a_failure_and_its_skip_concern_one_topic",
+            f"{TESTS}test_a_failure_and_a_skip_affect_only_one_topic",
             f"{TESTS}test_a_replay_goes_back_in_one_topic",
         ),
     ),

@@ -9,7 +9,7 @@ from tests.support.free_ports import free_port
 SCRIPT = Path(__file__).parents[2] / "deploy" / "create_topics.py"
 
 
-def test_without_a_broker_it_prints_one_line() -> None:
+def test_without_a_broker_create_topics_prints_one_line() -> None:
     bootstrap = f"127.0.0.1:{free_port()}"
 
     ran = subprocess.run([sys.executable, SCRIPT, bootstrap, "orders:8"], capture_output=True, text=True, check=False)

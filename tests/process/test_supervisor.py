@@ -51,7 +51,7 @@ async def pid_of(running: Running, name: str, *, after: int = 0) -> int:
     return int((await running.line(f"{name} | runs as", after=after)).split()[-1])
 
 
-async def test_workers_end_with_their_supervisor_and_it_exits_0() -> None:
+async def test_workers_and_their_supervisor_exit_with_0() -> None:
     async with supervised(SLEEP) as running:
         for name in ("worker-1", "worker-2"):
             await pid_of(running, name)
@@ -95,7 +95,7 @@ async def test_a_second_signal_kills_and_the_exit_code_is_1() -> None:
         await running.line("unclean=")
 
 
-async def test_a_taken_port_ends_it_before_a_worker_starts(tmp_path: Path) -> None:
+async def test_a_taken_port_ends_the_command_before_workers_start(tmp_path: Path) -> None:
     port = free_ports(2)
     program = application(tmp_path, "taken", "127.0.0.1:9", source="events")
     environment = {**program.environment, "WEBHOOKS_WEB_PORT": str(port)}

@@ -27,8 +27,8 @@ class Sent:
     """A request as the receiver may have seen it. A request without an outcome may or may not have arrived.
 
     Attributes:
-        carried_out: the revision in the durable row of its lane: commands up to it were carried out before the request.
-            At-most-once never sends an event before its row is durable.
+        carried_out: the revision in the durable row of its lane. Commands up to this revision were carried out before
+            the request. At-most-once never sends an event before its row is durable.
     """
 
     qos: Qos
@@ -170,7 +170,8 @@ class Ledger:
                 pass
 
     def _made(self, name: str) -> None:
-        """Record that a subscription begins. What was recorded about a deleted one with the same id is removed."""
+        """Record that a subscription begins. Removes what was recorded about a deleted subscription with the same
+        id."""
         for place in [place for place in self.sent if place[0] == name]:
             del self.sent[place]
         self.settled = {place for place in self.settled if place[0] != name}

@@ -101,7 +101,8 @@ def test_a_closed_partition_releases_its_tokens(app: DeliveryApp) -> None:
 
 
 def test_changelogs_are_expanded_last(app: DeliveryApp, settings: Settings) -> None:
-    """A partition is assigned when all topics of the group have it. By then, the topic of rows must have it."""
+    """A partition is assigned when all topics of the group have it. By then, the topic of rows must have the partition
+    too."""
     expansion = _expansion(app, settings, DEFINITION, SystemClock())
     assert expansion is not None
     assert list(expansion._own) == [f"{settings.app}.cursors", f"{settings.app}-tokens-changelog"]

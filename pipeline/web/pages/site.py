@@ -92,7 +92,7 @@ def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
 
 
 def _view(show: Show, access: Access) -> Any:
-    """Turn *show* into a page for Faust, which is a coroutine function whose first argument is a Faust view."""
+    """Turn *show* into a page for Faust: a coroutine function whose first argument is a Faust view."""
 
     async def get(_view: faust.web.View, request: web.Request) -> web.StreamResponse:
         found = await access.admit(request)

@@ -160,7 +160,7 @@ def test_a_java_key_store_given_as_pem_is_refused_and_not_shown(tmp_path: Path) 
     assert content[:20] not in problem(tmp_path, keySource="PEM", keyContent=content)
 
 
-def test_neither_key_nor_assertion_is_in_its_repr() -> None:
+def test_no_repr_shows_the_key_or_the_assertion() -> None:
     assert "PRIVATE" not in repr(made())
 
 

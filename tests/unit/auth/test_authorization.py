@@ -130,7 +130,7 @@ async def test_a_question_is_asked_with_two_tokens_at_most(bench: Bench, renew_t
 @pytest.mark.parametrize(
     "outcome", [Rejected(403, token_used=True), Rejected(404, token_used=True), ServerError(500), NotPermitted("405")]
 )
-async def test_other_answers_say_nothing_about_the_token(bench: Bench, outcome: Outcome) -> None:
+async def test_only_a_401_replaces_the_token(bench: Bench, outcome: Outcome) -> None:
     s = subscription()
     bench.callback.script = [outcome]
     assert await bench.send(s, EVENT, 1) == outcome

@@ -373,7 +373,7 @@ async def test_an_assigned_partition_brings_a_newer_token(bench: Bench) -> None:
     assert bench.cache.cached(S, 0) == "Bearer theirs"
 
 
-async def test_a_released_partition_reads_its_row_when_it_comes_back(bench: Bench) -> None:
+async def test_a_returning_partition_reads_its_row_again(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     await bench.cache.saved()
     bench.cache.release(0)

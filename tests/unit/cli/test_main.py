@@ -13,6 +13,6 @@ def test_own_commands_replace_those_of_faust() -> None:
     assert all(commands[name].callback.__module__.startswith("pipeline.cli") for name in OWN if commands[name].callback)
 
 
-def test_the_topic_of_the_tokens_is_the_one_that_faust_writes() -> None:
+def test_the_topic_of_tokens_is_faust_s_changelog() -> None:
     table = add_token_table(faust.App("orders"))
     assert tokens_topic("orders") == table.changelog_topic.get_topic_name()

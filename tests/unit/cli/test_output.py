@@ -38,7 +38,7 @@ def test_no_text_is_lost_in_json(text: str) -> None:
     assert is_shown(as_json(text))
 
 
-def test_tables_lines_and_errors_show_every_character(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_and_lines_escape_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     say(as_table(["ID"], [[HOSTILE]]))
     say(f"{HOSTILE} updated, revision 3\nnext")
     say(HOSTILE, err=True)
@@ -47,7 +47,7 @@ def test_tables_lines_and_errors_show_every_character(capsys: pytest.CaptureFixt
     assert captured.out.count("\n") == 4
 
 
-def test_the_error_of_a_command_shows_every_character() -> None:
+def test_errors_of_commands_escape_control_characters() -> None:
     def fail() -> None:
         raise ConfigurationError([f"{HOSTILE} can't be used", "nor this"])
 

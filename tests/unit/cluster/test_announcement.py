@@ -106,7 +106,7 @@ def test_an_invalid_announcement_is_refused(value: bytes) -> None:
 
 
 @given(st.lists(st.recursive(st.none() | st.booleans() | whole | texts, st.lists, max_leaves=4), max_size=4))
-def test_an_invalid_lane_is_left_out_alone(junk: list[object]) -> None:
+def test_only_the_invalid_lane_is_left_out(junk: list[object]) -> None:
     lane = AnnouncedLane("s", "t", 0, 1, 2)
     [good] = json.loads(encode(replace(PLAIN, lanes=(lane,))))["lanes"]
     slow = {**{str(number): value for number, value in enumerate(junk)}, "s": [4, 2.0, 60.0]}

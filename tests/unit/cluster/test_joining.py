@@ -143,7 +143,7 @@ def test_the_state_of_a_subscription_without_lanes(
         ("the certificate is not trusted", "the certificate is not trusted"),
     ],
 )
-def test_messages_that_differ_in_details_have_one_shape(message: str, found: str) -> None:
+def test_messages_that_differ_in_details_count_as_equal(message: str, found: str) -> None:
     assert shape(message) == found
 
 

@@ -126,7 +126,7 @@ async def test_a_row_that_changes_its_key_is_not_lost() -> None:
     assert await told.states() == {"a": "live"}
 
 
-async def test_lanes_of_several_topics_are_told_apart() -> None:
+async def test_lanes_of_several_topics_are_distinguished() -> None:
     told = Told(subscription("a"), topics=("events", "more"))
     told.view._take_row(PlainEvent("rows", 0, 0, b"\xffevents/a", encode_row(failed()), timestamp=int(NOW * 1000)))
     behind = encode_row(Cursor(5, standing=STANDING))

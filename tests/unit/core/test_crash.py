@@ -154,7 +154,7 @@ async def test_gaps_between_concurrent_requests_are_filled() -> None:
 
 
 @in_virtual_time
-async def test_events_read_from_the_log_are_noted_too() -> None:
+async def test_events_read_from_the_log_are_in_the_note_too() -> None:
     core = await Core(subscription("slow"), subscription("s")).open()
     await core.dispatch([*core.produce(1), *core.produce(1, "slow"), *core.produce(2)])
     core.lane().go_behind()

@@ -366,7 +366,7 @@ async def test_when_a_worker_is_full_its_largest_lanes_fall_behind() -> None:
 
 
 @in_virtual_time
-async def test_an_event_held_too_long_does_not_block_commits() -> None:
+async def test_an_event_held_too_long_no_longer_blocks_commits() -> None:
     core = await Core(subscription("slow"), subscription("quick")).open()
     await core.dispatch([*core.produce(1, "slow"), *core.produce(1, "quick")])
     await core.answer(1)

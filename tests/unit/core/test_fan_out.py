@@ -229,7 +229,7 @@ def test_start_offsets_of_another_topic_are_ignored() -> None:
 
 
 @in_virtual_time
-async def test_a_filter_is_evaluated_once_until_it_is_edited() -> None:
+async def test_a_filter_is_evaluated_once_per_revision() -> None:
     core, asked = Core(matches=True), []
 
     def counted(event: Event) -> bool:

@@ -90,7 +90,7 @@ async def test_the_log_reader_feeds_no_undispatched_event() -> None:
 
 
 @in_virtual_time
-async def test_a_checkpoint_writes_progress_that_never_goes_back() -> None:
+async def test_the_progress_in_rows_never_goes_back() -> None:
     core = await Core(subscription()).open()
     await core.stream(9)
     await core.land()

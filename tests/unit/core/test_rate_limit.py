@@ -69,7 +69,7 @@ def test_no_schedule_gets_more_than_rate_and_burst_allow(per_second: float, burs
 
 
 @given(st.floats(0.01, 1000), st.integers(1, 50), st.floats(0, 1e6))
-def test_a_caller_that_waits_as_told_may_call(per_second: float, burst: int, now: float) -> None:
+def test_a_caller_may_call_after_the_returned_wait(per_second: float, burst: int, now: float) -> None:
     pace, subscription = RateLimits(), paced(per_second, burst)
     while not (wait := pace.turn(subscription, now)):
         pass

@@ -151,7 +151,7 @@ async def test_a_skip_lets_the_other_requests_in_flight_end() -> None:
 
 
 @in_virtual_time
-async def test_a_pause_sends_nothing_more_and_a_resume_goes_on() -> None:
+async def test_a_pause_stops_sending_and_a_resume_continues() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(3)

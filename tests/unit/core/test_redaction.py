@@ -85,7 +85,7 @@ def test_leaves_sentences_alone(text: str) -> None:
 
 
 @pytest.mark.parametrize("credentials", ["a", "Bearer a", "Basic aaaa==", "Digest a=b, c=d"])
-def test_what_follows_credentials_is_kept(credentials: str) -> None:
+def test_text_after_credentials_is_kept(credentials: str) -> None:
     assert mask(f"Authorization: {credentials}; status=401") == "Authorization: ***; status=401"
     assert ", " in credentials or mask(f"Authorization: {credentials}, status=401").endswith("***, status=401")
 

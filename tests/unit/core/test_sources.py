@@ -63,7 +63,7 @@ def begun(name: str = "s", **changes: object) -> Subscription:
 
 
 @in_virtual_time
-async def test_each_topic_is_delivered_and_committed_by_itself() -> None:
+async def test_each_topic_is_delivered_and_committed_separately() -> None:
     core = await Two(begun()).begin()
     await core.stream(2)
     await core.pay(0, 1, 2)
@@ -79,7 +79,7 @@ async def test_each_topic_is_delivered_and_committed_by_itself() -> None:
 
 
 @in_virtual_time
-async def test_a_failure_and_its_skip_concern_one_topic() -> None:
+async def test_a_failure_and_a_skip_affect_only_one_topic() -> None:
     core = await Two(begun()).begin()
     await core.stream(2)
     await core.pay(0, 1)

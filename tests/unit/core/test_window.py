@@ -80,7 +80,7 @@ def test_offsets_too_far_ahead_are_noted_later() -> None:
     assert made.ahead_of(5) == 0b1111 << REACH - 5, "no offset is left out"
 
 
-def test_a_window_keeps_the_former_note_until_it_is_past_it() -> None:
+def test_a_window_uses_the_former_note_until_its_end() -> None:
     made = Window(40, 0b1101)
     assert (made.noted_to, made.has_news) == (44, False)
     assert [made.is_noted(offset) for offset in range(40, 44)] == [True, False, True, True]
@@ -125,7 +125,7 @@ Batches = st.lists(st.lists(st.booleans(), min_size=1, max_size=5), max_size=12)
 
 
 @given(Batches, st.randoms(use_true_random=False), st.integers(0, 50))
-def test_it_agrees_with_a_model_of_every_offset(batches: list[list[bool]], order: Random, start: int) -> None:
+def test_the_window_agrees_with_a_model_of_every_offset(batches: list[list[bool]], order: Random, start: int) -> None:
     made, now, offset = Window(start), 0.0, start
     came: dict[int, float] = {}
     unsettled: list[int] = []

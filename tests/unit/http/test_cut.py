@@ -40,7 +40,7 @@ def subscription(url: str, *, connect_timeout: float = 10.0, read_timeout: float
 
 
 async def outcomes(*script: Behaviour) -> list[Outcome]:
-    """The outcomes of an event for each behaviour of *script*, and of one more event, which is answered with 201."""
+    """The outcomes of an event for each behaviour of *script*, and of one more event that is answered with 201."""
     async with client() as callback, Receiver(*script, answer(201)) as receiver:
         called = subscription(receiver.url)
         found = [await callback(called, EVENT, 1) for _ in script]

@@ -68,7 +68,7 @@ def test_the_scheme_of_a_socks_proxy_names_its_version(named: str, expected: Soc
     assert "den" not in repr(route)
 
 
-def test_all_proxy_is_for_every_scheme() -> None:
+def test_the_variable_all_proxy_applies_to_every_scheme() -> None:
     route = proxy_route(None, SystemProxies({"all": "http://all.example:1"}), URL("https://a.example/"))
     assert route is not None
     assert route.url.host == "all.example"

@@ -96,7 +96,7 @@ async def test_a_lookup_continues_when_its_caller_is_cancelled() -> None:
         assert not resolver._lookups
 
 
-async def test_a_lookup_has_a_time_limit_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_lookup_has_a_separate_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolver_module, "LOOKUP_SECONDS", 0.05)
     sentence = "no answer from the name servers within 0.05 s"
     async with name_server() as names:

@@ -43,7 +43,7 @@ def test_a_rejection_knows_whether_a_token_was_used() -> None:
     assert judge(answer(401), NOW, token_used=True) == Rejected(401, b"body", token_used=True)
 
 
-def test_retry_after_is_found_whatever_its_case() -> None:
+def test_retry_after_is_found_in_any_case() -> None:
     assert judge(answer(503, {"RETRY-after": "5"}), NOW) == ServerError(503, b"body", 5.0)
 
 

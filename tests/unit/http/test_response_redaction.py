@@ -28,12 +28,12 @@ SECRET = b"planted-secret"
         (b"", b""),
     ],
 )
-def test_secrets_are_masked_even_where_the_excerpt_cuts_them_off(excerpt: bytes, expected: bytes) -> None:
+def test_secrets_cut_off_by_the_excerpt_are_masked(excerpt: bytes, expected: bytes) -> None:
     assert masked_excerpt(excerpt, (SECRET,)) == expected
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))
-def test_no_secret_remains_whatever_surrounds_it(before: bytes, after: bytes) -> None:
+def test_no_secret_remains_in_any_surrounding_text(before: bytes, after: bytes) -> None:
     assert SECRET not in masked_excerpt(before + SECRET + after, (SECRET,))
 
 

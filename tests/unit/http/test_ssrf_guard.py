@@ -332,7 +332,7 @@ def test_a_name_of_this_host_is_refused_behind_a_proxy(host: str) -> None:
     assert Guard((), names).verdict_on_host(f"other-{host}") is None
 
 
-def test_the_names_of_this_host_come_from_it_and_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_names_of_this_host_come_from_host_name_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "Worker-1")
     hosts, resolv = tmp_path / "hosts", tmp_path / "resolv.conf"
     hosts.write_text(

@@ -538,7 +538,7 @@ async def test_a_kept_connection_has_the_same_bounds_for_answers(straight: Bench
     assert [request.connection for request in receiver.requests] == [1, 1]
 
 
-async def test_a_connection_closed_meanwhile_is_replaced(any_route: Bench) -> None:
+async def test_an_idle_connection_closed_by_the_receiver_is_replaced(any_route: Bench) -> None:
     receiver = await any_route.receiver(answer(200), answer(201))
     subscription = await any_route.subscription(receiver)
     assert await any_route.callback(subscription, event(), 1) == Delivered(200)
@@ -550,7 +550,7 @@ async def test_a_connection_closed_meanwhile_is_replaced(any_route: Bench) -> No
     assert await any_route.callback(subscription, event(), 1) == Delivered(201)
 
 
-async def test_one_attempt_passes_over_all_closed_kept_connections(any_route: Bench) -> None:
+async def test_one_attempt_skips_all_closed_idle_connections(any_route: Bench) -> None:
     receiver = await any_route.receiver(held(answer(200)))
     subscription = await any_route.subscription(receiver)
     calls = [asyncio.ensure_future(any_route.callback(subscription, event(), 1)) for _ in range(4)]

@@ -77,7 +77,7 @@ def refusing() -> Iterator[str]:
         yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-async def test_a_port_that_nobody_listens_on(refusing: str) -> None:
+async def test_a_port_without_a_listener(refusing: str) -> None:
     assert await why_unreachable(KafkaConnection((refusing,))) == "connection refused"
 
 
@@ -123,7 +123,7 @@ async def test_a_server_without_tls(authority: trustme.CA) -> None:
     assert reason.endswith("); its protocol is probably not SSL")
 
 
-async def test_with_several_brokers_each_is_named_with_its_own_reason(refusing: str) -> None:
+async def test_several_brokers_are_named_with_their_reasons(refusing: str) -> None:
     async with listening(close) as closing:
         reason = await why_unreachable(KafkaConnection((closing, refusing)))
 

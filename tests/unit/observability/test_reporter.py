@@ -190,7 +190,7 @@ async def test_only_the_lanes_own_events_count_as_waiting() -> None:
 
 
 @in_virtual_time
-async def test_after_a_restart_the_number_waiting_is_a_bound() -> None:
+async def test_after_a_restart_the_waiting_count_is_an_upper_bound() -> None:
     core = await Core(subscription(), OTHER).open()
     for _ in range(6):
         await others(core, 10)
@@ -272,7 +272,7 @@ async def test_a_skipped_event_no_longer_waits() -> None:
 
 
 @in_virtual_time
-async def test_after_a_replay_the_number_is_a_bound_until_it_is_read() -> None:
+async def test_after_a_replay_the_count_is_an_upper_bound_at_first() -> None:
     core = await Core(subscription(), OTHER).open()
     await core.stream(1)
     await core.answer(0)

@@ -294,7 +294,7 @@ def test_events_that_retention_deleted_are_counted_once(telemetry: Telemetry) ->
     assert telemetry.drops["retention"] == 26 + 21
 
 
-def test_offsets_of_a_recreated_topic_count_anew(telemetry: Telemetry) -> None:
+def test_offsets_of_a_recreated_topic_are_counted_again(telemetry: Telemetry) -> None:
     telemetry.log_broken(TOPIC, 3, Break("retention", 0, 30))
     telemetry.log_broken(TOPIC, 3, Break("recreated", 40, 5))
     telemetry.log_broken(TOPIC, 3, Break("recreated", 35, 5), subscription="behind")

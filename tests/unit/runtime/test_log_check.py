@@ -115,7 +115,7 @@ async def test_without_topic_ids_an_offset_in_the_log_is_valid() -> None:
     assert not telemetry.warnings()
 
 
-async def test_a_fetch_out_of_range_goes_on_after_retention() -> None:
+async def test_a_fetch_out_of_range_continues_after_deleted_offsets() -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"))
     check, telemetry = check_of(brokers)
     await check.begin({0: Committed(5, "a")})
@@ -316,7 +316,7 @@ async def test_retention_can_pass_a_committed_0_like_any_offset() -> None:
 
 
 async def test_only_opening_a_partition_reports_its_offset() -> None:
-    """The start of several workers causes several assignments, after each of which the same events would be counted."""
+    """The start of several workers causes several assignments. The same events would be counted after each of them."""
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     for _ in range(2):
         assert (await check.begin({0: Committed(1, "a")}))[1][0].commit_break == Break("retention", 1, 4)

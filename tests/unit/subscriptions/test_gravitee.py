@@ -80,7 +80,7 @@ def test_a_state_of_terraform_contains_both() -> None:
 
 
 @pytest.mark.parametrize("name", ["api.json", "console-export.json", "apiv4definition.yaml", "terraform-show.json"])
-def test_what_is_written_is_read_back_the_same(name: str) -> None:
+def test_an_imported_api_is_read_back_unchanged(name: str) -> None:
     result = imported(found_in(name, "subscriptions.json") if name == "api.json" else found_in(name))
     assert result.definition is not None
     [read] = parse_documents(as_yaml(result.definition))
@@ -377,7 +377,7 @@ API = st.builds(
 
 @pytest.mark.parametrize("shape", SHAPES)
 @given(api=API)
-def test_any_api_is_written_as_it_was_in_every_shape(shape: str, api: dict[str, Any]) -> None:
+def test_any_api_is_converted_without_change_from_every_format(shape: str, api: dict[str, Any]) -> None:
     expected = replace(parse_definition(api), stated_routing=Routing.MATCH, ignored=())
     result = imported(contents([("f", SHAPES[shape](api))]))
     assert result.definition is not None

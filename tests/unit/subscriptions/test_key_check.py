@@ -59,14 +59,14 @@ def test_a_key_of_inconsistent_numbers_is_refused_everywhere() -> None:
 
 
 def test_a_key_that_takes_minutes_to_validate_is_refused() -> None:
-    odd, too = (1 << 4500) + 1, (1 << 4500) + 3  # these are no primes, which is not checked either
+    odd, too = (1 << 4500) + 1, (1 << 4500) + 3  # these numbers are not primes, which is not checked either
     numbers = rsa.RSAPrivateNumbers(odd, too, 5, 5, 5, 5, rsa.RSAPublicNumbers(65537, odd * too))
     long = numbers.private_key(unsafe_skip_rsa_key_validation=True)
     assert problem(with_certificate(b"", pem(long))) == "ssl.keyStore: contains an RSA key of 9001 bits; allowed: 8192"
 
 
 @pytest.mark.parametrize("name", ["p", "q"])
-def test_a_prime_longer_than_the_modulus_is_not_judged(name: str) -> None:
+def test_a_prime_longer_than_the_modulus_is_not_tested(name: str) -> None:
     """2**86243 - 1 is a prime, so a test for primes would make all of its rounds. It would take hours."""
     sentence = "contains an inconsistent RSA key"
     assert problem(with_key(changed(**{name: 2**86243 - 1}))) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
@@ -74,7 +74,7 @@ def test_a_prime_longer_than_the_modulus_is_not_judged(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["p", "q", "d", "dmp1", "dmq1", "iqmp"])
 @pytest.mark.parametrize("power", [0, 1, 100_000])
-def test_each_number_of_a_key_has_to_fit(name: str, power: int) -> None:
+def test_every_number_of_a_key_is_validated(name: str, power: int) -> None:
     sentence = "contains an inconsistent RSA key"
     assert problem(with_key(changed(**{name: 2**power}))) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
 

@@ -55,7 +55,7 @@ def test_the_evidence_depends_on_the_keys(keys: list[bytes | None], named: str) 
     assert any(each.startswith(named) for each in evidence({"orders": keys}, subscriptions("a", "b", "c")))
 
 
-def test_without_subscriptions_the_keys_are_shown_alone() -> None:
+def test_without_subscriptions_only_the_keys_are_shown() -> None:
     assert evidence({"orders": [b"x"]}, []) == [
         'The newest 1 key of orders: "x".',
         "There are no subscriptions yet whose ids could be compared with them.",

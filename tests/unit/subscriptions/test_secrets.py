@@ -164,7 +164,7 @@ def test_a_mask_that_is_sent_back_keeps_the_secret() -> None:
     assert found.signing.secrets == ["whsec_cred", "whsec_cred"]
 
 
-def test_a_mask_with_nothing_stored_behind_it_is_refused() -> None:
+def test_a_mask_without_a_stored_secret_is_refused() -> None:
     masked = mask(parse_subscription(DOCUMENT))
     with pytest.raises(ConfigurationError, match=r"headers\[x-api-key\].value: is masked, and no secret is stored"):
         unmask(masked, None)

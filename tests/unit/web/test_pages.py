@@ -349,7 +349,7 @@ async def test_a_password_is_good_for_reading_only(client: Client) -> None:
         "/nowhere",
     ],
 )
-async def test_faust_serves_no_page_of_its_own(client: Client, path: str) -> None:
+async def test_faust_s_own_pages_are_off(client: Client, path: str) -> None:
     body = await problem_of(client, path, 404, headers=BEARER)
 
     assert path in body["detail"]

@@ -24,7 +24,7 @@ def test_a_span_has_its_two_largest_units(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 
-def test_a_moment_is_before_or_after_now() -> None:
+def test_a_time_is_shown_relative_to_now() -> None:
     assert [ago(at, 100.0) for at in (40.0, 99.8, 130.0)] == ["1 min ago", "now", "in 30 s"]
 
 

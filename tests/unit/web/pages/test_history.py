@@ -37,7 +37,7 @@ def test_durations_are_those_since_the_previous_sample() -> None:
     assert [line.now for line in history.plots()[1].lines] == [None, None]
 
 
-def test_a_process_that_delivers_nothing_has_no_times_of_its_own() -> None:
+def test_a_process_that_delivers_nothing_has_no_durations() -> None:
     history = History(lambda: [WORKER], None)
     history.take()
     assert [each.title for each in history.plots()] == ["Attempts per second, all workers"]

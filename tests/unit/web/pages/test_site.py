@@ -56,7 +56,7 @@ async def test_a_token_that_may_not_read_sees_nothing(client: Client, path: str)
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_nothing_inline_and_nothing_from_elsewhere_runs(client: Client, view: FixedView, path: str) -> None:
+async def test_pages_run_no_inline_and_no_foreign_scripts(client: Client, view: FixedView, path: str) -> None:
     view.items = [failed("sub-1")]
     async with client.get(path, headers=BEARER) as response:
         policy = response.headers["Content-Security-Policy"]
