@@ -8,7 +8,7 @@ uses this module. The store is a protocol, implemented by a Faust table (token_s
 import asyncio
 import logging
 from functools import partial
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipeline.auth.access_token import AccessToken, fingerprint
 from pipeline.auth.grant import Grant, NoToken
@@ -20,6 +20,9 @@ from pipeline.core.subscription import Auth, ClientAuth, Subscription
 from pipeline.observability.telemetry import TokenResult
 
 logger = logging.getLogger(__name__)
+
+CLOSE_SECONDS: Final = 5.0
+"""How long a close waits for rows to become durable."""
 
 
 class FetchToken(Protocol):
@@ -151,15 +154,15 @@ class TokenCache:
         while self._saves:
             await asyncio.wait(self._saves)
 
-    async def close(self, *, wait_seconds: float = 5.0) -> None:
-        """Cancel the requests under way, and give the last rows *wait_seconds* to become durable."""
+    async def close(self) -> None:
+        """Cancel the requests under way, and give the last rows `CLOSE_SECONDS` to become durable."""
         requests = [grant.request for grant in self._grants.values() if grant.request is not None]
         for request in requests:
             request.cancel()
         await asyncio.gather(*requests, return_exceptions=True)
         if not self._saves:
             return
-        _, late = await asyncio.wait(self._saves, timeout=wait_seconds)
+        _, late = await asyncio.wait(self._saves, timeout=CLOSE_SECONDS)
         for save in late:
             save.cancel()
         await asyncio.gather(*late, return_exceptions=True)

@@ -67,7 +67,7 @@ def change_one(
         say(as_json({**shown(change), **preview_as_json(effects), **({"after": after[change.id]} if after else {})}))
 
 
-def preview_one(preview: Preview, output: Format, target: SourceOffset | None = None) -> None:
+def preview_one(preview: Preview, output: Format, target: SourceOffset | None) -> None:
     """Check that *target* exists, and show the *preview*, without making the change."""
 
     async def shown_only(store: SubscriptionStore) -> list[Effect] | str:

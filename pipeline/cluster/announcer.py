@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline.cluster.announcement import Announcement, encode
-from pipeline.core.clock import Clock, SystemClock
+from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect, started
@@ -37,12 +37,12 @@ class Announcer:
         connection: KafkaConnection,
         topic: str,
         announcement: Callable[[], Announcement],
-        clock: Clock | None = None,
+        clock: Clock,
     ) -> None:
         self._connection = connection
         self._topic = topic
         self._announcement = announcement
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._producer: AIOKafkaProducer | None = None
         self._name: str | None = None
         self._problem: str | None = None

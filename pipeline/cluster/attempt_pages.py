@@ -82,7 +82,7 @@ class Backwards:
     """
 
     def __init__(
-        self, scan: LogScan, subscription: str, before: EntryPosition | None, limit: int, webhook_id: str | None = None
+        self, scan: LogScan, subscription: str, before: EntryPosition | None, limit: int, webhook_id: str | None
     ) -> None:
         self._scan = scan
         self._subscription = subscription

@@ -78,7 +78,7 @@ class Dispatcher:
         limits: LaneLimits,
         memory: QueueMemory,
         on_closed: Callable[[int], None],
-        matching: Matching | None = None,
+        matching: Matching | None,
     ) -> None:
         self.topic = topic
         self.deliver = deliver

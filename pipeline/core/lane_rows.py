@@ -148,7 +148,7 @@ class LaneRows:
         if not row.cancelled() and isinstance(row.exception(), FencedError):
             self._on_fenced()
 
-    def refresh(self, committed: int | None, begun_to: int = 0) -> None:
+    def refresh(self, committed: int | None, begun_to: int) -> None:
         """Write the rows that are out of date, and delete those that the last commit makes unnecessary.
 
         Args:

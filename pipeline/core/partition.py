@@ -59,7 +59,7 @@ class Partition:
     """
 
     def __init__(
-        self, number: int, position: int, worker: PartitionServices, rows: Rows, log: LogBounds | None = None
+        self, number: int, position: int, worker: PartitionServices, rows: Rows, log: LogBounds | None
     ) -> None:
         self.topic = worker.topic
         self.number = number

@@ -12,7 +12,7 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
-from pipeline.core.clock import Clock, SystemClock, steady_now
+from pipeline.core.clock import SystemClock, steady_now
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.following import LOOK_SECONDS, keep_following, lone_consumer, require_topic
@@ -36,7 +36,6 @@ class Follower:
         topic: the name of the topic, which may be missing.
         on_record: called for every committed record, in log order for each partition; must not raise.
         since_seconds: how far back reading begins; None: at the beginning of the log.
-        clock: times the pauses between attempts.
     """
 
     def __init__(
@@ -46,14 +45,13 @@ class Follower:
         on_record: Callable[[Event], None],
         *,
         since_seconds: float | None = None,
-        clock: Clock | None = None,
     ) -> None:
         self.topic = topic
         self.problem: str | None = f"topic {topic}: has not been read yet"
         self._connection = connection
         self._on_record = on_record
         self._since_seconds = since_seconds
-        self._clock = clock or SystemClock()
+        self._clock = SystemClock()
         self._positions: dict[int, int] = {}
         self._first_ends: dict[int, int] = {}
         self._leaderless: list[int] = []

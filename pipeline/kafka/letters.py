@@ -97,7 +97,7 @@ class LetterReader:
     """
 
     def __init__(
-        self, topic: str, consumer: AIOKafkaConsumer, ends: Mapping[int, int], troubles: Sequence[str] = ()
+        self, topic: str, consumer: AIOKafkaConsumer, ends: Mapping[int, int], troubles: Sequence[str]
     ) -> None:
         self._topic = topic
         self._consumer = consumer

@@ -308,7 +308,7 @@ async def redriven_among(
     dlq: DeadLetterTopic,
     app: str,
     *,
-    routing: Routing = Routing.KEY,
+    routing: Routing,
 ) -> set[str]:
     """The places of the letters that have been redriven.
 

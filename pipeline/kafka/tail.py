@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.core.clock import Clock, SystemClock
+from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
@@ -51,12 +51,12 @@ class Tail:
         connection: KafkaConnection,
         topic: str,
         on_record: Callable[[Event], None],
-        clock: Clock | None = None,
+        clock: Clock,
     ) -> None:
         self._connection = connection
         self._tp = TopicPartition(topic, 0)
         self._on_record = on_record
-        self._clock = clock or SystemClock()
+        self._clock = clock
         self._position = 0
         self._first_end: int | None = None
         self._error: str | None = "has not been read yet"

@@ -16,7 +16,7 @@ from mode.utils.queues import FlowControlEvent
 from pipeline.core.patches import Patch, looks_up
 from pipeline.core.rate_limit import share_by_partitions, share_by_sizes
 from pipeline.runtime.consumer import DeliveryConsumer
-from pipeline.runtime.consumer_thread import Parts
+from pipeline.runtime.consumer_thread import DeliveryConsumerThread, Parts
 
 
 class FlowControl(FlowControlEvent):
@@ -75,31 +75,31 @@ class DeliveryApp(faust.App):
         """The consumer, with its real type."""
         return cast("DeliveryConsumer", self.consumer)
 
+    @property
+    def _member(self) -> DeliveryConsumerThread | None:
+        return None if self._consumer is None else self.delivery_consumer.delivery_thread
+
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
         """See `expansion.TopicClients`."""
-        if self._consumer is not None:
-            most = max(counts.values())
-            await self.delivery_consumer.learn_partitions(
-                {**dict.fromkeys(self.tables.changelog_topics, most), **counts}
-            )
+        if self._member is not None:
+            changelogs = dict.fromkeys(self.tables.changelog_topics, max(counts.values()))
+            await self._member.learn_partitions({**changelogs, **counts})
 
     def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
         """See `expansion.TopicClients`."""
-        if self._consumer is None or not self.parts.log_checks[topic].is_another(topic_id):
-            return
         # A worker without partitions would not learn the new id by rejoining. So it would rejoin at every check.
-        if self.parts.sources[topic].assigned:
-            self.delivery_consumer.rejoin()
+        if self.parts.log_checks[topic].is_another(topic_id) and self.parts.sources[topic].assigned:
+            self.rejoin()
 
     @property
     def is_out_of_reach(self) -> bool:
         """See `membership.GroupMember`."""
-        return self._consumer is None or self.delivery_consumer.is_out_of_reach
+        return self._member is None or self._member.is_out_of_reach
 
     def rejoin(self) -> None:
         """See `membership.GroupMember`."""
-        if self._consumer is not None:
-            self.delivery_consumer.rejoin()
+        if self._member is not None:
+            self._member.rejoin()
 
     def partition_counts(self) -> dict[str, int]:
         """The number of partitions of each source topic whose number is known."""

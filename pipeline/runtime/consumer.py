@@ -66,7 +66,8 @@ class DeliveryConsumer(driver.Consumer):
         return DeliveryConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     @property
-    def _delivery_thread(self) -> DeliveryConsumerThread:
+    def delivery_thread(self) -> DeliveryConsumerThread:
+        """The thread, with its real type. It is this worker's member of the group."""
         return cast("DeliveryConsumerThread", self._thread)
 
     @property
@@ -107,7 +108,7 @@ class DeliveryConsumer(driver.Consumer):
             yield self._message_of(batches)
             # After the yield, because Faust may cancel it. A batch that is dispatched twice does no harm.
             for tp in batches:
-                self._delivery_thread.reached_stream(tp)
+                self.delivery_thread.reached_stream(tp)
         others = {tp: batch for tp, batch in records.items() if tp not in sources}
         for tp, record in self.scheduler.iterate(others):
             if not self._is_current(generation):
@@ -116,7 +117,7 @@ class DeliveryConsumer(driver.Consumer):
                 yield tp, self._to_message(tp, record)
                 self._read_offset[tp] = record.offset
         for tp in others:
-            self._delivery_thread.reached_stream(tp)
+            self.delivery_thread.reached_stream(tp)
 
     def _message_of(self, batches: Mapping[TP, Sequence[Any]]) -> tuple[TP, ConsumerMessage]:
         """One message for all *batches*, and the partition that it counts for."""
@@ -140,7 +141,7 @@ class DeliveryConsumer(driver.Consumer):
         found, active = await self._wait_next_records(PAUSED_POLL_SECONDS if self._paused_sources else timeout)
         records = found or {}
         # These offsets are taken even if the fetch is discarded, because they are not valid in the next generation.
-        out_of_range = self._delivery_thread.take_out_of_range()
+        out_of_range = self.delivery_thread.take_out_of_range()
         if self.should_stop:
             return generation, {}, active
         if not self._is_current(generation):
@@ -154,7 +155,7 @@ class DeliveryConsumer(driver.Consumer):
     def _pass_over_gaps(self, records: Mapping[TP, Sequence[Any]]) -> None:
         """Advance partitions past transaction markers, aborted and compacted records, which would count as lag."""
         for dispatcher in self._sources:
-            for number, position in self._delivery_thread.positions(dispatcher.topic).items():
+            for number, position in self.delivery_thread.positions(dispatcher.topic).items():
                 tp = TP(dispatcher.topic, number)
                 if tp not in records and dispatcher.pass_over(number, self._next_offsets.get(tp), position):
                     self._next_offsets[tp] = position
@@ -166,7 +167,7 @@ class DeliveryConsumer(driver.Consumer):
             if generation != self.app.consumer_generation_id:
                 return
             if goes_on_at is None:
-                self.rejoin()  # the new assignment compares all offsets with the log again
+                self.delivery_thread.rejoin()  # the new assignment compares all offsets with the log again
             else:
                 self._next_offsets[tp] = goes_on_at
                 await self.seek_wait({tp: goes_on_at})
@@ -200,19 +201,6 @@ class DeliveryConsumer(driver.Consumer):
         self._paused_sources.discard(tp)
         self.on_buffer_drop(tp)
         self._flowing.set()
-
-    async def learn_partitions(self, counts: Mapping[str, int]) -> None:
-        """See `DeliveryApp.learn_partitions`."""
-        await self._delivery_thread.learn_partitions(counts)
-
-    @property
-    def is_out_of_reach(self) -> bool:
-        """See `membership.GroupMember`."""
-        return self._delivery_thread.is_out_of_reach
-
-    def rejoin(self) -> None:
-        """See `membership.GroupMember`."""
-        self._delivery_thread.rejoin()
 
     # --------------------------------------------------------------- committing
 
@@ -248,7 +236,7 @@ class DeliveryConsumer(driver.Consumer):
             offsets = {TP(*tp): offset for tp, offset in owned.items()}
             begun_to = {tp: self._sources[tp.topic].begun_to(tp.partition) for tp in owned}
             revisions = {TP(*tp): revision for tp, revision in begun_to.items()}
-            if not (offsets and await self._delivery_thread.commit_with_metadata(offsets, revisions)):
+            if not (offsets and await self.delivery_thread.commit_with_metadata(offsets, revisions)):
                 return None
             self.app.tables.on_commit(offsets)
             self.app.monitor.on_tp_commit(offsets)
@@ -275,7 +263,7 @@ class DeliveryConsumer(driver.Consumer):
             await self._sources.open({})
             return
         # The consumer's position may already be past events that were fetched and discarded.
-        committed = await self._delivery_thread.committed(sorted(assigned))
+        committed = await self.delivery_thread.committed(sorted(assigned))
         positions, logs = await self._parts.log_checks.begin(committed)
         await self.seek_wait({TP(*tp): position for tp, position in positions.items()})
         await self.app.expect_rows(max(tp.partition for tp in assigned) + 1)

@@ -2,21 +2,24 @@
 
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from aiohttp import web
 
 from pipeline.observability.status import WorkerReport
 from pipeline.web.problem import problem
 
+STALLED_AFTER_SECONDS: Final = 60.0
+"""A worker is not live if a partition had work but no progress for this long."""
 
-def not_live_reasons(report: WorkerReport, now: float, stalled_after_seconds: float) -> list[str]:
+
+def not_live_reasons(report: WorkerReport, now: float) -> list[str]:
     """Why the worker isn't live: open partitions that have had work but made no progress for too long."""
     return [
         f"partition {partition.partition} of {partition.topic} has work and has made no progress for "
         f"{now - partition.progressed_at:.0f} s"
         for partition in report.partitions
-        if partition.is_open and partition.has_work and now - partition.progressed_at > stalled_after_seconds
+        if partition.is_open and partition.has_work and now - partition.progressed_at > STALLED_AFTER_SECONDS
     ]
 
 

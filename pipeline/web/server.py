@@ -39,7 +39,6 @@ BUILT_IN_PAGES_OFF: Final[Mapping[str, Any]] = {
 """Settings of `faust.App` that switch off its pages. It still serves `/`, but the overview has priority."""
 
 LARGEST_REQUEST_BYTES: Final = 1024 * 1024
-STALLED_AFTER_SECONDS: Final = 60.0
 
 Page = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -60,7 +59,6 @@ def attach_web(
     access: Access,
     counted: Counted = not_counted,
     clock: Clock | None = None,
-    stalled_after_seconds: float = STALLED_AFTER_SECONDS,
 ) -> None:
     """Register the pages. They read live objects, so the web server has to run on the app's event loop (the default).
 
@@ -71,9 +69,8 @@ def attach_web(
         access: the access control in `web_options`. The pages check it, too, in case the app was made without it.
         counted: returns how many events wait for a lane that has not counted them.
         clock: has the time; by default the system clock.
-        stalled_after_seconds: a worker is not live if a partition had work but no progress for this long.
     """
-    views = Views(reporter, telemetry, clock or SystemClock(), stalled_after_seconds, counted)
+    views = Views(reporter, telemetry, clock or SystemClock(), counted)
     pages: Mapping[str, tuple[Page, tuple[Scope, ...]]] = {
         "/worker": (views.own, ("read",)),
         "/health/live": (views.live, ()),
@@ -132,19 +129,17 @@ class Views:
         reporter: Reporter,
         telemetry: Telemetry,
         clock: Clock,
-        stalled_after_seconds: float,
         counted: Counted,
     ) -> None:
         self._reporter = reporter
         self._telemetry = telemetry
         self._clock = clock
-        self._stalled_after_seconds = stalled_after_seconds
         self._counted = counted
         self._metrics = Metrics(reporter, telemetry)
 
     async def live(self, _request: web.Request) -> web.Response:
         """Whether the worker makes progress."""
-        return health("live", not_live_reasons(self._reporter.worker(), self._clock.now(), self._stalled_after_seconds))
+        return health("live", not_live_reasons(self._reporter.worker(), self._clock.now()))
 
     async def ready(self, _request: web.Request) -> web.Response:
         """Whether the worker delivers all of its partitions."""

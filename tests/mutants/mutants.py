@@ -114,7 +114,7 @@ MUTANTS: Final = (
         "a batch counts as dispatched when it is fetched",
         "pipeline/runtime/consumer.py",
         was="records = found or {}\n",
-        becomes="records = found or {}\n        [self._delivery_thread.reached_stream(tp) for tp in records]\n",
+        becomes="records = found or {}\n        [self.delivery_thread.reached_stream(tp) for tp in records]\n",
         tests=(f"{CONSUMER}test_batches_that_were_not_yielded_are_fetched_again",),
     ),
     Mutant(

@@ -169,7 +169,7 @@ async def test_only_owners_rejoin_when_a_topic_is_recreated(
     """A worker without partitions compares no topic ids. If it did, it would rejoin repeatedly."""
     app.parts.sources[TOPIC].assigned = assigned
     joined: list[object] = []
-    consumer.rejoin = lambda: joined.append(consumer)
+    consumer.delivery_thread.rejoin = lambda: joined.append(consumer)
     app.learn_topic_id(TOPIC, "old")
     app.learn_topic_id(TOPIC, "new")
     assert len(joined) == rejoins
