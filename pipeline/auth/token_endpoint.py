@@ -17,13 +17,13 @@ from pipeline.auth.access_token import AccessToken
 from pipeline.auth.assertion import ASSERTION_TYPE, client_assertion
 from pipeline.core.clock import Clock
 from pipeline.core.credentials import query_credentials
-from pipeline.core.outcome import Failed, TokenRefused, TokenUnavailable
-from pipeline.core.redaction import MASK, mask_cut, shown_host
+from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES, Failed, TokenRefused, TokenUnavailable
+from pipeline.core.redaction import MASK, mask, mask_cut, shown_host
 from pipeline.core.shown import one_line
 from pipeline.core.subscription import BUSY_STATUSES, ClientAuth, JwtProfileAuth, OAuth2Auth, Subscription
 from pipeline.http.credentials import is_bearer_token
 from pipeline.http.response import retry_after_seconds
-from pipeline.http.response_redaction import in_all_forms, masked
+from pipeline.http.response_redaction import in_all_forms, masked_excerpt, whole_characters
 
 ERROR_CHARACTERS: Final = 300
 """How much of an error description is shown."""
@@ -240,13 +240,19 @@ def _number(value: object) -> float | None:
 def _explanation(secrets: Collection[str], fields: Mapping[str, object]) -> str:
     """`error: error_description` of an error answer (RFC 6749 section 5.2), with all secrets masked."""
     parts = [_shown(fields[name]) for name in ("error", "error_description") if fields.get(name)]
-    text = ": ".join(parts)
-    forms = in_all_forms(secret.encode() for secret in secrets)
-    shown = masked(text.encode("utf-8", "replace"), forms).decode("utf-8", "replace")
-    for secret in secrets:  # `masked` does not mask short secrets
+    # Cut first: to search a long text for all forms of a long secret would block the event loop for seconds.
+    text, forms = ": ".join(parts), in_all_forms(_beginning(secret) for secret in secrets)
+    shown = masked_excerpt(_beginning(text), forms).decode("utf-8", "replace")
+    for secret in secrets:  # `masked_excerpt` does not mask short secrets
         if secret:
             shown = shown.replace(secret, MASK)
-    return _printable(shown)
+    shown = one_line(mask(shown))
+    is_long = len(text) > ERROR_CHARACTERS
+    return f"{shown[:ERROR_CHARACTERS]}... ({len(text)} characters)" if is_long else shown
+
+
+def _beginning(text: str) -> bytes:
+    return whole_characters(text[:RESPONSE_EXCERPT_BYTES].encode("utf-8", "replace")[:RESPONSE_EXCERPT_BYTES])
 
 
 def _printable(text: str) -> str:

@@ -7,8 +7,13 @@ from typing import Final
 from pipeline.config.definition_schema import EXPRESSION
 from pipeline.config.schema import problem
 from pipeline.core.clock import SystemClock, rfc3339
+from pipeline.core.credentials import change_query_credentials
 from pipeline.core.shown import shown
 from pipeline.core.urls import split_url
+
+LONGEST_URL: Final = 8192
+ENCRYPTED: Final = "enc:"
+"""The prefix of an encrypted secret (secrets.py)."""
 
 _AGO: Final = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -96,7 +101,7 @@ def _told(text: str, now: float) -> float | None:
 
 
 def check_url(url: str, credentials_field: str) -> str:
-    """Return *url* if it is an absolute HTTP URL without credentials.
+    """Return *url* if it is an absolute HTTP URL of a limited length, without credentials.
 
     Args:
         url: the URL. Errors do not show it, because it may contain credentials.
@@ -105,7 +110,16 @@ def check_url(url: str, credentials_field: str) -> str:
     Raises:
         PydanticCustomError: *url* is not such a URL.
     """
+    if len(url) > LONGEST_URL:
+        _check_length(url)
     return url if PLAIN_URL.fullmatch(url) else checked_in_parts(url, credentials_field)
+
+
+def _check_length(url: str) -> None:
+    """Refuse a URL that is too long. Credentials in its query that are encrypted are longer than they were."""
+    length = len(change_query_credentials(url, lambda _, value: "" if value.startswith(ENCRYPTED) else value))
+    if length > LONGEST_URL:
+        raise problem(f"has {length} characters; allowed: 1 to {LONGEST_URL}")
 
 
 def checked_in_parts(url: str, credentials_field: str) -> str:

@@ -19,8 +19,9 @@ from pipeline.config.keystores.process import StoreProcess
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Subscription
 from pipeline.subscriptions.envelope import parse_stored
+from pipeline.subscriptions.fields import ENCRYPTED
 from pipeline.subscriptions.resolve import broken, has_stores, to_subscription
-from pipeline.subscriptions.schema import ENCRYPTED, WireSubscription
+from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
 
 logger = logging.getLogger(__name__)

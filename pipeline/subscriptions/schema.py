@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from pipeline.config.definition_schema import MAX_CONCURRENT_CONNECTIONS, Milliseconds, WebhookType
 from pipeline.config.model_fields import SecretMark, UrlMark
 from pipeline.config.schema import Name, Secret, StrictModel, problem
-from pipeline.core.credentials import change_query_credentials, names_credential
+from pipeline.core.credentials import names_credential
 from pipeline.core.keys import LONGEST_ID
 from pipeline.core.shown import shown
 from pipeline.http.headers import is_name
@@ -30,15 +30,12 @@ OPTIONS: Final = "configuration.entrypointConfiguration"
 _STATUS_CLASSES: Final = {"3xx", "4xx", "5xx"}
 _STATUS_CODES: Final = range(300, 600)
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+")
-ENCRYPTED: Final = "enc:"
-"""The prefix of an encrypted secret (secrets.py)."""
 
 NOW: Final = "now"
 EARLIEST: Final = "earliest"
 GROUP: Final = "group:"
 """Values of `startFrom`; the last one is the prefix of a consumer group's name. Any other value is a time."""
 
-_LONGEST_URL: Final = 8192
 MOST_TOPICS: Final = 1000
 MOST_PARTITIONS: Final = 100_000
 
@@ -145,8 +142,7 @@ class HttpOptions(StrictModel):
 class EntrypointConfiguration(StrictModel):
     """How the receiver is called."""
 
-    # More than the longest URL, because in the topic the credentials in its query are encrypted.
-    callback_url: Annotated[str, UrlMark(), StringConstraints(min_length=1, max_length=16 * _LONGEST_URL)]
+    callback_url: Annotated[str, UrlMark(), StringConstraints(min_length=1)]
     headers: list[WireHeader] | None = None
     auth: Auth | None = None
     ssl: Ssl | None = None
@@ -160,10 +156,6 @@ class EntrypointConfiguration(StrictModel):
     @field_validator("callback_url")
     @classmethod
     def _is_url(cls, url: str) -> str:
-        if len(url) > _LONGEST_URL:
-            length = len(change_query_credentials(url, lambda _, value: "" if value.startswith(ENCRYPTED) else value))
-            if length > _LONGEST_URL:
-                raise problem(f"has {length} characters; allowed: 1 to {_LONGEST_URL}")
         return check_url(url, "auth")
 
 

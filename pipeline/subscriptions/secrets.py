@@ -19,7 +19,8 @@ from pipeline.core.encryption import Cipher
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.redaction import MASKED_FIELD
 from pipeline.subscriptions.auth_schema import Auth
-from pipeline.subscriptions.schema import ENCRYPTED, OPTIONS, WireHeader, WireSubscription
+from pipeline.subscriptions.fields import ENCRYPTED
+from pipeline.subscriptions.schema import OPTIONS, WireHeader, WireSubscription
 
 PREFIX: Final = f"{ENCRYPTED}v2:"
 UNBOUND_PREFIX: Final = f"{ENCRYPTED}v1:"

@@ -3,6 +3,7 @@
 import base64
 import json
 import math
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, quote, unquote_plus
@@ -276,6 +277,21 @@ def test_an_error_shows_no_secret_in_any_other_form(form: Callable[[str], str]) 
     body = json.dumps({"error": "invalid_client", "error_description": f"<{form(auth.client_secret)}>"}).encode()
     answer = read_answer(auth.endpoint, token_request(auth, NOW).secrets, 400, body, NOW)
     assert answer == TokenRefused("invalid_client: <***> (HTTP 400 from id.example)")
+
+
+def test_a_long_secret_is_searched_for_by_its_beginning() -> None:
+    auth = OAuth2Auth("https://id.example/token", "c", "pl\u00e4nted" * 100_000)
+    body = json.dumps({"error": "no", "error_description": f"<{auth.client_secret[:5000]}"}).encode()
+    secrets = token_request(auth, NOW).secrets
+    tracemalloc.start()
+    try:
+        answer = read_answer(auth.endpoint, secrets, 400, body, NOW)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(answer, TokenRefused)
+    assert answer.error == "no: <***... (5005 characters) (HTTP 400 from id.example)"
+    assert peak < len(auth.client_secret)  # all of its forms would take thirty times as much
 
 
 def test_an_error_shows_no_credential_of_the_endpoints_query() -> None:

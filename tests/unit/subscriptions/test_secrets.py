@@ -281,3 +281,17 @@ def test_a_url_with_secrets_of_any_allowed_length_can_be_stored() -> None:
     document["configuration"]["callbackUrl"] = "https://h/?key=" + "k" * 8192
     with pytest.raises(ConfigurationError, match=r"callbackUrl: has 8207 characters; allowed: 1 to 8192"):
         parse_subscription(document)
+
+
+@pytest.mark.parametrize("auth_type", ["oauth2", "jwtProfileOauth2"])
+def test_the_url_of_a_token_endpoint_has_a_longest_length(auth_type: str) -> None:
+    document = copy.deepcopy(DOCUMENT)
+    long = "https://h/?" + "key=k&" * 1500
+    blocks = {
+        "oauth2": {"clientId": "c", "clientSecret": "s", "endpoint": long},
+        "jwtProfileOauth2": {"issuer": "i", "subject": "s", "audience": "a", "keyContent": "k", "endpoint": long},
+    }
+    options = document["configuration"].get("entrypointConfiguration", document["configuration"])
+    options["auth"] = {"type": auth_type, auth_type: blocks[auth_type]}
+    with pytest.raises(ConfigurationError, match=rf"{auth_type}\.endpoint: has 9011 characters; allowed: 1 to 8192"):
+        parse_subscription(document)
