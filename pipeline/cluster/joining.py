@@ -9,7 +9,7 @@ A lane may have a row, an announcement by its worker, both or neither. If it has
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
@@ -19,6 +19,7 @@ from pipeline.cluster.rows_seen import Place, SeenRow
 from pipeline.cluster.state import STATES, LanePlace, PartitionState, State, SubscriptionState
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cursor, Status
+from pipeline.core.pending import pending_in
 from pipeline.core.rate_limit import SlowStart
 from pipeline.core.redaction import shown_address
 from pipeline.core.rows import UnreadableRow
@@ -153,6 +154,7 @@ def joined(
     has_told_all: bool,
     last_success_at: float | None,
     slow_start: SlowStart | None = None,
+    pending: Collection[Place] = (),
 ) -> SubscriptionState:
     """The state of a subscription.
 
@@ -164,7 +166,10 @@ def joined(
         has_told_all: whether the workers have announced every lane with waiting events.
         last_success_at: the time of the last delivery that a worker announced.
         slow_start: the limited rate of its receiver; retries wait for it, too.
+        pending: the partitions whose owners have not carried out a command yet. The events that wait there are unknown.
     """
+    if pending:
+        lanes = [_uncounted(lane) if (lane.topic, lane.partition) in pending else lane for lane in lanes]
     worst = min(lanes, key=lambda lane: urgency(lane.state), default=None)
     state: State = "live" if worst is None else worst.state
     if is_unowned and urgency(state) > urgency("unowned"):
@@ -172,7 +177,7 @@ def joined(
     if status is not Status.STARTED:
         state = STATE_OF[status]
     successes = [at for at in (last_success_at, *(lane.last_success_at for lane in lanes)) if at is not None]
-    is_known = has_told_all and not is_unowned
+    is_known = has_told_all and not is_unowned and not pending
     found = SubscriptionState(
         id=subscription.id,
         state=state,
@@ -199,6 +204,31 @@ def joined(
         next_try_at=_next_try_at(worst, slow_start),
         problem=found.problem or (worst.error.message if worst.state == "broken" and worst.error else None),
     )
+
+
+def pending_places(
+    subscription: Subscription, rows: Mapping[Place, SeenRow], counts: Mapping[str, int]
+) -> Collection[Place]:
+    """The partitions whose owners have not carried out a command of the subscription yet.
+
+    Args:
+        subscription: the newest revision of the subscription.
+        rows: the rows of its lanes.
+        counts: the number of partitions of each source topic.
+    """
+    if not subscription.commands:
+        return ()
+    places = {*rows, *((topic, number) for topic, count in counts.items() for number in range(count))}
+    found = {place: rows[place].row if place in rows else None for place in places}
+    return [
+        place
+        for place, row in found.items()
+        if not isinstance(row, UnreadableRow) and pending_in(subscription, *place, row) is not None
+    ]
+
+
+def _uncounted(lane: LanePlace) -> LanePlace:
+    return replace(lane, waiting=None, waiting_at_most=None)
 
 
 def _next_try_at(lane: LanePlace, slow_start: SlowStart | None) -> float | None:

@@ -13,8 +13,9 @@ from pipeline.core.beginnings import is_of_former
 from pipeline.core.errors import BrokerError
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Status
+from pipeline.core.pending import pending_in
 from pipeline.core.sources import TopicPartition as SourcePartition
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Command, Skip, Subscription
 from pipeline.kafka.admin import administration, find_partitions, partition_counts, unreachable
 from pipeline.kafka.committed import Committed
 from pipeline.kafka.cursor_rows import Row
@@ -66,33 +67,47 @@ class Recorded:
     def of(self, subscription: Subscription) -> list[Position]:
         """The positions of one subscription."""
         known = [] if isinstance(self.rows, str) else self.rows.get(subscription.id, [])
-        rows = {row.partition: row for row in known if row.topic == self.topic}
+        rows = {row.partition: row for row in known if row.topic == self.topic and not _is_of_former(row, subscription)}
         return [self._position(number, subscription, rows.get(number)) for number in self.logs]
 
     def _position(self, number: int, subscription: Subscription, row: Row | None) -> Position:
-        log = self.logs[number]
+        status = None if row is None or row.cursor is None else row.cursor.status
+        found, end = self._next(number, subscription, row), self.logs[number].end
+        if isinstance(found, str):
+            return Position(self.topic, number, None, status, end, found)
+        return Position(self.topic, number, found, status, end)
+
+    def _next(self, number: int, subscription: Subscription, row: Row | None) -> int | str:
+        """The first unsettled offset, or a sentence about why it is unknown."""
         if isinstance(self.rows, str):
-            return Position(self.topic, number, None, None, log.end, self.rows)
+            return self.rows
         if number in self.leaderless:
-            return Position(self.topic, number, None, None, log.end, self.leaderless[number])
-        if row is not None and row.cursor is None:
-            return Position(self.topic, number, None, None, log.end, "its row can't be read")
-        if row is not None and row.cursor is not None and not is_of_former(row.cursor, subscription):
-            return Position(self.topic, number, row.cursor.next, row.cursor.status, log.end)
+            return self.leaderless[number]
+        cursor = None if row is None else row.cursor
+        if row is not None and cursor is None:
+            return "its row can't be read"
+        found = self._without_row(number, subscription) if cursor is None else cursor.next
+        pending = pending_in(subscription, self.topic, number, cursor)
+        return found if pending is None or isinstance(found, str) else _pending(pending)
+
+    def _without_row(self, number: int, subscription: Subscription) -> int | str:
+        """The committed offset, or the subscription's beginning if that is later."""
         if isinstance(self.committed, str):
-            return Position(self.topic, number, None, None, log.end, self.committed)
-        start = subscription.start_in(self.topic, number, log.topic_id)
-        found = _without_row(subscription, start, self.committed[number])
-        return Position(
-            self.topic, number, found, None, log.end, "no worker has started there yet" if found is None else None
-        )
+            return self.committed
+        start, committed = subscription.start_in(self.topic, number, self.logs[number].topic_id), self.committed[number]
+        if start is None or committed.offset is None:
+            found = committed.offset if start is None else start
+            return "no worker has started there yet" if found is None else found
+        return max(start, committed.offset) if subscription.created < committed.begun_to else start
 
 
-def _without_row(subscription: Subscription, start: int | None, committed: Committed) -> int | None:
-    """The position of a subscription without a row: the committed offset, or its beginning if that is later."""
-    if start is None or committed.offset is None:
-        return committed.offset if start is None else start
-    return max(start, committed.offset) if subscription.created < committed.begun_to else start
+def _is_of_former(row: Row, subscription: Subscription) -> bool:
+    return row.cursor is not None and is_of_former(row.cursor, subscription)
+
+
+def _pending(command: Command) -> str:
+    what = "skip" if isinstance(command.resume_from, Skip) else "replay"
+    return f"no worker has carried out the {what} of revision {command.revision} yet"
 
 
 async def find_positions(

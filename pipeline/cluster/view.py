@@ -19,7 +19,7 @@ from typing import Final
 
 from pipeline.cluster.announcement import AnnouncedLane, decode
 from pipeline.cluster.failures import FAILING, FailureGroups, largest_first, with_waiting
-from pipeline.cluster.joining import joined, place_of_announced, place_of_row, reason_of, urgency
+from pipeline.cluster.joining import joined, pending_places, place_of_announced, place_of_row, reason_of, urgency
 from pipeline.cluster.ownership import Ownership
 from pipeline.cluster.rows_seen import Place, RowsSeen, SeenRow
 from pipeline.cluster.search import Search
@@ -166,6 +166,7 @@ class ClusterView:
             lanes,
             is_unowned=not self._ownership.unowned.isdisjoint(expected - places),
             has_told_all=bool(expected) and (expected <= places or self._has_told_all(expected - places, now)),
+            pending=pending_places(subscription, self._rows.of(name), self._ownership.counts),
             last_success_at=self._workers.last_success(name),
             slow_start=self._workers.slow_start(name, subscription.revision, now),
         )

@@ -30,6 +30,7 @@ sources                      the dispatchers of all source topics
 opening                      restores lanes from the rows of a partition's former owner
 beginnings                   where subscriptions begin, with `routing: match`
 reconcile, commands          applies revisions of subscriptions to lanes; carries out their commands
+pending                      which commands the owner of a partition has not carried out yet
 lane_rows, rows              when cursor rows are written; rows that were read
 log_bounds                   whether a stored offset is still valid
 

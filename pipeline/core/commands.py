@@ -14,6 +14,7 @@ from pipeline.core.beginnings import Beginnings
 from pipeline.core.lane import Lane
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lane_state import LaneState
+from pipeline.core.pending import is_replay_in, names
 from pipeline.core.ports import Home, PartitionServices
 from pipeline.core.subscription import Command, Filter, ReplayOffset, ReplayTimestamp, Skip, Subscription
 
@@ -69,16 +70,11 @@ class Commands:
         """Whether a command concerns this partition, in which the subscription has neither a lane nor a row."""
         if subscription is None or not subscription.commands:
             return False
-        # A time concerns every partition: producers have their own partitioners, and a topic that gains partitions does
-        # not move its events.
-        return any(
-            isinstance(target, ReplayTimestamp) or (isinstance(target, ReplayOffset) and self._is_here(target))
-            for target in (each.resume_from for each in subscription.commands)
-        )
+        topic, number = self._worker.topic, self._partition.number
+        return any(is_replay_in(each.resume_from, topic, number) for each in subscription.commands)
 
     def _is_here(self, target: ReplayOffset | Skip) -> bool:
-        """Whether a command names this partition."""
-        return target.partition == self._partition.number and target.topic in {None, self._worker.topic}
+        return names(target, self._worker.topic, self._partition.number)
 
     def carry_out(self, lane: Lane, subscription: Subscription, command: Command) -> bool:
         """Carry out a command, if it concerns this partition. False if a task does that, and then calls `reconcile`."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ async def test_a_position_may_be_before_the_next_matching_event(webhooks: Webhoo
     await note(webhooks, kafka, 1, Cursor(2, Status.PAUSED, revision=0))
     done = await webhooks.run("subscriptions", "skip", "paid", "1", "3")
     assert (done.code, done.err) == (0, "partition 1: skips the event at 3\n")
-    await note(webhooks, kafka, 1, Cursor(6, Status.PAUSED, revision=0))
+    await note(webhooks, kafka, 1, Cursor(6, Status.PAUSED, revision=1))
     refused = await webhooks.run("subscriptions", "skip", "paid", "1", "5")
     assert "allowed: none, because no event is waiting there; nothing was changed" in refused.err
 
@@ -86,6 +87,7 @@ async def test_a_replay_counts_the_events_of_the_filter(webhooks: Webhooks, kafk
         "partition 0: sends up to 3 events again, from 0 up to 6",
         "partition 1: sends no event again",
     ]
+    await note(webhooks, kafka, 1, replace(FAILED, revision=1))
     discards = await webhooks.run(
         "subscriptions", "replay", "paid", "--partition", "1", "--offset", "4", "--discard-waiting"
     )

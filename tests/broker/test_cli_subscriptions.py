@@ -486,6 +486,12 @@ async def test_a_replay_by_time_reports_each_partition(
     back = await webhooks.run(*since, "2020-01-31T12:00:00Z")
     assert (tried.code, tried.out, tried.err) == (0, "", back.err)
     assert back.out == "sub-1 updated, revision 1\n"
+    waiting = await webhooks.run("subscriptions", "pause", "sub-1")
+    assert waiting.err.splitlines() == [
+        "partitions 0-1: the position is unknown: no worker has carried out the replay of revision 1 yet",
+        "partition 2: the position is unknown: no worker has started there yet",
+    ]
+    await note(webhooks, kafka, (0, "sub-1", Cursor(2, revision=2)), (1, "sub-1", Cursor(10, revision=2)))
     assert back.err.splitlines() == [
         "partition 0: sends up to 1 event again, from 0 up to 2",
         "partition 1: sends up to 5 events again, from 0 up to 10",
@@ -497,6 +503,7 @@ async def test_a_replay_by_time_reports_each_partition(
         "partition 0: stays at 2, because of up to 4 events waiting before 10; --discard-waiting discards them",
         "partition 1: sends no event again",
     ]
+    await note(webhooks, kafka, (0, "sub-1", Cursor(2, revision=3)), (1, "sub-1", Cursor(10, revision=3)))
     discards = await webhooks.run(*since, after_all, "--discard-waiting", "--output", "json")
     assert discards.err.splitlines()[0] == "partition 0: discards up to 4 events, from 2 up to 10"
     assert json.loads(discards.out)["partitions"] == [
@@ -548,8 +555,12 @@ async def test_a_replay_forward_is_refused_unless_it_may_discard(webhooks: Webho
     done = await webhooks.run(*forward, "--discard-waiting")
     assert (done.code, done.out) == (0, "sub-1 updated, revision 1\n")
     assert "partition 0: discards up to 3 events, from 2 up to 8" in done.err
+    unknown = "partition 0: the position is unknown: no worker has carried out the replay of revision 1 yet"
+    assert unknown in (await webhooks.run(*forward)).err
+    await note(webhooks, broker, (0, "sub-1", Cursor(8, revision=2)))
     back = await webhooks.run("subscriptions", "replay", "sub-1", "--partition", "0", "--offset", "0")
-    assert "partition 0: sends up to 1 event again, from 0 up to 2" in back.err
+    assert "partition 0: sends up to 4 events again, from 0 up to 8" in back.err
+    await note(webhooks, broker, (0, "sub-1", Cursor(2, revision=3)))
     passed = await webhooks.run("subscriptions", "skip", "sub-1", "0", "1")
     assert (passed.code, passed.out) == (1, "")
     assert "offset: 1 is not the next event in partition 0; allowed: 2; nothing was changed" in passed.err

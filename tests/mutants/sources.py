@@ -12,8 +12,8 @@ SOURCES: Final = (
     Mutant(
         "a command about one topic is carried out in all",
         "pipeline/core/commands.py",
-        was="target.partition == self._partition.number and target.topic in {None, self._worker.topic}",
-        becomes="target.partition == self._partition.number",
+        was="names(target, self._worker.topic,",
+        becomes="names(target, target.topic or self._worker.topic,",
         tests=(
             f"{TESTS}test_a_failure_and_a_skip_affect_only_one_topic",
             f"{TESTS}test_a_replay_goes_back_in_one_topic",

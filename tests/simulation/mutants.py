@@ -550,8 +550,8 @@ MUTANTS = (
         "a command about one topic is carried out in all",
         Commands,
         "_is_here",
-        was=" and target.topic in {None, self._worker.topic}",
-        becomes="",
+        was="names(target, self._worker.topic,",
+        becomes="names(target, target.topic or self._worker.topic,",
         known=SKIPPED_IN_ONE_TOPIC,
     ),
     Mutant(

@@ -100,25 +100,25 @@ class BulkOperations:
 
         The subscriptions are first found and then changed one by one. With `dryRun`, nothing is changed. `problems`
         lists subscriptions that can't be changed; all others are changed. `waitingAtMost` is an upper bound of the
-        events that waited for all matching subscriptions before.
+        events that waited for all matching subscriptions before; null if it is unknown for one of them.
         """
         bulk: Bulk = call.body
         edit = replace(_edit(bulk), seen=call.principal.seen)
         wanted = limited(bulk.filter.as_filter(), call.principal)
         ends_failure = bulk.action in {"resume", "start"}
         found: dict[str, Edit] = {}
-        waiting = 0
+        waiting: list[int | None] = []
         await self._lookup.catch_up()
         async with self._lookup.turns.turn(call.principal):
             async for state in each_state(self._view, wanted):
                 found[state.id] = as_needed(edit, self._view, state.id) if ends_failure else edit
-                waiting += state.waiting_at_most or 0
+                waiting.append(state.waiting_at_most)
         outcome = Outcome() if bulk.dry_run else await self._change(found, call.principal)
         return Answer(
             {
                 "matched": len(found),
                 "ids": [*islice(found, MOST_IDS)],
-                "waitingAtMost": waiting,
+                "waitingAtMost": None if None in waiting else sum(filter(None, waiting)),
                 "dryRun": bulk.dry_run,
                 "changed": len(outcome.changes),
                 "unchanged": outcome.unchanged,

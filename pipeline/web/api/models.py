@@ -363,7 +363,7 @@ class BulkChanged(StrictModel):
     unconfirmed: int
     problems: list[BulkProblem]
     ids: list[str]
-    waiting_at_most: int
+    waiting_at_most: int | None
     dry_run: bool
 
 

@@ -1,11 +1,14 @@
 """The positions of subscriptions that commands show."""
 
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from pipeline.cluster.positions import Recorded
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cursor
-from pipeline.core.subscription import Start, Subscription
+from pipeline.core.subscription import ReplayOffset, ReplayTimestamp, ResumeFrom, Skip, Start, Subscription
 from pipeline.kafka.committed import Committed
 from pipeline.kafka.cursor_rows import Row
 
@@ -46,3 +49,32 @@ def test_with_match_the_position_without_a_row_is_the_start() -> None:
 def test_a_row_of_a_deleted_subscription_is_ignored() -> None:
     assert next_of(recorded(Cursor(7, revision=2)), matching(45)) == 45
     assert next_of(recorded(Cursor(7, revision=3)), matching(45)) == 7
+
+
+@pytest.mark.parametrize(
+    ("command", "row", "unknown"),
+    [
+        (ReplayOffset(0, 3), Cursor(7, revision=8), "replay"),
+        (ReplayOffset(0, 3), None, "replay"),
+        (ReplayTimestamp(1000), Cursor(7, revision=8), "replay"),
+        (ReplayTimestamp(1000), None, "replay"),
+        (Skip(0, 7), Cursor(7, revision=8), "skip"),
+        (ReplayOffset(0, 3), Cursor(7, revision=9), None),
+        (ReplayOffset(1, 3), Cursor(7, revision=8), None),
+        (ReplayOffset(0, 3, topic="refunds"), None, None),
+        (Skip(0, 7, "refunds"), Cursor(7, revision=8), None),
+        (Skip(0, 7), None, None),  # it leaves no row if it was not the next event
+    ],
+)
+def test_a_position_is_unknown_while_a_command_is_pending(
+    command: ResumeFrom, row: Cursor | None, unknown: str | None
+) -> None:
+    commanded = replace(KEYED, resume_from=command)
+    later = replace(KEYED, revision=12, earlier=commanded.commands)
+    for each in commanded, later:
+        [position] = recorded(row).of(each)
+        if unknown is None:
+            assert (position.next, position.unknown) == (40 if row is None else 7, None)
+        else:
+            assert position.next is None
+            assert position.unknown == f"no worker has carried out the {unknown} of revision 9 yet"

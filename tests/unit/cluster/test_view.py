@@ -16,7 +16,7 @@ from pipeline.cluster.view import ClusterView
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cause, Cursor, PlainEvent, Standing, Status
 from pipeline.core.rate_limit import SlowStart
-from pipeline.core.subscription import DesiredStatus, Routing, Subscription
+from pipeline.core.subscription import DesiredStatus, ReplayOffset, Routing, Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.row_format import encode as encode_row
 from pipeline.kafka.topics import Source
@@ -274,6 +274,16 @@ async def test_the_waiting_events_of_a_lane_are_counted() -> None:
 async def test_nothing_is_counted_while_no_partition_is_known() -> None:
     told = Told(subscription("a"))
     assert (await told.view.states()).items[0].waiting is None
+
+
+async def test_nothing_is_counted_until_a_replay_is_carried_out() -> None:
+    told = Told(replace(subscription("a"), revision=5, resume_from=ReplayOffset(0, 0)))
+    told.worker()
+    for row, waiting in (None, None), (replace(failed(), revision=4), None), (replace(failed(), revision=5), 3):
+        told.row("a", row)
+        [state] = (await told.view.states()).items
+        assert (state.waiting, state.waiting_at_most) == (waiting, waiting)
+        assert told.view.counted("a", "events", 0) == waiting
 
 
 async def test_a_worker_that_left_out_lanes_makes_counts_unknown() -> None:

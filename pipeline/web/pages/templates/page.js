@@ -233,7 +233,9 @@ const ACTIONS = {
     const wanted = bulkFilter(filter);
     const tried = await call("/api/subscriptions/_bulk", { action: "resume", filter: wanted, dryRun: true });
     const matched = count(tried.matched, "subscription");
-    const text = element("p", `${matched} match now, and up to ${count(tried.waitingAtMost, "event")} wait. Each subscription continues with the event that failed.`);
+    const most = tried.waitingAtMost;
+    const waiting = most === null ? "how many events wait is not known" : `up to ${count(most, "event")} wait`;
+    const text = element("p", `${matched} match now, and ${waiting}. Each subscription continues with the event that failed.`);
     if (!(await ask("Resume all?", [text], `Resume ${tried.matched.toLocaleString("en")}`))) return;
     const answer = await call("/api/subscriptions/_bulk", { action: "resume", filter: wanted });
     say(`Resumed ${answer.changed.toLocaleString("en")} of ${count(answer.matched, "subscription")}.`,
