@@ -13,7 +13,7 @@ group_names                          the consumer group of each subscription
 registry, record_reader              follow the subscriptions' topic in every worker
 checks, differences                  find what applying a document would do, and which fields would change
 store, edits, writer                 make a change; build it on the stored document; write its record
-crossing                             merges changes that several processes make at the same time
+crossing, merging                    write a change; merge it with those of other processes at the same time
 commands                             keeps the commands of earlier revisions with each record
 session                              a store for the duration of one command
 """

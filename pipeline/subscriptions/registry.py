@@ -23,7 +23,7 @@ from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.record_reader import RecordReader, parse_record
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, mask
-from pipeline.subscriptions.writer import AFTER_HEADER, SINCE_HEADER, read_fields, read_revision
+from pipeline.subscriptions.writer import AFTER_HEADER, SINCE_HEADER, UNDOES_HEADER, read_fields, read_revision
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class ReadRecord:
     Attributes:
         fields: the fields that the record changes; None: all.
         commands: the commands of this revision and of earlier ones.
-        after, since: see `read_revision`.
+        after, since, undoes: see `read_revision`.
     """
 
     revision: int | None
@@ -59,19 +59,10 @@ class ReadRecord:
     commands: tuple[Command, ...] = ()
     after: int | None = None
     since: int | None = None
+    undoes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Headers:
-    """What the headers of a record say."""
-
-    fields: frozenset[str] | None = None
-    commands: tuple[Command, ...] = ()
-    after: int | None = None
-    since: int | None = None
-
-
-_NO_HEADERS: Final = _Headers()
+_DELETION: Final = ReadRecord(None, None)
 
 
 class Registry:
@@ -100,7 +91,7 @@ class Registry:
         self._on_change: OnChange = _unheard
         self._entries: dict[str, _Entry] = {}
         self._heard: dict[str, list[ReadRecord]] = {}
-        self._headers: dict[int, _Headers] = {}  # by revision, until the record has been read
+        self._headers: dict[int, ReadRecord] = {}  # by revision, until the record has been read; without the value
         self._is_stopped = False
         self._ids: tuple[str, ...] | None = None  # a cache, cleared when an id is added or removed
 
@@ -238,23 +229,24 @@ class Registry:
             logger.warning("topic %s: the key of record %d is not a subscription id", record.topic, record.offset)
             return
         if record.headers and record.value is not None:
-            commands = read_commands(record.headers, record.offset)
-            self._headers[record.offset] = _Headers(
+            self._headers[record.offset] = ReadRecord(
+                record.offset,
+                None,
                 read_fields(record.headers),
-                commands,
+                read_commands(record.headers, record.offset),
                 read_revision(AFTER_HEADER, record.headers),
                 read_revision(SINCE_HEADER, record.headers),
+                read_revision(UNDOES_HEADER, record.headers),
             )
         self._reader.take(subscription_id, record.value, record.offset)
 
     def _keep(self, subscription_id: str, value: bytes | None, subscription: Subscription | None) -> None:
-        record = ReadRecord(None, None)
+        record = _DELETION
         if subscription is not None:
-            headers = self._headers.pop(subscription.revision, _NO_HEADERS)
+            headers = self._headers.pop(subscription.revision, _DELETION)
             if headers.commands:
                 subscription = replace(subscription, earlier=headers.commands)
-            revision, commands = subscription.revision, subscription.commands
-            record = ReadRecord(revision, value, headers.fields, commands, headers.after, headers.since)
+            record = replace(headers, revision=subscription.revision, value=value, commands=subscription.commands)
         if subscription_id in self._heard:
             self._heard[subscription_id].append(record)
         if value is None or subscription is None:

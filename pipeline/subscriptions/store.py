@@ -18,9 +18,10 @@ from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.subscriptions import edits
 from pipeline.subscriptions.checks import Checked, Checks, built_on
-from pipeline.subscriptions.crossing import FIELDS, Revisions, Write, unknown
+from pipeline.subscriptions.crossing import Revisions, Write
 from pipeline.subscriptions.edits import ALWAYS, Change, Condition, Edit
 from pipeline.subscriptions.envelope import parse_subscription, to_document
+from pipeline.subscriptions.merging import FIELDS, unknown
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
@@ -266,7 +267,7 @@ class SubscriptionStore:
                 await self._registry.caught_up()
                 is_stale = read[0].revision != changed.revision
                 if is_stale and changed.what != "deleted":
-                    await self._revisions.undo(subscription_id, base, revision, read)
+                    await self._revisions.undo(changed.revision, subscription_id, base, known, read)
                     raise edits.taken_back(subscription_id)
         return changed
 

@@ -29,6 +29,8 @@ AFTER_HEADER: Final = "after"
 """The revision that has to precede the record; otherwise the record does not count."""
 SINCE_HEADER: Final = "since"
 """The record changes nothing, but merges the changes of the records after this revision."""
+UNDOES_HEADER: Final = "undoes"
+"""A revision that does not count, because the subscription was closed or deleted just before it."""
 ABSENT: Final = -1
 """The value of these headers, instead of a revision, if the subscription does not exist."""
 
@@ -108,6 +110,7 @@ class SubscriptionWriter:
         *,
         after: int | None = None,
         since: int | None = None,
+        undoes: int | None = None,
     ) -> int:
         """Write a subscription, or delete it if *value* is None; returns the revision.
 
@@ -118,6 +121,7 @@ class SubscriptionWriter:
             commands: those of earlier revisions (commands.py).
             after: the value of `AFTER_HEADER`.
             since: the value of `SINCE_HEADER`.
+            undoes: the value of `UNDOES_HEADER`.
 
         Raises:
             BrokerError: the record was not written.
@@ -128,7 +132,7 @@ class SubscriptionWriter:
         producer = await self._started()
         try:
             changed = [] if fields is None else [(FIELDS_HEADER, ",".join(sorted(fields)).encode())]
-            named = {AFTER_HEADER: after, SINCE_HEADER: since}
+            named = {AFTER_HEADER: after, SINCE_HEADER: since, UNDOES_HEADER: undoes}
             revisions = [(name, str(number).encode()) for name, number in named.items() if number is not None]
             headers = [*changed, *revisions, *written(commands)]
             sent = await producer.send_and_wait(
@@ -155,7 +159,7 @@ def read_fields(headers: Iterable[tuple[str, bytes]]) -> frozenset[str] | None:
 
 
 def read_revision(header: str, headers: Iterable[tuple[str, bytes]]) -> int | None:
-    """The revision in `AFTER_HEADER` or `SINCE_HEADER`, or `ABSENT`; None without that header."""
+    """The revision in `AFTER_HEADER`, `SINCE_HEADER` or `UNDOES_HEADER`, or `ABSENT`; None without that header."""
     for name, value in headers:
         if name == header and re.fullmatch(rb"-1|[0-9]{1,19}", value):
             return int(value)

@@ -28,6 +28,7 @@ PATCHES: Final = "tests/unit/test_patches.py::"
 SOURCE_LOG: Final = "tests/unit/kafka/test_source_log.py::"
 SUBSCRIPTIONS: Final = "tests/broker/test_subscriptions.py::"
 CROSSING: Final = "tests/broker/test_crossing.py::"
+ORDERS: Final = "tests/unit/subscriptions/test_crossing.py::"
 TOKENS: Final = "tests/unit/auth/test_token_cache.py::"
 BURST: Final = "tests/unit/http/test_burst.py::"
 TRANSPORT: Final = "tests/unit/http/test_transport.py::"
@@ -572,23 +573,23 @@ MUTANTS: Final = (
     # ----------------------------------------------------------- subscriptions/crossing.py
     Mutant(
         "a change of another process is overwritten",
-        "pipeline/subscriptions/crossing.py",
-        was="if not missing and commands == read[-1].commands:",
+        "pipeline/subscriptions/merging.py",
+        was="if not missing and commands == self.read[-1].commands and is_told:",
         becomes="if True:",
         tests=(f"{CROSSING}test_edits_of_different_fields_are_all_kept",),
     ),
     Mutant(
         "a command that another process has overwritten is lost",
-        "pipeline/subscriptions/crossing.py",
-        was="if not missing and commands == read[-1].commands:",
-        becomes="if not missing:",
+        "pipeline/subscriptions/merging.py",
+        was="if not missing and commands == self.read[-1].commands and is_told:",
+        becomes="if not missing and is_told:",
         tests=(f"{CROSSING}test_no_command_is_lost_to_another_change",),
     ),
     Mutant(
         "a change whose condition was not met is kept",
-        "pipeline/subscriptions/crossing.py",
-        was="if each.after in {None, previous} and not is_merge:",
-        becomes="if not is_merge:",
+        "pipeline/subscriptions/merging.py",
+        was="elif each.since is None and is_met:",
+        becomes="elif each.since is None:",
         tests=(f"{CROSSING}test_an_undone_change_leaves_no_trace",),
     ),
     Mutant(
@@ -601,16 +602,47 @@ MUTANTS: Final = (
     Mutant(
         "an undone change repeats the previous command",
         "pipeline/subscriptions/crossing.py",
-        was="self.write(without_command(right), known, missing, commands, since=since)",
-        becomes="self.write(right, known, missing, commands, since=since)",
+        was="without_command(lacking.right),",
+        becomes="lacking.right,",
         tests=(f"{CROSSING}test_an_undone_change_repeats_no_command",),
     ),
     Mutant(
         "an edit restores a deleted subscription",
-        "pipeline/subscriptions/crossing.py",
-        was="await self._writer.send(subscription_id, record.value)",
-        becomes="pass",
-        tests=(f"{CROSSING}test_an_edit_does_not_restore_a_deleted_subscription",),
+        "pipeline/subscriptions/merging.py",
+        was="return None if newest is None else Lacking(None)",
+        becomes="return None",
+        tests=(
+            f"{CROSSING}test_an_edit_does_not_restore_a_deleted_subscription",
+            f"{ORDERS}test_no_edit_restores_a_deleted_subscription",
+        ),
+    ),
+    Mutant(
+        "one of several edits restores a deleted subscription",
+        "pipeline/subscriptions/merging.py",
+        was="if is_edit and self.is_deleted:",
+        becomes="if False:",
+        tests=(f"{ORDERS}test_no_edit_restores_a_deleted_subscription",),
+    ),
+    Mutant(
+        "an edit that was refused is restored by a merge",
+        "pipeline/subscriptions/merging.py",
+        was="fields.difference(known, *doubtful.values())",
+        becomes="fields",
+        tests=(f"{ORDERS}test_only_what_a_closed_subscription_refuses_is_lost",),
+    ),
+    Mutant(
+        "a command that was refused is restored by a merge",
+        "pipeline/subscriptions/merging.py",
+        was="if each.revision not in refused)",
+        becomes=")",
+        tests=(f"{ORDERS}test_only_what_a_closed_subscription_refuses_is_lost",),
+    ),
+    Mutant(
+        "other writers do not learn that an edit was refused",
+        "pipeline/subscriptions/merging.py",
+        was="and is_told:",
+        becomes=":",
+        tests=(f"{ORDERS}test_only_what_a_closed_subscription_refuses_is_lost",),
     ),
     # ----------------------------------------------------------- kafka/event_count.py
     Mutant(

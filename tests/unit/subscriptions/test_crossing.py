@@ -1,0 +1,94 @@
+"""Concurrent changes of one subscription, in many orders of their records."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from pipeline.core.errors import ConflictError, PreconditionError, UnknownSubscriptionError, WebhooksError
+from pipeline.core.subscription import ReplayOffset
+from pipeline.subscriptions.edits import Change, Condition, Edit, going_on_from
+from pipeline.subscriptions.store import SubscriptionStore
+from tests.support.shared_topic import SharedTopic
+
+SEEDS = range(300)
+MOST_RECORDS = 40
+
+Write = Callable[[SubscriptionStore], Awaitable[Change]]
+
+
+def document(**more: Any) -> dict[str, Any]:
+    return {"id": "s", "configuration": {"callbackUrl": "https://example.com"}, **more}
+
+
+def edit(**update: object) -> Write:
+    return lambda store: store.edit("s", Edit(update, always=True))
+
+
+def replay(offset: int) -> Write:
+    return lambda store: store.edit("s", going_on_from({"partition": 0, "offset": offset}))
+
+
+async def outcomes(
+    topic: SharedTopic, *writes: Write
+) -> tuple[list[Change | BaseException], dict[str, Any] | None, Any]:
+    """Make the writes in stores of their own. Returns their results, and the subscription after all of them."""
+    stores = [topic.store()[0] for _ in writes]
+    await stores[0].apply(document())
+    for store in stores:
+        await store.get("s")
+    found = await asyncio.gather(
+        *(write(store) for write, store in zip(writes, stores, strict=True)), return_exceptions=True
+    )
+    assert len(topic.records) < MOST_RECORDS, "the writers do not agree"
+    reader, registry = topic.store()
+    try:
+        return found, await reader.get("s"), registry.get("s")
+    except UnknownSubscriptionError:
+        return found, None, None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_only_what_a_closed_subscription_refuses_is_lost(seed: int) -> None:
+    results, found, newest = await outcomes(
+        SharedTopic(seed), edit(status="CLOSED"), edit(consumer_status="STOPPED"), edit(qos="none"), replay(7)
+    )
+    closed, stopped, changed, replayed = [isinstance(each, Change) for each in results]
+    assert closed
+    assert all(isinstance(each, Change | ConflictError) for each in results), results
+    assert found is not None
+    assert found["status"] == "CLOSED"
+    assert (found["consumerStatus"] == "STOPPED") is stopped
+    assert (found["qos"] == "none") is changed
+    assert [each.resume_from for each in newest.commands] == [ReplayOffset(0, 7)] * replayed
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_no_edit_restores_a_deleted_subscription(seed: int) -> None:
+    results, found, _ = await outcomes(
+        SharedTopic(seed), lambda store: store.delete("s"), edit(qos="none"), edit(consumer_status="STOPPED"), replay(7)
+    )
+    assert all(isinstance(each, Change | UnknownSubscriptionError) for each in results), results
+    assert found is None, results
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_condition_that_is_not_met_leaves_nothing_behind(seed: int) -> None:
+    condition = Condition(frozenset({0}))
+    results, found, newest = await outcomes(
+        SharedTopic(seed),
+        lambda store: store.apply(document(metadata={"one": "1"}), condition),
+        lambda store: store.apply(document(metadata={"two": "2"}), condition),
+        edit(qos="none"),
+        replay(7),
+    )
+    assert not any(isinstance(each, WebhooksError) and not isinstance(each, PreconditionError) for each in results), (
+        results
+    )
+    assert found is not None
+    first, second = (isinstance(each, Change) for each in results[:2])
+    assert not (first and second)
+    assert (found.get("metadata") or {}) == ({"one": "1"} if first else {"two": "2"} if second else {})
+    assert found["qos"] == "none"
+    assert [each.resume_from for each in newest.commands] == [ReplayOffset(0, 7)]
