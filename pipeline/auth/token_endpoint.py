@@ -179,7 +179,7 @@ def _fields(body: bytes) -> dict[str, object]:
 
 
 def _shown(value: object) -> str:
-    """*value* as text; RFC 6749 section 5 has only strings and numbers."""
+    """*value* as text. RFC 6749 section 5 uses only strings and numbers."""
     return "(nested)" if isinstance(value, dict | list) else str(value)
 
 

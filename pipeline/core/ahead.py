@@ -1,4 +1,4 @@
-"""The offsets after a committed offset that are settled already, as bits and as text. Pure.
+"""The note of a commit: which offsets after the committed one are settled, as bits and as text. Pure.
 
 A group commits one offset per partition. After a crash, all later events would be sent again. So each commit contains a
 note of the later events that are settled, in the metadata that Kafka stores with the offset:

@@ -86,7 +86,7 @@ async def test_an_id_may_have_any_printable_characters(client: Client) -> None:
             assert (await response.json())["result"] == "deleted"
 
 
-async def test_put_creates_and_replaces_on_condition(client: Client) -> None:
+async def test_put_creates_and_replaces_conditionally(client: Client) -> None:
     async with client.put(f"{PATH}/new", json=document(None), headers={"If-Match": "*"}) as response:
         await problem(response, 412)
     async with client.put(f"{PATH}/new", json=document(None), headers={"If-None-Match": "*"}) as response:
@@ -182,7 +182,7 @@ async def test_pages_go_through_all_subscriptions_once(client: Client) -> None:
             assert (await response.json())["total"] == total
 
 
-async def test_a_page_of_large_documents_is_short(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_page_of_large_documents_has_fewer_entries(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.web.api.subscriptions.PAGE_BYTES", 100_000)
     names = [f"sub-{number}" for number in range(5)]
     for name in names:

@@ -76,7 +76,7 @@ async def test_an_action_on_a_closed_subscription_is_a_conflict(client: Client) 
     assert "is closed; apply it with status ACCEPTED" in (await act(client, "_resume", status=409))["detail"]
 
 
-async def test_an_action_on_nothing_is_not_found(client: Client) -> None:
+async def test_an_action_on_an_unknown_subscription_is_not_found(client: Client) -> None:
     for action in ("_pause", "_resume", "_start", "_stop"):
         async with client.post(f"{PATH}/none/{action}") as response:
             assert 'there is no subscription "none"' in (await problem(response, 404))["detail"]
@@ -98,7 +98,7 @@ async def test_a_replay_reports_its_effect_in_each_partition(client: Client, clu
         assert (await response.json())["resumeFrom"] == {"timestamp": "2026-01-31T08:00:00Z"}
 
 
-async def test_a_skip_names_an_event(client: Client, cluster: ApiCluster) -> None:
+async def test_a_skip_reports_the_skipped_event(client: Client, cluster: ApiCluster) -> None:
     await cluster.broker.produce(cluster.topic, (b"sub-1", b"a"), partition=0)
     assert (await act(client, "_skip", {"partition": 0, "offset": 0}))["result"] == "updated"
     async with client.get(ONE) as response:

@@ -80,7 +80,7 @@ async def test_a_key_is_valid_for_one_request(client: Client, other: Client) -> 
     assert await total(client) == 1
 
 
-async def test_a_key_belongs_to_its_sender(client: Client) -> None:
+async def test_an_idempotency_key_belongs_to_its_sender(client: Client) -> None:
     first = await sent(client, document(None))
     second = await sent(client, document(None), **token({"customer": "acme"}))
     assert (second[0], second[1]["id"] != first[1]["id"]) == (201, True)
@@ -105,7 +105,7 @@ class _ADayLater(SystemClock):
         return super().now() + REMEMBER_SECONDS + 1
 
 
-async def test_a_key_used_again_after_a_day_is_remembered_again(client: Client, worker: ApiWorker) -> None:
+async def test_a_key_that_is_used_after_a_day_is_remembered_anew(client: Client, worker: ApiWorker) -> None:
     async with client.post(PATH, json=document()) as response:
         assert response.status == 201
     replay = {"timestamp": "2026-01-31T08:00:00Z"}, f"{PATH}/sub-1/_replay"

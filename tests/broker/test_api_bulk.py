@@ -67,7 +67,7 @@ async def test_subscriptions_are_found_by_state(client: Client) -> None:
         assert 'state[0]: "sick" is not allowed; allowed: broken, failure' in (await problem(response, 400))["detail"]
 
 
-async def test_failures_are_grouped_and_a_tenant_gets_its_own(client: Client) -> None:
+async def test_failures_are_grouped_and_limited_to_the_tenant(client: Client) -> None:
     async with client.get("/api/failures") as response:
         [group] = (await response.json())["groups"]
     assert (group["host"], group["kind"], group["count"], group["ids"]) == (

@@ -149,7 +149,7 @@ async def test_a_body_whose_fields_are_optional_may_be_left_out(client: Client) 
         assert response.status == 415
 
 
-async def test_a_rotation_is_not_repeated_by_a_key(client: Client, worker: ApiWorker) -> None:
+async def test_a_rotation_refuses_an_idempotency_key(client: Client, worker: ApiWorker) -> None:
     before = worker.registry.wire("paid")
     async with client.post(f"{PATH}/paid/_rotateSecret", headers={"Idempotency-Key": "k"}) as response:
         assert response.status == 400
@@ -241,7 +241,7 @@ async def test_a_failed_redrive_reports_and_records_what_it_wrote(
     assert json.loads(newest.value or b"")["changed"] == 1
 
 
-async def test_bad_questions_about_dead_letters_are_refused(client: Client) -> None:
+async def test_invalid_requests_for_dead_letters_are_refused(client: Client) -> None:
     for query, sentence in (
         ("reason=bored", 'reason: "bored" is not allowed; allowed: rejected, server-error'),
         ("since=soon", 'since: "soon" is not a time; allowed: 10m'),

@@ -84,7 +84,7 @@ async def test_all_recorded_results_are_written(broker: TestBroker, unique_name:
     assert log.telemetry.attempt_log_drops == 0
 
 
-async def test_a_missing_topic_is_counted_and_then_used(
+async def test_entries_are_dropped_until_the_missing_topic_exists(
     broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_log, "RETRY_SECONDS", 0.1)

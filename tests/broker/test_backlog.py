@@ -287,7 +287,7 @@ async def test_deleted_offsets_are_reported(kafka: TestBroker, unique_name: Call
         assert reading.read == list(range(30, 50))
 
 
-async def test_the_offset_of_a_time_is_found(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_the_offset_at_a_given_time_is_found(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
     name = await kafka.create_topic(unique_name("events"))
     async with kafka.producer() as producer:
         for number in range(10):

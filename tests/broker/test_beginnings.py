@@ -296,7 +296,7 @@ async def test_a_subscription_continues_where_another_group_stopped(
     ("reset", "since", "offset"),
     [("earliest", None, 0), ("latest", "1970-01-01T00:00:02Z", 1), ("latest", "1970-01-01T00:00:09Z", 3)],
 )
-async def test_a_partition_without_a_commit_begins_with_the_group(
+async def test_a_partition_without_a_commit_begins_like_the_group(
     wide_shop: Shop, unique_name: Callable[[str], str], reset: str, since: str | None, offset: int
 ) -> None:
     group = unique_name("gravitee")

@@ -70,7 +70,7 @@ async def test_a_wait_that_fails_says_what_was_missing(broker: TestBroker, uniqu
         await broker.wait_for(topic, 2, within_seconds=1.0)
 
 
-async def test_committed_offsets_are_seen_from_outside(broker: TestBroker, unique_name: Name) -> None:
+async def test_committed_offsets_are_visible_to_other_clients(broker: TestBroker, unique_name: Name) -> None:
     topic, group = await broker.create_topic(unique_name("events"), partitions=2), unique_name("group")
     consumer = AIOKafkaConsumer(bootstrap_servers=broker.bootstrap, group_id=group, enable_auto_commit=False)
     await consumer.start()
@@ -135,7 +135,7 @@ async def test_a_delayed_broker_answers_late(embedded: TestBroker, unique_name: 
         embedded.mock.delay(0)
 
 
-async def test_a_broker_that_was_down_comes_back_with_its_data(embedded: TestBroker, unique_name: Name) -> None:
+async def test_a_broker_that_was_down_keeps_its_data(embedded: TestBroker, unique_name: Name) -> None:
     assert embedded.mock is not None
     topic = await embedded.create_topic(unique_name("events"))
     await embedded.produce(topic, (b"k", b"before"))
@@ -194,7 +194,7 @@ def test_the_embedded_broker_starts_silently() -> None:
 
 
 @pytest.mark.docker
-async def test_testcontainers_bring_a_kafka_that_takes_transactions(unique_name: Name) -> None:
+async def test_testcontainers_starts_a_kafka_with_transactions(unique_name: Name) -> None:
     """Tests the case of a machine that has only a Docker engine, even if WEBHOOKS_TEST_KAFKA is set."""
     with kafka_container(expected=docker_expected()) as kafka:
         topic = await kafka.create_topic(unique_name("events"))

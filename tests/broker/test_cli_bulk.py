@@ -77,7 +77,7 @@ async def test_a_shared_outage_is_shown_confirmed_and_repaired(webhooks: Webhook
     assert "failed-1 updated, revision 7\n" in done.out
 
 
-async def test_a_repair_is_followed_to_its_end_and_not_repeated(
+async def test_a_bulk_resume_waits_for_the_outcome(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     async with cluster(kafka, unique_name("repair"), tmp_path, partitions=1) as found:
@@ -171,7 +171,7 @@ async def test_a_bulk_replay_includes_live_subscriptions(webhooks: Webhooks) -> 
     assert document["resumeFrom"]["timestamp"].endswith("T00:00:00Z")
 
 
-async def test_without_the_rows_nothing_is_changed(
+async def test_without_rows_a_bulk_command_changes_nothing(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     webhooks = await without_rows(broker, tmp_path, unique_name("bulk"))

@@ -86,7 +86,7 @@ async def test_letters_are_listed_without_possible_secrets(webhooks: Webhooks, b
     assert "not-for-your-eyes" not in json.dumps(listed)
 
 
-async def test_letters_are_listed_newest_or_by_subscription(webhooks: Webhooks, bury: Bury) -> None:
+async def test_letters_are_listed_newest_first_and_by_subscription(webhooks: Webhooks, bury: Bury) -> None:
     await bury(("sub-2", "rejected"), ("sub-1", "rejected"), ("sub-1", "rejected"), ("sub-1", "rejected"))
 
     listed = await webhooks.run("dlq", "list", "--limit", "2", "-o", "json")
@@ -129,7 +129,7 @@ async def test_a_missing_letter_is_reported_in_a_sentence(webhooks: Webhooks) ->
         assert sentence in ended.err
 
 
-async def test_letters_go_back_as_they_were_and_only_once(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+async def test_letters_are_redriven_unchanged_and_only_once(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
     await bury(("sub-1", "rejected"), ("sub-2", "rejected"))
 
     first = await webhooks.done("dlq", "redrive")
@@ -211,7 +211,9 @@ async def test_a_dry_run_does_nothing(webhooks: Webhooks, broker: TestBroker, bu
     assert (await webhooks.done("dlq", "redrive")).endswith("1 redriven, 1 skipped\n")
 
 
-async def test_a_limit_leaves_the_rest_for_the_next_run(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+async def test_letters_beyond_the_limit_are_left_for_the_next_run(
+    webhooks: Webhooks, broker: TestBroker, bury: Bury
+) -> None:
     for _ in range(5):
         await bury(("sub-1", "rejected"))
 
@@ -221,7 +223,7 @@ async def test_a_limit_leaves_the_rest_for_the_next_run(webhooks: Webhooks, brok
     assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2, 3, 4)
 
 
-async def test_redrives_of_one_and_of_all_repeat_nothing(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+async def test_redrives_of_different_scopes_repeat_nothing(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
     await bury(("sub-1", "rejected"), ("sub-2", "rejected"), ("sub-1", "rejected"))
     redrive = ("dlq", "redrive")
 

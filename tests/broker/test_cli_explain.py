@@ -25,7 +25,7 @@ async def found(
         yield each, Webhooks(each.environment)
 
 
-async def test_a_failure_is_explained_from_outside(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
+async def test_a_failure_is_explained_by_another_process(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
     running, webhooks = found
     await running.start_worker()
     await running.until_ready()
@@ -75,7 +75,7 @@ async def test_the_list_has_the_same_filters_as_the_api(found: tuple[Cluster, We
     assert (await webhooks.run("subscriptions", "list", "--state", "wrong")).code == 2
 
 
-async def test_attempts_and_workers_are_watched(
+async def test_tail_and_top_show_attempts_and_workers(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     """Runs on a real Kafka only, because the embedded broker can't look up times."""

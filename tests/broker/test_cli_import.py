@@ -95,7 +95,7 @@ async def take(kafka: TestBroker, group: str, source: str, count: int) -> set[st
     return taken
 
 
-async def test_a_migration_neither_repeats_nor_loses(
+async def test_a_migration_neither_repeats_nor_loses_events(
     webhooks: Webhooks, kafka: TestBroker, source: str, recorder: Recorder, tmp_path: Path
 ) -> None:
     names = [f"{source}-a", f"{source}-b"]

@@ -112,7 +112,7 @@ async def test_with_match_subscriptions_to_everything_are_listed(make: Callable[
     assert "one unchanged" in await webhooks.done("subscriptions", "apply", "-f", "-", stdin=yaml.encode())
 
 
-async def test_commands_count_the_events_that_the_filter_wants(make: Callable[..., Any], kafka: TestBroker) -> None:
+async def test_commands_count_only_events_that_match_the_filter(make: Callable[..., Any], kafka: TestBroker) -> None:
     webhooks = await make(routing="match")
     app = webhooks.environment["WEBHOOKS_APP"]
     source = f"{app}-orders"

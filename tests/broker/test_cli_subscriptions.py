@@ -310,7 +310,7 @@ async def test_each_command_is_a_revision(webhooks: Webhooks, broker: TestBroker
     }
 
 
-async def test_a_key_is_replaced_without_a_loss(webhooks: Webhooks) -> None:
+async def test_a_secret_key_is_rotated_without_a_loss(webhooks: Webhooks) -> None:
     await apply(webhooks, ONE)
     old, new = webhooks.environment["WEBHOOKS_SECRET_KEYS"], Fernet.generate_key().decode()
     both, after = (Webhooks({**webhooks.environment, "WEBHOOKS_SECRET_KEYS": keys}) for keys in (f"{new},{old}", new))

@@ -68,7 +68,9 @@ async def watched(
             yield found, view
 
 
-async def test_every_state_is_seen_from_outside(watched: tuple[Cluster, ClusterView], recorder: Recorder) -> None:
+async def test_a_view_outside_the_workers_shows_every_state(
+    watched: tuple[Cluster, ClusterView], recorder: Recorder
+) -> None:
     found, view = watched
     recorder.behaviours |= {"failing": answer(400), "retrying": answer(503), "soon": answer(503)}
     await found.subscribe(recorder, "idle", "healthy", metadata={"tenant": "acme"})

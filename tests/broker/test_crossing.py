@@ -64,7 +64,7 @@ async def test_an_edit_of_another_process_is_kept(cluster: Cluster) -> None:
             await other.wait()
 
 
-async def test_an_applied_document_keeps_a_pause_and_a_new_secret(three: list[Worker]) -> None:
+async def test_applying_keeps_a_concurrent_pause_and_a_new_secret(three: list[Worker]) -> None:
     one, two, third = (worker.store for worker in three)
     await one.apply(document())
     rotated = document()

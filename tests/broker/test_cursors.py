@@ -144,7 +144,7 @@ async def test_a_close_does_not_wait_for_an_unavailable_broker(unique_name: Call
     assert row.cancelled()
 
 
-async def test_an_opening_that_is_cancelled_leaves_no_client_open(embedded: TestBroker, topic_of_embedded: str) -> None:
+async def test_a_cancelled_opening_leaves_no_client_open(embedded: TestBroker, topic_of_embedded: str) -> None:
     assert embedded.mock is not None
     embedded.mock.delay(ANSWER_SECONDS)
     with warnings.catch_warnings(record=True) as unclosed:

@@ -50,7 +50,7 @@ async def end(running: Running, number: signal.Signals = signal.SIGINT) -> None:
     assert all("subscription.failed subscription=customer-7" in line for line in warnings), warnings
 
 
-async def test_a_healthy_subscription_receives_and_another_one_rejects(dev: Running) -> None:
+async def test_one_sample_receiver_accepts_and_another_rejects(dev: Running) -> None:
     assert RECEIVED.fullmatch(await dev.line("received everything "))
     assert (await dev.line("received payments ")).endswith(" attempt 1 -> 422")
 

@@ -41,7 +41,7 @@ async def member(kafka: TestBroker, source: Source) -> AsyncIterator[AIOKafkaCon
         await consumer.stop()
 
 
-async def test_latest_commits_the_ends_only_at_the_first_start(kafka: TestBroker, source: Source) -> None:
+async def test_with_latest_the_ends_are_committed_only_once(kafka: TestBroker, source: Source) -> None:
     group = f"{source.topic}-group"
     await fix_beginning(source, group, 2)
     assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}
@@ -93,7 +93,7 @@ async def note(kafka: TestBroker, group: str, topic_id: str | None) -> None:
         await rows.close()
 
 
-async def test_with_earliest_nothing_is_committed(kafka: TestBroker, source: Source) -> None:
+async def test_with_earliest_no_offset_is_committed_at_the_start(kafka: TestBroker, source: Source) -> None:
     await fix_beginning(replace(source, auto_offset_reset="earliest"), "a-group", 2)
     assert await kafka.committed("a-group", source.topic) == {}
 
@@ -105,7 +105,7 @@ async def test_no_offset_is_moved_once_a_worker_has_joined(kafka: TestBroker, so
     assert await kafka.committed(group, source.topic) == {}
 
 
-async def test_an_unreachable_cluster_is_an_error_that_names_it() -> None:
+async def test_an_unreachable_cluster_is_named_in_the_error() -> None:
     nowhere = Source(KafkaConnection(("127.0.0.1:1",)), "events", "latest")
     with pytest.raises(BrokerError, match=r"^Kafka at 127.0.0.1:1 can't be used: "):
         await fix_beginning(nowhere, "group", 1)

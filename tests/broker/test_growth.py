@@ -199,7 +199,7 @@ async def test_a_worker_killed_after_expansion_loses_no_event(
         assert not disordered(recorder)
 
 
-async def test_tokens_of_new_partitions_are_kept_from_the_first_on(
+async def test_access_tokens_of_new_partitions_are_kept(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async def issue(_: Call) -> web.Response:

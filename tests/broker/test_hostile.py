@@ -143,7 +143,7 @@ def open_files(worker: Worker) -> int:
     return sum(1 for _ in Path(f"/proc/{worker.process.pid}/fd").iterdir())
 
 
-async def test_half_sent_page_requests_take_no_files_from_deliveries(
+async def test_half_sent_page_requests_use_up_no_open_files(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with recording() as recorder, cluster(kafka, unique_name("half"), tmp_path, partitions=2) as found:

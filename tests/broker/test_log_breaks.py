@@ -152,7 +152,9 @@ async def test_a_topic_recreated_while_stopped_is_read_from_its_start(found: Clu
 
 
 @pytest.mark.parametrize("reset", ["earliest", "latest"])
-async def test_a_recreated_topic_is_not_taken_for_a_first_start(found: Cluster, recorder: Recorder, reset: str) -> None:
+async def test_a_recreated_topic_does_not_count_as_a_first_start(
+    found: Cluster, recorder: Recorder, reset: str
+) -> None:
     begin_at(found, reset)
     first = await found.start_worker()
     await found.until_ready()

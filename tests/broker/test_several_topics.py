@@ -145,7 +145,7 @@ async def until_committed(kafka: TestBroker, found: Cluster, topics: tuple[str, 
     await eventually(is_committed, within_seconds=60, says=lambda: f"{state} of {ends}")
 
 
-async def test_one_topic_becomes_two_and_three(
+async def test_a_definition_gains_a_second_and_a_third_topic(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     """State from the time with one topic is kept, and no event of a new topic is delivered too early."""

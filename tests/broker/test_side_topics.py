@@ -46,7 +46,9 @@ async def test_the_workers_topic_is_created_with_a_short_retention(
     assert await ensure_side_topics(definition, app, create=True) == []
 
 
-async def test_the_attempts_topic_follows_its_source(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_the_attempts_topic_has_as_many_partitions_as_the_source(
+    kafka: TestBroker, unique_name: Callable[[str], str]
+) -> None:
     for partitions, expected in ((2, 2), (14, 12)):
         app = unique_name("side")
         await kafka.create_topic(f"{app}-events", partitions)

@@ -93,7 +93,7 @@ async def cluster(broker: TestBroker, unique_name: Callable[[str], str]) -> Clus
     return Cluster(broker, topic)
 
 
-async def test_an_empty_topic_is_ready_at_once(cluster: Cluster) -> None:
+async def test_the_registry_of_an_empty_topic_is_ready_at_once(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.registry.ready()
         assert worker.registry.is_current
@@ -102,7 +102,7 @@ async def test_an_empty_topic_is_ready_at_once(cluster: Cluster) -> None:
         assert worker.registry.get("s") is None
 
 
-async def test_every_worker_has_an_applied_revision_by_its_offset(cluster: Cluster) -> None:
+async def test_every_worker_gets_an_applied_revision(cluster: Cluster) -> None:
     async with cluster.worker() as one, cluster.worker() as other, asyncio.timeout(WITHIN_SECONDS):
         first = await one.store.apply(document("a"))
         second = await one.store.apply(document("b"))
@@ -331,7 +331,7 @@ async def test_concurrent_editors_in_a_process_build_on_each_other(cluster: Clus
         assert (shown["status"], shown["consumerStatus"]) == ("PAUSED", "STOPPED")
 
 
-async def test_a_new_first_key_takes_over_with_the_next_edit(cluster: Cluster) -> None:
+async def test_the_next_edit_encrypts_with_the_new_first_key(cluster: Cluster) -> None:
     new = Fernet.generate_key().decode()
     async with cluster.worker() as worker:
         await worker.store.apply(document())

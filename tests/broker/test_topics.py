@@ -122,7 +122,7 @@ async def test_only_partitions_are_checked_on_the_embedded_broker(
     assert await ensure_topics(definition, app) == []
 
 
-async def test_an_unreachable_cluster_is_an_error_that_names_it() -> None:
+async def test_an_unreachable_cluster_is_named_in_the_error() -> None:
     nowhere = KafkaConnection(("127.0.0.1:1",))
     with pytest.raises(BrokerError, match=r"^Kafka at 127.0.0.1:1 can't be used: "):
         await ensure_topics(Definition("orders", Source(nowhere, "events")), "app")

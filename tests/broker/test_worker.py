@@ -81,7 +81,7 @@ async def test_an_event_is_retried_under_its_id_before_the_next_one(plain: Clust
     assert len({call.webhook_id for call in recorder.calls[:3]}) == 1
 
 
-async def test_without_dead_letters_a_rejection_stops_until_resumed(plain: Cluster, recorder: Recorder) -> None:
+async def test_without_dead_letters_a_rejection_causes_a_failure(plain: Cluster, recorder: Recorder) -> None:
     recorder.behaviours["sub-1"] = answer(400)
     await plain.subscribe(recorder, "sub-1", "sub-2")
     await plain.produce([("sub-1", b"a"), ("sub-1", b"b"), ("sub-2", b"c")])
@@ -123,7 +123,7 @@ async def test_a_replay_sends_everything_again_from_an_offset(plain: Cluster, re
     assert recorder.calls[-1].body == b"5"
 
 
-async def test_a_pause_sends_nothing_and_afterwards_all_in_order(plain: Cluster, recorder: Recorder) -> None:
+async def test_events_of_a_pause_are_sent_in_order_afterwards(plain: Cluster, recorder: Recorder) -> None:
     await plain.subscribe(recorder, "sub-1", "sub-2")
     await plain.produce([("sub-1", b"0")])
     await recorder.until_events(1)
@@ -264,7 +264,7 @@ async def test_a_deleted_subscription_gets_nothing_more(lenient: Cluster, record
     assert [call.body for call in recorder.calls] == [b"a", b"c"]
 
 
-async def test_an_edit_takes_effect_from_the_next_event_on(plain: Cluster, recorder: Recorder) -> None:
+async def test_an_edit_takes_effect_with_the_next_event(plain: Cluster, recorder: Recorder) -> None:
     await plain.subscribe(recorder, "sub-1")
     await plain.produce([("sub-1", b"a")])
     await recorder.until_events(1)

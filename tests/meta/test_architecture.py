@@ -135,12 +135,12 @@ def climbs(path: str, source: str) -> list[str]:
 
 
 @pytest.mark.parametrize("path", [path.relative_to(ROOT).as_posix() for path in CODE if path.parent.name != "pipeline"])
-def test_imports_go_down(path: str) -> None:
+def test_modules_import_only_lower_layers(path: str) -> None:
     assert climbs(path, (ROOT / path).read_text()) == []
 
 
 @pytest.mark.parametrize("path", ["pipeline/app.py", "pipeline/worker.py"])
-def test_imports_of_root_modules_go_down(path: str) -> None:
+def test_root_modules_import_only_lower_layers(path: str) -> None:
     assert climbs(path, (ROOT / path).read_text()) == []
 
 

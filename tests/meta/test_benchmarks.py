@@ -43,7 +43,7 @@ def test_a_percentile_is_one_of_the_values(share: float, expected: float) -> Non
     assert percentile(range(1, 101), share) == expected
 
 
-def test_latencies_run_from_production_to_arrival_sorted() -> None:
+def test_latencies_are_sorted_times_from_production_to_arrival() -> None:
     arrivals = [Arrival(0, 1, 200, 10.0, 13.0), Arrival(0, 2, 200, 11.0, 12.0)]
 
     assert latencies(arrivals) == [1.0, 3.0]
@@ -55,7 +55,7 @@ def test_arrivals_are_passed_between_processes_unchanged() -> None:
     assert unpack(b"".join(LAYOUT.pack(*each) for each in arrivals)) == arrivals
 
 
-def test_subscriptions_take_turns_and_each_counts_its_own_events() -> None:
+def test_subscriptions_take_turns_and_number_their_events() -> None:
     assert list(islice(in_turn([4, 5]), 5)) == [(4, 1), (5, 1), (4, 2), (5, 2), (4, 3)]
 
 
@@ -91,7 +91,7 @@ def test_a_process_that_works_uses_cpu_time_and_memory() -> None:
     assert 0 < used.resident_bytes <= used.peak_bytes
 
 
-def test_a_table_lines_up() -> None:
+def test_the_columns_of_a_table_are_aligned() -> None:
     assert table(("who", "n"), [("a", "1,000")]) == "| who |     n |\n|-----|------:|\n| a   | 1,000 |"
 
 

@@ -267,7 +267,7 @@ def test_workers_reach_everything_but_the_metadata_services(render: Render) -> N
 
 
 @with_helm
-def test_a_definition_in_the_values_arrives_unchanged(render: Render) -> None:
+def test_a_definition_in_the_values_is_unchanged_in_the_pod(render: Render) -> None:
     made = render(EVERYTHING)["ConfigMap"]["data"]["definition.yaml"]
 
     assert yaml.safe_load(made) == EVERYTHING["definition"]["content"]

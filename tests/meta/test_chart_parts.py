@@ -157,7 +157,7 @@ def test_the_notes_name_the_service_with_the_pages(tmp_path: Path) -> None:
 
 
 @with_helm
-def test_alert_rules_are_those_of_the_file_for_this_release(tmp_path: Path) -> None:
+def test_the_alert_rules_are_those_of_the_file(tmp_path: Path) -> None:
     made = rules(documents(tmp_path, ON))
 
     for rule, written in zip(made, ALERTS, strict=True):
@@ -168,7 +168,7 @@ def test_alert_rules_are_those_of_the_file_for_this_release(tmp_path: Path) -> N
 
 
 @with_helm
-def test_alert_rules_take_labels_a_runbook_and_exceptions(tmp_path: Path) -> None:
+def test_alert_rules_can_have_labels_a_runbook_and_exceptions(tmp_path: Path) -> None:
     asked = {
         "without": ["WebhooksSlow"],
         "runbook": "https://w.example/r",

@@ -87,7 +87,7 @@ def test_the_example_subscription_is_valid() -> None:
     assert parse_subscription(read_document(DEPLOY / "subscription.json")).id == "sub-1"
 
 
-def test_workers_have_longer_to_stop_than_they_may_drain() -> None:
+def test_workers_get_more_time_to_stop_than_to_drain() -> None:
     limits = Settings.model_fields["drain_seconds"].metadata
     longest = next(limit.le for limit in limits if hasattr(limit, "le"))
     chart = yaml.safe_load((DEPLOY / "chart" / "values.yaml").read_text())
@@ -149,7 +149,7 @@ def test_compose_builds_on_the_base_of_the_dockerfile() -> None:
     assert all(args == {"BASE": f"${{BASE_IMAGE:-{default[1]}}}"} for args in built)
 
 
-def test_compose_names_workers_on_pages_as_in_metrics() -> None:
+def test_compose_names_workers_alike_on_pages_and_in_metrics() -> None:
     assert [COMPOSE["services"][name]["hostname"] for name in WORKERS] == list(WORKERS)
 
 

@@ -32,7 +32,7 @@ def owes(found: Subscriber, record: ConsumerRecord[bytes, bytes]) -> bool:
 
 
 @pytest.mark.parametrize("choice", MATCHING)
-def test_the_filter_and_the_ledger_choose_the_same(choice: Choice) -> None:
+def test_the_filter_and_the_ledger_select_the_same_events(choice: Choice) -> None:
     asked = event_filter(choice.filter, "filter")
     chosen_ones = 0
     for number in range(25 * len(NAMES)):

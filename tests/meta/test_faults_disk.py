@@ -9,7 +9,7 @@ from tests.faults.disk import MEBIBYTES, full, may_mount, small_disk
 
 
 @pytest.mark.skipif(not may_mount(), reason="needs the right to mount")
-async def test_a_full_disk_takes_nothing_and_a_freed_one_everything(tmp_path: Path) -> None:
+async def test_a_full_disk_refuses_writes_until_it_is_freed(tmp_path: Path) -> None:
     async with small_disk(tmp_path):
         (tmp_path / "before").write_bytes(bytes(5000))
         with full(tmp_path), pytest.raises(OSError, match="No space left") as refused:

@@ -58,7 +58,7 @@ def test_an_event_that_never_arrived_is_lost_and_named() -> None:
     assert Promise().broken({Qos.AT_LEAST_ONCE: made}) == ["at-least-once: 1 lost, allowed 0: t-0-1 for s"]
 
 
-def test_a_refused_event_is_lost_or_given_up_by_its_level() -> None:
+def test_a_refused_event_is_lost_or_given_up_by_level() -> None:
     found = events(1)
     calls = [call(found[0], 1, status=503)]
     assert verdict(Qos.AT_LEAST_ONCE, found, calls).lost == 1
@@ -99,7 +99,7 @@ def test_auto_loses_nothing_unless_something_was_interrupted() -> None:
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_a_wrong_body_is_an_alteration(level: Qos) -> None:
+def test_a_wrong_body_counts_as_altered(level: Qos) -> None:
     found = events(2)
     right, cut = (call(event, 1) for event in found)
     made = verdict(level, found, [right, replace(cut, checksum=7)])
@@ -174,7 +174,7 @@ def test_an_event_first_seen_after_a_later_one_is_misordered(level: Qos) -> None
 
 
 @pytest.mark.parametrize("level", ORDERED)
-def test_order_is_of_first_calls_per_partition_and_subscription(level: Qos) -> None:
+def test_the_order_of_first_calls_is_checked_per_lane(level: Qos) -> None:
     found = [*events(4, partitions=2), *events(1, subscription="r")]
     first, other, second, late, stranger = found
     calls = [call(second, 5), call(first, 4), call(other, 9), call(late, 10), call(stranger, 1), call(other, 11)]
@@ -199,7 +199,7 @@ def for_both(count: int) -> list[Event]:
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_an_event_for_several_is_counted_for_each(level: Qos) -> None:
+def test_an_event_is_counted_for_each_of_its_subscriptions(level: Qos) -> None:
     found = for_both(3)
     made = verdict(level, found, [call(event, event.offset) for event in found])
     assert (made.events, made.lost, made.repeated, made.misordered) == (6, 0, 0, 0)
@@ -220,7 +220,7 @@ def test_only_two_calls_for_one_subscription_are_a_repetition() -> None:
     assert (made.repeated, made.examples["repeated"]) == (1, [("t-0-0", "r")])
 
 
-def test_a_dead_letter_of_one_ends_nothing_of_another() -> None:
+def test_a_dead_letter_counts_only_for_its_subscription() -> None:
     found = for_both(1)
     made = verdict(Qos.AT_LEAST_ONCE, found, [], [found[0].delivery])
     assert (made.dead_lettered, made.lost, made.examples["lost"]) == (1, 1, [("t-0-0", "r")])
@@ -243,7 +243,7 @@ def test_at_most_once_may_lose_one_in_each_partition() -> None:
     assert (made.lost, made.lost_of_one) == (4, 2)
 
 
-def test_promises_add_up() -> None:
+def test_promises_of_two_faults_are_combined() -> None:
     frozen = Promise(interrupted=True, lost_at_most_once=5, late_at_most_once=5)
     assert Promise() + Promise() == Promise()
     assert frozen + Promise(refused=True, lost_at_most_once=1) == Promise(

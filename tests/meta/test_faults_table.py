@@ -45,7 +45,7 @@ def test_an_unfinished_run_counts_no_event_as_lost() -> None:
     assert rows(text) == [["workers: 1, 4, 2", *["0 / 1 / 0"] * 4, "80", "2, **1 broken**", "1, 2"]]
 
 
-def test_mixtures_share_a_row_after_all_others() -> None:
+def test_all_mixtures_share_the_last_row() -> None:
     text = report([a_run("none+worker-killed", 9), a_run("scaled", 1)])
     assert [row[0] for row in rows(text)] == ["workers: 1, 4, 2", "mixtures of them, drawn by the seed"]
 

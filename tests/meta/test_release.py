@@ -44,7 +44,7 @@ def test_a_consistent_tree_can_be_released(tree: Path) -> None:
         ("deploy/chart/Chart.yaml", 'version: 1.2.3\nappVersion: "1.2.2"\n', 'appVersion has to be "1.2.3"'),
     ],
 )
-def test_a_version_that_does_not_agree_is_named(tree: Path, file: str, text: str, problem: str) -> None:
+def test_an_inconsistent_version_is_named(tree: Path, file: str, text: str, problem: str) -> None:
     (tree / file).write_text(text)
     assert any(each.startswith(f"{file}: ") and problem in each for each in problems_of(tree)), problems_of(tree)
 

@@ -40,7 +40,7 @@ def test_an_invalid_url_is_refused_and_not_shown(url: str) -> None:
 @pytest.mark.parametrize(
     ("ci", "url", "outcome"), [("", "", Skipped), ("true", "none", Skipped), ("true", "", Failed), ("", "x:", Failed)]
 )
-def test_a_missing_secured_kafka_skips_and_fails_in_ci(
+def test_without_a_secured_kafka_tests_skip_or_fail_in_ci(
     monkeypatch: pytest.MonkeyPatch, ci: str, url: str, outcome: type[BaseException]
 ) -> None:
     monkeypatch.setenv("CI", ci)

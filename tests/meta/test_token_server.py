@@ -113,7 +113,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "HS256", "HS384", "HS512"])
-async def test_an_event_carries_the_token_that_its_assertion_got(bench: Bench, algorithm: str) -> None:
+async def test_an_event_is_sent_with_the_token_for_its_assertion(bench: Bench, algorithm: str) -> None:
     is_rsa = algorithm == "RS256"
     server = TokenServer({"client-1": Client(algorithm, KEY.public_key() if is_rsa else SECRET)})
     signing: dict[str, Any] = {} if is_rsa else {"signatureAlgorithm": f"HMAC_{algorithm}"}
@@ -143,7 +143,7 @@ async def test_each_assertion_is_new_unless_its_id_is_fixed(bench: Bench) -> Non
     assert refused.error.startswith("invalid_client: the assertion was used before (HTTP 401 from ")
 
 
-async def test_a_key_stores_chain_is_trusted_with_its_authority(bench: Bench) -> None:
+async def test_the_chain_of_a_key_store_is_trusted_by_its_authority(bench: Bench) -> None:
     certificates = [entry.certificate for entry in pkcs12.load_pkcs12(STORE, b"store-secret").additional_certs]
     [authority] = [each for each in certificates if each.subject.rfc4514_string() == "CN=ca"]
     endpoint = await bench.endpoint(TokenServer({"client-1": Client("RS256", authority=authority)}))

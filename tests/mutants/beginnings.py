@@ -83,7 +83,7 @@ BEGINNINGS: Final = (
         "pipeline/subscriptions/envelope.py",
         was="if key not in WRITTEN_BY_STORE}",
         becomes="if key}",
-        tests=("tests/unit/subscriptions/test_schema.py::test_only_a_record_says_where_a_subscription_begins",),
+        tests=("tests/unit/subscriptions/test_schema.py::test_only_a_record_may_contain_the_start",),
     ),
     Mutant(
         "a record that can't be read has no beginning",

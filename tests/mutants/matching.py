@@ -70,14 +70,14 @@ MATCHING: Final = (
         FILE,
         was="return tuple(dict.fromkeys(sorted(key for keys in found for key in keys)))",
         becomes="return tuple(sorted(key for keys in found for key in keys))",
-        tests=(f"{TESTS}test_several_paths_to_one_subscription_count_once",),
+        tests=(f"{TESTS}test_a_subscription_with_several_paths_is_found_once",),
     ),
     Mutant(
         "only the first text of a list is indexed",
         FILE,
         was="(text,)),) for text in texts]",
         becomes="(text,)),) for text in texts[:1]]",
-        tests=(AGREES, f"{TESTS}test_every_text_of_a_list_leads_to_the_subscription"),
+        tests=(AGREES, f"{TESTS}test_every_text_of_a_list_finds_the_subscription"),
     ),
     Mutant(
         "an `any` is indexed although one of its parts can't be",

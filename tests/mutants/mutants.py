@@ -66,7 +66,7 @@ MUTANTS: Final = (
         "pipeline/app.py",
         was="Lease(settings.session_seconds - MARGIN_SECONDS)",
         becomes="Lease(NEVER_SECONDS)",
-        tests=(f"{APP}test_the_lease_ends_before_the_session_does",),
+        tests=(f"{APP}test_the_lease_ends_before_the_session",),
     ),
     Mutant(
         "tokens of a closed partition are kept",
@@ -266,7 +266,7 @@ MUTANTS: Final = (
         "pipeline/kafka/source_log.py",
         was="if (await describe_topic(client_of(consumer), self._topic)).id == topic.id:",
         becomes="if True:",
-        tests=(f"{SOURCE_LOG}test_bounds_and_id_are_of_the_same_topic",),
+        tests=(f"{SOURCE_LOG}test_bounds_and_id_belong_to_the_same_topic",),
     ),
     Mutant(
         "events of aborted transactions are counted",
@@ -381,7 +381,7 @@ MUTANTS: Final = (
         becomes="        if True:\n",
         tests=(
             f"{FIRST_START}test_no_event_of_a_newly_named_topic_is_skipped",
-            f"{LOG_BREAKS}test_a_recreated_topic_is_not_taken_for_a_first_start",
+            f"{LOG_BREAKS}test_a_recreated_topic_does_not_count_as_a_first_start",
         ),
     ),
     Mutant(
@@ -564,7 +564,7 @@ MUTANTS: Final = (
         tests=(f"{SUBSCRIPTIONS}test_skip_and_replay_belong_to_their_own_revision",),
     ),
     Mutant(
-        "secrets are written as they are",
+        "secrets are written unencrypted",
         "pipeline/subscriptions/crossing.py",
         was="self._box.encrypt_secrets(subscription)",
         becomes="subscription",
@@ -716,7 +716,7 @@ MUTANTS: Final = (
         "pipeline/http/connection.py",
         was="        self._parse_from_here()\n\n    def park",
         becomes="        if self._parser is None:\n            self._parse_from_here()\n\n    def park",
-        tests=(f"{TRANSPORT}test_bytes_after_an_answer_are_no_part_of_the_next_one",),
+        tests=(f"{TRANSPORT}test_bytes_after_an_answer_are_not_part_of_the_next_one",),
     ),
     # ----------------------------------------------------------- http/burst.py
     Mutant(
@@ -816,6 +816,6 @@ MUTANTS: Final = (
         "pipeline/http/transport.py",
         was="may_reuse=_none)",
         becomes="may_reuse=may_reuse)",
-        tests=(f"{TRANSPORT}test_the_repetition_takes_a_new_connection_not_a_kept_one",),
+        tests=(f"{TRANSPORT}test_a_repetition_uses_a_new_connection",),
     ),
 )

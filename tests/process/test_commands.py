@@ -36,7 +36,7 @@ async def test_help_needs_no_settings_and_names_every_command() -> None:
 
 
 @pytest.mark.parametrize("name", [*FAUST, *OWN])
-async def test_every_command_explains_itself_without_settings(name: str) -> None:
+async def test_every_command_has_help_without_settings(name: str) -> None:
     ended = await explained(name)
 
     assert (ended.code, ended.err) == (0, "")

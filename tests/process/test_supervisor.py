@@ -75,7 +75,7 @@ async def test_a_worker_that_was_killed_is_started_again() -> None:
         await running.line("cluster.stopped workers=2 restarts=1")
 
 
-async def test_a_worker_that_always_ends_is_tried_again_and_again() -> None:
+async def test_a_worker_that_always_ends_is_restarted_repeatedly() -> None:
     async with supervised(ONE_ENDS) as running:
         await pid_of(running, "worker-2")
         await running.line('ended="exit code 3" restart=3 pause_seconds=4')  # the worker waits for its restart now

@@ -86,7 +86,7 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("schedule", KNOWN, ids=lambda schedule: schedule.name)
-def test_the_table_holds_when(schedule: Schedule) -> None:
+def test_the_guarantees_hold_in_the_known_schedule(schedule: Schedule) -> None:
     run(World(schedule.setting, print).play(schedule.steps))
 
 
@@ -94,6 +94,6 @@ def test_the_table_holds_when(schedule: Schedule) -> None:
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 @many
 @given(st.data())
-def test_the_table_holds_for_any_schedule(family: Family, kind: Kind, data: st.DataObject) -> None:
+def test_the_guarantees_hold_for_any_schedule(family: Family, kind: Kind, data: st.DataObject) -> None:
     setting, steps = data.draw(family.settings(kind)), data.draw(family.schedules(kind))
     run(World(setting, note).play(steps))

@@ -82,7 +82,7 @@ def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) ->
 
 
 @pytest.mark.parametrize("seconds", [3.0, 6.0, 40.0])
-def test_the_lease_ends_before_the_session_does(settings: Settings, seconds: float) -> None:
+def test_the_lease_ends_before_the_session(settings: Settings, seconds: float) -> None:
     app = create_app(settings.model_copy(update={"session_seconds": seconds}), DEFINITION)
     now = app.parts.lease.now()
     assert app.conf.broker_session_timeout == seconds

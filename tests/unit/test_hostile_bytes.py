@@ -374,6 +374,6 @@ def test_reading_takes_time_in_proportion_to_the_length(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_megabyte_is_read(name: str) -> None:
+def test_every_reader_handles_a_megabyte_of_the_worst_text(name: str) -> None:
     for unit in ("-eyJ", "[", '{"a":', "authorization: ", "1.", "xn--"):
         spent(READERS[name], repeated(unit, MEGABYTE))

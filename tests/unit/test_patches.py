@@ -168,7 +168,7 @@ def test_all_missing_patches_are_reported_at_once(settings: Settings, monkeypatc
     assert [line.split(":")[0] for line in refusal(settings).splitlines()] == [f"aiokafka {version('aiokafka')}"] * 2
 
 
-def test_faust_s_own_command_refuses_too(
+def test_faust_s_own_command_refuses_to_start_too(
     settings: Settings,  # noqa: ARG001 - the environment
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -184,7 +184,7 @@ def test_the_command_check_reports_a_missing_patch(monkeypatch: pytest.MonkeyPat
     assert result.stderr.startswith(f"Error: aiokafka {version('aiokafka')}: what is changed at AddPartitions")
 
 
-def test_the_command_dev_refuses_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webhooks_dev_refuses_to_start_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
     with pytest.raises(LibraryError, match="AddPartitionsToTxnHandler has no effect"):
         run(web_port=None, receiver_port=None, verbose=False, say=print)

@@ -79,7 +79,7 @@ def test_the_claims_are_those_of_the_configuration_and_a_new_id() -> None:
 
 
 @pytest.mark.parametrize(("unit", "seconds"), [("SECONDS", 3), ("MINUTES", 180), ("HOURS", 10_800), ("DAYS", 259_200)])
-def test_units_of_the_lifetime(unit: str, seconds: int) -> None:
+def test_the_lifetime_may_have_any_unit(unit: str, seconds: int) -> None:
     assert made(expirationTime=3, expirationTimeUnit=unit).lifetime_seconds == seconds
     assert made().lifetime_seconds == 30
 

@@ -85,7 +85,7 @@ async def test_a_cancelled_lane_does_not_end_the_fetch_of_others(bench: Bench) -
     assert first.cancelled()
 
 
-async def test_the_old_token_serves_in_the_margin_during_one_renewal(bench: Bench) -> None:
+async def test_during_an_early_renewal_the_old_token_is_used(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.issuer.open.clear()
     bench.clock.time += 3600 - 60
@@ -105,7 +105,7 @@ async def test_no_token_is_renewed_before_the_margin(bench: Bench) -> None:
     assert bench.fetches == 1
 
 
-async def test_the_margin_of_a_short_token_is_a_tenth_of_its_life(bench: Bench) -> None:
+async def test_a_short_token_is_renewed_at_nine_tenths_of_its_life(bench: Bench) -> None:
     bench.issuer.lifetime_seconds = 10.0
     await bench.cache.renewed(S, 0)
     bench.clock.time += 8.9
@@ -220,7 +220,7 @@ async def test_a_rejected_token_is_not_read_back_from_its_row(bench: Bench) -> N
 # --------------------------------------------------------------- failures
 
 
-async def test_a_refusal_is_an_outcome(bench: Bench) -> None:
+async def test_a_refusal_of_the_token_endpoint_is_an_outcome(bench: Bench) -> None:
     bench.issuer.script = [TokenRefused("invalid_client")]
     assert await bench.cache.renewed(S, 0) == TokenRefused("invalid_client")
     assert bench.tally.results == {"refused": 1}
@@ -247,7 +247,7 @@ async def test_the_retry_after_of_an_endpoint_is_obeyed(bench: Bench) -> None:
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_a_far_retry_after_of_an_endpoint_is_bounded_by_policy(bench: Bench) -> None:
+async def test_a_long_retry_after_of_an_endpoint_is_limited(bench: Bench) -> None:
     hasty = replace(S, retry=RetryPolicy(initial_delay_seconds=1.0, max_delay_seconds=2.0))
     bench.issuer.script = [TokenUnavailable("HTTP 429", 1e9)]
     await bench.cache.renewed(S, 0)
@@ -256,7 +256,7 @@ async def test_a_far_retry_after_of_an_endpoint_is_bounded_by_policy(bench: Benc
     assert await bench.cache.renewed(hasty, 0) == "Bearer T2"
 
 
-async def test_a_renewal_in_the_margin_honours_retry_after(bench: Bench) -> None:
+async def test_an_early_renewal_obeys_retry_after(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.clock.time += 3545
     bench.issuer.script = [TokenUnavailable("HTTP 429", 30.0)]
@@ -274,7 +274,7 @@ async def test_a_clock_that_is_set_back_does_not_prolong_a_failure(bench: Bench)
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_a_failed_renewal_in_the_margin_keeps_the_old_token(bench: Bench) -> None:
+async def test_a_failed_early_renewal_keeps_the_old_token(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.clock.time += 3550
     bench.issuer.script = [TokenUnavailable("HTTP 503")]
@@ -315,7 +315,7 @@ async def again(bench: Bench) -> TokenCache:
     return bench.cache
 
 
-async def test_a_restarted_worker_does_not_fetch_a_token_that_is_good(bench: Bench) -> None:
+async def test_a_restarted_worker_uses_a_valid_stored_token(bench: Bench) -> None:
     await bench.cache.renewed(S, 3)
     cache = await again(bench)
     assert cache.cached(S, 3) is None
@@ -324,7 +324,7 @@ async def test_a_restarted_worker_does_not_fetch_a_token_that_is_good(bench: Ben
     assert bench.fetches == 1
 
 
-async def test_a_restarted_worker_renews_a_stored_token_in_its_margin(bench: Bench) -> None:
+async def test_a_restarted_worker_renews_a_stored_token_early(bench: Bench) -> None:
     await bench.cache.renewed(S, 3)
     cache = await again(bench)
     bench.clock.time += 3550
@@ -341,7 +341,7 @@ async def test_a_restarted_worker_uses_no_expired_stored_token(bench: Bench) -> 
     assert await cache.renewed(S, 3) == "Bearer T2"
 
 
-async def test_a_changed_secret_does_not_find_the_old_token(bench: Bench) -> None:
+async def test_after_a_change_of_the_secret_a_new_token_is_fetched(bench: Bench) -> None:
     await bench.cache.renewed(S, 3)
     cache = await again(bench)
     assert await cache.renewed(subscription("s", replace(CREDENTIALS, client_secret="new")), 3) == "Bearer T2"
@@ -384,7 +384,7 @@ async def test_a_returning_partition_reads_its_row_again(bench: Bench) -> None:
     assert bench.fetches == 1
 
 
-async def test_a_released_partition_takes_no_token_from_the_others(bench: Bench) -> None:
+async def test_releasing_a_partition_keeps_tokens_of_the_others(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     await bench.cache.renewed(S, 1)
     await bench.cache.saved()
@@ -418,7 +418,7 @@ async def test_a_store_failure_is_logged_and_stops_no_delivery(bench: Bench, cap
     assert bench.cache.cached(S, 0) == "Bearer T1"
 
 
-async def test_a_swept_token_is_found_again_in_its_row(bench: Bench) -> None:
+async def test_a_forgotten_token_is_read_again_from_its_row(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     await bench.cache.sweep()
     assert bench.cache.cached(S, 0) == "Bearer T1"

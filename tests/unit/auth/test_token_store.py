@@ -136,7 +136,7 @@ async def test_a_sweep_deletes_expired_rows_and_no_others(stored: StoredTokens, 
     assert rows.written[-1] == (row_key(1, A), None)
 
 
-async def test_a_sweep_deletes_undated_rows_in_the_end(stored: StoredTokens, rows: DictRows) -> None:
+async def test_a_sweep_deletes_rows_without_an_expiry_later(stored: StoredTokens, rows: DictRows) -> None:
     await stored.save(3, A, AccessToken("undated", 0.0))
     assert await stored.sweep(UNDATED_SECONDS - 1) == 0
     assert await stored.sweep(UNDATED_SECONDS) == 1

@@ -22,7 +22,7 @@ def is_shown(text: str) -> bool:
     return text.replace("\n", "").isprintable()
 
 
-def test_json_and_yaml_show_every_character_and_mean_the_same() -> None:
+def test_json_and_yaml_output_is_readable_and_lossless() -> None:
     for value in ({"id": HOSTILE, "ü": ["日本"]}, {"id": "ü"}):
         assert is_shown(as_json(value))
         assert json.loads(as_json(value)) == value
@@ -61,7 +61,7 @@ def test_errors_of_commands_escape_control_characters() -> None:
 @pytest.mark.parametrize(
     ("answers", "expected"), [("y\n", True), ("what?\nYES\n", True), ("\n", False), ("n\n", False)]
 )
-def test_a_question_leaves_stdout_to_the_result(
+def test_a_question_writes_nothing_to_stdout(
     answers: str, expected: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(answers))
@@ -85,7 +85,7 @@ class Terminal(io.StringIO):
     ("stderr", "total", "is_shown"),
     [(Terminal(), MANY, True), (Terminal(), MANY - 1, False), (io.StringIO(), MANY, False)],
 )
-def test_progress_is_for_terminals_and_long_work(
+def test_progress_is_shown_for_long_work_on_terminals(
     stderr: io.StringIO, total: int, is_shown: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", stderr)

@@ -101,7 +101,7 @@ async def test_a_line_for_programs_has_its_worker_as_a_field() -> None:
     ]
 
 
-async def test_a_line_without_an_end_is_cut_and_not_lost() -> None:
+async def test_a_line_without_an_end_is_split_and_not_lost() -> None:
     lines = await copied("console", b"x" * 1000 + b"\nnext\n")
 
     assert "".join(line.removeprefix("worker-2 | ") for line in lines[:-1]) == "x" * 1000

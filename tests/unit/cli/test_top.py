@@ -80,7 +80,7 @@ def test_attempts_are_selected(chosen: Chosen, offsets: list[int]) -> None:
     assert [entry.result.offset for entry in chosen.of(RECORD)] == offsets
 
 
-def test_an_attempt_is_a_line() -> None:
+def test_each_attempt_is_printed_on_one_line() -> None:
     failed, _, delivered = Chosen(None, 0.0, leaves_deliveries_out=False).of(RECORD)
     assert line(failed) == r"1970-01-01T00:00:50.000Z  s  events-0-8  2  retry  503  -  c:80  busy\x1b[2J"
     assert line(delivered) == "1970-01-01T00:01:00.000Z  s  events-0-7  1  delivered  200  12  c:80  -"

@@ -78,7 +78,7 @@ def test_a_row_without_a_known_subscription_is_unchanged() -> None:
         assert renumbered(each, ["events"], {b"a": Revisions(3, 7, 1, has_start=True)}) == each.value
 
 
-def test_begun_to_keeps_its_meaning() -> None:
+def test_a_restore_keeps_the_meaning_of_begun_to() -> None:
     known = [Revisions(3, 7, 0, has_start=True), Revisions(8, 8, 1, has_start=True), Revisions(9, 9, 2, has_start=True)]
     notes = "settled=1:x;topic-id=y;begun-to="
     found = [begun(Commit(1, f"{notes}{number}"), known).metadata for number in (0, 8, 9, 10)]

@@ -29,7 +29,7 @@ STATE = SubscriptionState(
 )
 
 
-def test_a_failure_is_explained_as_a_whole() -> None:
+def test_a_failure_has_a_complete_explanation() -> None:
     found = explain(STATE, names_topic=False)
     assert found.text == (
         "a b is in FAILURE in partitions 2-3, because the callback answered 400 (kind rejected, "

@@ -88,7 +88,7 @@ def test_an_event_settled_ahead_of_the_commit_does_not_wait() -> None:
 BUSY = FailedAttempt("the callback answered 503", NOW, 503)
 
 
-def test_an_event_behind_a_failing_one_names_that_one() -> None:
+def test_a_waiting_event_names_the_failing_event_before_it() -> None:
     trying = Cursor(5, attempt=3, first_attempt_at=NOW, not_before=NOW, error=BUSY)
     for row, why in (
         (
@@ -185,7 +185,7 @@ def test_a_log_that_begins_after_the_event_makes_it_expired() -> None:
     assert told(ALIVE, began_at=EVENT_AT + 1, progress=OPEN).status == "waiting"
 
 
-def test_a_worker_that_ended_well_left_no_gap() -> None:
+def test_a_worker_that_ended_cleanly_leaves_no_gap() -> None:
     closed = replace(ALIVE, worker="former", at=EVENT_AT + 2, is_closed=True)
     assert told(closed, ALIVE, is_wanted=False).status == "filtered"
 
@@ -200,7 +200,7 @@ def test_a_worker_with_a_successor_counts_as_killed() -> None:
     assert "the worker killed was killed" in (told(killed, next_one, progress=OPEN).why or "")
 
 
-def test_a_worker_killed_before_the_event_left_no_gap_for_it() -> None:
+def test_a_worker_killed_before_the_event_leaves_no_gap() -> None:
     killed = Session("former", EVENT_AT - 100, 1.0, "all")
     assert told(killed, ALIVE, is_wanted=False).status == "filtered"
 
@@ -222,7 +222,7 @@ def test_a_fate_has_the_same_name_in_json_and_tables() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.FAILURE, Status.PAUSED])
-def test_an_event_for_others_does_not_wait_behind_a_failure(status: Status) -> None:
+def test_a_failure_keeps_no_event_of_other_subscriptions(status: Status) -> None:
     row = Cursor(5, status, Cause("exception", "refused", 5, EVENT_AT), revision=1)
     for progress in (replace(OPEN, rows={"s": row}), replace(SETTLED, rows={"s": replace(row, next=OFFSET)})):
         assert told(ALIVE, progress=progress).status == "waiting"

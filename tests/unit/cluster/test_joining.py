@@ -44,7 +44,7 @@ def test_the_state_of_a_lane_comes_from_its_row(row: Cursor, state: State) -> No
     assert lane(row).state == state
 
 
-def test_an_old_row_of_the_present_owner_counts_exactly() -> None:
+def test_an_old_row_of_the_present_owner_has_an_exact_count() -> None:
     found = lane(Cursor(9, Status.FAILURE, standing=STANDING))
     assert (found.waiting, found.waiting_at_most, found.last_success_at) == (4, 4, 7.0)
 
@@ -147,5 +147,5 @@ def test_messages_that_differ_in_details_count_as_equal(message: str, found: str
     assert shape(message) == found
 
 
-def test_the_shape_of_a_forged_message_is_short() -> None:
+def test_the_shape_of_a_long_forged_message_is_short() -> None:
     assert len(shape("x" * 1_000_000)) == LONGEST_SHAPED

@@ -213,7 +213,7 @@ async def sent(webhook: Webhook, told: Sequence[Notification], drops: Drops, sec
 
 
 @in_virtual_time
-async def test_the_webhook_is_called_in_order_and_again_after_errors() -> None:
+async def test_the_webhook_gets_notifications_in_order_with_retries() -> None:
     webhook, drops = Webhook(ServerError(503), ServerError(503)), Drops()
     await sent(webhook, notes(2), drops)
     bodies: list[dict[str, Any]] = [json.loads(event.value or b"") for event, _ in webhook.calls]

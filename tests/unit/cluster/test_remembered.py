@@ -7,7 +7,7 @@ def request(key: str, size: int = 0, digest: str = "d") -> Request:
     return Request(key, digest, answer={"x": "x" * size})
 
 
-def test_the_first_answer_of_a_day_is_kept() -> None:
+def test_only_the_first_answer_to_a_key_is_kept() -> None:
     known = RememberedRequests()
     known.add("a", 0.0, request("k", digest="first"))
     known.add("a", REMEMBER_SECONDS, request("k", digest="second"))

@@ -23,7 +23,7 @@ def test_the_last_announcing_worker_owns_a_partition() -> None:
     assert seen.counts() == {"events": 4}
 
 
-def test_a_silent_worker_is_gone_then_forgotten() -> None:
+def test_a_silent_worker_is_gone_and_later_forgotten() -> None:
     seen = WorkersSeen()
     seen.take(said("a", 0), 10.0)
     now = 10.0 + GONE_SECONDS + 1

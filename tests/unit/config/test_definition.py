@@ -378,7 +378,7 @@ PLACES = [place for place in places(EXAMPLE_DOCUMENT) if place]
 
 
 @given(place=st.sampled_from(PLACES), value=json_values)
-def test_any_document_is_a_definition_or_errors_with_paths(place: tuple[Any, ...], value: object) -> None:
+def test_any_document_is_a_definition_or_has_errors_with_paths(place: tuple[Any, ...], value: object) -> None:
     document = copy.deepcopy(EXAMPLE_DOCUMENT)
     node = document
     for step in place[:-1]:

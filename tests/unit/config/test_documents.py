@@ -8,7 +8,7 @@ from pipeline.config.documents import parse_documents, read_document
 from pipeline.core.errors import ConfigurationError
 
 
-def test_times_stay_text() -> None:
+def test_times_in_yaml_are_read_as_text() -> None:
     assert parse_documents("at: 2026-01-01T00:00:00Z") == [{"at": "2026-01-01T00:00:00Z"}]
 
 
@@ -47,7 +47,7 @@ def test_a_file_that_is_not_yaml_is_refused(text: str) -> None:
         parse_documents(text)
 
 
-def test_a_missing_file_and_one_with_two_documents_are_named(tmp_path: Path) -> None:
+def test_missing_files_and_files_of_two_documents_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"can't be read: No such file"):
         read_document(tmp_path / "none.yaml")
     file = tmp_path / "two.yaml"

@@ -42,7 +42,7 @@ def problems(act: Callable[[], object]) -> list[str]:
 
 
 @pytest.mark.parametrize("name", APIS)
-def test_every_shape_is_the_same_definition(name: str) -> None:
+def test_every_format_gives_the_same_definition(name: str) -> None:
     found = load_definition(FILES / name)
     source, dlq = found.source, found.dlq
     assert dlq is not None

@@ -12,7 +12,7 @@ from pipeline.core.errors import ConfigurationError
 OR_NONE = "(--web-port), or --without-web"
 
 
-def test_a_port_that_is_taken() -> None:
+def test_a_taken_port_is_reported() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError) as raised, explained("127.0.0.1", port):
@@ -22,7 +22,7 @@ def test_a_port_that_is_taken() -> None:
     )
 
 
-def test_an_address_of_another_machine() -> None:
+def test_an_address_of_another_machine_is_reported() -> None:
     with (
         closing(socket.socket()) as listener,
         pytest.raises(ConfigurationError) as raised,

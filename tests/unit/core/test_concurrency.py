@@ -139,7 +139,7 @@ class Asked:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["ask", "suspect", "release", "cancel", "turn"]), st.integers(0, 9))))
-def test_slots_are_neither_leaked_nor_given_out_twice(steps: list[tuple[str, int]]) -> None:
+def test_no_slot_is_leaked_or_given_out_twice(steps: list[tuple[str, int]]) -> None:
     run(_play(steps))
 
 

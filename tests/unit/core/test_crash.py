@@ -105,7 +105,7 @@ async def test_an_event_kept_by_a_row_is_not_noted_as_settled() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_left_by_the_former_owner_sends_noted_events() -> None:
+async def test_a_replay_from_the_former_owner_sends_noted_events() -> None:
     core = await crashed()
     core.publish(replace(subscription("s"), resume_from=ReplayOffset(0, 2)))
     found = await following(core)
@@ -114,7 +114,7 @@ async def test_a_replay_left_by_the_former_owner_sends_noted_events() -> None:
 
 
 @in_virtual_time
-async def test_an_unresolved_replay_by_time_sends_noted_events() -> None:
+async def test_an_unfinished_replay_by_time_sends_noted_events() -> None:
     core = await crashed()
     core.publish(replace(subscription("s"), resume_from=ReplayTimestamp(1 * MS_PER_OFFSET)))
     found = await following(core)

@@ -14,7 +14,7 @@ AT_MOST_ONCE = subscription(qos=Qos.AT_MOST_ONCE)
 
 
 @in_virtual_time
-async def test_waiting_for_the_lease_takes_no_attempt_and_no_slot() -> None:
+async def test_waiting_for_the_lease_uses_no_attempt_and_no_slot() -> None:
     for qos in (Qos.NONE, Qos.AUTO, Qos.AT_LEAST_ONCE):
         core = await Core(subscription(qos=qos)).open()
         core.lease.end()
@@ -136,7 +136,7 @@ async def test_a_claimed_event_is_sent_after_the_next_heartbeat() -> None:
 
 
 @in_virtual_time
-async def test_a_clean_revoke_leaves_a_claimed_event_to_the_next_owner() -> None:
+async def test_a_clean_revoke_hands_back_an_unsent_claimed_event() -> None:
     core = await claimed_without_lease()
     stopping = asyncio.create_task(core.stop())
     await settle()
@@ -154,7 +154,7 @@ async def test_a_clean_revoke_leaves_a_claimed_event_to_the_next_owner() -> None
 
 
 @in_virtual_time
-async def test_a_former_owner_neither_sends_nor_forgets_a_claim() -> None:
+async def test_a_former_owner_does_not_send_a_claimed_event() -> None:
     core = await claimed_without_lease()
     following = await Core(before=core).open()
     core.lane()._rows.write(core.lane().key)

@@ -212,7 +212,7 @@ async def test_a_stop_ends_the_wait_for_the_rate_and_keeps_the_event() -> None:
 
 
 @in_virtual_time
-async def test_a_busy_receiver_gets_the_next_events_slowly() -> None:
+async def test_a_busy_receiver_gets_later_events_slowly() -> None:
     slow = RetryPolicy(max_attempts=3, initial_delay_seconds=1.0, max_delay_seconds=4.0)
     core = await Core(subscription(qos=Qos.AUTO, retry=slow)).open()
     await core.stream(3)
@@ -230,7 +230,7 @@ async def test_a_busy_receiver_gets_the_next_events_slowly() -> None:
 
 
 @in_virtual_time
-async def test_jitter_shortens_the_wait_by_the_drawn_part() -> None:
+async def test_jitter_shortens_the_wait() -> None:
     core = Core(subscription(), chance=lambda: 0.25)
     await core.open()
     await core.stream()

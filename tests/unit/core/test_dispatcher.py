@@ -253,7 +253,7 @@ async def test_a_clean_stop_repeats_and_loses_nothing(qos: Qos) -> None:
 
 
 @in_virtual_time
-async def test_a_stop_cuts_off_endless_attempts_for_the_next_owner() -> None:
+async def test_a_stop_cancels_endless_attempts() -> None:
     first = await Core(subscription()).open()
     await first.stream(2)
     began = asyncio.get_running_loop().time()

@@ -229,7 +229,7 @@ async def test_a_row_durable_after_a_deletion_releases_nothing_newer() -> None:
 
 
 @in_virtual_time
-async def test_a_late_row_does_not_release_newer_events() -> None:
+async def test_an_older_row_does_not_release_newer_events() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -279,7 +279,7 @@ async def test_an_attempt_cancelled_by_a_stop_counts() -> None:
 
 
 @in_virtual_time
-async def test_a_failure_keeps_an_unsent_claim_after_further_reading() -> None:
+async def test_a_failure_keeps_an_unsent_claim_despite_later_reads() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE, retry=replace(QUICK, enabled=False))
     core = await Core(spec, subscription("other", qos=Qos.NONE)).open()
     paused_spec = await core.revise(paused(spec))
@@ -300,7 +300,7 @@ async def test_a_failure_keeps_an_unsent_claim_after_further_reading() -> None:
 
 
 @in_virtual_time
-async def test_a_row_kept_for_a_command_follows_the_idle_lane() -> None:
+async def test_a_row_that_records_a_command_follows_an_idle_lane() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -428,7 +428,7 @@ async def test_a_bug_keeps_the_event_for_a_resume() -> None:
 
 
 @in_virtual_time
-async def test_an_unknown_subscriptions_refused_dead_letter_is_counted() -> None:
+async def test_a_refused_dead_letter_without_subscription_is_dropped() -> None:
     core = await Core(dead_letters=True).open()
     await core.stream(2)
     core.letters.answer(0, is_taken=False)

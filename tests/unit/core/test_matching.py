@@ -76,7 +76,7 @@ def nodes(made: SubscriptionIndex) -> list[_Node]:
     return found
 
 
-# ------------------------------------------------------------------- against the obvious definition
+# ------------------------------------------------------------------- compared with evaluating every filter
 
 
 def has_a_key_with_a(event: Event) -> bool:
@@ -206,7 +206,7 @@ def test_a_deletion_keeps_longer_paths_with_the_same_start() -> None:
     assert made.keys(event(key="k", type="x")) == (b"b",)
 
 
-def test_every_text_of_a_list_leads_to_the_subscription() -> None:
+def test_every_text_of_a_list_finds_the_subscription() -> None:
     made = index(
         subscription("a", {"exact": {"type": ["x", "y"]}}), subscription("b", {"prefix": {"type": ["xx", "y"]}})
     )
@@ -226,7 +226,7 @@ def test_a_subscription_may_be_limited_to_some_topics() -> None:
     assert made.keys(event(topic="other"), [b"a"]) == ()
 
 
-def test_several_paths_to_one_subscription_count_once() -> None:
+def test_a_subscription_with_several_paths_is_found_once() -> None:
     made = index(
         subscription("a", {"any": [{"exact": {"type": "x"}}, {"exact": {"key": "k"}}]}),
         subscription(
@@ -238,7 +238,7 @@ def test_several_paths_to_one_subscription_count_once() -> None:
     assert made.keys(event(type="y", key="k")) == (b"a", b"c")
 
 
-def test_an_opaque_filter_is_called() -> None:
+def test_a_filter_that_can_t_be_indexed_is_called() -> None:
     made = index(subscription("a", lambda event: event.offset == 1))
     assert made.keys(event()) == (b"a",)
     assert made.keys(PlainEvent("orders", 0, 2, None, None)) == ()

@@ -193,7 +193,7 @@ def test_retry_after_is_bounded_by_delay_and_ten_times_maximum(
     st.integers(1, 10**9),
     st.none() | st.floats(0, 1e18, allow_nan=False),
 )
-def test_delays_lie_between_the_first_and_ten_times_the_maximum(
+def test_delays_are_between_the_first_and_ten_times_the_maximum(
     policy: RetryPolicy, attempt: int, asked: float | None
 ) -> None:
     assert 10.0 <= delay(policy, attempt, Rejected(429, b"", asked)) <= 350.0
@@ -252,7 +252,7 @@ def test_default_retries_are_spread_around_their_delays() -> None:
 
 
 @given(st.floats(0, 1))
-def test_jitter_takes_nothing_from_retry_after(chance: float) -> None:
+def test_jitter_does_not_shorten_retry_after(chance: float) -> None:
     assert delay(EXPONENTIAL, 1, Rejected(429, b"", 12.0), chance) == 12.0
 
 
@@ -266,7 +266,7 @@ def test_no_try_begins_after_the_deadline(outcome: Outcome) -> None:
     )
 
 
-def test_a_retry_after_beyond_the_deadline_is_not_waited_for() -> None:
+def test_a_retry_after_beyond_the_deadline_ends_the_retries() -> None:
     limited = ruled(max_elapsed_seconds=60.0)
     assert decide(limited, 1, Rejected(429, b"", 61.0)) == DeadLetter("expired")
 

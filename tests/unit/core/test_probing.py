@@ -160,7 +160,7 @@ async def test_a_crash_during_a_probe_leaves_its_number_in_the_row() -> None:
 
 
 @in_virtual_time
-async def test_probes_that_are_overdue_are_spread() -> None:
+async def test_overdue_probes_are_spread_over_time() -> None:
     former = await failed(Core(probed()))
     former.commit()
     await former.end()
@@ -188,7 +188,7 @@ async def test_failures_that_need_an_operator_are_not_probed(outcome: Outcome) -
 
 
 @in_virtual_time
-async def test_without_the_option_nothing_is_probed() -> None:
+async def test_without_the_option_no_subscription_is_probed() -> None:
     core = await failed(Core(replace(probed(), probes=None)))
     await probe(core, 100_000)
     assert core.pending == []

@@ -59,7 +59,7 @@ def test_a_burst_may_follow_an_idle_time() -> None:
     st.integers(1, 50),
     st.lists(st.floats(0, 10), min_size=1, max_size=200),
 )
-def test_no_schedule_gets_more_than_rate_and_burst_allow(per_second: float, burst: int, steps: list[float]) -> None:
+def test_no_caller_gets_more_than_rate_and_burst_allow(per_second: float, burst: int, steps: list[float]) -> None:
     pace, subscription, now, taken = RateLimits(), paced(per_second, burst), 0.0, 0
     for step in steps:
         now += step
@@ -174,7 +174,7 @@ def test_retry_after_holds_the_subscription_within_the_policy() -> None:
 
 
 @pytest.mark.parametrize("outcome", [Rejected(400), ServerError(500), Rejected(408)])
-def test_other_answers_slow_nothing_down(outcome: Outcome) -> None:
+def test_other_answers_cause_no_slow_start(outcome: Outcome) -> None:
     pace = RateLimits()
     pace.saw(PLAIN, outcome, 1.0)
     assert pace.turn(PLAIN, 1.0) == 0.0
@@ -194,7 +194,7 @@ def test_a_new_revision_ends_slow_start_and_hold(busy: Outcome) -> None:
     assert pace.turn(resumed, 20.2) > 0.4, "but a busy receiver is still recognised"
 
 
-def test_a_clock_set_back_stops_nothing_longer_than_a_gap() -> None:
+def test_a_clock_that_is_set_back_delays_calls_by_at_most_a_gap() -> None:
     pace, subscription = RateLimits(), paced(1.0)
     assert pace.turn(subscription, 1000.0) == 0.0
     assert pace.turn(subscription, 10.0) == pytest.approx(1.0)
@@ -248,7 +248,7 @@ def test_a_retry_after_alone_is_reported_until_it_has_passed() -> None:
         (12, [8, 4], 1.0, 1.0),
     ],
 )
-def test_shares_are_by_partitions_or_by_sizes(
+def test_shares_depend_on_partitions_or_on_topic_sizes(
     owned: int, counts: list[int], by_partitions: float, by_sizes: float
 ) -> None:
     assert share_by_partitions(owned, counts) == by_partitions

@@ -118,7 +118,7 @@ async def test_a_skip_of_the_second_event_in_the_log_changes_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_skip_leaves_an_event_whose_claim_is_under_way() -> None:
+async def test_a_skip_does_not_skip_an_event_that_is_being_claimed() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE)
     core = await Core(spec).open()
     await core.stream(2)
@@ -216,7 +216,7 @@ async def test_more_concurrency_takes_effect_with_the_next_event() -> None:
 
 
 @in_virtual_time
-async def test_less_concurrency_lets_those_in_flight_end_first() -> None:
+async def test_less_concurrency_lets_events_in_flight_end_first() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(4)
@@ -381,7 +381,7 @@ async def test_a_discarding_replay_logs_and_counts_discarded_events(
 
 
 @in_virtual_time
-async def test_a_discard_that_takes_long_to_count_counts_offsets() -> None:
+async def test_a_discard_without_time_to_count_counts_offsets() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(3)
@@ -394,7 +394,7 @@ async def test_a_discard_that_takes_long_to_count_counts_offsets() -> None:
 
 
 @in_virtual_time
-async def test_a_skip_in_another_partition_leaves_a_failure_here() -> None:
+async def test_a_skip_in_another_partition_does_not_end_a_failure() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -472,7 +472,7 @@ async def test_stopped_by_consumer_and_paused_by_publisher_differ() -> None:
 
 
 @in_virtual_time
-async def test_a_pause_found_on_opening_moves_no_cursor_back() -> None:
+async def test_applying_a_pause_on_opening_moves_no_cursor_back() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE)
     first = await Core(spec).open()
     await first.stream(1)
@@ -492,7 +492,7 @@ async def test_a_pause_found_on_opening_moves_no_cursor_back() -> None:
 
 
 @in_virtual_time
-async def test_an_edit_to_an_ordered_level_lets_those_in_flight_end() -> None:
+async def test_an_edit_to_an_ordered_level_lets_requests_in_flight_end() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(2)
@@ -571,7 +571,7 @@ async def test_a_replay_by_time_that_moves_nothing_is_recorded() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_from_a_future_time_skips_no_arriving_event() -> None:
+async def test_a_replay_from_a_future_time_skips_no_new_event() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.revise(replace(spec, resume_from=ReplayTimestamp(10 * MS_PER_OFFSET)))

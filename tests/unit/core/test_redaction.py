@@ -80,7 +80,7 @@ def test_masks_a_json_web_token_anywhere() -> None:
         "delivery.attempted subscription=sub-1 status=503",
     ],
 )
-def test_leaves_sentences_alone(text: str) -> None:
+def test_ordinary_sentences_are_not_masked(text: str) -> None:
     assert mask(text) == text
 
 
@@ -158,7 +158,7 @@ def test_a_cut_text_has_its_full_length() -> None:
         ("eyJabcdef.a eyJabcdef.b.c", "*** ***"),
     ],
 )
-def test_tokens_are_found_where_the_pattern_would_find_them(text: str, masked: str) -> None:
+def test_tokens_are_found_as_a_pattern_would_find_them(text: str, masked: str) -> None:
     assert mask(text) == masked
 
 

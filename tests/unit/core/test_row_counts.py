@@ -101,7 +101,7 @@ async def test_a_row_has_the_time_of_the_first_event_in_the_log() -> None:
 
 
 @in_virtual_time
-async def test_the_last_success_outlives_its_worker() -> None:
+async def test_the_time_of_the_last_delivery_survives_a_restart() -> None:
     core = await Core(subscription("s")).open()
     await core.stream(2)
     await core.answer(0)

@@ -127,7 +127,7 @@ def test_every_key_verifies_and_the_first_one_seals() -> None:
     assert retired.of(redriven(EVENT, rotated)) == "events-3-41"
 
 
-def test_without_keys_no_first_id_counts_and_nothing_is_sealed() -> None:
+def test_without_keys_first_ids_are_ignored_and_not_sealed() -> None:
     nobody = WebhookIds()
 
     assert nobody.of(redriven(EVENT)) == "events-3-99"

@@ -29,7 +29,7 @@ def test_events_settled_on_arrival_are_committed_with_the_batch() -> None:
     assert window(40, ([], 47, 0.0)).committable == 47
 
 
-def test_the_first_unsettled_offset_holds_the_rest_back() -> None:
+def test_the_first_unsettled_offset_holds_back_later_ones() -> None:
     made = window(40, ([41, 43, 45], 47, 0.0))
     made.settle(43)
     made.settle(45)
@@ -92,7 +92,7 @@ def test_a_window_uses_the_former_note_until_its_end() -> None:
     assert made.ahead_of(43) == 0b1
 
 
-def test_gaps_in_the_log_hold_nothing_back() -> None:
+def test_gaps_in_the_log_hold_back_no_commit() -> None:
     made = window(0, ([5], 6, 0.0), ([90], 91, 1.0))
     made.settle(5)
     assert made.committable == 90
@@ -113,7 +113,7 @@ def test_the_age_is_that_of_the_oldest_unsettled_batch() -> None:
     assert made.oldest_since() is None
 
 
-def test_batches_dispatched_before_a_moment_end_at_an_offset() -> None:
+def test_the_end_of_batches_before_a_given_time_is_known() -> None:
     made = window(0, ([0], 2, 100.0), ([2], 3, 110.0), ([3], 9, 120.0))
     assert made.dispatched_before(100.0) == 0
     assert made.dispatched_before(100.1) == 2

@@ -62,7 +62,7 @@ def cut_off(data: bytes, *, by_reset: bool) -> Behaviour:
 
 @pytest.mark.parametrize("by_reset", [False, True])
 @pytest.mark.parametrize("whole", ANSWERS.values(), ids=ANSWERS)
-async def test_an_answer_cut_anywhere_is_broken_and_may_have_arrived(whole: bytes, *, by_reset: bool) -> None:
+async def test_a_truncated_answer_is_broken_and_may_have_arrived(whole: bytes, *, by_reset: bool) -> None:
     found = await outcomes(*(cut_off(whole[:end], by_reset=by_reset) for end in range(len(whole))))
     for outcome in found:
         assert isinstance(outcome, Failed)
@@ -116,7 +116,7 @@ async def test_a_close_before_the_request_is_read_may_have_arrived(*, has_reset:
 
 
 @pytest.mark.parametrize("event", [EVENT, BIG], ids=["small", "big"])
-async def test_an_unaccepted_connection_times_out_and_may_have_arrived(event: PlainEvent) -> None:
+async def test_on_an_unaccepted_connection_events_may_have_arrived(event: PlainEvent) -> None:
     with listening() as (_, where):
         async with client() as callback:
             outcome = await callback(subscription(f"http://{where}/", read_timeout=0.2), event, 1)
@@ -183,7 +183,7 @@ async def _refuse_and_linger(exchange: Exchange) -> None:
     await exchange.gone()
 
 
-async def test_an_answer_to_half_a_request_counts() -> None:
+async def test_an_answer_before_the_end_of_the_request_counts() -> None:
     async with client() as callback, Receiver(_refuse_and_linger, answer(201), reads_body=False) as receiver:
         called = subscription(receiver.url)
         assert await callback(called, BIG, 1) == Rejected(413, b"too big")

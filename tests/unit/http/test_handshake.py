@@ -69,7 +69,7 @@ def methods(receiver: Receiver) -> Sequence[str]:
     return [request.line.partition(" ")[0] for request in receiver.requests]
 
 
-async def test_a_receiver_is_asked_once_and_before_the_first_delivery(bench: Bench) -> None:
+async def test_permission_is_asked_once_before_the_first_delivery(bench: Bench) -> None:
     receiver = await bench.receiver(GRANTED, answer(200))
     subscription = asking(
         receiver, auth=BasicAuth("user", "secret"), headers=(Header("X-Key", "k"), Header("Content-Type", "text/plain"))
@@ -180,7 +180,7 @@ async def test_a_refusal_applies_to_all_events_for_a_while(bench: Bench) -> None
     assert await bench.call(subscription) == Delivered(200)
 
 
-async def test_a_401_in_the_handshake_blames_the_access_token(bench: Bench) -> None:
+async def test_a_401_in_the_handshake_is_about_the_access_token(bench: Bench) -> None:
     receiver = await bench.receiver(answer(401), GRANTED, answer(200))
     subscription = asking(receiver)
     refused = await bench.call(subscription, "Bearer T1")

@@ -152,7 +152,7 @@ async def test_a_proxy_that_closes_before_its_answer_is_named(bench: Bench, end:
 @pytest.mark.parametrize(
     "hang", [silent, raw(b"HTTP/1.1 200 OK\r\nX: "), raw(b"HTTP/1.1 200 Connection established\r\n\r\n")]
 )
-async def test_a_hanging_proxy_or_tunnel_costs_the_connect_timeout(bench: Bench, hang: Behaviour) -> None:
+async def test_a_hanging_proxy_or_tunnel_ends_with_the_connect_timeout(bench: Bench, hang: Behaviour) -> None:
     outcome, proxy = await bench.connect(hang, http=HASTY)
     assert failed(outcome) == f"no connection to {HOST}:9 through the proxy within 0.2 s"
     assert isinstance(outcome, Failed)
@@ -180,7 +180,7 @@ async def test_an_endless_answer_to_connect_is_not_read_to_its_end(bench: Bench,
     await proxy.until(lambda it: it.open_connections == 0)
 
 
-async def test_endless_interim_answers_to_connect_end_in_time(bench: Bench) -> None:
+async def test_endless_interim_answers_to_connect_have_a_time_limit(bench: Bench) -> None:
     outcome, proxy = await bench.connect(endless(b"", b"HTTP/1.1 102 Wait\r\n\r\n"), http=HASTY)
     assert failed(outcome)
     await proxy.until(lambda it: it.open_connections == 0)
@@ -193,7 +193,7 @@ async def test_a_tunnel_to_a_server_without_tls_is_reported(bench: Bench) -> Non
     assert error == f"no connection to {HOST}:{receiver.port} through the proxy within 0.2 s"
 
 
-# A proxy that is spoken to in TLS
+# Proxies that are called with TLS
 
 
 async def test_an_https_proxy_is_called_with_tls(bench: Bench) -> None:

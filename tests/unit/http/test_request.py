@@ -100,7 +100,7 @@ def test_record_headers_replace_the_subscriptions_in_any_case() -> None:
         (None, b"x/y", "x/y"),
     ],
 )
-def test_content_type_is_the_records_else_the_subscriptions(
+def test_content_type_comes_from_the_record_or_the_subscription(
     subscription: str | None, record: bytes | None, expected: str
 ) -> None:
     headers = () if subscription is None else (Header("Content-Type", subscription),)
@@ -108,7 +108,7 @@ def test_content_type_is_the_records_else_the_subscriptions(
     assert values(head(*headers).request(event(*of_record), 1), "content-type") == [expected]
 
 
-def test_of_duplicate_record_headers_only_the_first_is_sent() -> None:
+def test_only_the_first_of_duplicate_record_headers_is_sent() -> None:
     left_out: list[str] = []
     request = head(left_out=left_out).request(event(("a", b"1"), ("A", b"2"), ("a", b"3")), 1)
     assert values(request, "a") == ["1"]
@@ -345,7 +345,7 @@ def test_a_server_reads_any_input_as_one_intended_request(
     subscription=SUBSCRIPTION_HEADERS,
     body=st.binary(max_size=40),
 )
-def test_two_requests_in_a_row_are_read_as_two(
+def test_a_server_reads_two_successive_requests_as_two(
     record: list[tuple[str, bytes]], subscription: list[Header], body: bytes
 ) -> None:
     it = head(*subscription, authorization="Bearer a", takes_credentials=False)

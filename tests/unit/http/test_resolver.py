@@ -131,7 +131,7 @@ async def test_a_wait_for_a_name_can_be_cancelled() -> None:
         assert call.cancelled()
 
 
-async def test_a_name_that_does_not_exist_is_a_sentence() -> None:
+async def test_a_name_that_does_not_exist_is_reported() -> None:
     async with name_server({"no.example": []}) as names, calling(names) as callback:
         outcome = await callback(Subscription("s", 1, "http://no.example:1/", http=LIMITS), event(), 1)
         assert outcome == Failed(
@@ -153,7 +153,7 @@ def hosts_file() -> dict[str, str]:
     return {name: line[0] for line in lines for name in line[1:] if "localhost" not in name}
 
 
-async def test_the_hosts_file_is_asked_first() -> None:
+async def test_the_hosts_file_is_read_first() -> None:
     known = hosts_file()
     if not known:
         pytest.skip("the hosts file of this machine has no name but localhost")
@@ -163,7 +163,7 @@ async def test_the_hosts_file_is_asked_first() -> None:
         assert names.asked == []
 
 
-async def test_an_address_is_not_looked_up() -> None:
+async def test_a_numeric_address_is_not_looked_up() -> None:
     async with name_server() as names:
         async with Receiver() as receiver, calling(names) as callback:
             assert await callback(Subscription("s", 1, receiver.url, http=LIMITS), event(), 1) == Delivered(200)
@@ -176,7 +176,7 @@ async def test_an_address_is_not_looked_up() -> None:
         assert names.asked == []
 
 
-async def test_a_name_that_leads_inside_is_refused_by_its_address() -> None:
+async def test_a_name_with_an_internal_address_is_refused() -> None:
     async with name_server({"inside.example": ["10.0.0.7"]}) as names, calling(names) as callback:
         outcome = await callback(Subscription("s", 1, "http://inside.example:1/", http=LIMITS), event(), 1)
         assert isinstance(outcome, Failed)

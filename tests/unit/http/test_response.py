@@ -31,7 +31,7 @@ def answer(status: int, headers: Mapping[str, str] | None = None) -> Answer:
         (999, ServerError(999, b"body")),
     ],
 )
-def test_the_class_of_the_status_decides(status: int, expected: Outcome) -> None:
+def test_the_class_of_the_status_decides_the_outcome(status: int, expected: Outcome) -> None:
     assert judge(answer(status), NOW) == expected
 
 

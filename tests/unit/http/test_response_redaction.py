@@ -112,7 +112,7 @@ def test_a_request_repeated_in_base64_shows_no_secret(
     assert own not in masked_excerpt(encode(before + secret + after), secrets)
 
 
-def test_a_key_of_bytes_is_known() -> None:
+def test_a_secret_key_of_raw_bytes_is_masked() -> None:
     profile = JwtProfileAuth("http://t/", "i", "s", "a", b"planted \xff key of bytes", "HS256")
     secrets = secrets_of(Subscription("s", 0, "http://h/", auth=profile), None)
     assert masked_excerpt(b"<planted \xff key of bytes>", secrets) == b"<***>"

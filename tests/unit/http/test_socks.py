@@ -96,7 +96,7 @@ async def bench() -> AsyncIterator[Bench]:
         ("socks5h", "user", " !~" * 85, 5),
     ],
 )
-async def test_a_proxy_of_each_kind_is_asked_by_address(
+async def test_a_proxy_of_each_kind_gets_the_address(
     bench: Bench, scheme: str, username: str | None, password: str | None, version: int
 ) -> None:
     receiver = await bench.receiver()
@@ -283,7 +283,7 @@ async def test_an_invalid_host_name_is_not_the_fault_of_the_proxy(bench: Bench, 
         assert "refused the connection" in error, "SOCKS4a sets names no length"
 
 
-async def test_a_silent_proxy_costs_the_connect_timeout(bench: Bench) -> None:
+async def test_a_silent_proxy_ends_with_the_connect_timeout(bench: Bench) -> None:
     hasty = replace(LIMITS, connect_timeout_seconds=0.1)
     async with SocksProxy(is_silent=True) as server:
         outcome = await bench.call("http://127.0.0.1:9", Proxy(server.url()), hasty)

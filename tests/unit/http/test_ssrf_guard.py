@@ -169,7 +169,7 @@ def is_for_everyone(address: Address) -> bool:
 
 
 @pytest.mark.parametrize("address", EDGES, ids=str)
-def test_no_address_at_the_edge_of_a_network_slips_through(address: Address) -> None:
+def test_the_edges_of_networks_are_refused(address: Address) -> None:
     assert is_for_everyone(address) or Guard().verdict(str(address)) is not None
 
 
@@ -192,7 +192,7 @@ def test_an_embedded_ipv4_address_is_checked_by_itself(address: IPv4Address) -> 
     assert [form for form in forms if guard.verdict(str(form)) is None] in ([], [forms[0]])
 
 
-def test_the_socket_of_a_refused_address_is_never_made() -> None:
+def test_no_socket_is_made_for_a_refused_address() -> None:
     new_socket = guarded_socket(Guard())
     with pytest.raises(RefusedAddressError, match="the loopback network"):
         new_socket((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 80)))
@@ -295,7 +295,7 @@ async def test_unusual_notations_reach_no_internal_address(host: str) -> None:
 
 @pytest.mark.parametrize("kind", ["http", "socks4", "socks5"])
 @pytest.mark.parametrize("host", NOTATIONS)
-async def test_literals_are_refused_before_a_proxy_is_asked(host: str, kind: str) -> None:
+async def test_internal_literals_are_refused_before_a_proxy_is_asked(host: str, kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         proxy.settimeout(0)
         through = Proxy(f"{kind}://127.0.0.1:{proxy.getsockname()[1]}")
@@ -377,7 +377,7 @@ async def test_only_allowed_addresses_of_a_name_are_connected_to() -> None:
             assert receiver.connections == 1
 
 
-async def test_a_refusing_good_address_is_not_replaced_by_a_bad_one() -> None:
+async def test_a_failed_connection_never_falls_back_to_a_bad_address() -> None:
     async with Receiver() as receiver:
         port = receiver.port
     async with calling(Names(mixed=["127.0.0.1", *INSIDE]), LOOPBACK) as callback:

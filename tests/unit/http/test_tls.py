@@ -216,7 +216,7 @@ async def test_unusable_tls_options_are_an_outcome(calls: Calls, options: TlsOpt
     assert receiver.connections == 0
 
 
-async def test_equal_options_share_a_context_and_the_oldest_leaves() -> None:
+async def test_equal_options_share_a_context_in_a_bounded_cache() -> None:
     contexts = TlsContexts(limit=2)
     first = await contexts.get(TlsOptions())
     assert await contexts.get(TlsOptions()) is first

@@ -200,7 +200,7 @@ async def test_a_self_signed_certificate_has_to_be_in_the_store(bench: Bench) ->
     await bench.accepted(own, trusting(AUTHORITY.cert_pem.bytes(), own.chain))
 
 
-async def test_an_intermediate_comes_from_server_or_trust_store(bench: Bench) -> None:
+async def test_an_intermediate_may_come_from_server_or_trust_store(bench: Bench) -> None:
     whole, bare = issued(HOST, by=INTERMEDIATE), issued(HOST, by=INTERMEDIATE, whole=False)
     await bench.accepted(whole, TRUSTED)
     assert "unable to get local issuer certificate" in await bench.refused(bare, TRUSTED)
@@ -258,7 +258,7 @@ async def test_http_1_1_is_negotiated_with_any_server(bench: Bench, offered: lis
 # Which connections are shared
 
 
-async def test_an_unverified_connection_is_not_shared_with_verifiers(bench: Bench) -> None:
+async def test_a_verified_call_never_uses_an_unverified_connection(bench: Bench) -> None:
     receiver = await bench.receiver(bench.server(issued("elsewhere.example")))
     lax = (TlsOptions(trust_all=True), replace(TRUSTED, verify_hostname=False))
     for options in lax:

@@ -497,7 +497,7 @@ async def test_an_idle_connection_that_receives_bytes_is_closed(straight: Bench,
     assert receiver.connections == 2
 
 
-async def test_a_surplus_answer_does_not_answer_the_next_request(straight: Bench) -> None:
+async def test_a_second_answer_is_not_taken_for_the_next_one(straight: Bench) -> None:
     one = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     receiver = await straight.receiver(raw(one + one.replace(b"200", b"500")), answer(201))
     subscription = await straight.subscription(receiver)
@@ -517,7 +517,7 @@ async def test_a_surplus_answer_does_not_answer_the_next_request(straight: Bench
         b"HTTP/1.1 103 -\r\nLink: a\r\n\r\n" + OK,
     ],
 )
-async def test_bytes_after_an_answer_are_no_part_of_the_next_one(straight: Bench, first: bytes, stray: bytes) -> None:
+async def test_bytes_after_an_answer_are_not_part_of_the_next_one(straight: Bench, first: bytes, stray: bytes) -> None:
     receiver = await straight.receiver(raw(first + stray), answer(201), answer(202))
     subscription = await straight.subscription(receiver)
     outcome = await straight.callback(subscription, event(), 1)
@@ -566,7 +566,7 @@ async def test_one_attempt_skips_all_closed_idle_connections(any_route: Bench) -
 
 @pytest.mark.parametrize("has_reset", [False, True])
 @pytest.mark.parametrize("qos", [Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE])
-async def test_an_unnoticed_end_is_replaced_within_the_attempt(straight: Bench, qos: Qos, *, has_reset: bool) -> None:
+async def test_an_unnoticed_close_is_repaired_within_the_attempt(straight: Bench, qos: Qos, *, has_reset: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         subscription = Subscription("s", 1, f"http://127.0.0.1:{server.getsockname()[1]}/", qos, http=LIMITS)
         server.settimeout(5)  # a thread that waits forever would block the end of the test
@@ -613,7 +613,7 @@ async def test_a_request_on_a_new_connection_is_not_sent_twice(any_route: Bench)
         assert len(receiver.requests) == 3
 
 
-async def test_the_repetition_takes_a_new_connection_not_a_kept_one(straight: Bench) -> None:
+async def test_a_repetition_uses_a_new_connection(straight: Bench) -> None:
     receiver = await straight.receiver(held(answer(200)))
     subscription = await straight.subscription(receiver)
     calls = [asyncio.ensure_future(straight.callback(subscription, event(), 1)) for _ in range(4)]
@@ -676,7 +676,7 @@ async def test_a_request_on_a_new_connection_is_not_repeated(any_route: Bench) -
         assert len(receiver.requests) == 1
 
 
-async def test_a_begun_or_missing_answer_is_not_repeated(straight: Bench) -> None:
+async def test_after_a_begun_or_missing_answer_nothing_is_repeated(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), raw(b"HTTP", then_close=True), answer(200), silent)
     subscription = await straight.subscription(receiver, HASTY)
     for expected in (None, "middle", None, "within"):
@@ -736,7 +736,7 @@ async def test_the_idle_time_begins_again_after_each_use(straight: Bench) -> Non
     await receiver.until(lambda it: it.open_connections == 0)
 
 
-async def test_a_connection_that_is_gone_leaves_no_timer(straight: Bench) -> None:
+async def test_a_closed_connection_leaves_no_timer(straight: Bench) -> None:
     receiver = await straight.receiver()
     assert await straight.callback(await straight.subscription(receiver), event(), 1) == Delivered(200)
     [wire] = straight.transport._idle._parked
@@ -794,7 +794,7 @@ async def test_a_failed_connection_no_longer_counts() -> None:
         assert await it.callback(replace(subscription, id="sub-2"), event(), 1) == Delivered(200)
 
 
-async def test_the_wait_for_a_free_connection_ends_with_nothing_sent() -> None:
+async def test_waiting_in_vain_for_a_connection_sends_nothing() -> None:
     async with AsyncExitStack() as stack:
         it = await bench("straight", stack, limit=1)
         receiver = await it.receiver(held(answer(200)))
@@ -979,7 +979,7 @@ async def test_a_new_revision_of_a_subscription_is_prepared_again(straight: Benc
         "http://name.invalid:1/?token=se:cret",
     ],
 )
-async def test_an_unusable_url_is_an_outcome_that_shows_no_secret(straight: Bench, url: str) -> None:
+async def test_an_unusable_url_is_an_outcome_without_secrets(straight: Bench, url: str) -> None:
     outcome = await straight.callback(Subscription("sub-1", 1, url, http=LIMITS), event(), 1)
     assert isinstance(outcome, Failed)
     assert not outcome.may_have_arrived

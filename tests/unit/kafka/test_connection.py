@@ -68,7 +68,7 @@ def test_plain_connections_need_only_the_brokers() -> None:
         {"mechanism": "plain", "username": "u", "password": 'p"w;'},
     ],
 )
-def test_a_login_is_read_from_each_of_its_forms(sasl: dict[str, Any]) -> None:
+def test_a_login_is_read_in_every_form(sasl: dict[str, Any]) -> None:
     found = connect({"protocol": "SASL_PLAINTEXT", "sasl": sasl})
     options = found.client_options()
     assert options["sasl_mechanism"] == "PLAIN"

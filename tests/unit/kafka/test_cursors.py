@@ -50,7 +50,7 @@ def test_an_invalid_row_is_refused(value: bytes) -> None:
         decode(value)
 
 
-def test_aiokafka_begins_transactions_as_it_does_here() -> None:
+def test_aiokafka_s_way_to_begin_transactions_is_unchanged() -> None:
     assert sender.AddPartitionsToTxnHandler is BeginSoon
 
 

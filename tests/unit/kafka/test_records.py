@@ -62,7 +62,7 @@ def test_every_record_is_handed_out_once_and_in_order(codec: str) -> None:
     assert values(fetched(data)) == expected
 
 
-def test_a_fetch_may_begin_in_the_middle_of_such_a_batch() -> None:
+def test_a_fetch_may_begin_within_a_rejected_batch() -> None:
     data = batch(STRANGE, PLAIN, STRANGE, PLAIN, base_offset=40) + batch(PLAIN, base_offset=44)
     for start in range(40, 45):
         assert [offset for offset, _ in values(fetched(data, start))] == list(range(start, 45))
@@ -154,7 +154,7 @@ def test_both_parsers_agree_on_what_both_can_parse(codec: str, attributes: int) 
     assert found == facts(DefaultRecordBatch(data))
 
 
-# ------------------------------------------------------------------- records that nobody wants
+# ------------------------------------------------------------------- unwanted records
 
 
 def of(*keys: bytes | None) -> list[Written]:

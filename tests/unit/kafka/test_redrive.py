@@ -139,7 +139,7 @@ def test_with_match_a_letter_without_an_id_is_never_redriven() -> None:
         (found(reason="unknown-subscription", source="elsewhere"), SKIPPED, False),
     ],
 )
-def test_hopeless_letters_are_redriven_only_when_asked_for(letter: Found, scope: Scope, is_redriven: bool) -> None:
+def test_hopeless_letters_need_an_explicit_scope(letter: Found, scope: Scope, is_redriven: bool) -> None:
     assert (why_passed_over(letter, scope, ("events",)) is None) == is_redriven
 
 
@@ -176,7 +176,7 @@ def test_all_other_runs_that_redrive_the_letter_are_considered(
     assert [each for each in scopes_of(letter) if each != scope] == others
 
 
-def test_the_groups_of_the_scopes_differ() -> None:
+def test_every_scope_has_its_own_group() -> None:
     groups = [scope.group("app") for scope in (ALL, SKIPPED, ONE, Scope("skipped"), Scope(""))]
 
     assert len(set(groups)) == len(groups)

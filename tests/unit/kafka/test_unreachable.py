@@ -144,7 +144,7 @@ async def test_several_brokers_are_named_with_their_reasons(refusing: str) -> No
         (UnknownError("something else"), "[Error -1] UnknownError: something else"),
     ],
 )
-def test_connection_errors_are_sentences_without_the_password(error: Exception, sentence: str) -> None:
+def test_connection_errors_do_not_show_the_password(error: Exception, sentence: str) -> None:
     assert describe(error, LOGIN) == sentence
     assert LOGIN.password is not None
     assert LOGIN.password not in describe(error, replace(LOGIN, protocol="SASL_PLAINTEXT"))

@@ -182,7 +182,7 @@ def test_kafka_requests_and_answers_are_never_logged(level: str) -> None:
     assert len(log.text.splitlines()) == 1
 
 
-def test_faust_hides_no_line_and_debug_costs_none() -> None:
+def test_faust_s_log_level_hides_no_line() -> None:
     """`faust worker` without `--loglevel` means WARN, and turns the root logger to DEBUG."""
     stream = io.StringIO()
     config = logging_config("console", "INFO")

@@ -240,7 +240,7 @@ async def test_a_failure_reports_number_and_age_of_waiting_events() -> None:
 
 
 @in_virtual_time
-async def test_the_oldest_waiting_event_of_a_lane_behind_has_an_age() -> None:
+async def test_a_lane_that_is_behind_reports_its_oldest_event() -> None:
     core = await Core(subscription()).open()
     for _ in range(6):
         await core.stream(1)

@@ -150,7 +150,7 @@ def test_answers_are_counted_by_the_class_of_their_status(telemetry: Telemetry) 
     assert telemetry.answers() == {"1xx": 2, "2xx": 1, "3xx": 1, "4xx": 2, "5xx": 2, "none": 2}
 
 
-def test_a_success_is_logged_at_debug_only(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
+def test_a_success_is_logged_only_at_debug(telemetry: Telemetry, log: pytest.LogCaptureFixture) -> None:
     telemetry.attempted(SUBSCRIPTION, EVENT, 1, Delivered(200), 0.1)
     assert not log.records
 

@@ -98,7 +98,7 @@ async def test_an_attempt_is_a_span_that_continues_the_records_trace() -> None:
 
 
 @pytest.mark.parametrize("traceparent", [None, b"00-planted-1-01", b"\xff"])
-async def test_without_a_valid_parent_a_trace_begins(traceparent: bytes | None) -> None:
+async def test_without_a_valid_parent_a_new_trace_begins(traceparent: bytes | None) -> None:
     exporter, sender = InMemorySpanExporter(), Sender(Delivered(200))
     headers = [] if traceparent is None else [("traceparent", traceparent)]
     async with started(exporter) as spans:
@@ -204,7 +204,7 @@ async def test_a_bug_in_tracing_stops_no_delivery(
     assert len([each for each in caplog.messages if "traces: a span could not be" in each]) == 2
 
 
-async def test_before_the_start_and_after_the_end_there_are_no_spans() -> None:
+async def test_no_spans_are_made_before_the_start_or_after_the_end() -> None:
     exporter, sender = InMemorySpanExporter(), Sender(*[Delivered(200)] * 2)
     spans = Spans({}, "orders", WebhookIds(), lambda: exporter)
     send = TracedSend(sender, spans)
@@ -265,7 +265,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
         ({"OTEL_TRACES_EXPORTER": "zipkin"}, False, "'zipkin' is not allowed; allowed: otlp, none"),
     ],
 )
-def test_the_environment_says_whether_there_are_spans(
+def test_the_environment_turns_spans_on(
     environment: dict[str, str], problem: str | None, caplog: pytest.LogCaptureFixture, *, is_on: bool
 ) -> None:
     with caplog.at_level(logging.WARNING):

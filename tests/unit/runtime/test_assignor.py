@@ -104,7 +104,7 @@ def test_a_partition_number_belongs_to_one_member(assignor: LevelAssignor) -> No
     assert assigned(assignor, topics, found, BOTH) == found, "nobody loses anything"
 
 
-def test_a_topic_that_is_added_follows_its_numbers(assignor: LevelAssignor) -> None:
+def test_an_added_topic_is_assigned_by_partition_number(assignor: LevelAssignor) -> None:
     before = {"a": both(0, 2), "b": both(1, 3)}
     found = assigned(assignor, Topics(events=4, others=3, unnamed_tokens_changelog=4), before, BOTH)
     assert {member: share[SOURCE] for member, share in found.items()} == {"a": [0, 2], "b": [1, 3]}

@@ -135,7 +135,7 @@ async def test_a_commit_that_is_refused_is_tried_again_after_a_pause() -> None:
 
 
 @in_virtual_time
-async def test_no_commit_outlives_the_partitions() -> None:
+async def test_no_commit_continues_after_the_partitions_are_given_back() -> None:
     """Such a commit would set back the offset of the next owner."""
     group = Group()
     group.seconds, group.windows = 60.0, {0: 7}
@@ -187,7 +187,7 @@ async def test_partitions_no_longer_owned_are_not_committed() -> None:
     assert group.confirmed == [{TP("events", 1): 4}]
 
 
-def test_commits_cover_about_as_many_events_at_any_rate() -> None:
+def test_at_any_rate_a_commit_covers_about_as_many_events() -> None:
     pauses = {}
     for per_second in (0, 100, 1_000, 3_000, 100_000):
         pause = LONGEST_SECONDS

@@ -119,7 +119,7 @@ async def test_a_blocked_loop_does_not_count_as_a_dead_thread() -> None:
 
 
 @pytest.mark.parametrize(("events", "seconds"), [(0, 0.0), (1, GATHER_SECONDS), (63, GATHER_SECONDS), (64, 0.0)])
-async def test_the_fetch_after_a_small_one_is_sent_later(
+async def test_the_fetch_after_a_small_fetch_is_delayed(
     events: int, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fetched(*_: object) -> dict[TP, list[Any]]:

@@ -127,7 +127,7 @@ async def test_a_fetch_out_of_range_continues_after_deleted_offsets() -> None:
 
 
 @pytest.mark.parametrize("log", [LogBounds(0, 3, "a"), LogBounds(0, 9, "b")])
-async def test_another_log_is_reopened_before_anything_is_committed(log: LogBounds) -> None:
+async def test_a_changed_log_is_reopened_before_any_commit(log: LogBounds) -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
@@ -211,7 +211,7 @@ async def test_events_settled_beyond_the_offset_survive_a_restart() -> None:
     assert await ahead_after(metadata, LogBounds(0, 9, "a")) == 0b11010
 
 
-async def test_which_subscriptions_had_begun_survives_a_restart() -> None:
+async def test_begun_to_survives_a_restart() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4)})
     metadata = check.metadata(0, 5, 0, 7)
@@ -271,7 +271,7 @@ async def test_a_note_is_not_used_after_a_fetch_out_of_range() -> None:
     assert (await check.begin({0: committed}))[1][0].ahead == 0b11010, "its own commits have come since"
 
 
-async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
+async def test_partitions_are_read_from_their_opening_offset() -> None:
     """The position of the consumer does not matter, because the consumer may have fetched and skipped events."""
     calls: list[tuple[str, object]] = []
 
@@ -309,7 +309,7 @@ async def test_partitions_are_read_from_their_opening_offset_even_0() -> None:
     ]
 
 
-async def test_retention_can_pass_a_committed_0_like_any_offset() -> None:
+async def test_retention_may_delete_events_after_a_committed_offset_0() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     assert (await begun(check, telemetry, {0: Committed(0, "a")}))[0] == {0: 4}
     assert telemetry.drops["retention"] == 4

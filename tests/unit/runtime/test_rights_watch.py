@@ -33,7 +33,7 @@ def test_a_missing_right_is_logged_once_in_ten_seconds(caplog: pytest.LogCapture
     assert rights.problem == str(WRITE_ROWS)
 
 
-def test_the_return_of_a_missing_right_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_granted_right_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     rights = RightsWatch()
 

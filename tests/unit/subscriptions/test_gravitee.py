@@ -71,7 +71,7 @@ def test_a_page_of_subscriptions_is_imported() -> None:
     assert notes(result, "begins") == ["3 of 3 subscriptions get the events after they are applied"]
 
 
-def test_a_state_of_terraform_contains_both() -> None:
+def test_a_terraform_state_contains_api_and_subscriptions() -> None:
     result = imported(found_in("terraform-show.json"))
     [shop] = result.subscriptions
     assert (shop.id, shop.ending_at, shop.metadata) == ("sub-shop", "2040-12-25T09:12:28Z", {"feature": "orders"})
@@ -182,7 +182,7 @@ def test_every_mistake_is_reported_with_its_path() -> None:
     ]
 
 
-def test_accepted_policies_are_lost_and_named() -> None:
+def test_accepted_losses_are_named() -> None:
     api = copy.deepcopy(read_documents(FILES / "api.json")[0])
     assert isinstance(api, dict)
     api["flows"] = [{"subscribe": [{"policy": "xslt"}]}]

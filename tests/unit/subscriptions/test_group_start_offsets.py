@@ -30,7 +30,7 @@ def test_a_subscription_begins_at_the_committed_offsets() -> None:
     assert found.remark is None, "partition 2 has never had an event"
 
 
-def test_the_end_of_the_log_is_a_position() -> None:
+def test_a_group_may_be_at_the_end_of_the_log() -> None:
     assert refused(GroupPositions({"orders": {0: 9}}, {"orders": "t1"})) == []
 
 

@@ -146,7 +146,7 @@ def test_credentials_unfit_for_a_header_are_refused_and_masked() -> None:
 
 
 @pytest.mark.parametrize("qos", ["auto", "at-most-once", "at-least-once"])
-def test_no_retry_is_obeyed_and_none_never_retries(qos: str) -> None:
+def test_no_retry_is_obeyed_and_qos_none_never_retries(qos: str) -> None:
     assert made({"qos": qos}).retry.enabled
     assert not made({"qos": qos}, retry={"retryOption": "No Retry"}).retry.enabled
     assert not made({"qos": "none"}, retry={"retryOption": "Retry On Fail"}).retry.enabled
@@ -232,7 +232,7 @@ def test_times_are_unix_seconds() -> None:
         ({"timestamp": "2026-01-01T00:00:00.250Z"}, ReplayTimestamp(1_767_225_600_250)),
     ],
 )
-def test_resume_from_becomes_its_command(resume: Any, expected: ResumeFrom | None) -> None:
+def test_each_form_of_resume_from_becomes_a_command(resume: Any, expected: ResumeFrom | None) -> None:
     assert made({"resumeFrom": resume}).resume_from == expected
 
 
@@ -388,7 +388,7 @@ def test_empty_stores_are_ignored() -> None:
     ),
     secret=st.text(min_size=1, max_size=40) | st.binary(min_size=1).map(lambda data: base64.b64encode(data).decode()),
 )
-def test_any_secret_is_used_or_refused_in_a_sentence(place: tuple[str, Any], secret: str) -> None:
+def test_any_secret_is_used_or_refused_with_an_error(place: tuple[str, Any], secret: str) -> None:
     name, block = place
     try:
         made(**{name: filled(block, secret)})

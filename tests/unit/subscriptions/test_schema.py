@@ -68,7 +68,7 @@ def test_a_subscription_is_written_in_the_newer_envelope() -> None:
     assert parse_subscription(written) == parse_subscription(FULL)
 
 
-def test_the_flat_envelope_is_the_same_subscription() -> None:
+def test_the_older_envelope_gives_the_same_subscription() -> None:
     nested = copy.deepcopy(FULL)
     flat = copy.deepcopy(FULL)
     flat["configuration"] |= flat["configuration"].pop("entrypointConfiguration")
@@ -134,7 +134,7 @@ def test_a_shown_document_can_be_applied_again() -> None:
 START = {"orders": {"topicId": "a-topic", "offsets": [3, 0]}, "payments": {"offsets": []}}
 
 
-def test_only_a_record_says_where_a_subscription_begins() -> None:
+def test_only_a_record_may_contain_the_start() -> None:
     document = {**FULL, "topics": ["orders"], "startFrom": "earliest", "start": START, "createdRevision": 4}
     written = to_document(parse_stored(document))
     assert (written["start"], written["createdRevision"]) == (START, 4)
@@ -372,7 +372,7 @@ def outcome(document: object) -> tuple[WireSubscription | None, list[str]]:
 
 
 @given(place=st.sampled_from(PLACES), value=json_values)
-def test_any_document_is_a_subscription_or_errors_with_paths(place: tuple[Any, ...], value: object) -> None:
+def test_any_document_is_a_subscription_or_has_errors_with_paths(place: tuple[Any, ...], value: object) -> None:
     document = copy.deepcopy(FULL)
     node: Any = document
     for step in place[:-1]:
@@ -386,12 +386,12 @@ def test_any_document_is_a_subscription_or_errors_with_paths(place: tuple[Any, .
 
 
 @given(json_values)
-def test_any_document_is_a_subscription_or_sentences(document: object) -> None:
+def test_any_json_value_is_a_subscription_or_has_errors(document: object) -> None:
     found, sentences = outcome(document)
     assert (found is None) == bool(sentences)
 
 
-def test_a_misspelled_envelope_is_the_only_mistake() -> None:
+def test_a_misspelled_envelope_is_the_only_reported_mistake() -> None:
     document = {"id": "s", "configuration": {"entrypointConfig": {"callbackUrl": "https://example.com"}}}
     with pytest.raises(ConfigurationError) as caught:
         parse_subscription(document)

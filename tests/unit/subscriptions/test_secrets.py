@@ -109,7 +109,7 @@ def test_a_ciphertext_is_bound_to_its_field() -> None:
         box.decrypt_secrets(parse_subscription(document))
 
 
-def test_headers_in_another_order_are_opened() -> None:
+def test_headers_in_another_order_are_decrypted() -> None:
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     document["configuration"]["entrypointConfiguration"]["headers"].reverse()
@@ -125,7 +125,7 @@ def test_a_damaged_ciphertext_is_reported(damaged: str) -> None:
         SecretBox([OLD]).decrypt_secrets(parse_subscription(document))
 
 
-def test_a_secret_of_a_lost_key_is_named_without_its_value() -> None:
+def test_a_secret_encrypted_with_a_lost_key_is_named() -> None:
     encrypted = SecretBox([OLD]).encrypt_secrets(parse_subscription(DOCUMENT))
     with pytest.raises(ConfigurationError) as caught:
         SecretBox([NEW]).decrypt_secrets(encrypted)
@@ -247,7 +247,7 @@ def with_urls() -> dict[str, Any]:
     return document
 
 
-def test_only_the_credentials_in_a_urls_query_are_secret() -> None:
+def test_only_credentials_in_the_query_of_a_url_are_secret() -> None:
     box = SecretBox([OLD])
     plain = parse_subscription(with_urls())
     encrypted, shown = box.encrypt_secrets(plain), mask(plain)

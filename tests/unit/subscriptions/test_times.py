@@ -25,7 +25,7 @@ NOON = 1_769_860_800.25
         ("2026-01-31T12:00:00+02:00", "2026-01-31T12:00:00+02:00"),
     ],
 )
-def test_a_time_is_read_as_people_write_it(text: str, found: str) -> None:
+def test_all_documented_forms_of_times_are_read(text: str, found: str) -> None:
     assert as_instant(text, NOON) == found
     assert abs(moment(text, NOON) - moment(found, NOON)) < 0.001
 

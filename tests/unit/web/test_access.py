@@ -129,14 +129,14 @@ async def test_no_scopes_grant_more_than_they_name(scope: Any) -> None:
         ({**OWN, "Origin": "null"}, 403),
     ],
 )
-async def test_a_password_changes_something_from_own_pages_only(
+async def test_a_password_allows_changes_only_from_own_pages(
     client: Client, headers: dict[str, str], expected: int
 ) -> None:
     assert await status(client, "/write", {**PASSWORD, **headers}, "POST") == expected
     assert await status(client, "/write", {**bearer(TOKEN), **headers}, "POST") == 200
 
 
-async def test_the_page_s_own_origin_is_the_worker_s(client: Client) -> None:
+async def test_the_origin_of_a_page_is_that_of_the_worker(client: Client) -> None:
     own = {**PASSWORD, **OWN, "Origin": str(client.make_url("/")).rstrip("/")}
     assert await status(client, "/write", own, "POST") == 200
 

@@ -86,7 +86,7 @@ async def test_a_token_signed_by_a_published_key_is_accepted(algorithm: str) -> 
     assert await reason(judged_by(KEY, key), key.token()) is None
 
 
-async def test_a_key_without_an_algorithm_has_the_usual_one() -> None:
+async def test_a_key_without_an_algorithm_has_the_default() -> None:
     rsa_pss = SigningKey("rsa", "PS256", RSA.private)
 
     assert await reason(judged_by(KEY.jwk(alg=None)), KEY.token()) is None

@@ -325,7 +325,7 @@ async def test_no_path_beside_the_health_checks_is_open(client: Client, path: st
         assert response.status == 401
 
 
-async def test_a_password_is_good_for_reading_only(client: Client) -> None:
+async def test_a_password_gives_read_access_only(client: Client) -> None:
     """Browsers add the password to requests that other sites make them send."""
     async with client.post("/api/change", headers=PASSWORD) as response:
         assert response.status == 403
@@ -355,7 +355,7 @@ async def test_faust_s_own_pages_are_off(client: Client, path: str) -> None:
     assert path in body["detail"]
 
 
-async def test_an_unknown_method_is_answered_with_the_known_ones(client: Client) -> None:
+async def test_an_unknown_method_is_answered_with_the_allowed_ones(client: Client) -> None:
     async with client.post("/lanes", headers=BEARER) as response:
         assert (response.status, response.headers["Allow"]) == (405, "GET, HEAD")
         assert response.content_type == "application/problem+json"
@@ -711,7 +711,7 @@ async def test_every_subscription_is_found_in_json_and_on_the_page(
     assert "hunter2" not in text + str(body)
 
 
-async def test_a_subscription_that_is_idle_has_the_shape_of_a_lane(client: Client, reporter: FixedReporter) -> None:
+async def test_an_idle_subscription_has_the_fields_of_a_lane(client: Client, reporter: FixedReporter) -> None:
     reporter.absent_reports = [IDLE, ELSEWHERE]
     async with client.get("/lanes", headers=BEARER) as response:
         lanes = (await response.json())["lanes"]
@@ -723,7 +723,7 @@ async def test_a_subscription_that_is_idle_has_the_shape_of_a_lane(client: Clien
     ]
 
 
-async def test_a_worker_still_reading_subscriptions_denies_none(client: Client, reporter: FixedReporter) -> None:
+async def test_a_worker_that_still_reads_calls_no_subscription_unknown(client: Client, reporter: FixedReporter) -> None:
     reporter.report = replace(WORKER, ready=False, problem="the subscriptions have not been read: not yet")
     async with client.get("/lanes?subscription=sub-9", headers=BEARER) as response:
         asked = (await response.json())["subscription"]
@@ -738,7 +738,7 @@ async def test_the_page_names_its_worker_and_its_partitions(client: Client) -> N
     assert "<b>host-1:6066</b>: this page shows the partitions of this worker only (3; the topic has 4)." in text
 
 
-async def test_the_page_shows_some_of_each_group_despite_failures(client: Client, reporter: FixedReporter) -> None:
+async def test_the_page_shows_lanes_of_every_group_despite_failures(client: Client, reporter: FixedReporter) -> None:
     reporter.lane_reports = [
         *(replace(FAILED, subscription=f"failed-{number}") for number in range(151)),
         *(replace(BEHIND, subscription=f"behind-{number}") for number in range(151)),

@@ -123,7 +123,7 @@ def test_all_rounds_of_a_store_are_found(scheme: pkcs12.PBES) -> None:
     assert made.count(MEGA_DER) * MEGA <= int(str(caught.value).split()[3]) <= made.count(MEGA_DER) * MEGA + 20_000
 
 
-def test_an_openssh_key_of_many_rounds_is_refused() -> None:
+def test_an_openssh_key_with_many_rounds_is_refused() -> None:
     def text(data: bytes) -> bytes:
         return len(data).to_bytes(4) + data
 
@@ -135,7 +135,7 @@ def test_an_openssh_key_of_many_rounds_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["keys.p12", "two-keys.p12", "keys.jks", "trust.jks"])
-def test_stores_of_keytool_are_opened(name: str) -> None:
+def test_stores_made_by_keytool_are_opened(name: str) -> None:
     check_cost((STORES / name).read_bytes(), "x")
 
 

@@ -52,7 +52,7 @@ def test_an_unknown_alias_is_reported_with_the_known_ones() -> None:
     assert str(caught.value) == f'{F}: contains no key with the alias "nobody"; its keys: "first", "signer"'
 
 
-def test_attributes_in_the_order_of_keytool_are_read() -> None:
+def test_unsorted_attributes_written_by_keytool_are_read() -> None:
     bags = key_bags((STORES / "long-alias.p12").read_bytes())
     assert [bag.alias for bag in bags] == ["first", "a-long-alias-of-a-signing-key"]
 

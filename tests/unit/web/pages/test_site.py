@@ -101,7 +101,7 @@ async def test_an_outage_is_one_line(client: Client, view: FixedView) -> None:
     ]
 
 
-async def test_a_cluster_in_which_nothing_fails_says_so(client: Client, view: FixedView) -> None:
+async def test_an_overview_without_failures_says_so(client: Client, view: FixedView) -> None:
     view.items = [live("sub-1")]
     assert "Nothing fails." in (await get(client, "/")).one("div", id="fails").words
 
@@ -292,7 +292,7 @@ async def test_untrusted_text_breaks_no_page(client: Client, view: FixedView, re
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_keyboards_and_screen_readers_find_their_way(client: Client, view: FixedView, path: str) -> None:
+async def test_pages_are_usable_by_keyboard_and_screen_reader(client: Client, view: FixedView, path: str) -> None:
     view.items, view.present = [failed("sub-1")], [WORKER]
     page = await get(client, path)
     assert len(page.all("h1")) == 1

@@ -50,7 +50,7 @@ async def test_a_listener_gets_the_head_before_any_change(view: FixedView) -> No
         assert await response.content.readuntil(b"\n\n") == b": listening\n\n"
 
 
-async def test_listeners_are_limited_and_leave_room(view: FixedView) -> None:
+async def test_the_number_of_listeners_is_limited(view: FixedView) -> None:
     stream = Stream(view.changed, most=2)
     async with serving(stream) as client:
         first, second = await client.get("/"), await client.get("/")
