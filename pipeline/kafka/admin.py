@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import AdminClient
+from pipeline.kafka.internals import AdminClient, closed
 from pipeline.kafka.unreachable import why_unreachable
 
 REQUEST_TIMEOUT_MS: Final = 10_000
@@ -62,7 +62,7 @@ async def administration(connection: KafkaConnection) -> AsyncIterator[AdminClie
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(connection, error)) from error
     finally:
-        await admin.close()
+        await closed(admin)
 
 
 async def _start(admin: AIOKafkaAdminClient, connection: KafkaConnection) -> None:

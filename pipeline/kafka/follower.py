@@ -5,7 +5,6 @@ also reads partitions that are added later, and it may begin at a time instead o
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -90,8 +89,7 @@ class Follower:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _follow(self) -> None:
         consumer = lone_consumer(self._connection, metadata_max_age_ms=METADATA_MS)

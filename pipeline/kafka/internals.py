@@ -6,6 +6,7 @@ the names.
 
     AdminClient                     makes admin requests succeed while a broker is down, and on a new cluster
     started                         closes the connections of a client whose start is cancelled
+    closed                          closes a client without swallowing a cancellation
     disconnect                      closes a client in time, even if its broker does not answer
     keep_lease                      renews the lease with each confirmed heartbeat
     pace_fetches                    waits for a moment before each fetch
@@ -18,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import SimpleNamespace
 from typing import Any, Final
 
@@ -101,11 +102,25 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
 
 async def started(client: Any) -> None:
     """Start a producer or a consumer. Finish even when cancelled: an interrupted start leaks a connection."""
-    starting = asyncio.ensure_future(client.start())
+    await _finished(client.start())
+
+
+async def closed(client: Any) -> None:
+    """Close a client or an admin client. Finish even when cancelled.
+
+    aiokafka's `close` swallows a cancellation that arrives while it waits for its own task. A task that looks something
+    up again and again would then never end, nor would the stop of the worker, which waits for the task.
+    """
+    await _finished(client.close())
+
+
+async def _finished(work: Coroutine[Any, Any, object]) -> None:
+    """Run *work* to its end, even if this task is cancelled in the meantime."""
+    running = asyncio.ensure_future(work)
     try:
-        await asyncio.shield(starting)
+        await asyncio.shield(running)
     except asyncio.CancelledError:
-        await asyncio.gather(starting, return_exceptions=True)
+        await asyncio.gather(running, return_exceptions=True)
         raise
 
 
@@ -137,7 +152,7 @@ async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
         if hasattr(client, "_sender"):
             await _end_sender(client)
             retrieve_errors(client)
-        await client_of(client).close()
+        await closed(client_of(client))
 
 
 async def _end_sender(producer: Any) -> None:

@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.group_positions import GroupPositions, group_positions
+from pipeline.kafka.internals import disconnect
 from pipeline.kafka.newest_values import read_newest_records
 from pipeline.kafka.topics import Source, cursors_topic, partitions_of, subscriptions_topic
 
@@ -111,7 +112,7 @@ async def write_records(
     except (KafkaError, OSError) as error:
         raise BrokerError(f"topic {topic}: could not be written: {error}") from error
     finally:
-        await producer.stop()
+        await disconnect(producer)
 
 
 async def _send(

@@ -27,7 +27,7 @@ from pipeline.core.model import Event
 from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import closed, disconnect
 from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_facts
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 
@@ -338,7 +338,7 @@ async def _admin(dlq: DeadLetterTopic) -> AsyncIterator[AIOKafkaAdminClient]:
         await admin.start()
         yield admin
     finally:
-        await admin.close()
+        await closed(admin)
 
 
 @asynccontextmanager

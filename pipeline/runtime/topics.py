@@ -33,6 +33,7 @@ from pipeline.core.subscription import Routing
 from pipeline.kafka.admin import REQUEST_TIMEOUT_MS, administration, partition_counts, unreachable, until_led
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.expansion import grow
+from pipeline.kafka.internals import closed
 from pipeline.kafka.topics import cursors_topic, missing, subscriptions_topic
 
 logger = logging.getLogger(__name__)
@@ -210,7 +211,7 @@ async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str
     except (KafkaError, OSError) as error:
         raise BrokerError(unreachable(connection, error)) from error
     finally:
-        await client.close()
+        await closed(client)
     return writable_problems(topic, code)
 
 
