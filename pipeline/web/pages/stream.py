@@ -1,7 +1,9 @@
 """`/api/stream`: server-sent events. They tell a page that something has changed, so that it fetches itself again.
 
-An event contains only a number. So its cost does not depend on how much has changed, it reveals nothing, and a missed
-event does no harm.
+An event contains only a number. So its cost does not depend on how much has changed, and a missed event does no harm.
+
+The token of a tenant gets events at a fixed pace, and not after changes: they would reveal how often subscriptions of
+others change.
 """
 
 import asyncio
@@ -21,6 +23,8 @@ MOST_LISTENERS: Final = 32
 OF_A_TENANT: Final = 8
 LEAST_SECONDS: Final = 1.0
 """The shortest time between two events for one listener."""
+TENANT_SECONDS: Final = 3.0
+"""The time between two events for the token of a tenant."""
 SILENT_SECONDS: Final = 15.0
 """Without a change, a comment is sent this often to show listeners and proxies that the connection is alive."""
 WRITE_SECONDS: Final = 5.0
@@ -36,6 +40,7 @@ class Stream:
         changed: waits for a change after a version, and returns the new version.
         most: the largest number of listeners.
         least_seconds: the shortest time between two events.
+        tenant_seconds: see TENANT_SECONDS.
         write_seconds: see WRITE_SECONDS.
     """
 
@@ -45,11 +50,13 @@ class Stream:
         *,
         most: int = MOST_LISTENERS,
         least_seconds: float = LEAST_SECONDS,
+        tenant_seconds: float = TENANT_SECONDS,
         write_seconds: float = WRITE_SECONDS,
     ) -> None:
         self._changed = changed
         self._places = Places("pages are listening", most, OF_A_TENANT)
         self._least_seconds = least_seconds
+        self._tenant_seconds = tenant_seconds
         self._write_seconds = write_seconds
         self._listeners: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -65,16 +72,20 @@ class Stream:
             return _refused("the worker is stopping")
         try:
             with self._places.place(principal):
-                return await self._serve(request)
+                return await self._serve(request, self._ticked if principal.tenant else self._changed)
         except BusyError as error:
             return _refused(f"{error}; poll instead")
 
-    async def _serve(self, request: web.Request) -> web.StreamResponse:
+    async def _ticked(self, since: int) -> int:
+        await asyncio.sleep(self._tenant_seconds)
+        return since + 1
+
+    async def _serve(self, request: web.Request, changed: Changed) -> web.StreamResponse:
         response = web.StreamResponse(
             headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"}  # or proxies buffer events
         )
         # In a separate task, which `close` cancels: cancelling the request's task would not end the answer properly.
-        telling = asyncio.ensure_future(self._tell(request, response))
+        telling = asyncio.ensure_future(self._tell(request, response, changed))
         self._listeners.add(telling)
         try:
             await asyncio.wait({telling})
@@ -90,7 +101,7 @@ class Stream:
         for each in self._listeners:
             each.cancel()
 
-    async def _tell(self, request: web.Request, response: web.StreamResponse) -> None:
+    async def _tell(self, request: web.Request, response: web.StreamResponse, changed: Changed) -> None:
         version = 0
         try:
             await response.prepare(request)
@@ -99,7 +110,7 @@ class Stream:
             while True:
                 try:
                     async with asyncio.timeout(SILENT_SECONDS):
-                        version = await self._changed(version)
+                        version = await changed(version)
                     message = f"event: changed\ndata: {version}\n\n"
                 except TimeoutError:
                     message = ": nothing has changed\n\n"

@@ -44,6 +44,16 @@ async def test_a_listener_gets_an_event_for_each_change(view: FixedView) -> None
             view.change()
 
 
+async def test_events_do_not_tell_a_tenant_of_the_changes_of_others(view: FixedView) -> None:
+    view.version = 1234
+    tenant = Principal("somebody", tenant={"customer": "acme"})
+    stream = Stream(view.changed, least_seconds=0, tenant_seconds=0)
+    async with serving(stream, tenant) as client, client.get("/") as response:
+        assert await response.content.readuntil(b"\n\n") == b": listening\n\n"
+        for number in (1, 2, 3):  # nothing has changed
+            assert await response.content.readuntil(b"\n\n") == b"event: changed\ndata: %d\n\n" % number
+
+
 async def test_a_listener_gets_the_head_before_any_change(view: FixedView) -> None:
     view.version = 0
     async with serving(Stream(view.changed)) as client, client.get("/") as response:
