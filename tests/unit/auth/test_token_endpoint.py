@@ -34,8 +34,10 @@ SECRETS = token_request(AUTH, NOW).secrets
 
 @dataclass
 class Endpoint:
-    """A token endpoint with scripted answers that stores its requests."""
+    """A token endpoint with scripted answers that stores its requests. An answer takes *seconds* of the clock."""
 
+    clock: ManualClock
+    seconds: float = 0.0
     status: int = 200
     body: object = field(default_factory=lambda: {"access_token": "T1", "token_type": "Bearer", "expires_in": 3600})
     location: str | None = None
@@ -46,6 +48,7 @@ class Endpoint:
     async def handle(self, request: web.Request) -> web.Response:
         assert request.method == "POST"
         assert request.content_type == "application/x-www-form-urlencoded"
+        self.clock.time += self.seconds
         self.headers.append(request.headers)
         self.forms.append(parse_qs(await request.text(), keep_blank_values=True, strict_parsing=True))
         content = self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -68,11 +71,12 @@ class Bench:
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    endpoint = Endpoint()
+    clock = ManualClock(NOW)
+    endpoint = Endpoint(clock)
     app = web.Application()
     app.router.add_route("*", "/token", endpoint.handle)
     async with loopback_transport(4) as transport, TestServer(app) as server:
-        fetch = ClientCredentials(PostForm(transport, "tests"), ManualClock(NOW))
+        fetch = ClientCredentials(PostForm(transport, "tests"), clock)
         yield Bench(endpoint, str(server.make_url("/token")), server, fetch)
 
 
@@ -156,9 +160,9 @@ async def test_other_members_of_an_answer_are_ignored(bench: Bench) -> None:
     assert await bench.ask(scopes=("roles",)) == AccessToken("T1", NOW, None)
 
 
-def test_the_lifetime_counts_from_the_request() -> None:
-    answer = read_answer(AUTH.endpoint, SECRETS, 200, b'{"access_token": "T1", "expires_in": 10}', 50.0)
-    assert answer == AccessToken("T1", 50.0, 60.0)
+async def test_the_lifetime_counts_from_the_request(bench: Bench) -> None:
+    bench.endpoint.seconds = 7.0
+    assert await bench.ask() == AccessToken("T1", NOW, NOW + 3600)
 
 
 # --------------------------------------------------------------- no success

@@ -56,6 +56,11 @@ def test_a_token_is_decoded_as_it_was_encoded(value: str, obtained_at: float, ex
     assert decode(A, encode(A, token)) == token
 
 
+def test_a_row_of_other_credentials_is_not_read() -> None:
+    with pytest.raises(ValueError, match="the row was written for other credentials"):
+        decode(B, encode(A, TOKEN))
+
+
 @pytest.mark.parametrize("partition", [0, 1, 255, 256, 2**31 - 1])
 def test_a_row_key_contains_its_partition(partition: int) -> None:
     key = row_key(partition, A)

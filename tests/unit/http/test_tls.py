@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 import trustme
+from aiohttp import ClientOSError
 
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome
 from pipeline.core.subscription import HttpLimits, Subscription, TlsOptions
+from pipeline.http.failures import not_answered
 from pipeline.http.tls import TlsContexts, tls_context
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
@@ -236,3 +238,17 @@ def test_an_encrypted_key_is_refused_without_a_terminal_prompt() -> None:
     certificate = CLIENT.cert_chain_pems[0].bytes().decode()
     with pytest.raises(ConfigurationError, match=r"^ssl\.keyStore: "):
         tls_context(TlsOptions(client_certificate_pem=certificate, client_key_pem=key))
+
+
+@pytest.mark.parametrize("answer_begun", [False, True])
+async def test_an_alert_after_an_answer_began_proves_nothing(answer_begun: bool) -> None:
+    alert = ssl.SSLError(1, "alert")
+    alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    error = ClientOSError()
+    error.__cause__ = alert
+    async with loopback_transport(1, 1) as transport:
+        where = await transport.destination(
+            "https://h.example", tls=TlsOptions(), proxy=None, use_system_proxy=False, limits=HttpLimits(1, 1)
+        )
+    failed = not_answered(where, error, expired=False, answer_begun=answer_begun)
+    assert failed.may_have_arrived is answer_begun

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.core.clock import SystemClock
 from pipeline.web.access import Access
 from pipeline.web.admin_tokens import AdminTokens, TokenProblem
-from pipeline.web.failure_limit import FREE_FAILURES, LONGEST_PAUSE_SECONDS, MOST_ADDRESSES, FailureLimit
+from pipeline.web.failure_limit import FREE_FAILURES, LONGEST_PAUSE_SECONDS, MOST_ADDRESSES, MOST_TOKENS, FailureLimit
 from pipeline.web.jwks import KeySet, parse_key_set
 from pipeline.web.key_ring import KeyRing
 from pipeline.web.principal import SCOPES, Principal
@@ -186,6 +186,26 @@ def test_addresses_of_one_ipv6_network_count_as_one() -> None:
         limit.failed(f"2001:db8::{number}")
     assert limit.pause("2001:db8::ffff", "x") > 0
     assert limit.pause("2001:db8:0:1::1", "x") == 0
+
+
+def test_an_ipv4_address_counts_as_one_in_both_notations() -> None:
+    limit = FailureLimit(Seconds())
+    for _ in range(FREE_FAILURES):
+        limit.failed("::ffff:192.0.2.1")
+    assert limit.pause("192.0.2.1", "x") > 0
+    assert limit.pause("::ffff:192.0.2.2", "x") == 0
+
+
+def test_a_right_token_in_use_is_never_forgotten() -> None:
+    limit = FailureLimit(Seconds())
+    for number in range(MOST_TOKENS + 1):
+        if number in {0, MOST_TOKENS // 2}:
+            limit.succeeded("in use")
+        limit.succeeded(f"token {number}")
+    for _ in range(FREE_FAILURES):
+        limit.failed("192.0.2.1")
+    assert limit.pause("192.0.2.1", "in use") == 0
+    assert limit.pause("192.0.2.1", "token 0") > 0
 
 
 def test_the_table_of_addresses_is_bounded() -> None:

@@ -250,6 +250,20 @@ async def test_an_unknown_key_is_requested_once_in_30_seconds(
     assert server.asked == 2
 
 
+async def test_the_age_of_keys_counts_from_the_request(clock: ManualClock) -> None:
+    reads: list[float] = []
+
+    async def slow() -> KeySet:
+        reads.append(clock.time)
+        clock.time += MAX_AGE_SECONDS
+        return parse_key_set(key_set(KEY))
+
+    ring = KeyRing(slow, clock)
+    for _ in range(2):
+        assert await ring.find("k1", "ES256") is not None
+    assert len(reads) == 2
+
+
 async def test_a_withdrawn_key_is_refused_after_ten_minutes(
     tokens: AdminTokens, server: KeyServer, clock: ManualClock
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from pipeline.web.gate import Gate, GatedConnection, GatedRunner
+from tests.support.waiting import eventually
 
 HALF = b"GET /health/live HTTP/1.1\r\nHost: x\r\n"
 WHOLE = HALF + b"\r\n"
@@ -117,6 +118,22 @@ async def test_a_slow_head_gets_no_additional_time() -> None:
         dripping = asyncio.create_task(drip())
         await is_closed(reader)
         dripping.cancel()
+        writer.close()
+
+
+async def test_the_wait_for_a_body_begins_when_the_head_has_arrived() -> None:
+    async with served() as server:
+        reader, writer = await server.connect(WHOLE)
+        await reader.readline()  # the connection is idle again
+        [connection] = server.gate.connections
+        idle_since = connection.waiting_since()
+        writer.write(HALF_BODY)
+
+        async def has_begun_again() -> bool:
+            since = connection.waiting_since()
+            return since is not None and idle_since is not None and since > idle_since and connection.has_begun
+
+        await eventually(has_begun_again, within_seconds=10, says=lambda: "the time counts from the last answer")
         writer.close()
 
 

@@ -1,15 +1,23 @@
 """Keys of PKCS#12 stores by name: a store of keytool with two keys, and data that is not a store."""
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import (
+    NoEncryption,
+    load_der_private_key,
+    load_pem_private_key,
+    pkcs12,
+)
+from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.config.keystores.certificates import client_from_pkcs12
+from pipeline.config.keystores.certificates import LONGEST_CHAIN, client_from_pkcs12
 from pipeline.config.keystores.pkcs12 import key_bags
 from pipeline.core.errors import ConfigurationError
 
@@ -39,6 +47,17 @@ def test_keys_are_listed_in_store_order_and_stay_encrypted() -> None:
 @pytest.mark.parametrize("alias", ["signer", "Signer", "SIGNER"])
 def test_an_alias_picks_a_key_with_its_own_chain_only(alias: str) -> None:
     assert subjects(alias) == ["CN=signer", "CN=ca"]
+
+
+def test_a_chain_has_a_longest_length() -> None:
+    """Each of these certificates is issued by each of the others."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
+    now = dt.datetime.now(dt.UTC)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), None, now, now + dt.timedelta(1))
+    certificates = [builder.serial_number(number).sign(key, hashes.SHA256()) for number in range(1, LONGEST_CHAIN + 5)]
+    store = pkcs12.serialize_key_and_certificates(b"a", key, certificates[0], certificates[1:], NoEncryption())
+    chain = x509.load_pem_x509_certificates(client_from_pkcs12(store, None, F).certificate_pem.encode())
+    assert len(chain) == LONGEST_CHAIN
 
 
 @pytest.mark.parametrize("alias", [None, "", "first", "First"])

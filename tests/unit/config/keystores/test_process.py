@@ -1,6 +1,7 @@
 """Untrusted stores are opened in a separate process, which a store may make fail."""
 
 import os
+import resource
 import subprocess
 import threading
 import time
@@ -11,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.config.keystores.cost import check_cost
+from pipeline.config.keystores.cost import MOST_ROUNDS, check_cost
 from pipeline.config.keystores.opening import OpenHere, Store
-from pipeline.config.keystores.process import StoreProcess
+from pipeline.config.keystores.process import CPU_SECONDS, StoreProcess
 from pipeline.core.errors import ConfigurationError
-from tests.support.costly_stores import PASSWORD, hidden
+from tests.support.costly_stores import PASSWORD, hidden, store
 
 STORES = Path(__file__).parents[3] / "keystores"
 KEYS = Store("PKCS12", "f", (STORES / "keys.p12").read_bytes(), PASSWORD)
@@ -34,6 +35,12 @@ def pid_of(opener: StoreProcess) -> int:
     process = opener._process
     assert process is not None
     return process.pid
+
+
+def cpu_seconds(pid: int) -> float:
+    """The CPU time that a process has used."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def test_the_process_finds_the_same_as_the_worker(opener: StoreProcess) -> None:
@@ -64,6 +71,22 @@ def test_a_store_that_hides_few_rounds_is_opened(opener: StoreProcess) -> None:
     # The store has the key, but not its certificate.
     with pytest.raises(ConfigurationError, match="contains no private key with its certificate"):
         opener.client(Store("PKCS12", "f", hidden(1), PASSWORD))
+
+
+def test_each_store_has_its_own_cpu_limit(opener: StoreProcess) -> None:
+    opener.trusted(TRUST)
+    first = pid_of(opener)
+    enough = cpu_seconds(first) + CPU_SECONDS + 1
+    while cpu_seconds(first) <= enough:
+        with pytest.raises(ConfigurationError, match="is not a PKCS12 store, or its password is wrong"):
+            opener.trusted(Store("PKCS12", "f", store(MOST_ROUNDS), PASSWORD))
+    assert opener.trusted(TRUST)
+    assert pid_of(opener) == first
+
+
+def test_the_process_writes_no_core_dump(opener: StoreProcess) -> None:
+    opener.trusted(TRUST)
+    assert resource.prlimit(pid_of(opener), resource.RLIMIT_CORE) == (0, 0)
 
 
 def test_a_process_that_was_killed_is_started_again(opener: StoreProcess) -> None:
