@@ -35,8 +35,8 @@ VERSIONS: Final = {
 LIBRARIES: Final = frozenset({"aiohttp", "aiohappyeyeballs", "aiokafka", "click", "faust", "mode", "python_socks"})
 """The packages whose classes are searched for names that subclasses in the pipeline use."""
 
-PUBLIC: Final = frozenset({"_asdict", "_fields", "_make", "_replace"})
-"""Public methods of named tuples. They begin with _ only to avoid collisions with field names."""
+PUBLIC: Final = frozenset({"_asdict", "_current_frames", "_exit", "_fields", "_make", "_replace"})
+"""Documented names of the standard library: of `sys`, of `os`, and the methods of named tuples."""
 
 HELD: Final = "an attribute"
 
