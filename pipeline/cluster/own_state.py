@@ -87,7 +87,7 @@ class OwnState:
         )
 
     def _partition(self, partition: Partition) -> PartitionState:
-        counted_to, dispatched = partition.rows.counted_to, partition.dispatched
+        counted_to, dispatched = partition.rows.counted_to, partition.dispatched_to
         before = self._dispatched.get((partition.topic, partition.number), dispatched)
         self._dispatched[partition.topic, partition.number] = dispatched
         return PartitionState(

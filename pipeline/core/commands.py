@@ -82,7 +82,7 @@ class Commands:
         match command.resume_from:
             case ReplayTimestamp() as target:
                 # A former owner may have delivered events after the committed offset before the command arrived.
-                here = max(self._partition.dispatched, lane.first_waiting)
+                here = max(self._partition.dispatched_to, lane.first_waiting)
                 return self._start(order, partial(self._replay_from_time, order, target, here))
             case ReplayOffset(_, offset, discards) as target if self._is_here(target):
                 if discards and offset > lane.first_waiting:
@@ -134,9 +134,9 @@ class Commands:
 
         The cursor of a lane that is not live may be at an event of another subscription.
         """
-        first, dispatched = lane.first_waiting, self._partition.dispatched
-        if lane.state is LaneState.LIVE or not first <= offset < dispatched:
-            return offset == first < dispatched
+        first, dispatched_to = lane.first_waiting, self._partition.dispatched_to
+        if lane.state is LaneState.LIVE or not first <= offset < dispatched_to:
+            return offset == first < dispatched_to
         is_known = lane.events.has(first) or (lane.cause is not None and lane.cause.offset == first)
         return offset == first if is_known else None
 

@@ -128,7 +128,7 @@ class Dispatcher:
         *batch_end* is the end of the last batch or gap. If that batch has not been dispatched yet, nothing is done.
         """
         found = self._open.get(number)
-        if found is None or batch_end is None or not found.partition.dispatched == batch_end < end:
+        if found is None or batch_end is None or not found.partition.dispatched_to == batch_end < end:
             return False
         found.partition.pass_over(end)
         return True

@@ -1,7 +1,7 @@
 """Counts the events of a lane that are in the log but not in memory, as far as the number is known. Pure.
 
     log    40 . . 43 . 45 | 46 . 48 . . 51          40, 43... are the lane's, the others belong to other subscriptions
-              ^ read_from  ^ counted_from    ^ dispatched
+              ^ read_from  ^ counted_from    ^ dispatched_to
 
 From `counted_from` on, each of the lane's events was counted when the stream brought it. Before `counted_from`, it is
 unknown how many offsets belong to the lane: another worker left these events, or a replay moved the cursor back to
@@ -87,13 +87,13 @@ class InLog:
             self.count -= 1
         self.first_ms, self._first = event.timestamp, None
 
-    def skipped(self, offset: int, dispatched: int) -> None:
+    def skipped(self, offset: int, dispatched_to: int) -> None:
         """Record that the lane skips *offset*.
 
         Only if *offset* is the first unread event is it known to be one of the lane's events.
         """
         if self._first != offset:
-            self.forget(dispatched)
+            self.forget(dispatched_to)
         else:
             self.count -= offset >= self.counted_from
             self._first = None

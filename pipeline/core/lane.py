@@ -85,8 +85,8 @@ class Lane(LaneView):
         self.join_stream()
 
     def join_stream(self) -> None:
-        """Go live if everything before `dispatched` has been read."""
-        caught_up = not self.events.held.awaits_row and self.read_from >= self._home.dispatched
+        """Go live if everything before `dispatched_to` has been read."""
+        caught_up = not self.events.held.awaits_row and self.read_from >= self._home.dispatched_to
         if caught_up and self.is_probing and self.wants_to_read:
             self.recover()  # no event is left to probe with
         elif caught_up and self.wants_to_read:

@@ -223,7 +223,7 @@ class LaneEvents:
         for flight in passed:
             flight.epoch = self.epoch
             self.in_flight[flight.offset] = flight
-        self.in_log.forget(self._home.dispatched)
+        self.in_log.forget(self._home.dispatched_to)
         self._go_on_from(offset)
 
     def skip(self, offset: int) -> None:
@@ -232,7 +232,7 @@ class LaneEvents:
         if skipped is not None:
             skipped.epoch = OVERTAKEN
         else:
-            self.in_log.skipped(offset, self._home.dispatched)
+            self.in_log.skipped(offset, self._home.dispatched_to)
         if self.shelved is not None and self.shelved.offset == offset:
             self.shelved = None
         self._go_on_from(max(self.in_log.read_from, offset + 1))
@@ -244,7 +244,7 @@ class LaneEvents:
     def skip_to(self, offset: int) -> None:
         """Continue reading at *offset*, where the log begins now."""
         self.in_log.read_from = max(self.in_log.read_from, offset)
-        self.in_log.forget(self._home.dispatched)
+        self.in_log.forget(self._home.dispatched_to)
 
     # --------------------------------------------------------------- the beginning and the end
 
@@ -263,8 +263,8 @@ class LaneEvents:
         self._forget_flights()
         self.queue.clear()
         self.held.release()
-        self.progress.abandon(self._home.dispatched)
-        self.in_log.forget(self._home.dispatched)
+        self.progress.abandon(self._home.dispatched_to)
+        self.in_log.forget(self._home.dispatched_to)
         return given_up
 
     def _forget_flights(self) -> None:

@@ -59,7 +59,7 @@ def standing_of(lane: Lane) -> Standing:
         lane.state is LaneState.LIVE,
         waiting.at_most,
         waiting.is_exact,
-        lane.dispatched,
+        lane.dispatched_to,
         lane.events.progress.last_success_at,
     )
 
@@ -159,7 +159,7 @@ class LaneRows:
         for lane in stale:
             self._refresh_one(lane, committed, begun_to)
 
-    def count(self, dispatched: int, now: float) -> None:
+    def count(self, dispatched_to: int, now: float) -> None:
         """Once a second, write some of the rows whose counts of waiting events are out of date, oldest first."""
         if now < self._counted_at + COUNT_SECONDS:
             return
@@ -169,7 +169,7 @@ class LaneRows:
                 del self._uncounted[lane]  # it has read what was left to the log
             else:
                 self.write(lane.key)
-        counted_to = next(iter(self._uncounted.values()), dispatched)
+        counted_to = next(iter(self._uncounted.values()), dispatched_to)
         # Rows become durable in order.
         if self._last is None:
             self.counted_to = counted_to

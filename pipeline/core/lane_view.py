@@ -66,14 +66,14 @@ class LaneView:
         return min([self.next, *self.claims.ahead()])
 
     @property
-    def dispatched(self) -> int:
+    def dispatched_to(self) -> int:
         """The offset up to which the stream of the partition was dispatched."""
-        return self._home.dispatched
+        return self._home.dispatched_to
 
     @property
     def _beyond(self) -> int:
         """The first offset that is not in memory."""
-        return self._home.dispatched if self.state is LaneState.LIVE else self.read_from
+        return self._home.dispatched_to if self.state is LaneState.LIVE else self.read_from
 
     @property
     def read_from(self) -> int:
@@ -94,7 +94,7 @@ class LaneView:
         if self.state is not LaneState.LIVE:
             return False
         cursor = self.next
-        return cursor in self.events.held or cursor >= self._home.dispatched
+        return cursor in self.events.held or cursor >= self._home.dispatched_to
 
     @property
     def is_probing(self) -> bool:

@@ -73,10 +73,10 @@ class Opening:
         self._reconciler.configure(lane, subscription)
         found = None if log is None else find_break(row.next, row.topic_id, log)
         if found is None:
-            lane.restore(row, self._partition.dispatched)
+            lane.restore(row, self._partition.dispatched_to)
         else:
             self._worker.observer.log_broken(self._worker.topic, self._partition.number, found, subscription=lane.name)
-            lane.restore(moved(row, found.goes_on_at), self._partition.dispatched)
+            lane.restore(moved(row, found.goes_on_at), self._partition.dispatched_to)
             self._partition.rows.write(lane.key)
         if subscription is not None:
             self._reconciler.reconcile(lane, subscription)
@@ -84,7 +84,7 @@ class Opening:
     def _fail_unreadable(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
         """Put the lane into FAILURE, because its row can't be read, and replace the row."""
         partition = self._partition
-        offset = partition.dispatched if row.next is None else row.next
+        offset = partition.dispatched_to if row.next is None else row.next
         found = None if log is None else find_break(offset, None, log)
         if found is not None:
             offset = found.goes_on_at

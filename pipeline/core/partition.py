@@ -89,7 +89,7 @@ class Partition:
         """Dispatch a batch to its lanes, in order, without waiting."""
         if self.is_draining:
             return
-        first = self._kept_back[-1].offset + 1 if self._kept_back else self.window.dispatched
+        first = self._kept_back[-1].offset + 1 if self._kept_back else self.window.dispatched_to
         if events[0].offset < first:  # the batch was fetched a second time
             events = [event for event in events if event.offset >= first]
             if not events:
@@ -102,7 +102,7 @@ class Partition:
         elif not (events := self._offer_by_match(events, self._matching)):
             return
         # This comes last, because a lane that leaves the stream in the middle of a batch continues from the old
-        # `dispatched`.
+        # `dispatched_to`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, steady_now())
         if not self.is_paused and self.window.load > self._pressure:
@@ -150,9 +150,9 @@ class Partition:
             self.window.advance(end, steady_now())
 
     @property
-    def dispatched(self) -> int:
+    def dispatched_to(self) -> int:
         """The offset after the last one that was dispatched."""
-        return self.window.dispatched
+        return self.window.dispatched_to
 
     def settle(self, offset: int) -> None:
         """See `ports.Home`."""
@@ -233,7 +233,7 @@ class Partition:
         """
         for lane in list(self._behind):
             # A lane that has caught up calls `wants_events` again when its row is durable.
-            if not lane.wants_to_read or lane.read_from >= self.dispatched:
+            if not lane.wants_to_read or lane.read_from >= self.dispatched_to:
                 del self._behind[lane]
         if not self._behind:
             return None
@@ -250,7 +250,7 @@ class Partition:
         was requested gets nothing, because its events may have been left out.
         """
         self._stretches += 1
-        start, end = wanted.start, min(end, self.dispatched)
+        start, end = wanted.start, min(end, self.dispatched_to)
         keys = self.lanes if wanted.keys is None else wanted.keys
         fed: dict[bytes, list[Event]] = {}
         lanes = [
@@ -293,7 +293,7 @@ class Partition:
         # events that are in the note.
         is_past_note = self.committed is not None and self.committed >= self.window.noted_to
         self.rows.refresh(self.committed if is_past_note else None, self.begun_to)
-        self.rows.count(self.dispatched, steady_now())
+        self.rows.count(self.dispatched_to, steady_now())
 
     def end_holding(self, now: float) -> None:
         """Make lanes that have held an event in the window for too long fall behind."""
@@ -313,14 +313,14 @@ class Partition:
 
     def _pace(self) -> int:
         """The offset that a lane must have passed to keep pace with the quicker lanes."""
-        head, dispatched = self.window.committable, self.dispatched
+        head, dispatched_to = self.window.committable, self.dispatched_to
         firsts = [(lane.events.held.first, lane.events.progress.settled_to) for lane in self.lanes.values()]
         lags = sorted(
-            0 if first is None else dispatched - first
+            0 if first is None else dispatched_to - first
             for first, settled in firsts
             if first is not None or settled > head
         )
-        return dispatched - LAGGING_FACTOR * lags[len(lags) // 4] if lags else dispatched
+        return dispatched_to - LAGGING_FACTOR * lags[len(lags) // 4] if lags else dispatched_to
 
     def sweep(self) -> None:
         """Remove lanes without work and without a row, so that memory depends only on the subscriptions in use."""

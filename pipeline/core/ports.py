@@ -107,7 +107,7 @@ class Home(Protocol):
         ...
 
     @property
-    def dispatched(self) -> int:
+    def dispatched_to(self) -> int:
         """The offset after the last one that was dispatched to the lanes."""
         ...
 

@@ -55,7 +55,7 @@ class Reconciler:
         """Configure the lane for a revision of its subscription; None if there is no subscription."""
         worker, former, matches = self._worker, lane.subscription, self._worker.matching is not None
         if matches and former is not None and (subscription is None or former.filter != subscription.filter):
-            lane.events.in_log.forget(self._partition.dispatched)  # the present count was made with the former filter
+            lane.events.in_log.forget(self._partition.dispatched_to)  # counted with the former filter
         if subscription is None:
             lane.configure(None, UNKNOWN_RULES)
             return
@@ -79,7 +79,7 @@ class Reconciler:
         # A subscription created before `begun_to` has begun. Then this is an edit that was written after a deletion.
         if is_new and subscription is not None and subscription.created >= partition.begun_to:
             if lane is not None:  # the lane of a deleted subscription with this id, or of earlier events
-                self._forget(lane, partition.beginnings.first_offset(subscription, partition.dispatched))
+                self._forget(lane, partition.beginnings.first_offset(subscription, partition.dispatched_to))
             self.begin(subscription)
             return
         if lane is None:
@@ -95,7 +95,7 @@ class Reconciler:
     def begin(self, subscription: Subscription) -> None:
         """Begin a subscription that has no row: at its first offset, which the stream may have passed already."""
         partition, key = self._partition, subscription.id.encode()
-        first = partition.beginnings.first_offset(subscription, partition.dispatched)
+        first = partition.beginnings.first_offset(subscription, partition.dispatched_to)
         is_behind = first < self._passed_to(subscription)
         lane = partition.lanes.get(key)
         if lane is None:
@@ -117,15 +117,15 @@ class Reconciler:
         The former owner wrote its note without a subscription that has just been created. So the note must not apply to
         it: the lane begins behind, with a row, because lanes with a row ignore notes.
         """
-        dispatched = self._partition.dispatched
-        return dispatched if subscription.starts is None else max(dispatched, self._partition.window.noted_to)
+        dispatched_to = self._partition.dispatched_to
+        return dispatched_to if subscription.starts is None else max(dispatched_to, self._partition.window.noted_to)
 
     def _first_offset(self, subscription: Subscription) -> int:
         """Where a lane without a row begins if its subscription is not new."""
-        dispatched = self._partition.dispatched
+        dispatched_to = self._partition.dispatched_to
         if self._worker.matching is None:
-            return dispatched
-        return max(dispatched, self._partition.beginnings.first_offset(subscription, dispatched))
+            return dispatched_to
+        return max(dispatched_to, self._partition.beginnings.first_offset(subscription, dispatched_to))
 
     def _forget(self, lane: Lane, again_from: int | None = None) -> None:
         """Give up the lane's events.
@@ -134,7 +134,7 @@ class Reconciler:
         """
         in_memory = [*lane.events.in_flight, *(event.offset for event in lane.events.queue)]
         read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)
-        since, last = lane.first_waiting, self._partition.dispatched - 1
+        since, last = lane.first_waiting, self._partition.dispatched_to - 1
         given_up = lane.abandon() - read_again
         if given_up:
             self._worker.observer.dropped(

@@ -1,8 +1,8 @@
 """The unsettled offsets of one partition, which determine the offset to commit. Pure: no clock, no I/O.
 
-    log      40 41 42 43 44 45 46 47        47 is `dispatched`: the offset after the last one given to the lanes
+    log      40 41 42 43 44 45 46 47        47 is `dispatched_to`: the offset after the last one given to the lanes
     window      41    43    45              dispatched and not settled
-                 ^ committable: the first unsettled offset; `dispatched` if there is none
+                 ^ committable: the first unsettled offset; `dispatched_to` if there is none
 
 Only unsettled offsets are kept. Events that a cursor row covers never enter, so a lane with a million waiting events
 costs nothing here. Lanes add offsets (held_offsets.py); `Partition` does the rest.
@@ -24,15 +24,25 @@ class Window:
         ahead: the offsets from *start* on that were settled according to the former owner's note, as bits.
 
     Attributes:
-        dispatched: the offset after the last one that was dispatched.
+        dispatched_to: the offset after the last one that was dispatched.
         noted_to: the offset at which the former owner's note ends.
         has_news: whether an offset has been settled since the last commit with a note.
     """
 
-    __slots__ = ("_ahead", "_base", "_batches", "_far", "_passed", "_unsettled", "dispatched", "has_news", "noted_to")
+    __slots__ = (
+        "_ahead",
+        "_base",
+        "_batches",
+        "_far",
+        "_passed",
+        "_unsettled",
+        "dispatched_to",
+        "has_news",
+        "noted_to",
+    )
 
     def __init__(self, start: int, ahead: int = 0) -> None:
-        self.dispatched = start
+        self.dispatched_to = start
         self.noted_to = start + ahead.bit_length()
         self.has_news = False
         self._unsettled: deque[int] = deque()
@@ -60,16 +70,16 @@ class Window:
     @property
     def committable(self) -> int:
         """The offset that may be committed: everything below it is settled, or kept by a cursor row."""
-        return self._unsettled[0] if self._unsettled else self.dispatched
+        return self._unsettled[0] if self._unsettled else self.dispatched_to
 
-    def advance(self, dispatched: int, now: float) -> None:
-        """Record that a batch was dispatched. *dispatched* is the offset after its last record, greater than before."""
-        if dispatched <= self.dispatched:
-            raise ValueError(f"dispatched may only grow: {self.dispatched} -> {dispatched}")
-        head = self._unsettled[0] if self._unsettled else dispatched
+    def advance(self, dispatched_to: int, now: float) -> None:
+        """Record that a batch was dispatched. *dispatched_to* is the offset after its last record."""
+        if dispatched_to <= self.dispatched_to:
+            raise ValueError(f"dispatched_to may only grow: {self.dispatched_to} -> {dispatched_to}")
+        head = self._unsettled[0] if self._unsettled else dispatched_to
         self._pass_over(head)
-        self.dispatched = dispatched
-        self._batches.append((dispatched, now))
+        self.dispatched_to = dispatched_to
+        self._batches.append((dispatched_to, now))
 
     def _pass_over(self, head: int) -> None:
         batches = self._batches

@@ -144,14 +144,14 @@ class WorkerReporter:
         since = window.oldest_since()
         end = self._end_of(partition.topic, partition.number)
         lanes = partition.lanes.values()
-        has_more = end is not None and end > window.dispatched
+        has_more = end is not None and end > window.dispatched_to
         has_work = has_more or len(window) > 0 or any(lane.wants_to_read for lane in lanes)
         return PartitionReport(
             topic=partition.topic,
             partition=partition.number,
             is_open=True,
             committed=partition.committed,
-            dispatched=window.dispatched,
+            dispatched=window.dispatched_to,
             end=end,
             unsettled=len(window),
             oldest_unsettled_seconds=max(0.0 if since is None else steady_now() - since, self._oldest_left(partition)),

@@ -147,7 +147,7 @@ MUTANTS = (
         "the log reader hands over events that were not dispatched yet",
         Partition,
         "feed",
-        was="start, end = wanted.start, min(end, self.dispatched)",
+        was="start, end = wanted.start, min(end, self.dispatched_to)",
         becomes="start = wanted.start",
         known=LOG_AHEAD_OF_STREAM,
     ),

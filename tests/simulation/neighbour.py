@@ -162,6 +162,6 @@ class Beside:
             and self.rows is not None
             and not self.rows.pending
             and not len(partition.window)
-            and self.neighbour.committed == partition.dispatched == self.position == self.neighbour.log.end
+            and self.neighbour.committed == partition.dispatched_to == self.position == self.neighbour.log.end
             and all(lane.is_idle for lane in self.lanes)
         )

@@ -404,7 +404,7 @@ class Worker:
             unread = [
                 record.offset
                 for record in self.ledger.log.records
-                if lane.read_from <= record.offset < partition.dispatched
+                if lane.read_from <= record.offset < partition.dispatched_to
                 and record.offset not in lane.events.in_flight
                 and self._is_for(lane, record)
             ]
@@ -432,7 +432,7 @@ class Worker:
             and self.rows is not None
             and not self.rows.pending
             and not len(partition.window)
-            and self.ledger.committed == partition.dispatched
+            and self.ledger.committed == partition.dispatched_to
             and self.position == self.ledger.log.end
             and all(lane.is_idle for lane in self.lanes)
             and (self.beside is None or self.beside.is_at_rest())

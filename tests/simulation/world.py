@@ -335,7 +335,7 @@ class World:
         if owner is None:
             return "no worker"
         partition = owner.partition
-        window = None if partition is None else (partition.window.committable, partition.dispatched)
+        window = None if partition is None else (partition.window.committable, partition.dispatched_to)
         return f"window {window}, committed {self.ledger.committed}, position {owner.position}; {owner.lanes}"
 
 

@@ -71,7 +71,7 @@ async def test_a_gap_is_skipped_once_the_batch_before_it_has_come() -> None:
     await core.dispatch(batch)
     core.dispatcher.pass_over(0, 2, 2)
     core.dispatcher.pass_over(0, 2, 5)
-    assert (core.committable, core.partition.dispatched) == (0, 5)
+    assert (core.committable, core.partition.dispatched_to) == (0, 5)
     await core.answer(0)
     await core.answer(1)
     assert core.committable == 5

@@ -203,7 +203,7 @@ async def test_the_limit_counts_deliveries_and_not_events() -> None:
 @in_virtual_time
 async def test_events_kept_back_stay_uncommitted_when_given_back() -> None:
     core, _ = await flooded_by_match(100)
-    dispatched = core.partition.dispatched
+    dispatched = core.partition.dispatched_to
     assert dispatched < 100
     stopping = asyncio.create_task(core.stop())
     await settle()

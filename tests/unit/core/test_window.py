@@ -100,7 +100,7 @@ def test_gaps_in_the_log_hold_back_no_commit() -> None:
 
 @pytest.mark.parametrize("dispatched", [40, 39])
 def test_a_batch_that_does_not_advance_is_refused(dispatched: int) -> None:
-    with pytest.raises(ValueError, match="dispatched may only grow: 40 ->"):
+    with pytest.raises(ValueError, match="dispatched_to may only grow: 40 ->"):
         Window(40).advance(dispatched, 0.0)
 
 
@@ -152,7 +152,7 @@ def test_the_window_agrees_with_a_model_of_every_offset(batches: list[list[bool]
         assert made.committable == (offset if oldest is None else oldest)
         assert len(made) == len(unsettled)
         assert made.oldest_since() == (None if oldest is None else came[oldest])
-        assert made.dispatched == offset
+        assert made.dispatched_to == offset
         head = made.committable
         ahead = made.ahead_of(head)
         assert {head + place for place in range(ahead.bit_length()) if ahead >> place & 1} == {
