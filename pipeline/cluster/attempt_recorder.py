@@ -48,7 +48,7 @@ MOST_ENTRIES: Final = 2_000
 RECORD_WEIGHT: Final = 20_000
 RUN_WEIGHT: Final = 10
 ENTRY_WEIGHT: Final = 150
-"""The sizes of a record, a run and an entry, in units of one offset. A full record has about 250 KiB."""
+"""The size of a record, a run and an entry, each in units of one offset. A full record has about 250 KiB."""
 MOST_CHARACTERS: Final = 512
 """Characters of an error or a response that are kept."""
 

@@ -161,5 +161,6 @@ async def _refuse_without_offsets(source: Source, group: str, tps: list[TopicPar
     if source.others and all(offset.offset < 0 for offset in found.values()):
         raise BrokerError(
             f"topic {tps[0].topic}: is a new source. With autoOffsetReset latest it begins at its end, which can't be "
-            f"committed while workers of {group} run that do not read it; stop all of them once, or use earliest"
+            f"committed while workers of {group} run that do not read the topic yet; "
+            "stop all of them once, or use earliest"
         )

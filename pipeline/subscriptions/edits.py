@@ -127,7 +127,7 @@ def check_open(stored: WireSubscription) -> None:
 def taken_back(subscription_id: str) -> PreconditionError:
     """The error for a conditional change if another change was written just before it."""
     return PreconditionError(
-        f"subscription {shown(subscription_id)} was changed at the same moment; this change is taken back"
+        f"subscription {shown(subscription_id)} was changed at the same moment; this change was undone"
     )
 
 

@@ -125,7 +125,7 @@ def _convert(retry: dict[str, Any], notes: list[str]) -> None:
         retry["retryOption"] = "Retry On Fail" if on_fail else "No Retry"
     if retry.get("retryOption") != "No Retry" and "retryStrategy" not in retry:
         retry["retryStrategy"] = "LINEAR"
-        notes.append("retry.retryStrategy is LINEAR, as in Gravitee when nothing is said")
+        notes.append("retry.retryStrategy is LINEAR, which is Gravitee's default")
 
 
 def _states(status: str, consumer_status: str, notes: list[str]) -> dict[str, str]:

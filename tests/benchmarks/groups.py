@@ -1,4 +1,5 @@
-"""The sender of the comparison: one consumer group for each subscription, each of which reads the whole topic.
+"""The other sender in the comparison: it has one consumer group for each subscription, and each group reads the whole
+topic.
 
     python -m tests.benchmarks.groups BOOTSTRAP TOPIC PREFIX URL NUMBER
 

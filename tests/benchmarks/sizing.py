@@ -26,7 +26,7 @@ COLUMNS: Final = ("", "deliveries/s", "CPU per delivery", "peak memory", "socket
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """Change one dimension at a time. The other dimensions are those of the throughput part."""
+    """Change one dimension at a time. All other dimensions are as in the throughput part."""
     few, many = scale.events // 10, scale.events // 5
     shared = await stage.filled(2 * scale.events)
     rows = [

@@ -61,7 +61,7 @@ class Phase:
 
 
 async def run(stage: Stage, scale: Scale) -> Section:
-    """Measure with no event waiting, with the first and the second number of them, and during the recovery."""
+    """Measure four phases: no waiting events, the first and the second number of waiting events, and the recovery."""
     topic = await stage.source()
     pipeline = Pipeline(read_timeout_ms=READ_TIMEOUT_MS)
     numbers = list(range(PARTITIONS))

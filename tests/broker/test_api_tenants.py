@@ -170,7 +170,7 @@ actions = st.sampled_from(
 conditions = st.sampled_from([{}, {"If-Match": "*"}, {"If-Match": '"0"'}, {"If-Match": '"3"'}, {"If-None-Match": "*"}])
 
 
-# Hypothesis draws in another thread, and would mistake the loop's use of `random` for that of a strategy.
+# Hypothesis draws in another thread, and would attribute the loop's use of `random` to a strategy.
 @pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 async def test_no_call_of_a_tenant_reveals_or_changes_others(client: Client) -> None:
     """A call about another tenant's subscription is answered like one about a subscription that does not exist."""

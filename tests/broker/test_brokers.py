@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 Name = Callable[[str], str]
 
 
-async def test_a_topic_has_the_partitions_it_was_created_with(broker: TestBroker, unique_name: Name) -> None:
+async def test_a_topic_is_created_with_the_given_partitions(broker: TestBroker, unique_name: Name) -> None:
     topic = await broker.create_topic(unique_name("events"), partitions=3)
 
     async with broker.producer() as producer:

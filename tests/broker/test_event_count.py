@@ -19,7 +19,7 @@ RANGES = {ONE: (0, 4), TWO: (1, 9), NONE: (0, 10), b"empty": (6, 6)}
 
 
 class Everyone(Matching):
-    """A matching for which each event is for all subscriptions."""
+    """A matching in which every event matches all subscriptions."""
 
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
         raise NotImplementedError

@@ -1,4 +1,5 @@
-"""An outage of 400 subscriptions is found, explained and repaired with one action, at a worker without partitions."""
+"""An outage of 400 subscriptions is found, explained and repaired with one action, using a worker without
+partitions."""
 
 import json
 from collections.abc import AsyncIterator, Callable

@@ -53,7 +53,7 @@ def document(name: str = "s", **more: Any) -> dict[str, Any]:
 
 @dataclass
 class Worker:
-    """A registry and a store like those of a process, and the changes that the registry has reported."""
+    """A registry and a store, as in a worker process, and the changes that the registry has reported."""
 
     registry: Registry
     store: SubscriptionStore
@@ -522,7 +522,7 @@ async def test_a_stop_of_the_registry_ends_waits_with_an_error(cluster: Cluster)
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds. The time limit is that of the test."""
+    """Return when the condition holds. Only the time limit of the test applies."""
     while not condition():  # noqa: ASYNC110  # the condition depends on another thread and a broker
         await asyncio.sleep(0.01)
 

@@ -32,7 +32,7 @@ async def small_disk(folder: Path) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        # A lazy unmount, because a process that was just killed may still have open files.
+        # The unmount is lazy, because a process that was just killed may still have open files.
         await _run("umount", "--lazy", str(folder))
 
 

@@ -42,7 +42,7 @@ def event(number: int, subscriptions: Sequence[str]) -> tuple[str, bytes]:
 
 
 def place(number: int, subscriptions: Sequence[str], topics: Sequence[str]) -> str:
-    """The topic of the event with this number: of every subscription, each topic has events of every size."""
+    """The topic of the event with this number. Each topic gets events of every size for every subscription."""
     sequence, turn = divmod(number, len(subscriptions))
     return topics[(turn + sequence // 2) % len(topics)]
 

@@ -103,7 +103,7 @@ Render = Callable[[Mapping[str, Any]], dict[str, dict[str, Any]]]
 
 @pytest.fixture
 def render(tmp_path: Path) -> Render:
-    """The objects that `helm template` makes of values, by kind."""
+    """The objects that `helm template` makes from these values, by kind."""
 
     def rendered(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         return {each["kind"]: each for each in documents(tmp_path, values).values()}

@@ -49,7 +49,7 @@ def test_with_match_an_event_is_for_one_or_for_all() -> None:
         assert audience(a_record(sequence * len(NAMES) + 4)) == wanted
 
 
-def test_with_key_an_event_is_for_its_key() -> None:
+def test_with_key_an_event_is_for_the_subscription_in_its_key() -> None:
     audience = audience_of({name: subscriber(chosen(Routing.KEY, name)) for name in NAMES})
     assert audience(a_record(4)) == key_alone(a_record(4)) == [NAMES[4]]
 

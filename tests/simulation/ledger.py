@@ -47,7 +47,7 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Events that a replay wants sent again: from *place* to *end*, by *revision* or a later one."""
+    """Events that a replay requires to be sent again: from *place* to *end*, by *revision* or a later revision."""
 
     revision: int
     place: int

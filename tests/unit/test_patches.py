@@ -59,7 +59,7 @@ LOOKED_AT = {
 
 
 async def elsewhere(*_arguments: Any, **_named: Any) -> None:
-    """A function that a new version of a library might have in place of another one."""
+    """A function that a new version of a library might have instead of the present one."""
 
 
 @pytest.fixture

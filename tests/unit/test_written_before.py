@@ -1,7 +1,7 @@
 """Rows, records and commits of earlier builds can be read. The directory `written_before` has their bytes, by commit.
 
-A file is kept as long as upgrades from its build are supported (docs/compatibility.md). New files must be written by
-the functions of the old build, never by those of this tree.
+A file is kept as long as upgrades from its build are supported (docs/compatibility.md). New files must be written with
+the functions of the old build, never with functions of this tree.
 """
 
 import json

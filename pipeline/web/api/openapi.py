@@ -46,7 +46,8 @@ _KEY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[ -~]+$"},
-    "description": "A request is carried out only once in a day if it is repeated with the same key, to any worker.",
+    "description": "Within a day, a request that is repeated with the same key is carried out only once, "
+    "whichever workers get it.",
 }
 
 _ID: Final = {"type": "string", "minLength": 1, "maxLength": LONGEST_ID}

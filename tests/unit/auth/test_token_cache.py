@@ -247,7 +247,7 @@ async def test_the_retry_after_of_an_endpoint_is_obeyed(bench: Bench) -> None:
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_a_long_retry_after_of_an_endpoint_is_limited(bench: Bench) -> None:
+async def test_the_retry_after_of_an_endpoint_has_a_limit(bench: Bench) -> None:
     hasty = replace(S, retry=RetryPolicy(initial_delay_seconds=1.0, max_delay_seconds=2.0))
     bench.issuer.script = [TokenUnavailable("HTTP 429", 1e9)]
     await bench.cache.renewed(S, 0)

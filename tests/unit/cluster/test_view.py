@@ -174,7 +174,7 @@ async def test_the_desired_status_outweighs_a_row() -> None:
     assert (group.kind, group.ids) == ("configuration", ("broken",))
 
 
-async def test_an_outage_is_one_group() -> None:
+async def test_failures_of_one_outage_form_one_group() -> None:
     told = Told(
         *(subscription(f"s{number}", url="https://a.example/hook") for number in range(3)),
         subscription("t", url="https://b.example/hook"),
@@ -330,7 +330,7 @@ async def test_filters_select_subscriptions(wanted: StateFilter, count: int) -> 
 
 
 @given(limit=st.integers(1, 40), text=st.sampled_from(["", "sub-1", "t2"]))
-async def test_pages_show_each_subscription_once(limit: int, text: str) -> None:
+async def test_all_pages_together_show_each_subscription_once(limit: int, text: str) -> None:
     told = Told(*FAMILY)
     wanted = StateFilter(text=text)
     everything = [each.id for each in (await told.view.states(wanted, limit=1000)).items]

@@ -142,7 +142,7 @@ async def test_lanes_that_are_behind_respect_the_memory_limit() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_full_of_hanging_events_serves_other_lanes() -> None:
+async def test_a_full_worker_still_serves_lanes_that_answer() -> None:
     core = await lagging(but="sub-5")
     assert core.dispatcher.memory.is_full
     assert len([attempt for attempt in core.send.made if attempt.subscription.id == "sub-5"]) == 50
@@ -169,7 +169,7 @@ async def test_a_long_replay_does_not_starve_other_lanes_of_the_log() -> None:
 
 
 async def flooded_by_match(count: int, lanes: int = 100, slots: int = 1_000) -> tuple[Core, Valve]:
-    """A worker like that of `flooded`, with events that match every subscription."""
+    """A worker as `flooded` makes it, with events that match every subscription."""
     core = Core(matches=True, limits=ROOMY, slots=slots)
     for number in range(lanes):
         core.publish(subscription(f"sub-{number}", starts={TOPIC: Start((0,))}, created=number))

@@ -134,7 +134,7 @@ def test_failures_of_other_kinds_do_not_change_the_gap(outcome: Outcome) -> None
     assert pace.turn(PLAIN, 0.5) == pytest.approx(0.5)
 
 
-def test_retry_after_outlasts_the_last_success_of_a_slow_start() -> None:
+def test_retry_after_still_applies_when_a_slow_start_ends() -> None:
     pace, now = RateLimits(), 0.0
     pace.saw(PLAIN, ServerError(503), now)
     while pace._paces["s"].gap > 2 * rate_limits.NO_GAP_SECONDS:
@@ -248,7 +248,7 @@ def test_a_retry_after_alone_is_reported_until_it_has_passed() -> None:
         (12, [8, 4], 1.0, 1.0),
     ],
 )
-def test_shares_depend_on_partitions_or_on_topic_sizes(
+def test_the_share_depends_on_partitions_or_on_topic_sizes(
     owned: int, counts: list[int], by_partitions: float, by_sizes: float
 ) -> None:
     assert share_by_partitions(owned, counts) == by_partitions

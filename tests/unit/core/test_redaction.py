@@ -53,7 +53,7 @@ from pipeline.core.redaction import has_hint, mask, mask_cut, shown_host, shown_
         "kafka://u:hunter2@[::1]:9092",
     ],
 )
-def test_masks_what_looks_like_a_credential(text: str) -> None:
+def test_apparent_credentials_are_masked(text: str) -> None:
     masked = mask(text)
 
     assert "hunter2" not in masked

@@ -44,7 +44,7 @@ async def test_the_row_of_a_halted_lane_counts_new_events() -> None:
 
 
 @in_virtual_time
-async def test_counts_are_announced_when_their_rows_are_durable() -> None:
+async def test_counts_are_announced_once_their_rows_are_durable() -> None:
     core = await Core(subscription("s")).open()
     await core.revise(paused(subscription("s")))
     await core.land()

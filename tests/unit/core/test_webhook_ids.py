@@ -1,4 +1,4 @@
-"""The webhook-id of an event: that of its place or, after a redrive with a valid seal, its first webhook-id."""
+"""The webhook-id of an event is its position or, after a redrive with a valid seal, its first webhook-id."""
 
 import logging
 from dataclasses import replace

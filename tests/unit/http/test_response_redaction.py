@@ -103,7 +103,8 @@ def test_secrets_sent_to_a_receiver_are_masked_in_its_answer(
 def test_a_request_repeated_in_base64_shows_no_secret(
     before: bytes, secret: bytes, after: bytes, is_url_safe: bool
 ) -> None:
-    """Wherever the secret begins in the base64 text, no four successive characters of the secret are left."""
+    """No four successive characters of the secret are left, at whatever position the secret begins in the base64
+    text."""
     profile = JwtProfileAuth("http://t/", "i", "s", "a", secret, "HS256")
     secrets = secrets_of(Subscription("s", 0, "http://h/", auth=profile), None)
     encode = base64.urlsafe_b64encode if is_url_safe else base64.b64encode

@@ -100,7 +100,7 @@ class Bench:
 
     async def call(self, receiver: Receiver, options: TlsOptions, host: str = HOST) -> Outcome:
         url = f"https://{host}:{receiver.port}/"
-        # Another subscription, so that only the transport has state of the former one.
+        # Another subscription, so that only the transport has state of the previous call.
         called = Subscription(repr(options), 1, url, tls=options, http=HttpLimits(5.0, 5.0))
         return await self.callback(called, PlainEvent("t", 0, 0, b"s", b"body"), 1)
 

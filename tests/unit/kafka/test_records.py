@@ -174,7 +174,7 @@ def test_a_sieve_lets_wanted_keys_and_the_last_record_through() -> None:
     assert records.next_fetch_offset == 17
 
 
-def test_a_batch_ending_with_a_wanted_record_gives_no_other() -> None:
+def test_no_other_record_follows_a_wanted_last_record() -> None:
     assert [record.offset for record in fetched(batch(*of(b"a", b"c", b"b")), sieve=sieve_for(b"b"))] == [2]
 
 

@@ -76,7 +76,7 @@ def test_an_invalid_number_is_unknown(text: bytes) -> None:
 
 
 @pytest.mark.parametrize("timestamp", [-(2**60), 2**62])
-def test_a_letter_with_an_invalid_time_has_no_time(timestamp: int) -> None:
+def test_the_time_of_a_letter_is_unknown_if_it_is_invalid(timestamp: int) -> None:
     assert read_facts(PlainEvent("letters", 0, 7, b"sub-1", None, timestamp=timestamp)).at is None
 
 

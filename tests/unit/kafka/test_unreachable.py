@@ -104,7 +104,7 @@ async def test_a_certificate_of_an_unknown_authority(server_context: ssl.SSLCont
     assert reason.endswith("; add its authority to security.ssl.trustStore")
 
 
-async def test_a_certificate_for_another_name(authority: trustme.CA) -> None:
+async def test_a_certificate_for_another_name_is_reported(authority: trustme.CA) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("kafka.example").configure_cert(context)
     async with listening(say_nothing, context) as server:

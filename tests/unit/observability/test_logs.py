@@ -144,7 +144,7 @@ def test_untrusted_text_takes_a_few_kilobytes_of_a_line(log_format: LogFormat) -
     assert log.text.count("(1000000 characters)") == 1
 
 
-def test_json_keeps_a_traceback_on_the_line() -> None:
+def test_json_has_the_traceback_on_the_same_line() -> None:
     log = Log("json")
     log_failure(log, "broken")
 

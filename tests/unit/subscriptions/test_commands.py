@@ -31,7 +31,7 @@ def test_written_commands_are_read_back(some: list[Command]) -> None:
     assert read_commands([("fields", b"status"), *written(merged(some))], NEWEST) == merged(some)
 
 
-def test_no_commands_need_no_header() -> None:
+def test_without_commands_there_is_no_header() -> None:
     assert written(()) == []
 
 

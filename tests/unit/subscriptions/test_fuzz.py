@@ -117,7 +117,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def rendered(document: Any, path: str = "") -> Iterator[tuple[str, bool]]:
-    """Every path in a document, in the form of errors, and whether an object is there."""
+    """Every path in a document, written as in errors, and whether it leads to an object."""
     # Exported definitions have objects as JSON in strings.
     yield path, isinstance(document, dict) or (isinstance(document, str) and document.lstrip().startswith("{"))
     if isinstance(document, dict):
@@ -129,7 +129,8 @@ def rendered(document: Any, path: str = "") -> Iterator[tuple[str, bool]]:
 
 
 def names_a_place(sentence: str, document: Any) -> bool:
-    """Whether a sentence begins with the path of a part of the document, or of a missing field of an object in it."""
+    """Whether a sentence begins with a path: of a part of the document, or of a field that is missing in one of its
+    objects."""
     if not isinstance(document, dict):
         return sentence.startswith("subscription: ")
     places = {*rendered(document), *rendered(newer(document))}
