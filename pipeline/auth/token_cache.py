@@ -57,7 +57,7 @@ class TokenStore(Protocol):
         ...
 
 
-class Observer(Protocol):
+class TokenObserver(Protocol):
     """Counts the answers of token endpoints (`telemetry.Telemetry`)."""
 
     def token_fetched(self, result: TokenResult) -> None:
@@ -73,7 +73,7 @@ class TokenCache:
         store: keeps tokens when the worker restarts or a partition moves. If it fails, tokens are fetched again.
     """
 
-    def __init__(self, fetch: FetchToken, store: TokenStore, clock: Clock, observer: Observer) -> None:
+    def __init__(self, fetch: FetchToken, store: TokenStore, clock: Clock, observer: TokenObserver) -> None:
         self._fetch = fetch
         self._store = store
         self._clock = clock

@@ -40,7 +40,7 @@ class Box(Protocol):
         ...
 
 
-class Rows(Protocol):
+class TokenRows(Protocol):
     """The storage of the rows (`runtime.token_table.TokenTable`)."""
 
     def row(self, key: bytes) -> bytes | None:
@@ -64,7 +64,7 @@ class Rows(Protocol):
 class StoredTokens:
     """A `token_cache.TokenStore` over rows of bytes."""
 
-    rows: Rows
+    rows: TokenRows
     box: Box
 
     def load(self, partition: int, fingerprint: bytes) -> AccessToken | None:

@@ -19,7 +19,7 @@ from pipeline.config.settings import Settings
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.policy import Reason
 from pipeline.core.shown import shown
-from pipeline.kafka.letters import Found, Wanted
+from pipeline.kafka.letters import LetterFacts, LetterFilter
 from pipeline.kafka.redrive import Redriven, Scope
 
 COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "REDRIVEN", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
@@ -47,7 +47,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     DEAD-LETTER is the position in the dead-letter topic, the argument of `show`. WEBHOOK-ID identifies the event.
     REDRIVEN is "yes" if `redrive` has written the letter back, as far as Kafka still stores its runs.
     """
-    wanted = Wanted(subscription, reason, None if since is None else since_ms(since))
+    wanted = LetterFilter(subscription, reason, None if since is None else since_ms(since))
     settings, definition = configured()
     # One more than is shown, to find out whether there are more.
     letters, troubles = asyncio.run(dead_letters.newest_letters(definition, settings.app, limit + 1, wanted))
@@ -136,7 +136,7 @@ def _line(result: Redriven, *, dry_run: bool) -> str:
     return f"redriven {letter.place} {name} -> {result.place}{webhook_id}"
 
 
-def _row(letter: Found, redriven: bool | None) -> tuple[object, ...]:
+def _row(letter: LetterFacts, redriven: bool | None) -> tuple[object, ...]:
     return (
         letter.place,
         letter.at,

@@ -8,7 +8,7 @@ from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConflictError
 from pipeline.core.subscription import Routing
-from pipeline.kafka.letters import Found, Wanted, newest, opened_letters
+from pipeline.kafka.letters import LetterFacts, LetterFilter, newest, opened_letters
 from pipeline.kafka.redrive import Redrive, Scope, opened_redrive, redriven_among
 from pipeline.kafka.topics import DeadLetterTopic
 
@@ -16,7 +16,7 @@ from pipeline.kafka.topics import DeadLetterTopic
 class Letter(NamedTuple):
     """A dead letter, and whether it has been redriven; None if unknown."""
 
-    facts: Found
+    facts: LetterFacts
     redriven: bool | None
 
     def as_document(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def dead_letter_topic(definition: Definition) -> DeadLetterTopic:
 
 
 async def newest_letters(
-    definition: Definition, app: str, limit: int, wanted: Wanted
+    definition: Definition, app: str, limit: int, wanted: LetterFilter
 ) -> tuple[list[Letter], list[str]]:
     """The newest letters, newest first, and sentences about what can't be read at present.
 

@@ -44,7 +44,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class ReadRows:
     """Rows by key, topic and partition, and a sentence for partitions without a leader, whose rows can't be read."""
 
     found: list[Row]
@@ -53,7 +53,7 @@ class Rows:
 
 async def read_rows(
     connection: KafkaConnection, topic: str, sources: Sequence[str], keys: Iterable[bytes] | None = None
-) -> Rows:
+) -> ReadRows:
     """The committed rows of *topic*: those of the subscriptions with these *keys*, or all.
 
     Args:
@@ -83,7 +83,7 @@ async def read_rows(
         Row(key, source, number, _readable(row), ends.get(TopicPartition(source, number)))
         for key, source, number, row in sorted(found, key=lambda each: each[:3])
     ]
-    return Rows(rows, [*own.troubles(topic), *(each for name in sources for each in theirs[name].troubles(name))])
+    return ReadRows(rows, [*own.troubles(topic), *(each for name in sources for each in theirs[name].troubles(name))])
 
 
 async def read_topic_ids(connection: KafkaConnection, topic: str, keys: RowKeys) -> dict[int, str]:

@@ -31,7 +31,7 @@ _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LetterFacts:
     """The facts about a dead letter, without the event's value and headers.
 
     Attributes:
@@ -53,7 +53,7 @@ class Found:
     at: str | None
 
 
-def read_facts(letter: Event, routing: Routing = Routing.KEY) -> Found:
+def read_facts(letter: Event, routing: Routing = Routing.KEY) -> LetterFacts:
     """The facts in the headers of any record of the dead-letter topic."""
     facts = {
         name.removeprefix(DEAD_LETTER_PREFIX): value.decode("utf-8", "replace")
@@ -61,7 +61,7 @@ def read_facts(letter: Event, routing: Routing = Routing.KEY) -> Found:
         if name.startswith(DEAD_LETTER_PREFIX) and value is not None
     }
     name = letter.key or b"" if routing is Routing.KEY else facts.get("subscription", "").encode()
-    return Found(
+    return LetterFacts(
         place=f"{letter.topic}-{letter.partition}-{letter.offset}",
         subscription=decode_key(name),
         source=facts.get("topic"),
@@ -171,7 +171,7 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LetterFilter:
     """A filter of letters; None matches any.
 
     Attributes:
@@ -184,7 +184,7 @@ class Wanted:
     since: int | None = None
     among: Container[str | None] | None = None
 
-    def matches(self, letter: Event, facts: Found) -> bool:
+    def matches(self, letter: Event, facts: LetterFacts) -> bool:
         """Whether a letter passes the filter."""
         return (
             self.subscription in {None, facts.subscription}
@@ -194,16 +194,18 @@ class Wanted:
         )
 
 
-ANY: Final = Wanted()
+ANY: Final = LetterFilter()
 
 
-async def newest(reader: LetterReader, limit: int, wanted: Wanted = ANY, routing: Routing = Routing.KEY) -> list[Found]:
+async def newest(
+    reader: LetterReader, limit: int, wanted: LetterFilter = ANY, routing: Routing = Routing.KEY
+) -> list[LetterFacts]:
     """The newest *limit* letters that pass the filter, oldest first.
 
     Raises:
         BrokerError: see `LetterReader.batches`.
     """
-    found: list[tuple[int, int, int, Found]] = []
+    found: list[tuple[int, int, int, LetterFacts]] = []
     for number, end in reader.ends.items():
         # There is no index: a filter has to look at every letter.
         start = max(0, end - limit) if wanted == ANY else 0

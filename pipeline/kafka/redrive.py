@@ -28,7 +28,7 @@ from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
 from pipeline.kafka.internals import closed, disconnect
-from pipeline.kafka.letters import Found, LetterReader, opened_letters, read_facts
+from pipeline.kafka.letters import LetterFacts, LetterReader, opened_letters, read_facts
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 
 HOPELESS: Final = {"unknown-subscription", "undecodable"}
@@ -73,13 +73,13 @@ class Redriven:
             subscription. After a crash, an event may be dead-lettered twice.
     """
 
-    letter: Found
+    letter: LetterFacts
     place: str | None = None
     why_not: str | None = None
     is_duplicate: bool = False
 
 
-def why_never(letter: Found, sources: Sequence[str], routing: Routing) -> str | None:
+def why_never(letter: LetterFacts, sources: Sequence[str], routing: Routing) -> str | None:
     """Why no run redrives a letter; None if some runs do. Pure."""
     if letter.source is None and len(sources) > 1:
         return f"it does not say which topic it came from: {', '.join(sources)}"
@@ -90,7 +90,9 @@ def why_never(letter: Found, sources: Sequence[str], routing: Routing) -> str | 
     return None
 
 
-def why_passed_over(letter: Found, scope: Scope, sources: Sequence[str], routing: Routing = Routing.KEY) -> str | None:
+def why_passed_over(
+    letter: LetterFacts, scope: Scope, sources: Sequence[str], routing: Routing = Routing.KEY
+) -> str | None:
     """Why a run of this scope skips a letter; None if it redrives it. Pure."""
     never = why_never(letter, sources, routing)
     if never is not None:
@@ -100,19 +102,19 @@ def why_passed_over(letter: Found, scope: Scope, sources: Sequence[str], routing
     return None
 
 
-def is_hopeless(letter: Found) -> bool:
+def is_hopeless(letter: LetterFacts) -> bool:
     """Whether a run over all letters skips this one."""
     return letter.subscription is None or letter.reason in HOPELESS
 
 
-def is_in(letter: Found, scope: Scope) -> bool:
+def is_in(letter: LetterFacts, scope: Scope) -> bool:
     """Whether the letter belongs to this scope at all."""
     if scope.subscription is not None:
         return letter.subscription == scope.subscription
     return is_hopeless(letter) if scope.skipped else True
 
 
-def scopes_of(letter: Found) -> list[Scope]:
+def scopes_of(letter: LetterFacts) -> list[Scope]:
     """The scopes whose runs redrive this letter."""
     wide = SKIPPED if is_hopeless(letter) else ALL
     return [wide] if letter.subscription is None else [wide, Scope(letter.subscription)]
@@ -172,7 +174,7 @@ class Marks:
             self._known[scope] = {each.partition: max(0, found.offset) for each, found in offsets.items()}
         return self._known[scope]
 
-    async def are_past(self, letter: Found, scopes: Iterable[Scope]) -> bool:
+    async def are_past(self, letter: LetterFacts, scopes: Iterable[Scope]) -> bool:
         """Whether a run of one of these scopes has handled *letter*."""
         _, number, offset = letter.place.rsplit("-", 2)
         for scope in scopes:
@@ -239,7 +241,7 @@ class Redrive:
                 left -= 1
         return batch, results
 
-    def _is_duplicate(self, letter: Found) -> bool:
+    def _is_duplicate(self, letter: LetterFacts) -> bool:
         """Whether the run has already had a letter of the same event and subscription; otherwise, remember this one."""
         if letter.webhook_id is None:
             return False
@@ -248,7 +250,7 @@ class Redrive:
         self.seen.add(event)
         return is_seen
 
-    async def _is_done(self, letter: Found) -> bool:
+    async def _is_done(self, letter: LetterFacts) -> bool:
         """Whether a run of another scope has redriven the letter."""
         return await self.marks.are_past(letter, [each for each in scopes_of(letter) if each != self.scope])
 
@@ -267,7 +269,7 @@ class Redrive:
             for topic, (letter, _), record in zip(topics, letters, written, strict=True)
         }
 
-    def _headers(self, letter: Event, facts: Found) -> list[tuple[str, bytes]]:
+    def _headers(self, letter: Event, facts: LetterFacts) -> list[tuple[str, bytes]]:
         if self.routing is Routing.KEY or facts.subscription is None:
             return headers_back(letter)
         return headers_to(facts.subscription, letter, self.ids)
@@ -303,7 +305,7 @@ async def opened_redrive(
 
 async def redriven_among(
     reader: LetterReader,
-    letters: Sequence[Found],
+    letters: Sequence[LetterFacts],
     source: Source,
     dlq: DeadLetterTopic,
     app: str,

@@ -37,7 +37,7 @@ def split_key(key: bytes, topics: Sequence[str]) -> tuple[str, bytes] | None:
     return None if not slash or name.startswith(MARK) or known not in topics else (known, name)
 
 
-class Found(NamedTuple):
+class FoundRows(NamedTuple):
     """The rows of one source topic in a partition of `<app>.cursors`.
 
     Attributes:
@@ -84,7 +84,7 @@ class RowKeys:
             plain = None  # the stored id may be that of another topic
         return topic_ids.get(self._prefix + SOURCE_KEY) or plain
 
-    def find(self, rows: Mapping[bytes, Row], topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> Found:
+    def find(self, rows: Mapping[bytes, Row], topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> FoundRows:
         """The rows in a partition that belong to this topic.
 
         Args:
@@ -96,7 +96,7 @@ class RowKeys:
         plain = {key: row for key, row in rows.items() if self._is_plain(key, row, topic_ids, {topic_id, last})}
         own = {key.removeprefix(self._prefix): row for key, row in rows.items() if key.startswith(self._prefix)}
         elsewhere = own.keys() if self.is_alone else plain.keys()
-        return Found(plain | own, set(elsewhere), last)
+        return FoundRows(plain | own, set(elsewhere), last)
 
     def _is_plain(self, key: bytes, row: Row, topic_ids: Mapping[bytes, str | None], ids: set[str | None]) -> bool:
         """Whether a row belongs to this topic and has a plain key."""

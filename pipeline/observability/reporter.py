@@ -77,7 +77,7 @@ class WorkerReporter:
         self._partition_counts = partition_counts
         self._default_partition = default_partition
         self._warning_of = warning_of
-        self._absent = Absent(sources, known, self._home_of, warning_of)
+        self._absent = Absent(sources, known, self._expected_partition, warning_of)
         self._missing_rights = missing_rights
         self._stopping = stopping
         self._warnings = warnings
@@ -204,7 +204,7 @@ class WorkerReporter:
         """See `status.Reporter`."""
         return self._absent.report(subscription)
 
-    def _home_of(self, subscription: str) -> int | None:
+    def _expected_partition(self, subscription: str) -> int | None:
         if next(iter(self._sources)).matching is not None:
             return None  # its events may be in any partition
         counts = set(self._partition_counts().values())

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.errors import BrokerError
 from pipeline.core.explanation import LONGEST_FOUND
-from pipeline.kafka.letters import Found
+from pipeline.kafka.letters import LetterFacts
 from pipeline.kafka.redrive import Redrive, Redriven
 from pipeline.kafka.topics import audit_topic
 from tests.support.api import HOOK, ApiCluster, ApiWorker, Client, document, problem, token
@@ -231,7 +231,7 @@ async def test_a_failed_redrive_reports_and_records_what_it_wrote(
     client: Client, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def one_and_no_more(_run: Redrive) -> AsyncIterator[Redriven]:
-        yield Redriven(Found("letters-0-0", "paid", *[None] * 7), f"{cluster.topic}-0-0")
+        yield Redriven(LetterFacts("letters-0-0", "paid", *[None] * 7), f"{cluster.topic}-0-0")
         raise BrokerError("topic letters: the broker is gone")
 
     monkeypatch.setattr(Redrive, "run", one_and_no_more)

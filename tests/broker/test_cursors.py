@@ -17,7 +17,7 @@ from pipeline.core.errors import FencedError
 from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.rows import Row, UnreadableRow
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.cursor_rows import Rows, read_rows, read_topic_ids
+from pipeline.kafka.cursor_rows import ReadRows, read_rows, read_topic_ids
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.row_format import encode
 from pipeline.kafka.row_keys import RowKeys
@@ -183,7 +183,7 @@ async def test_the_id_of_the_delivered_topic_is_stored_once(kafka: TestBroker, k
     assert written == [1, 1]
     source = await kafka.create_topic(f"{kafka_topic}-source", 2)
     assert await read_topic_ids(kafka.connection, kafka_topic, RowKeys(source, is_alone=True)) == {1: "B" * 22}
-    assert await read_rows(kafka.connection, kafka_topic, [source]) == Rows([], [])
+    assert await read_rows(kafka.connection, kafka_topic, [source]) == ReadRows([], [])
 
 
 async def test_an_unreadable_row_is_distinguished_from_the_others(broker: TestBroker, topic: str) -> None:

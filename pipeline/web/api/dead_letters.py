@@ -10,7 +10,7 @@ from pipeline.cluster.dead_letters import newest_letters, redrive
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError, ConflictError
-from pipeline.kafka.letters import Wanted
+from pipeline.kafka.letters import LetterFilter
 from pipeline.kafka.redrive import Redriven, Scope
 from pipeline.subscriptions.fields import instant
 from pipeline.subscriptions.registry import Registry
@@ -67,7 +67,7 @@ class DeadLetterOperations:
         """
         query: LetterQuery = call.query
         since = None if query.since is None else int(instant(query.since) * 1000)
-        wanted = Wanted(query.subscription, query.reason, since, self._seen_by(call.principal))
+        wanted = LetterFilter(query.subscription, query.reason, since, self._seen_by(call.principal))
         try:
             async with self._reading.turn(call.principal), asyncio.timeout(SECONDS):
                 letters, troubles = await newest_letters(self._definition, self._settings.app, query.limit + 1, wanted)

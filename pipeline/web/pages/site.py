@@ -18,7 +18,7 @@ from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.shown import shown
 from pipeline.core.webhook_ids import WebhookIds
-from pipeline.kafka.letters import Wanted
+from pipeline.kafka.letters import LetterFilter
 from pipeline.kafka.one_event import read_event
 from pipeline.observability.telemetry import Telemetry
 from pipeline.web.access import Access, refused_scope
@@ -235,7 +235,7 @@ class Pages:
         problems: list[str] = []
         if dlq is not None:
             try:
-                wanted = Wanted(*asked, None, self._own(principal))
+                wanted = LetterFilter(*asked, None, self._own(principal))
                 async with asyncio.timeout(LETTERS_SECONDS), self._turn:
                     definition, app = self._sources.definition, self._sources.app
                     letters, problems = await newest_letters(definition, app, LETTERS, wanted)

@@ -13,7 +13,7 @@ from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.dead_letters import headers_of
-from pipeline.kafka.letters import Found, read_facts
+from pipeline.kafka.letters import LetterFacts, read_facts
 from pipeline.kafka.redrive import (
     ALL,
     SKIPPED,
@@ -33,8 +33,10 @@ OTHER = Scope("sub-2")
 EVENT = PlainEvent("events", 2, 41, b"sub-1", b"{}", [("content-type", b"text/x"), ("traceparent", b"00-1")], 1_000)
 
 
-def found(subscription: str | None = "sub-1", reason: str = "rejected", source: str | None = "events") -> Found:
-    return Found("letters-0-7", subscription, source, reason, 404, "gone", 1, "events-0-1", "2026-01-31T12:00:00Z")
+def found(subscription: str | None = "sub-1", reason: str = "rejected", source: str | None = "events") -> LetterFacts:
+    return LetterFacts(
+        "letters-0-7", subscription, source, reason, 404, "gone", 1, "events-0-1", "2026-01-31T12:00:00Z"
+    )
 
 
 def buried(event: PlainEvent = EVENT) -> PlainEvent:
@@ -48,7 +50,7 @@ def buried(event: PlainEvent = EVENT) -> PlainEvent:
 def test_the_facts_of_a_letter_come_from_its_headers() -> None:
     facts = read_facts(buried())
 
-    assert facts == Found(
+    assert facts == LetterFacts(
         place="letters-0-7",
         subscription="sub-1",
         source="events",
@@ -65,7 +67,7 @@ def test_the_facts_of_a_letter_come_from_its_headers() -> None:
 def test_a_record_of_another_program_has_facts_too(key: bytes | None) -> None:
     facts = read_facts(PlainEvent("letters", 0, 7, key, None, [("dlq.error", b"\xff")], 3_000))
 
-    assert facts == Found("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000Z")
+    assert facts == LetterFacts("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000Z")
 
 
 @pytest.mark.parametrize("text", [b"x", b"-1", b"9" * 5_000, "\u0663".encode(), b""])
@@ -139,7 +141,7 @@ def test_with_match_a_letter_without_an_id_is_never_redriven() -> None:
         (found(reason="unknown-subscription", source="elsewhere"), SKIPPED, False),
     ],
 )
-def test_hopeless_letters_need_an_explicit_scope(letter: Found, scope: Scope, is_redriven: bool) -> None:
+def test_hopeless_letters_need_an_explicit_scope(letter: LetterFacts, scope: Scope, is_redriven: bool) -> None:
     assert (why_passed_over(letter, scope, ("events",)) is None) == is_redriven
 
 
@@ -155,7 +157,7 @@ def test_hopeless_letters_need_an_explicit_scope(letter: Found, scope: Scope, is
         (found(None, "undecodable"), ONE, False),
     ],
 )
-def test_a_run_reports_only_letters_of_its_scope(letter: Found, scope: Scope, belongs: bool) -> None:
+def test_a_run_reports_only_letters_of_its_scope(letter: LetterFacts, scope: Scope, belongs: bool) -> None:
     assert is_in(letter, scope) == belongs
 
 
@@ -171,7 +173,7 @@ def test_a_run_reports_only_letters_of_its_scope(letter: Found, scope: Scope, be
     ],
 )
 def test_all_other_runs_that_redrive_the_letter_are_considered(
-    letter: Found, scope: Scope, others: list[Scope]
+    letter: LetterFacts, scope: Scope, others: list[Scope]
 ) -> None:
     assert [each for each in scopes_of(letter) if each != scope] == others
 
@@ -208,7 +210,7 @@ class Letters:
     async def of(self, _scope: Scope) -> dict[int, int]:
         return {}
 
-    async def are_past(self, _letter: Found, _scopes: object) -> bool:
+    async def are_past(self, _letter: LetterFacts, _scopes: object) -> bool:
         return False
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.state import PartitionState, WorkerState
-from pipeline.kafka.letters import Found
+from pipeline.kafka.letters import LetterFacts
 from pipeline.web.pages.overview import KEPT_SECONDS, MOST_GROUPS
 from pipeline.web.pages.rendering import render
 from tests.support.fixed_view import NOW, FixedView, failed, live
@@ -243,7 +243,7 @@ async def test_a_tenant_sees_only_its_own_subscriptions(client: Client, view: Fi
 
 
 async def test_a_dead_letter_shows_its_age() -> None:
-    letter = Found(
+    letter = LetterFacts(
         "letters-0-7", "sub-1", "events", "rejected", 404, "gone", 2, "events-0-1", "2026-02-02T02:30:00.000Z"
     )
     page = Document(
