@@ -51,19 +51,15 @@ class Opening:
     def _restore_lane(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:
         lane = self._reconciler.make_lane(key, row.next)
         subscription = None if lane.name is None else self._worker.registry.get(lane.name)
-        if self._worker.matching is not None and subscription is not None and is_of_former(row, subscription):
+        if subscription is None:
+            is_outdated = row.revision >= 0
+        else:
+            is_outdated = self._worker.matching is not None and is_of_former(row, subscription)
+        if is_outdated:
             logger.warning(
-                "subscription %s was deleted and created again: discarding its former cursor %d in %s",
+                "subscription %s was deleted%s: discarding its former cursor %d in %s",
                 lane.name,
-                row.next,
-                self._partition.name,
-            )
-            self._partition.rows.delete(lane)
-            return
-        if subscription is None and row.revision >= 0:
-            logger.warning(
-                "subscription %s was deleted: discarding its cursor %d in %s",
-                lane.name,
+                "" if subscription is None else " and created again",
                 row.next,
                 self._partition.name,
             )

@@ -39,8 +39,8 @@ ADDRESSED: Final = (
     Mutant(
         "the row of an unknown subscription is forgotten",
         "pipeline/core/opening.py",
-        was="if subscription is None and row.revision >= 0:",
-        becomes="if subscription is None:",
+        was="is_outdated = row.revision >= 0",
+        becomes="is_outdated = True",
         tests=(f"{TESTS}test_a_restart_keeps_events_for_an_unknown_subscription",),
     ),
     Mutant(
