@@ -123,7 +123,7 @@ def _check_length(url: str) -> None:
 
 
 def checked_in_parts(url: str, credentials_field: str) -> str:
-    """The same, with the parts of the URL."""
+    """Check a URL by its parts, and return it."""
     if not url.startswith(("http://", "https://")):
         raise problem("must begin with http:// or https://")
     if has_controls(url) or " " in url or "\\" in url:

@@ -179,7 +179,7 @@ class StartOffsets:
                 self._found[place] = {topic: _start(each, place, times.get(place)) for topic, each in found.items()}
 
     def begun(self, subscription: WireSubscription) -> WireSubscription:
-        """A new subscription with its beginning. Call `look_up` first."""
+        """A copy of a new subscription to which its start offsets are added. Call `look_up` first."""
         if self._definition.routing is Routing.KEY:
             return subscription
         start = self._found[_place_of(subscription)]

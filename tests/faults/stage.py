@@ -187,7 +187,7 @@ class Stage:
         await self._note(name, level, choice)
 
     async def subscribe_load(self, routing: Routing) -> None:
-        """Make the subscriptions of the load, with the build that runs the workers."""
+        """Create the subscriptions of the load, using the build that the workers run."""
         choices = {name: chosen(routing, name) for name in LEVEL_OF}
         if self.cluster.programs == INSTALLED:
             for name, level in LEVEL_OF.items():

@@ -118,7 +118,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 def rendered(document: Any, path: str = "") -> Iterator[tuple[str, bool]]:
     """Every path in a document, written as in errors, and whether it leads to an object."""
-    # Exported definitions have objects as JSON in strings.
+    # In exported definitions, some strings contain JSON objects.
     yield path, isinstance(document, dict) or (isinstance(document, str) and document.lstrip().startswith("{"))
     if isinstance(document, dict):
         for key, value in document.items():
