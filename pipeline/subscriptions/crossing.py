@@ -19,7 +19,7 @@ is refused, it does not count, and its writer restores what it has overwritten (
 import asyncio
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,7 +36,7 @@ from pipeline.subscriptions.record_reader import parse_record
 from pipeline.subscriptions.registry import ReadRecord, Registry
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
-from pipeline.subscriptions.writer import SubscriptionWriter
+from pipeline.subscriptions.writer import NO_REVISIONS, READ_HEADER, SINCE_HEADER, UNDOES_HEADER, SubscriptionWriter
 
 logger = logging.getLogger(__name__)
 
@@ -81,10 +81,7 @@ class Revisions:
         known: Subscription | None,
         fields: frozenset[str] | None = None,
         commands: Sequence[Command] | None = None,
-        *,
-        after: int | None = None,
-        since: int | None = None,
-        undoes: int | None = None,
+        revisions: Mapping[str, int | None] = NO_REVISIONS,
     ) -> int:
         """Write a subscription with plain secrets over the *known* one; returns the revision.
 
@@ -93,9 +90,7 @@ class Revisions:
             known: the current subscription; None if there is none.
             fields: the fields that the write changes; None: all.
             commands: the commands of earlier revisions; None: those of *known*.
-            after: the revision that the write has to follow; None: any.
-            since: the write only merges the changes after this revision; None: the write itself is a change.
-            undoes: a revision that does not count, because it was refused.
+            revisions: the revisions to which the write relates, by the name of a header (writer.py).
 
         Raises:
             BrokerError: the record was not written.
@@ -107,9 +102,7 @@ class Revisions:
             subscription = subscription.model_copy(update={"created_revision": known.created})
         document = to_document(self._box.encrypt_secrets(subscription))
         value = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-        return await self._writer.send(
-            subscription.id, value, fields, merged(commands), after=after, since=since, undoes=undoes
-        )
+        return await self._writer.send(subscription.id, value, fields, merged(commands), revisions)
 
     async def merged(self, write: Write, known: Subscription | None) -> int:
         """Write over the *known* one, and merge concurrent changes; returns the revision that contains all of them.
@@ -176,8 +169,11 @@ class Revisions:
                 self._registry.get(name),
                 lacking.fields,
                 lacking.commands,
-                since=crossing.first,
-                undoes=crossing.refused,
+                {
+                    SINCE_HEADER: crossing.first,
+                    READ_HEADER: crossing.read[-1].revision,
+                    UNDOES_HEADER: crossing.refused,
+                },
             )
         return revision
 

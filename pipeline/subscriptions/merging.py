@@ -8,7 +8,8 @@ revision that it edited, so all writers have to agree on which records count. Th
   a header of the next record.
 - An edit of a deleted subscription.
 - A record that only merges the changes of others. If its writer had edited an older revision, it may have changes that
-  the reader does not know. Then it counts, except for the fields that records known to the reader have changed before.
+  the reader does not know. Then it counts, except for the fields that records known to the reader have changed before,
+  and for the fields of refused edits, unless its writer had read that they were refused.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -36,7 +37,7 @@ class Lacking:
 
     Attributes:
         right: the subscription after all changes that count; None if they delete it.
-        fields: the fields that a record with it has to change.
+        fields: the fields that may have changed.
         commands: all commands.
     """
 
@@ -91,9 +92,9 @@ class Crossing:
         is_told = self.refused in {None, *(each.undoes for each in self.read)}
         if not missing and commands == self.read[-1].commands and is_told:
             return None
-        if self.refused is not None:  # another writer may have edited this revision
-            missing = missing.union(*(_changed(each) for each in self.read if each.revision == self.refused))
-        return Lacking(found.wire, missing, commands)
+        # Another writer may have edited any of these records, even a refused one, without the changes before it.
+        changed = missing.union(*(_changed(each) for each in self.read if each.since is None))
+        return Lacking(found.wire, changed, commands)
 
     def _applied(self, refused: Collection[int | None]) -> "_State":
         """The subscription after all changes that count."""
@@ -107,20 +108,22 @@ class Crossing:
 
     def _counting(self, refused: Collection[int | None]) -> Iterator[tuple[ReadRecord, frozenset[str]]]:
         """The records that count, each with the fields that it changes."""
+        undone_at = {each.undoes: each.revision or 0 for each in reversed(self.read)}
         previous = self.first
         known = frozenset[str]()  # the fields that earlier records have changed
         doubtful: dict[int | None, frozenset[str]] = {}  # the fields of refused records, which merges may contain
         for each in self.read:
             fields, is_met = _changed(each), each.after in {None, previous}
             previous = ABSENT if each.revision is None else each.revision
-            doubtful.pop(each.undoes, None)
             if each.revision in refused:
                 doubtful[each.revision] = fields
             elif each.since is None and is_met:
                 known |= fields
                 yield each, fields
             elif each.since is not None and each.since < self.first:
-                yield each, fields.difference(known, *doubtful.values())
+                read_to = -1 if each.read_to is None else each.read_to
+                unsure = [those for at, those in doubtful.items() if read_to < undone_at.get(at, previous)]
+                yield each, fields.difference(known, *unsure)
 
 
 @dataclass(slots=True)

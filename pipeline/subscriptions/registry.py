@@ -23,7 +23,14 @@ from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.record_reader import RecordReader, parse_record
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, mask
-from pipeline.subscriptions.writer import AFTER_HEADER, SINCE_HEADER, UNDOES_HEADER, read_fields, read_revision
+from pipeline.subscriptions.writer import (
+    AFTER_HEADER,
+    READ_HEADER,
+    SINCE_HEADER,
+    UNDOES_HEADER,
+    read_fields,
+    read_revision,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +57,7 @@ class ReadRecord:
     Attributes:
         fields: the fields that the record changes; None: all.
         commands: the commands of this revision and of earlier ones.
-        after, since, undoes: see `read_revision`.
+        after, since, read_to, undoes: see `read_revision`.
     """
 
     revision: int | None
@@ -59,6 +66,7 @@ class ReadRecord:
     commands: tuple[Command, ...] = ()
     after: int | None = None
     since: int | None = None
+    read_to: int | None = None
     undoes: int | None = None
 
 
@@ -236,6 +244,7 @@ class Registry:
                 read_commands(record.headers, record.offset),
                 read_revision(AFTER_HEADER, record.headers),
                 read_revision(SINCE_HEADER, record.headers),
+                read_revision(READ_HEADER, record.headers),
                 read_revision(UNDOES_HEADER, record.headers),
             )
         self._reader.take(subscription_id, record.value, record.offset)

@@ -27,7 +27,7 @@ from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.start_offsets import StartOffsets
 from pipeline.subscriptions.writer import ABSENT as ABSENT_REVISION
-from pipeline.subscriptions.writer import OnWritten, SubscriptionWriter, unheard
+from pipeline.subscriptions.writer import AFTER_HEADER, OnWritten, SubscriptionWriter, unheard
 
 TOGETHER: Final = 500
 """The number of concurrent writes. Each waits for a broker, and then until its record has been read again."""
@@ -199,7 +199,7 @@ class SubscriptionStore:
             if after is None:
                 revision = await self._revisions.merged(write, known)
             else:
-                revision = await self._revisions.write(write.new, known, fields, after=after)
+                revision = await self._revisions.write(write.new, known, fields, revisions={AFTER_HEADER: after})
         except UnknownSubscriptionError:  # another process deleted it
             [outcome] = await self._apply_together([checked.asked], starts)
             return outcome
@@ -245,7 +245,9 @@ class SubscriptionStore:
             raise unknown(subscription_id)
         if stored is None:
             return Change(subscription_id, known.revision, "unchanged")  # its record can't be read
-        revision = await self._revisions.write(edits.without_command(stored), known, frozenset(), after=after)
+        revision = await self._revisions.write(
+            edits.without_command(stored), known, frozenset(), revisions={AFTER_HEADER: after}
+        )
         return Change(subscription_id, revision, "updated")
 
     async def _if_met(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
@@ -29,10 +29,14 @@ AFTER_HEADER: Final = "after"
 """The revision that has to precede the record; otherwise the record does not count."""
 SINCE_HEADER: Final = "since"
 """The record changes nothing, but merges the changes of the records after this revision."""
+READ_HEADER: Final = "read"
+"""The last revision that is merged."""
 UNDOES_HEADER: Final = "undoes"
 """A revision that does not count, because the subscription was closed or deleted just before it."""
 ABSENT: Final = -1
 """The value of these headers, instead of a revision, if the subscription does not exist."""
+
+NO_REVISIONS: Final[Mapping[str, int | None]] = {}
 
 OnWritten = Callable[[str, int], None]
 
@@ -107,10 +111,7 @@ class SubscriptionWriter:
         value: bytes | None,
         fields: Iterable[str] | None = None,
         commands: Iterable[Command] = (),
-        *,
-        after: int | None = None,
-        since: int | None = None,
-        undoes: int | None = None,
+        revisions: Mapping[str, int | None] = NO_REVISIONS,
     ) -> int:
         """Write a subscription, or delete it if *value* is None; returns the revision.
 
@@ -119,9 +120,7 @@ class SubscriptionWriter:
             value: the value of the record.
             fields: see `read_fields`.
             commands: those of earlier revisions (commands.py).
-            after: the value of `AFTER_HEADER`.
-            since: the value of `SINCE_HEADER`.
-            undoes: the value of `UNDOES_HEADER`.
+            revisions: the values of the headers above, by name; None: without that header.
 
         Raises:
             BrokerError: the record was not written.
@@ -132,9 +131,8 @@ class SubscriptionWriter:
         producer = await self._started()
         try:
             changed = [] if fields is None else [(FIELDS_HEADER, ",".join(sorted(fields)).encode())]
-            named = {AFTER_HEADER: after, SINCE_HEADER: since, UNDOES_HEADER: undoes}
-            revisions = [(name, str(number).encode()) for name, number in named.items() if number is not None]
-            headers = [*changed, *revisions, *written(commands)]
+            related = [(name, str(number).encode()) for name, number in revisions.items() if number is not None]
+            headers = [*changed, *related, *written(commands)]
             sent = await producer.send_and_wait(
                 self._topic, value, key=subscription_id.encode(), partition=0, headers=headers
             )
@@ -159,7 +157,7 @@ def read_fields(headers: Iterable[tuple[str, bytes]]) -> frozenset[str] | None:
 
 
 def read_revision(header: str, headers: Iterable[tuple[str, bytes]]) -> int | None:
-    """The revision in `AFTER_HEADER`, `SINCE_HEADER` or `UNDOES_HEADER`, or `ABSENT`; None without that header."""
+    """The revision in one of the headers above, or `ABSENT`; None without that header."""
     for name, value in headers:
         if name == header and re.fullmatch(rb"-1|[0-9]{1,19}", value):
             return int(value)

@@ -626,7 +626,7 @@ MUTANTS: Final = (
     Mutant(
         "an edit that was refused is restored by a merge",
         "pipeline/subscriptions/merging.py",
-        was="fields.difference(known, *doubtful.values())",
+        was="fields.difference(known, *unsure)",
         becomes="fields",
         tests=(f"{ORDERS}test_only_what_a_closed_subscription_refuses_is_lost",),
     ),
