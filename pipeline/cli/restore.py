@@ -48,7 +48,9 @@ def command(
     webhooks check creates them.
     """
     if keep_subscriptions and keep_positions:
-        raise click.UsageError("nothing is left to restore: give --keep-subscriptions or --keep-positions")
+        raise click.UsageError(
+            "--keep-subscriptions and --keep-positions together leave nothing to restore; give only one of them"
+        )
     asked = _Asked(replace, keep_subscriptions, keep_positions, dry_run, yes)
     asyncio.run(_restore(*configured(), _read(file), asked))
 

@@ -90,7 +90,10 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A `Result` or an expanded compact one, with the id and the position of its event (None if it has no event)."""
+    """One result of the attempt log, with the id and the position of its event.
+
+    The record is a `Result`, or `Results`, which contains several in compact form. Without an event, both are None.
+    """
 
     webhook_id: str | None
     position: Position | None

@@ -373,7 +373,7 @@ class Partition:
         for lane in self.lanes.values():
             for offset in lane.events.progress.handed_back:
                 flight = lane.events.in_flight.get(offset)
-                if flight is None or not flight.claimed:  # otherwise it was claimed again, and is counted there
+                if flight is None or not flight.claimed:  # else `_count_cut_off` has counted it
                     self._count_given_up(lane, offset)
 
     def _count_given_up(self, lane: Lane, offset: int) -> None:

@@ -329,7 +329,7 @@ def _renews_lease() -> bool:
 
 
 def _begins_soon() -> bool:
-    """Have aiokafka handle the answer of a coordinator that is still ending the last transaction."""
+    """Whether the patch makes aiokafka retry soon while the coordinator still ends the last transaction."""
     transactions = SimpleNamespace(txn_partitions=set())
     handler = sender.AddPartitionsToTxnHandler(SimpleNamespace(_retry_backoff=1.0, _txn_manager=transactions), [])
     answer = SimpleNamespace(errors=[("", [(0, ConcurrentTransactions.errno)])])

@@ -124,8 +124,8 @@ class LogReader:
             self._wanted.clear()
             for partition in list(self._wanting):
                 await self._read_guarded(partition)
-                # A consumer returns records that it has fetched already without suspending, which would starve all
-                # other tasks.
+                # A consumer that has fetched records already returns them without suspending. Without this pause,
+                # the loop would starve all other tasks.
                 await asyncio.sleep(BREATH_SECONDS if partition.is_streaming else 0)
             if self._wanting:
                 self._wanted.set()

@@ -57,9 +57,9 @@ class Sieve:
 class SiftedBatch:
     """Wraps a batch and hands out the records that its sieve lets through.
 
-    The last record is always handed out, because a consumer's position moves only with a record that is handed out. Of
-    long runs of skipped records, one in `PASSED_OVER_AT_ONCE` is handed out too, because only the number of records
-    that a call of the consumer may hand out limits its duration.
+    The last record is always handed out, because a consumer's position moves only with a record that is handed out. In
+    a long run of skipped records, one in `PASSED_OVER_AT_ONCE` is handed out too. A call of the consumer ends after a
+    number of records, so without these it could take very long.
     """
 
     __slots__ = ("_batch", "_sieve")

@@ -90,7 +90,7 @@ class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
             await commit(offsets)
         except REFUSALS as error:
             self._say_refused("can't commit offsets", error)
-            raise CommitFailedError("not allowed, as if the group had already rebalanced") from error
+            raise CommitFailedError("the broker refused the commit; treated like one after a rebalance") from error
 
     def _say_refused(self, what: str, error: KafkaError) -> None:
         if self._refusals.passes((what, str(error))) is not None:

@@ -123,7 +123,7 @@ def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> W
 
 
 def with_beginning_of(wanted: WireSubscription, broken: Subscription) -> WireSubscription:
-    """*wanted*, which replaces a record that can't be read, with the stored beginning if that could be read."""
+    """Add the beginning of a record that can't be read, if that part could be read, to *wanted*, which replaces it."""
     if broken.starts is None:
         return wanted
     starts = {topic: wire_start(start.offsets, start.topic_id) for topic, start in broken.starts.items()}

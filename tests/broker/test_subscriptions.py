@@ -388,7 +388,7 @@ async def test_a_bug_affects_one_record_and_the_tail_continues(
         }
 
 
-async def test_the_topic_counts_as_read_when_all_stores_are_open(cluster: Cluster) -> None:
+async def test_the_registry_is_ready_once_key_stores_are_opened(cluster: Cluster) -> None:
     content = base64.b64encode((STORES / "keys.p12").read_bytes()).decode()
     wanted = document("a")
     store = {"type": "PKCS12", "content": content, "password": "store-secret"}

@@ -60,7 +60,7 @@ async def test_rows_survive_a_change_of_the_topics(kafka: TestBroker, cursors: s
         await alone.close()
 
 
-async def test_a_new_owner_of_a_number_fences_all_its_topics(kafka: TestBroker, cursors: str) -> None:
+async def test_a_new_owner_fences_the_rows_of_every_topic(kafka: TestBroker, cursors: str) -> None:
     """The new owner fences the former owner whatever the number of topics in their two definitions."""
     both = stores(kafka, cursors, "orders", "payments")
     former = [(await opened(both, topic))[0] for topic in ("orders", "payments")]

@@ -1,4 +1,4 @@
-"""Faults of new subscriptions: they are made under load while workers are killed."""
+"""Faults while subscriptions are created: under load, workers are killed."""
 
 import asyncio
 import random

@@ -312,7 +312,7 @@ def test_a_use_of_a_private_name_is_found(name: str, source: str, monkeypatch: p
         "key = []\nkey.one = key._replace(two=3)",
     ],
 )
-def test_own_private_names_are_not_uses(source: str) -> None:
+def test_private_names_of_our_own_classes_are_no_uses_of_others(source: str) -> None:
     assert set(uses(source, made_of(source) if "key" not in source else ModuleType("made"))) == set()
 
 

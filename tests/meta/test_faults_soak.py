@@ -36,7 +36,7 @@ def test_growing_values_are_not_flat(name: str) -> None:
     assert problem.startswith(f"{name} grew")
 
 
-def test_an_event_that_stays_unsettled_is_not_flat() -> None:
+def test_an_event_that_stays_unsettled_is_a_problem() -> None:
     assert soaked({"oldest_seconds": 70.0}).problems() == ["an event was unsettled for 70 s"]
 
 

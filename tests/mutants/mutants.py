@@ -494,7 +494,7 @@ MUTANTS: Final = (
         "pipeline/subscriptions/registry.py",
         was="await self._tail.ready()\n        await self._parsed()",
         becomes="await self._tail.ready()",
-        tests=("tests/broker/test_subscriptions.py::test_the_topic_counts_as_read_when_all_stores_are_open",),
+        tests=("tests/broker/test_subscriptions.py::test_the_registry_is_ready_once_key_stores_are_opened",),
     ),
     Mutant(
         "a late caller shares a look-up that is under way",

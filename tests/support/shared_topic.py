@@ -39,7 +39,7 @@ class SharedTopic:
             await asyncio.sleep(0)
 
     def store(self) -> tuple[SubscriptionStore, Registry]:
-        """A store of a process of its own, and its registry."""
+        """A store and its registry, as in a process of their own."""
         definition, box = (
             Definition("orders", Source(CONNECTION, "events"), stated_routing=Routing.KEY),
             SecretBox((KEY,)),

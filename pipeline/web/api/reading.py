@@ -209,9 +209,7 @@ def read_condition(headers: Mapping[str, str]) -> Condition:
     match, none_match = headers.get(hdrs.IF_MATCH), headers.get(hdrs.IF_NONE_MATCH)
     if none_match is not None:
         if none_match.strip() != "*" or match is not None:
-            raise ConfigurationError(
-                f"If-None-Match: {shown(none_match)} is not allowed; allowed: *, and not together with If-Match"
-            )
+            raise ConfigurationError(f"If-None-Match: {shown(none_match)} is not allowed; allowed: *, without If-Match")
         return Condition(exists=False)
     if match is None:
         return ALWAYS

@@ -137,7 +137,7 @@ async def test_lanes_of_several_topics_are_distinguished() -> None:
 
 
 @pytest.mark.parametrize("is_announced", [False, True])
-async def test_lanes_are_sorted_in_any_order_of_their_rows(is_announced: bool) -> None:
+async def test_lanes_are_sorted_whatever_the_order_of_their_rows(is_announced: bool) -> None:
     told = Told(subscription("a"), topics=("events", "more"))
     for topic, partition in (("more", 0), ("events", 2), ("events", 0)):
         key = b"\xff" + topic.encode() + b"/a"

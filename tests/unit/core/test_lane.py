@@ -214,7 +214,7 @@ async def test_a_refused_dead_letter_from_before_a_replay_is_ignored() -> None:
 
 
 @in_virtual_time
-async def test_a_row_durable_after_a_deletion_releases_nothing_newer() -> None:
+async def test_a_row_confirmed_late_releases_no_newer_events() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(6)  # over the bound: the row is being written

@@ -467,7 +467,7 @@ async def test_a_connection_that_is_to_be_closed_is_not_used_again(straight: Ben
 
 
 @pytest.mark.parametrize("any_route", ["tls", "tunnel", "socks-tls"], indirect=True)
-async def test_an_unanswered_end_of_tls_holds_no_connection(any_route: Bench) -> None:
+async def test_a_connection_closes_without_an_answer_to_its_tls_close(any_route: Bench) -> None:
     async def stay(exchange: Exchange) -> None:
         exchange.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typeshed lacks it
         await exchange.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")

@@ -226,7 +226,7 @@ def test_on_the_same_origin_a_masked_secret_is_kept(url: str) -> None:
 @pytest.mark.parametrize(
     ("auth", "name", "field"), [(OAUTH2, "oauth2", "endpoint"), (PROFILE, "jwtProfileOauth2", "audience")]
 )
-def test_a_masked_credential_does_not_follow_a_token_endpoint(auth: dict[str, Any], name: str, field: str) -> None:
+def test_a_masked_credential_is_refused_for_a_new_endpoint(auth: dict[str, Any], name: str, field: str) -> None:
     again(auth, lambda options: options["auth"][name].update({field: "https://id.example/other"}))
     with pytest.raises(
         ConfigurationError,
