@@ -20,7 +20,7 @@ ADDRESSED: Final = (
         FILE,
         was=" and not self._is_too_new(addressee, event)",
         becomes="",
-        tests=(f"{TESTS}test_a_recreated_subscription_gets_no_older_addressed_event",),
+        tests=(f"{TESTS}test_a_recreated_subscription_gets_no_event_addressed_before",),
     ),
     Mutant(
         "a seal does not cover the address",
@@ -41,14 +41,14 @@ ADDRESSED: Final = (
         "pipeline/core/opening.py",
         was="is_outdated = row.revision >= 0",
         becomes="is_outdated = True",
-        tests=(f"{TESTS}test_a_restart_keeps_events_for_an_unknown_subscription",),
+        tests=(f"{TESTS}test_a_restart_keeps_events_of_subscriptions_not_yet_read",),
     ),
     Mutant(
         "events that a new subscription reads again are counted as given up",
         "pipeline/core/reconcile.py",
         was="given_up = lane.abandon() - read_again",
         becomes="given_up = lane.abandon()",
-        tests=(f"{TESTS}test_a_subscription_that_becomes_known_gets_waiting_events",),
+        tests=(f"{TESTS}test_a_subscription_gets_events_that_waited_for_its_record",),
     ),
     Mutant(
         "with match, a redrive reaches every matching subscription",

@@ -62,7 +62,7 @@ BEGINNINGS: Final = (
         "pipeline/subscriptions/start_offsets.py",
         was='("start_from", "start", "created_revision")',
         becomes='("start_from", "created_revision")',
-        tests=(f"{EDITS}test_an_edit_keeps_the_beginning", f"{OFFSETS}test_an_edit_keeps_beginning_and_creation"),
+        tests=(f"{EDITS}test_an_edit_keeps_the_start", f"{OFFSETS}test_an_edit_keeps_beginning_and_creation"),
     ),
     Mutant(
         "an edit counts as a creation",
@@ -76,7 +76,7 @@ BEGINNINGS: Final = (
         "pipeline/subscriptions/start_offsets.py",
         was="_place(wanted.start_from) != _place(stored.start_from)",
         becomes="False",
-        tests=(f"{EDITS}test_an_edit_that_asks_for_another_beginning_is_refused",),
+        tests=(f"{EDITS}test_an_edit_that_asks_for_another_start_is_refused",),
     ),
     Mutant(
         "a document may set the start offsets",
@@ -107,7 +107,7 @@ BEGINNINGS: Final = (
         "pipeline/runtime/consumer.py",
         was="if TP(*tp) in assigned and self._sources[tp.topic].is_open(tp.partition)",
         becomes="if TP(*tp) in assigned",
-        tests=("tests/unit/runtime/test_commits.py::test_no_commit_follows_the_last_one_of_a_partition",),
+        tests=("tests/unit/runtime/test_commits.py::test_no_commit_follows_a_partition_s_last_commit",),
     ),
     Mutant(
         "the routing in the setting silently replaces that in the definition",
@@ -128,7 +128,7 @@ BEGINNINGS: Final = (
         "pipeline/config/definition.py",
         was="for each in losses(document) if each.name not in accepted",
         becomes="for each in losses({}) if each.name not in accepted",
-        tests=(f"{SHAPES}test_a_loss_that_would_change_deliveries_is_an_error",),
+        tests=(f"{SHAPES}test_a_definition_that_would_change_deliveries_is_refused",),
     ),
     Mutant(
         "a subscription in FAILURE is delivered to at once",

@@ -34,7 +34,7 @@ PAGES: Final = (
         "pipeline/web/pages/site.py",
         was='lane.state not in {"failure", "retrying"}',
         becomes="False",
-        tests=(f"{SITE}test_only_an_event_that_fails_is_shown",),
+        tests=(f"{SITE}test_an_event_is_shown_only_if_it_causes_a_failure",),
     ),
     Mutant(
         "a listener that does not read stays connected",

@@ -15,7 +15,7 @@ SOURCES: Final = (
         was="names(target, self._worker.topic,",
         becomes="names(target, target.topic or self._worker.topic,",
         tests=(
-            f"{TESTS}test_a_failure_and_a_skip_affect_only_one_topic",
+            f"{TESTS}test_a_failure_and_a_skip_affect_one_topic_only",
             f"{TESTS}test_a_replay_goes_back_in_one_topic",
         ),
     ),
@@ -24,14 +24,14 @@ SOURCES: Final = (
         "pipeline/core/dispatcher.py",
         was="(partition for peer in self.peers for partition in peer.partitions())",
         becomes="(partition for partition in self.partitions())",
-        tests=(f"{TESTS}test_all_topics_share_the_memory",),
+        tests=(f"{TESTS}test_all_topics_share_one_memory_limit",),
     ),
     Mutant(
         "a topic that becomes a source is delivered from 0 on",
         "pipeline/core/subscription.py",
         was="            return None  # the topic was not a source when the subscription was created",
         becomes="            return 0",
-        tests=("tests/unit/core/test_fan_out.py::test_start_offsets_of_another_topic_are_ignored",),
+        tests=("tests/unit/core/test_fan_out.py::test_start_offsets_of_a_former_topic_are_ignored",),
     ),
     Mutant(
         "rows of several topics have the same keys",
@@ -59,6 +59,6 @@ SOURCES: Final = (
         "pipeline/runtime/assignor.py",
         was=" if number < self._counts[topic]]",
         becomes="]",
-        tests=(f"{ASSIGNOR}test_a_partition_number_belongs_to_one_member",),
+        tests=(f"{ASSIGNOR}test_equal_partition_numbers_belong_to_the_same_member",),
     ),
 )

@@ -60,7 +60,7 @@ def sending(app: DeliveryApp) -> Sending:
     return Sending(authorized, cast("Callback", permitted._receiver)._transport)
 
 
-def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) -> None:
+def test_no_request_begins_without_the_lease(app: DeliveryApp) -> None:
     """An attempt that checks the lease and then waits for a connection has to check the lease again."""
 
     async def attempt() -> None:
@@ -82,7 +82,7 @@ def test_nothing_is_written_to_a_receiver_without_the_lease(app: DeliveryApp) ->
 
 
 @pytest.mark.parametrize("seconds", [3.0, 6.0, 40.0])
-def test_the_lease_ends_before_the_session(settings: Settings, seconds: float) -> None:
+def test_the_lease_ends_before_the_session_of_the_group(settings: Settings, seconds: float) -> None:
     app = create_app(settings.model_copy(update={"session_seconds": seconds}), DEFINITION)
     now = app.parts.lease.now()
     assert app.conf.broker_session_timeout == seconds
@@ -92,7 +92,7 @@ def test_the_lease_ends_before_the_session(settings: Settings, seconds: float) -
     assert app.parts.lease.is_held, "one heartbeat may be late"
 
 
-def test_all_senders_share_the_lease_that_heartbeats_renew(app: DeliveryApp) -> None:
+def test_sending_and_heartbeats_use_the_same_lease(app: DeliveryApp) -> None:
     assert next(iter(app.parts.sources)).deliver.lease is app.parts.lease
 
 
@@ -100,7 +100,7 @@ def test_a_closed_partition_releases_its_tokens(app: DeliveryApp) -> None:
     assert next(iter(app.parts.sources))._on_closed == sending(app).authorized.tokens.release
 
 
-def test_changelogs_are_expanded_last(app: DeliveryApp, settings: Settings) -> None:
+def test_changelogs_are_expanded_after_the_topic_of_rows(app: DeliveryApp, settings: Settings) -> None:
     """A partition is assigned when all topics of the group have it. By then, the topic of rows must have the partition
     too."""
     expansion = _expansion(app, settings, DEFINITION, SystemClock())

@@ -83,7 +83,7 @@ def test_all_patches_take_effect_in_the_installed_versions() -> None:
 
 
 @pytest.mark.parametrize("function", LOOKED_AT)
-def test_a_function_that_no_longer_uses_the_name_is_detected(
+def test_a_library_function_that_changed_is_detected(
     function: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place, _, name = function.rpartition(".")
@@ -92,13 +92,15 @@ def test_a_function_that_no_longer_uses_the_name_is_detected(
 
 
 @pytest.mark.parametrize("function", LOOKED_AT)
-def test_a_missing_function_is_detected(function: str, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_function_is_detected(
+    function: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place, _, name = function.rpartition(".")
     monkeypatch.delattr(resolve_name(place), name)
     assert f"{LOOKED_AT[function]} has no effect" in refusal(settings)
 
 
-def test_every_check_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_of_every_patch_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     for function in LOOKED_AT:
         place, _, name = function.rpartition(".")
         monkeypatch.setattr(resolve_name(place), name, elsewhere)
@@ -168,7 +170,7 @@ def test_all_missing_patches_are_reported_at_once(settings: Settings, monkeypatc
     assert [line.split(":")[0] for line in refusal(settings).splitlines()] == [f"aiokafka {version('aiokafka')}"] * 2
 
 
-def test_faust_s_own_command_refuses_to_start_too(
+def test_faust_s_own_command_refuses_to_start_without_patches(
     settings: Settings,  # noqa: ARG001 - the environment
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -184,13 +186,13 @@ def test_the_command_check_reports_a_missing_patch(monkeypatch: pytest.MonkeyPat
     assert result.stderr.startswith(f"Error: aiokafka {version('aiokafka')}: what is changed at AddPartitions")
 
 
-def test_webhooks_dev_refuses_to_start_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_webhooks_dev_refuses_to_start_without_patches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
     with pytest.raises(LibraryError, match="AddPartitionsToTxnHandler has no effect"):
         run(web_port=None, receiver_port=None, verbose=False, say=print)
 
 
-def test_names_in_inner_functions_and_properties_count() -> None:
+def test_names_used_in_inner_functions_and_properties_are_found() -> None:
     assert looks_up(f"{__name__}:Outer.inner", "upper", "lower")()
     assert not looks_up(f"{__name__}:Outer.inner", "upper", "title")()
 

@@ -83,5 +83,5 @@ def test_commits_of_earlier_builds_have_the_same_meaning(written: dict[str, Any]
     assert unpack(found.settled, 40) == 0b1011
 
 
-def test_there_is_an_earlier_build() -> None:
+def test_records_of_an_earlier_build_are_available() -> None:
     assert FILES

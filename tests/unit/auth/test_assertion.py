@@ -64,7 +64,7 @@ def verified(auth: JwtProfileAuth, key: Any, algorithm: str = "RS256") -> dict[s
     return claims
 
 
-def test_the_claims_are_those_of_the_configuration_and_a_new_id() -> None:
+def test_an_assertion_has_the_configured_claims_and_a_new_id() -> None:
     auth = made(expirationTime=2, expirationTimeUnit="MINUTES", customClaims=[{"name": "tenant", "value": "t1"}])
     first, second = (verified(auth, KEY.public_key()) for _ in range(2))
     assert first["jti"] != second["jti"]
@@ -85,7 +85,7 @@ def test_the_lifetime_may_have_any_unit(unit: str, seconds: int) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
-def test_a_secret_signs_as_it_is_or_decoded_from_base64(algorithm: str) -> None:
+def test_a_secret_may_be_given_as_plain_text_or_as_base64(algorithm: str) -> None:
     name = f"HMAC_{algorithm}"
     plain = made(signatureAlgorithm=name, keyContent=SECRET)
     encoded = made(

@@ -61,7 +61,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 @pytest.mark.parametrize("auth", [NoAuth(), BasicAuth("user", "a-password"), TokenAuth("a-token")])
-async def test_without_oauth2_the_callback_is_called_unchanged(bench: Bench, auth: Auth) -> None:
+async def test_without_oauth2_the_callback_is_called_directly(bench: Bench, auth: Auth) -> None:
     plain = Subscription(id="p", revision=1, url="https://example.com", auth=auth)
     call = bench.send(plain, EVENT, 3)
     assert inspect.iscoroutine(call)
@@ -94,7 +94,7 @@ async def test_after_a_401_the_event_is_sent_with_a_fresh_token(bench: Bench) ->
     assert bench.callback.sent == ["Bearer T1", "Bearer T2"]
 
 
-async def test_a_lane_uses_a_token_that_was_replaced_in_the_meantime(bench: Bench) -> None:
+async def test_a_lane_whose_token_was_replaced_uses_the_new_token(bench: Bench) -> None:
     first, second = subscription("first"), subscription("second")
     bench.callback.script = [Rejected(401, token_used=True), Rejected(401, token_used=True)]
     await asyncio.gather(bench.send(first, EVENT, 1), bench.send(second, EVENT, 1))
@@ -120,7 +120,7 @@ async def test_a_handshake_answered_401_repeats_with_a_fresh_token(bench: Bench)
 
 
 @pytest.mark.parametrize("renew_token", [False, True])
-async def test_a_question_is_asked_with_two_tokens_at_most(bench: Bench, renew_token: bool) -> None:
+async def test_a_handshake_is_tried_with_at_most_two_tokens(bench: Bench, renew_token: bool) -> None:
     refused = NotPermitted("401", token_refused=True)
     bench.callback.script = [refused] * 3
     assert await bench.send(subscription(), EVENT, 1, renew_token=renew_token) == refused
@@ -138,7 +138,7 @@ async def test_only_a_401_replaces_the_token(bench: Bench, outcome: Outcome) -> 
     assert bench.callback.sent == ["Bearer T1", "Bearer T1"]
 
 
-async def test_an_early_renewal_is_not_waited_for(bench: Bench) -> None:
+async def test_no_event_waits_for_an_early_renewal_of_its_token(bench: Bench) -> None:
     s = subscription()
     await bench.send(s, EVENT, 1)
     bench.clock.time += 3550

@@ -34,7 +34,7 @@ def test_a_past_or_near_expiry_causes_a_warning(exp: float, warning: str | None)
 
 
 @pytest.mark.parametrize("exp", [None, "1699999999", True, [1], {}, 1e999])
-def test_an_expiry_that_is_not_a_time_is_ignored(exp: object) -> None:
+def test_an_expiry_that_is_not_a_time_causes_no_warning(exp: object) -> None:
     assert expiry_warning(token({"exp": exp} if exp is not None else {}), NOW) is None
 
 
@@ -42,7 +42,7 @@ def test_the_signature_is_not_verified() -> None:
     assert expiry_warning(token({"exp": 1})[:-8] + "AAAAAAAA", NOW) is not None
 
 
-def test_other_claims_are_ignored() -> None:
+def test_claims_other_than_the_expiry_are_ignored() -> None:
     claims = {"exp": 1, "nbf": NOW + DAY, "iat": NOW + DAY, "aud": "somebody else", "sub": 7, "jti": 9}
     assert expiry_warning(token(claims), NOW) is not None
 
@@ -53,7 +53,7 @@ def test_an_opaque_token_causes_no_warning(opaque: str) -> None:
 
 
 @given(st.text())
-def test_no_token_text_causes_an_error(text: str) -> None:
+def test_any_text_in_place_of_a_token_is_read_without_an_error(text: str) -> None:
     assert expiry_warning(text, NOW) is None
 
 

@@ -147,7 +147,7 @@ async def test_a_token_without_an_expiry_is_kept(bench: Bench) -> None:
     assert bench.cache.cached(S, 0) == "Bearer T1"
 
 
-async def test_a_token_that_arrives_expired_counts_as_none(bench: Bench) -> None:
+async def test_a_token_that_has_expired_on_arrival_is_not_used(bench: Bench) -> None:
     bench.issuer.lifetime_seconds = 5.0
     bench.issuer.open.clear()
     asked = asyncio.create_task(bench.cache.renewed(S, 0))
@@ -158,7 +158,7 @@ async def test_a_token_that_arrives_expired_counts_as_none(bench: Bench) -> None
     assert bench.tally.results == {"unavailable": 1}
 
 
-async def test_a_token_without_a_lifetime_is_used_once(bench: Bench) -> None:
+async def test_a_token_with_a_lifetime_of_zero_is_used_once(bench: Bench) -> None:
     bench.issuer.lifetime_seconds = 0.0
     assert await asyncio.gather(*(bench.cache.renewed(S, 0) for _ in range(3))) == ["Bearer T1"] * 3
     assert bench.cache.cached(S, 0) is None
@@ -181,7 +181,7 @@ async def test_a_rejected_token_is_replaced_once_for_all_lanes(bench: Bench) -> 
     assert bench.fetches == 2
 
 
-async def test_a_late_401_to_a_token_that_was_replaced_fetches_nothing(bench: Bench) -> None:
+async def test_a_late_401_to_a_replaced_token_fetches_no_further_token(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.cache.reject(S, "Bearer T1")
     await bench.cache.renewed(S, 0)
@@ -191,7 +191,7 @@ async def test_a_late_401_to_a_token_that_was_replaced_fetches_nothing(bench: Be
     assert bench.fetches == 2
 
 
-async def test_a_callback_that_rejects_all_tokens_costs_one_fetch_a_s(bench: Bench) -> None:
+async def test_if_every_token_is_rejected_one_a_second_is_fetched(bench: Bench) -> None:
     answer = await bench.cache.renewed(S, 0)
     for _ in range(100):  # ten seconds of a callback that answers 401, ten times a second
         assert isinstance(answer, str)
@@ -227,7 +227,7 @@ async def test_a_refusal_of_the_token_endpoint_is_an_outcome(bench: Bench) -> No
 
 
 @pytest.mark.parametrize("failure", [TokenUnavailable("HTTP 503"), TokenRefused("invalid_client")])
-async def test_a_failure_applies_to_requests_within_a_second(
+async def test_a_failed_fetch_is_not_repeated_within_a_second(
     bench: Bench, failure: TokenUnavailable | TokenRefused
 ) -> None:
     bench.issuer.script = [failure]
@@ -347,7 +347,7 @@ async def test_after_a_change_of_the_secret_a_new_token_is_fetched(bench: Bench)
     assert await cache.renewed(subscription("s", replace(CREDENTIALS, client_secret="new")), 3) == "Bearer T2"
 
 
-async def test_a_second_partition_takes_the_token_and_gets_its_own_row(bench: Bench) -> None:
+async def test_a_second_partition_uses_the_token_in_its_own_row(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     assert bench.cache.cached(S, 1) is None
     assert await bench.cache.renewed(S, 1) == "Bearer T1"
@@ -365,7 +365,7 @@ async def test_a_renewal_updates_the_rows_of_all_partitions(bench: Bench) -> Non
     assert {token.value for token in bench.store.rows.values()} == {"T2"}
 
 
-async def test_an_assigned_partition_brings_a_newer_token(bench: Bench) -> None:
+async def test_a_newer_token_in_the_row_of_a_new_partition_is_used(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     now = bench.clock.time = bench.clock.time + 10
     bench.store.rows[1, KEY] = AccessToken("theirs", now, now + 3600)
@@ -373,7 +373,7 @@ async def test_an_assigned_partition_brings_a_newer_token(bench: Bench) -> None:
     assert bench.cache.cached(S, 0) == "Bearer theirs"
 
 
-async def test_a_returning_partition_reads_its_row_again(bench: Bench) -> None:
+async def test_a_partition_that_is_assigned_again_reads_its_row_again(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     await bench.cache.saved()
     bench.cache.release(0)
@@ -397,7 +397,7 @@ async def test_releasing_a_partition_keeps_tokens_of_the_others(bench: Bench) ->
     assert bench.store.rows[1, KEY].value == "T1"
 
 
-async def test_a_release_forgets_no_request_under_way(bench: Bench) -> None:
+async def test_a_fetch_continues_when_its_partition_is_released(bench: Bench) -> None:
     bench.issuer.open.clear()
     lanes = [asyncio.create_task(bench.cache.renewed(S, 0))]
     await turns()

@@ -101,7 +101,7 @@ async def test_scopes_are_joined_by_a_space_and_left_out_without_any(
     assert bench.endpoint.forms[0].get("scope") == sent
 
 
-async def test_with_basic_the_secret_is_only_in_the_header(bench: Bench) -> None:
+async def test_with_client_secret_basic_only_the_header_has_the_secret(bench: Bench) -> None:
     await bench.ask(client_auth_method="client_secret_basic", scopes=("roles",))
     assert bench.endpoint.forms == [{"grant_type": ["client_credentials"], "scope": ["roles"]}]
     scheme, _, credentials = bench.endpoint.headers[0]["Authorization"].partition(" ")
@@ -110,7 +110,7 @@ async def test_with_basic_the_secret_is_only_in_the_header(bench: Bench) -> None
 
 
 @given(client_id=st.text(min_size=1), secret=st.text(), scopes=st.lists(st.text(min_size=1).filter(str.strip)))
-def test_any_credentials_are_encoded_in_the_form(client_id: str, secret: str, scopes: list[str]) -> None:
+def test_any_credentials_can_be_decoded_from_the_form(client_id: str, secret: str, scopes: list[str]) -> None:
     body = token_request(OAuth2Auth("https://auth.example", client_id, secret, tuple(scopes)), NOW).body
     expected = {"grant_type": ["client_credentials"], "client_id": [client_id], "client_secret": [secret]}
     if scopes:
@@ -197,7 +197,7 @@ async def test_the_lifetime_counts_from_the_request(bench: Bench) -> None:
         ({"error": {"code": 7}}, "(nested)"),
     ],
 )
-async def test_an_unusable_success_is_a_refusal(bench: Bench, body: object, error: str) -> None:
+async def test_a_200_without_a_usable_token_is_a_refusal(bench: Bench, body: object, error: str) -> None:
     bench.endpoint.body = body
     answer = await bench.ask()
     assert isinstance(answer, TokenRefused)
@@ -206,7 +206,7 @@ async def test_an_unusable_success_is_a_refusal(bench: Bench, body: object, erro
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 418, 499])
-async def test_other_answers_are_refusals(bench: Bench, status: int) -> None:
+async def test_other_answers_of_a_token_endpoint_are_refusals(bench: Bench, status: int) -> None:
     bench.endpoint.status, bench.endpoint.body = status, {"error": "invalid_client", "error_description": "who?"}
     where = f"HTTP {status} from 127.0.0.1:{bench.server.port}"
     assert await bench.ask() == TokenRefused(f"invalid_client: who? ({where})")
@@ -250,7 +250,7 @@ async def test_a_redirect_does_not_get_the_secret(bench: Bench) -> None:
     assert len(bench.endpoint.forms) == 1
 
 
-async def test_an_error_that_echoes_the_secrets_does_not_show_them(bench: Bench) -> None:
+async def test_an_error_that_repeats_secrets_is_masked(bench: Bench) -> None:
     basic = OAuth2Auth(bench.url, "a:client", SECRET, client_auth_method="client_secret_basic")
     headers = token_request(basic, NOW).headers
     form = token_request(OAuth2Auth(bench.url, "a:client", SECRET), NOW).body
@@ -276,14 +276,14 @@ async def test_an_error_that_echoes_the_secrets_does_not_show_them(bench: Bench)
     ],
     ids=["base64", "base64 of more", "percent-encoded", "JSON"],
 )
-def test_an_error_shows_no_secret_in_any_other_form(form: Callable[[str], str]) -> None:
+def test_an_error_shows_no_secret_in_any_encoding(form: Callable[[str], str]) -> None:
     auth = OAuth2Auth("https://id.example/token", "c", 'pl/an+ted"sécret')
     body = json.dumps({"error": "invalid_client", "error_description": f"<{form(auth.client_secret)}>"}).encode()
     answer = read_answer(auth.endpoint, token_request(auth, NOW).secrets, 400, body, NOW)
     assert answer == TokenRefused("invalid_client: <***> (HTTP 400 from id.example)")
 
 
-def test_a_long_secret_is_searched_for_by_its_beginning() -> None:
+def test_the_beginning_of_a_long_secret_is_masked_in_an_error() -> None:
     auth = OAuth2Auth("https://id.example/token", "c", "pl\u00e4nted" * 100_000)
     body = json.dumps({"error": "no", "error_description": f"<{auth.client_secret[:5000]}"}).encode()
     secrets = token_request(auth, NOW).secrets
@@ -336,21 +336,21 @@ _NAMES = st.sampled_from(["access_token", "token_type", "expires_in", "error", "
 
 
 @given(status=st.integers(100, 999), fields=st.dictionaries(_NAMES, _JSON) | _JSON)
-def test_no_json_causes_an_exception(status: int, fields: object) -> None:
+def test_any_json_answer_is_read_without_an_exception(status: int, fields: object) -> None:
     answer = read_answer(AUTH.endpoint, SECRETS, status, json.dumps(fields).encode(), NOW)
     assert isinstance(answer, AccessToken | TokenRefused | TokenUnavailable)
     assert isinstance(answer, AccessToken) <= (200 <= status < 300)
 
 
 @given(status=st.integers(100, 999), body=st.binary())
-def test_no_bytes_cause_an_exception(status: int, body: bytes) -> None:
+def test_any_bytes_in_an_answer_are_read_without_an_exception(status: int, body: bytes) -> None:
     assert isinstance(read_answer(AUTH.endpoint, SECRETS, status, body, NOW), TokenRefused | TokenUnavailable)
 
 
 # --------------------------------------------------------------- the JWT profile
 
 
-async def test_an_assertion_is_in_the_form_instead_of_a_secret(bench: Bench) -> None:
+async def test_an_assertion_replaces_the_secret_in_the_form(bench: Bench) -> None:
     auth = JwtProfileAuth(bench.url, "issuer", "client-1", bench.url, HMAC_KEY, "HS256", scopes=("a", "b"))
     assert await bench.fetch(subscription("s", auth), auth) == AccessToken("T1", NOW, NOW + 3600)
     [form] = bench.endpoint.forms

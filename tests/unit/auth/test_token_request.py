@@ -80,7 +80,7 @@ async def test_silence_is_a_timeout(post_form: PostForm) -> None:
 @pytest.mark.parametrize(
     "headers", [{"Host": "x"}, {"content-length": "1"}, {"A": "b\r\nC: d"}, {"a b": "c"}, {"A": "ü"}]
 )
-async def test_headers_that_cant_be_sent_are_refused_by_name(post_form: PostForm, headers: dict[str, str]) -> None:
+async def test_headers_that_can_t_be_sent_are_refused_by_name(post_form: PostForm, headers: dict[str, str]) -> None:
     async with Receiver() as endpoint:
         got = await post_form(SUBSCRIPTION, endpoint.url, "", headers)
         assert got == Failed(

@@ -56,7 +56,7 @@ def test_a_token_is_decoded_as_it_was_encoded(value: str, obtained_at: float, ex
     assert decode(A, encode(A, token)) == token
 
 
-def test_a_row_of_other_credentials_is_not_read() -> None:
+def test_a_row_written_for_other_credentials_is_not_decoded() -> None:
     with pytest.raises(ValueError, match="the row was written for other credentials"):
         decode(B, encode(A, TOKEN))
 

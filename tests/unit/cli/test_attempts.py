@@ -4,7 +4,7 @@ from pipeline.cli.attempts import LONGEST_RESPONSE, rows
 from pipeline.cluster.attempts import Entry, Result
 
 
-def test_errors_are_not_cut_but_answers_are() -> None:
+def test_responses_are_cut_and_errors_are_shown_in_full() -> None:
     error = f"10.0.0.1 is in the private network {'x' * 100}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
     result = Result("s", 7, 1.0, "retry", error=error, response="y" * 500, next_at=60.0)
     [row] = rows([Entry("events-0-7", ("events", 0, 7), result)])

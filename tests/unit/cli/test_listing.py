@@ -101,7 +101,7 @@ def test_the_wide_table_cuts_nothing() -> None:
         ("two\nlines", "two lines"),
     ],
 )
-def test_a_cause_is_short(message: str, short: str) -> None:
+def test_a_cause_is_shown_in_a_few_words(message: str, short: str) -> None:
     assert why(failed(message)) == short
     assert why(state(kind="retrying", error=FailedAttempt(message, NOW))) == short
     assert why(state(kind="broken", problem="no JSON")) == "no JSON"

@@ -76,7 +76,7 @@ def test_an_addressed_event_is_only_for_its_addressee() -> None:
         assert rows(found[other.id]) == [(other.id, "no", "it was written for another subscription")]
 
 
-def test_an_address_without_a_valid_seal_is_for_none() -> None:
+def test_an_address_without_a_valid_seal_reaches_no_subscription() -> None:
     forged = replace(EVENT, headers=[(ADDRESSEE, b"a"), (SEAL, b"v2,AAAA")])
     [found] = verdicts([subscription()], forged, IDS)
     assert rows(found) == [("a", "no", UNPROVED)]

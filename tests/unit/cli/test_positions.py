@@ -31,14 +31,14 @@ def next_of(found: Recorded, subscription: Subscription) -> int | None:
     return position.next
 
 
-def test_with_key_the_position_without_a_row_is_the_group_s() -> None:
+def test_with_key_a_lane_without_row_is_at_the_committed_offset() -> None:
     assert next_of(recorded(), KEYED) == 40
     assert next_of(recorded(Cursor(7)), KEYED) == 7
     [position] = recorded(committed=None).of(KEYED)
     assert (position.next, position.unknown) == (None, "no worker has started there yet")
 
 
-def test_with_match_the_position_without_a_row_is_the_start() -> None:
+def test_with_match_a_lane_without_row_is_at_its_start_or_commit() -> None:
     assert next_of(recorded(), matching(45)) == 45, "it begins after the committed offset"
     assert next_of(recorded(), matching(30)) == 40, "it began long ago"
     assert next_of(recorded(begun_to=4), matching(30)) == 30, "no worker has heard of it yet"

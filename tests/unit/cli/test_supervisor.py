@@ -62,13 +62,13 @@ def test_ports_beyond_the_last_one_are_refused() -> None:
 @pytest.mark.parametrize(
     ("quota", "most"), [("150000 100000", 1), ("50000 100000", 1), ("max 100000", None), ("6400000 100000", None)]
 )
-def test_the_cpu_limit_of_a_container_limits_the_workers(tmp_path: Path, quota: str, most: int | None) -> None:
+def test_the_number_of_workers_follows_a_container_s_cpu_limit(tmp_path: Path, quota: str, most: int | None) -> None:
     (tmp_path / "cpu.max").write_text(f"{quota}\n")
 
     assert core_count(tmp_path / "cpu.max") == (most or core_count(tmp_path / "missing"))
 
 
-def test_pauses_grow_to_a_limit_and_restart_after_a_long_run() -> None:
+def test_restart_pauses_grow_until_a_worker_runs_for_long() -> None:
     pauses = Pauses()
 
     assert [pauses.after(0.0) for _ in range(7)] == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, LONGEST_PAUSE_SECONDS]
@@ -83,7 +83,7 @@ async def copied(log_format: LogFormat, output: bytes) -> list[str]:
     return out.getvalue().splitlines()
 
 
-async def test_a_line_for_people_begins_with_its_worker() -> None:
+async def test_a_console_line_begins_with_the_name_of_its_worker() -> None:
     assert await copied("console", b"one\n\nt\x1b[31mwo\r\nno end") == [
         "worker-2 | one",
         "worker-2 | t\\x1b[31mwo",
@@ -91,7 +91,7 @@ async def test_a_line_for_people_begins_with_its_worker() -> None:
     ]
 
 
-async def test_a_line_for_programs_has_its_worker_as_a_field() -> None:
+async def test_a_json_line_has_a_field_with_the_name_of_its_worker() -> None:
     lines = await copied("json", b'{"message": "a", "n": 1, "worker": "x"}\nFatal Python error\n[1]\n')
 
     assert [json.loads(line) for line in lines] == [

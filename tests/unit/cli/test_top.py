@@ -46,7 +46,7 @@ def test_the_screen_has_workers_and_waiting_subscriptions(monkeypatch: pytest.Mo
     ]
 
 
-def test_the_document_counts_only_present_workers() -> None:
+def test_the_json_output_counts_only_present_workers() -> None:
     found = TOP.as_document()
     assert (found["deliveredPerSecond"], found["failedPerSecond"], found["more"]) == (12.0, 0.5, 2)
     assert [each["name"] for each in found["workers"]] == ["a:6066", "b:6066"]
@@ -76,7 +76,7 @@ RECORD = Results(
         (Chosen("nobody", 0.0, leaves_deliveries_out=False), []),
     ],
 )
-def test_attempts_are_selected(chosen: Chosen, offsets: list[int]) -> None:
+def test_options_select_which_attempts_are_shown(chosen: Chosen, offsets: list[int]) -> None:
     assert [entry.result.offset for entry in chosen.of(RECORD)] == offsets
 
 

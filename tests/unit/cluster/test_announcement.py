@@ -106,7 +106,7 @@ def test_an_invalid_announcement_is_refused(value: bytes) -> None:
 
 
 @given(st.lists(st.recursive(st.none() | st.booleans() | whole | texts, st.lists, max_leaves=4), max_size=4))
-def test_only_the_invalid_lane_is_left_out(junk: list[object]) -> None:
+def test_only_invalid_lanes_are_left_out_of_an_announcement(junk: list[object]) -> None:
     lane = AnnouncedLane("s", "t", 0, 1, 2)
     [good] = json.loads(encode(replace(PLAIN, lanes=(lane,))))["lanes"]
     slow = {**{str(number): value for number, value in enumerate(junk)}, "s": [4, 2.0, 60.0]}
@@ -117,6 +117,6 @@ def test_only_the_invalid_lane_is_left_out(junk: list[object]) -> None:
     assert said.partitions == (PartitionState("t", 0, None, 1, 2, 3, is_counted=True, end=None),)
 
 
-def test_no_more_lanes_are_read_than_a_worker_writes() -> None:
+def test_lanes_beyond_the_maximum_are_not_read() -> None:
     [lane] = json.loads(encode(replace(PLAIN, lanes=(AnnouncedLane("s", "t", 0, 1, 2),))))["lanes"]
     assert len(decode("w:1", changed(lanes=[lane] * (MOST_LANES + 1))).lanes) == MOST_LANES

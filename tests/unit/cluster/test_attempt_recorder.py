@@ -59,7 +59,7 @@ def recorded() -> Recorded:
     return Recorded()
 
 
-def test_deliveries_are_recorded_in_runs(recorded: Recorded) -> None:
+def test_deliveries_are_recorded_as_ranges_of_offsets(recorded: Recorded) -> None:
     for offset in (4, 5, 9):
         recorded.attempt(Delivered(200), event(offset))
     recorded.attempt(Delivered(204), event(6), attempt=3)
@@ -139,7 +139,7 @@ def test_the_mode_failures_omits_first_attempt_deliveries() -> None:
     ]
 
 
-def test_late_events_have_a_separate_key(recorded: Recorded) -> None:
+def test_a_late_event_is_recorded_under_a_separate_key(recorded: Recorded) -> None:
     recorded.attempt(Delivered(200), event(4, timestamp=NOW_MS - int(LATE_SECONDS * 1000) - 1))
     recorded.attempt(Delivered(200), event(5, timestamp=-1))
     recorded.attempt(Delivered(200), event(6))
@@ -174,7 +174,7 @@ def test_a_forged_first_id_is_ignored(recorded: Recorded) -> None:
     assert [each.webhook_id for each in recorded.entries()] == ["events-0-90"]
 
 
-def test_ends_without_an_attempt_are_recorded(recorded: Recorded) -> None:
+def test_results_without_an_attempt_are_recorded(recorded: Recorded) -> None:
     recorder = recorded.recorder
     recorder.dropped("skipped", subscription="sub-1", topic="events", partition=0, offset=4)
     recorder.dropped("lane-full", subscription="sub-1", topic="events", partition=0, offset=5)
@@ -243,7 +243,7 @@ def test_the_next_record_names_results_that_were_lost(recorded: Recorded) -> Non
     assert recorded.recorder.missing == 4
 
 
-def test_a_record_fits_into_the_log(recorded: Recorded) -> None:
+def test_a_record_of_many_entries_fits_into_the_topic(recorded: Recorded) -> None:
     for number in range(MOST_OFFSETS):
         owner = replace(SUB, id=f"a-subscription-with-a-rather-long-name-{number}")
         recorded.recorder.attempted(owner, event(number), 1, Delivered(200), 0.1)

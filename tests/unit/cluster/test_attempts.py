@@ -137,7 +137,7 @@ def test_an_event_is_found_by_offset_and_subscription() -> None:
 
 
 @given(st.text(min_size=1).filter(lambda topic: topic.isascii()), st.integers(0, 10**6), offsets)
-def test_an_id_names_its_event(topic: str, partition: int, offset: int) -> None:
+def test_a_webhook_id_is_read_as_topic_partition_and_offset(topic: str, partition: int, offset: int) -> None:
     assert parse_id(f"{topic}-{partition}-{offset}") == (topic, partition, offset)
 
 
@@ -146,7 +146,7 @@ def test_an_id_names_its_event(topic: str, partition: int, offset: int) -> None:
     ["", "t", "t-1", "-1-2", "t-1-", "t-a-2", "t-1-02", "t-1-9223372036854775808", "t-1-²", f"t-1-{'9' * 5_000}"],
     ids=lambda text: text[:25],
 )
-def test_an_invalid_id_names_no_event(text: str) -> None:
+def test_an_invalid_webhook_id_names_no_event(text: str) -> None:
     assert parse_id(text) is None
 
 

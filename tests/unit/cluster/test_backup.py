@@ -63,7 +63,7 @@ def row(revision: object) -> Kept:
     [(7, 1), (6, 0), (3, 0), (2, 0), (1, None), (True, True), (None, None)],
     ids=["carried out", "an older one", "the first", "before the first", "of a former one", "no number", "none"],
 )
-def test_a_row_refers_to_the_new_revision(revision: object, then: object) -> None:
+def test_a_restored_row_refers_to_the_new_revision(revision: object, then: object) -> None:
     found = renumbered(row(revision), ["events"], {b"a": Revisions(first=3, old=7, new=1, has_start=True)})
     if revision == 1 and revision is not True:
         assert found is None, "its subscription was deleted and made again"
@@ -78,7 +78,7 @@ def test_a_row_without_a_known_subscription_is_unchanged() -> None:
         assert renumbered(each, ["events"], {b"a": Revisions(3, 7, 1, has_start=True)}) == each.value
 
 
-def test_a_restore_keeps_the_meaning_of_begun_to() -> None:
+def test_begun_to_is_translated_to_the_restored_revisions() -> None:
     known = [Revisions(3, 7, 0, has_start=True), Revisions(8, 8, 1, has_start=True), Revisions(9, 9, 2, has_start=True)]
     notes = "settled=1:x;topic-id=y;begun-to="
     found = [begun(Commit(1, f"{notes}{number}"), known).metadata for number in (0, 8, 9, 10)]

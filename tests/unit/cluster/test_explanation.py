@@ -66,7 +66,9 @@ def test_with_several_topics_a_position_names_its_topic() -> None:
         (None, None, " How many events wait is not known. "),
     ],
 )
-def test_an_upper_bound_is_shown_as_one(waiting: int | None, at_most: int | None, text: str) -> None:
+def test_an_explanation_marks_a_count_that_is_an_upper_bound(
+    waiting: int | None, at_most: int | None, text: str
+) -> None:
     assert text in explain(replace(STATE, waiting=waiting, waiting_at_most=at_most), names_topic=False).text
 
 
@@ -128,7 +130,7 @@ def test_every_state_has_an_explanation(state: State, text: str, commands: list[
     assert all(part in each for part, each in zip(commands, found.commands, strict=True))
 
 
-def test_a_pause_hides_no_failure() -> None:
+def test_a_paused_subscription_still_shows_its_failure() -> None:
     found = explain(replace(STATE, state="paused", cause=None, failing_since=None, attempts=0), names_topic=False)
     assert found.text.startswith("a b is paused by its publisher. 1,204 events wait")
     assert "It had also failed: the callback answered 400." in found.text

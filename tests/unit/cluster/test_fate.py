@@ -45,7 +45,7 @@ def told(*records: Results | Session, progress: PartitionProgress = SETTLED, **m
 
 @pytest.mark.parametrize("decision", ["delivered", "dead-lettered", "dropped", "skipped"])
 @pytest.mark.parametrize("progress", [SETTLED, OPEN])
-def test_a_logged_fate_counts_wherever_the_lane_is(decision: str, progress: PartitionProgress) -> None:
+def test_a_result_in_the_log_counts_in_any_state_of_the_lane(decision: str, progress: PartitionProgress) -> None:
     fate = told(results(done(decision, reason="why")), progress=progress)
     assert (fate.status, fate.at, fate.why) == (decision, EVENT_AT + 1, "why")
 
@@ -60,7 +60,7 @@ def test_a_delivery_outweighs_all_other_entries() -> None:
         assert (fate.status, fate.at) == ("delivered", 2.0)
 
 
-def test_of_several_ends_the_newest_counts() -> None:
+def test_the_newest_of_several_final_results_counts() -> None:
     assert told(results(done("dead-lettered", 2.0), done("skipped", 1.0))).status == "dead-lettered"
 
 
@@ -70,7 +70,7 @@ def test_the_entries_are_returned_in_order() -> None:
     assert told(results(replace(done("delivered"), subscription="other"))).entries == ()
 
 
-def test_an_event_after_the_commit_waits() -> None:
+def test_an_event_after_the_committed_offset_waits() -> None:
     assert told(ALIVE, progress=OPEN).status == "waiting"
     failed = done("retry", status=503, attempt=2, next_at=NOW)
     fate = told(ALIVE, results(failed), progress=OPEN)
@@ -80,7 +80,7 @@ def test_an_event_after_the_commit_waits() -> None:
     )
 
 
-def test_an_event_settled_ahead_of_the_commit_does_not_wait() -> None:
+def test_an_event_that_the_note_names_as_settled_does_not_wait() -> None:
     assert told(ALIVE, progress=replace(OPEN, ahead=0b100)).status == "unknown"
     assert told(ALIVE, progress=replace(OPEN, ahead=0b010)).status == "waiting"
 
@@ -135,7 +135,7 @@ def test_a_stopped_subscription_keeps_its_events() -> None:
     assert unordered.status == "unknown", "it may have been sent before the one that is kept"
 
 
-def test_a_row_outweighs_the_commit() -> None:
+def test_a_cursor_row_outweighs_the_committed_offset() -> None:
     behind, past = {"s": Cursor(3)}, {"s": Cursor(8)}
     assert told(ALIVE, progress=replace(SETTLED, rows=behind)).status == "waiting"
     assert told(ALIVE, progress=replace(OPEN, rows=past)).why == "it is done, but the attempt log has no entry about it"
@@ -148,7 +148,7 @@ def test_an_event_for_another_subscription_is_filtered() -> None:
     assert told(is_anothers=True, read_to=1.0).status == "filtered"
 
 
-def test_a_dropped_range_is_returned_with_its_rule() -> None:
+def test_a_dropped_range_covers_its_events_of_the_subscription() -> None:
     for owner in ("s", None):
         fate = told(ALIVE, results(ranges=[(owner, "dropped", "discarded", 5, 9)]))
         assert (fate.status, fate.why) == ("dropped", "discarded")
@@ -178,7 +178,7 @@ def test_a_gap_in_the_log_makes_the_fate_unknown(why: str, progress: PartitionPr
     assert why in (fate.why or "")
 
 
-def test_a_log_that_begins_after_the_event_makes_it_expired() -> None:
+def test_an_event_older_than_the_log_has_expired() -> None:
     assert told(ALIVE, begins_at=EVENT_AT + 1).status == "expired"
     fate = told(ALIVE, began_at=EVENT_AT + 1)
     assert (fate.status, "before the attempt log began" in (fate.why or "")) == ("unknown", True)
@@ -222,7 +222,7 @@ def test_a_fate_has_the_same_name_in_json_and_tables() -> None:
 
 
 @pytest.mark.parametrize("status", [Status.FAILURE, Status.PAUSED])
-def test_a_failure_keeps_no_event_of_other_subscriptions(status: Status) -> None:
+def test_a_failure_keeps_only_events_that_its_filter_matches(status: Status) -> None:
     row = Cursor(5, status, Cause("exception", "refused", 5, EVENT_AT), revision=1)
     for progress in (replace(OPEN, rows={"s": row}), replace(SETTLED, rows={"s": replace(row, next=OFFSET)})):
         assert told(ALIVE, progress=progress).status == "waiting"

@@ -67,7 +67,7 @@ def test_an_old_row_of_the_present_owner_has_an_exact_count() -> None:
         (None, OWNER, 100 - 9),
     ],
 )
-def test_in_other_cases_the_count_is_an_upper_bound(
+def test_without_a_count_by_the_owner_there_is_an_upper_bound(
     standing: Standing | None, owner: Owner, at_most: int | None
 ) -> None:
     found = lane(Cursor(9, Status.FAILURE, standing=standing), owner)
@@ -122,7 +122,7 @@ def test_a_subscription_has_the_state_of_its_most_urgent_lane() -> None:
         (Status.FAILURE, False, True, "broken", 0),
     ],
 )
-def test_the_state_of_a_subscription_without_lanes(
+def test_a_subscription_without_lanes_has_a_state_as_well(
     status: Status, *, unowned: bool, told: bool, state: State, waiting: int | None
 ) -> None:
     found = joined(subscription(), status, [], is_unowned=unowned, has_told_all=told, last_success_at=None)
@@ -143,9 +143,9 @@ def test_the_state_of_a_subscription_without_lanes(
         ("the certificate is not trusted", "the certificate is not trusted"),
     ],
 )
-def test_messages_that_differ_in_details_count_as_equal(message: str, found: str) -> None:
+def test_messages_that_differ_in_addresses_and_numbers_are_equal(message: str, found: str) -> None:
     assert shape(message) == found
 
 
-def test_the_shape_of_a_long_forged_message_is_short() -> None:
+def test_of_a_long_hostile_message_only_the_beginning_is_used() -> None:
     assert len(shape("x" * 1_000_000)) == LONGEST_SHAPED

@@ -15,7 +15,7 @@ def own_state_of(core: Core) -> OwnState:
 
 
 @in_virtual_time
-async def test_lanes_that_are_retrying_come_first_then_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_retrying_lanes_are_announced_first_and_then_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(own_state, "MOST_LANES", 3)
     core = await Core(*map(subscription, "abcd")).open()
     await core.stream(1, "b")

@@ -17,7 +17,7 @@ def test_only_the_first_answer_to_a_key_is_kept() -> None:
     assert getattr(known.find("k", REMEMBER_SECONDS + 1), "digest", None) == "third"
 
 
-def test_large_answers_displace_the_oldest_requests() -> None:
+def test_large_answers_displace_the_oldest_answers() -> None:
     known = RememberedRequests(most_bytes=25_000)
     for number in range(4):
         known.add("a", 0.0, request(f"k{number}", 10_000))

@@ -5,7 +5,7 @@ from pipeline.cluster.state import LanePlace, SubscriptionState
 from pipeline.core.model import Cause
 
 
-def test_a_cause_names_the_partition_of_its_offset() -> None:
+def test_a_cause_is_shown_with_its_topic_and_partition() -> None:
     cause = Cause("rejected", "the callback answered 400", 7, 50.0)
     lanes = (
         LanePlace("orders", 1, "behind", "w:1", 9),

@@ -115,7 +115,7 @@ async def test_an_invalid_row_affects_only_its_lane() -> None:
     assert await told.states() == {"a": "live", "b": "live"}
 
 
-async def test_a_row_that_changes_its_key_is_not_lost() -> None:
+async def test_a_row_that_moves_to_another_key_is_not_lost() -> None:
     told = Told(subscription("a"), topics=("events", "more"))
     told.row("a", failed())
     # The definition has gained a topic: the row gets another key, and its record with the former key is deleted.
@@ -137,7 +137,7 @@ async def test_lanes_of_several_topics_are_distinguished() -> None:
 
 
 @pytest.mark.parametrize("is_announced", [False, True])
-async def test_lanes_are_sorted_whatever_the_order_of_their_rows(is_announced: bool) -> None:
+async def test_lanes_are_sorted_by_topic_and_partition(is_announced: bool) -> None:
     told = Told(subscription("a"), topics=("events", "more"))
     for topic, partition in (("more", 0), ("events", 2), ("events", 0)):
         key = b"\xff" + topic.encode() + b"/a"
@@ -233,7 +233,7 @@ changes = st.lists(
 
 
 @given(changes=changes, has_owner=st.booleans())
-async def test_updated_groups_equal_computed_groups(
+async def test_groups_updated_step_by_step_equal_newly_computed_ones(
     changes: list[tuple[str, dict[str, Any] | str | Cursor | bytes | None]], has_owner: bool
 ) -> None:
     told = Told(*(subscription(name) for name in "abc"))
@@ -271,12 +271,12 @@ async def test_the_waiting_events_of_a_lane_are_counted() -> None:
     assert told.view.counted("nobody", "events", 0) is None
 
 
-async def test_nothing_is_counted_while_no_partition_is_known() -> None:
+async def test_no_waiting_events_are_counted_without_known_partitions() -> None:
     told = Told(subscription("a"))
     assert (await told.view.states()).items[0].waiting is None
 
 
-async def test_nothing_is_counted_until_a_replay_is_carried_out() -> None:
+async def test_no_waiting_events_are_counted_until_a_replay_is_applied() -> None:
     told = Told(replace(subscription("a"), revision=5, resume_from=ReplayOffset(0, 0)))
     told.worker()
     for row, waiting in (None, None), (replace(failed(), revision=4), None), (replace(failed(), revision=5), 3):

@@ -15,7 +15,7 @@ def said(worker: str, *numbers: int, **fields: object) -> Announcement:
     return replace(plain, **fields)  # type: ignore[arg-type]  # the fields of an announcement
 
 
-def test_the_last_announcing_worker_owns_a_partition() -> None:
+def test_a_partition_belongs_to_the_last_worker_to_announce_it() -> None:
     seen = WorkersSeen()
     seen.take(said("a", 0, 1), 10.0)
     seen.take(said("b", 1, 2), 11.0)
@@ -51,7 +51,7 @@ def test_a_worker_replaces_only_its_own_announcements() -> None:
     assert [state.name for state in seen.states(11.0)] == ["b"]
 
 
-def test_successes_are_kept_until_the_subscription_is_deleted() -> None:
+def test_the_last_delivery_is_known_until_the_deletion() -> None:
     seen = WorkersSeen()
     seen.take(said("a", successes={"s": 5.0}), 10.0)
     seen.take(said("a"), 12.0)
@@ -61,7 +61,7 @@ def test_successes_are_kept_until_the_subscription_is_deleted() -> None:
     assert seen.last_success("s") is None
 
 
-def test_a_worker_that_left_out_lanes_has_not_announced_all() -> None:
+def test_an_announcement_that_left_out_lanes_is_incomplete() -> None:
     seen = WorkersSeen()
     seen.take(said("a"), 10.0)
     assert seen.has_told_all(11.0)

@@ -164,7 +164,7 @@ def test_configurations_that_were_exported_as_text_are_read(document: dict[str, 
     assert parse_definition(document).source.topic == "events"
 
 
-def test_the_endpoint_overrides_what_the_group_shares(document: dict[str, Any]) -> None:
+def test_an_endpoint_overrides_the_settings_of_its_group(document: dict[str, Any]) -> None:
     login = {"mechanism": "PLAIN", "username": "group", "password": "p"}
     document["endpointGroups"][0]["sharedConfiguration"] = {
         "security": {"protocol": "SASL_PLAINTEXT", "sasl": login},
@@ -175,13 +175,13 @@ def test_the_endpoint_overrides_what_the_group_shares(document: dict[str, Any]) 
     assert (found.topic, found.connection.username, found.connection.password) == ("events", "endpoint", "p")
 
 
-def test_an_endpoint_may_inherit_nothing(document: dict[str, Any]) -> None:
+def test_an_endpoint_can_refuse_the_settings_of_its_group(document: dict[str, Any]) -> None:
     document["endpointGroups"][0]["sharedConfiguration"] = {"security": {"protocol": "SSL"}}
     document["endpointGroups"][0]["endpoints"][0]["inheritConfiguration"] = False
     assert parse_definition(document).source.connection.protocol == "PLAINTEXT"
 
 
-def test_other_brokers_can_replace_both_endpoints_or_the_source(document: dict[str, Any]) -> None:
+def test_other_brokers_replace_those_of_one_or_both_endpoints(document: dict[str, Any]) -> None:
     found = parse_definition(document, "other:1, more:2")
     assert found.dlq is not None
     assert found.source.connection.bootstrap_servers == ("other:1", "more:2")
@@ -202,7 +202,7 @@ def test_dead_letters_may_name_an_endpoint_or_a_group(document: dict[str, Any]) 
     assert found.dlq.topic == "own-dlq"
 
 
-def test_a_proxy_is_the_systems_or_configured_or_absent(document: dict[str, Any]) -> None:
+def test_a_proxy_is_the_system_s_a_configured_one_or_none(document: dict[str, Any]) -> None:
     def with_proxy(**options: object) -> Definition:
         entrypoint(document)["configuration"]["proxy"] = options
         return parse_definition(document)

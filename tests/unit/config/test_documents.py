@@ -47,7 +47,7 @@ def test_a_file_that_is_not_yaml_is_refused(text: str) -> None:
         parse_documents(text)
 
 
-def test_missing_files_and_files_of_two_documents_are_named(tmp_path: Path) -> None:
+def test_missing_files_and_files_with_two_documents_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"can't be read: No such file"):
         read_document(tmp_path / "none.yaml")
     file = tmp_path / "two.yaml"

@@ -106,7 +106,7 @@ def test_subscriptions_are_found_in_pages_and_states() -> None:
     assert subscription.document["metadata"] == {"feature": "orders"}
 
 
-def test_lists_of_resources_are_opened() -> None:
+def test_each_item_of_a_kubernetes_list_is_read() -> None:
     [_, resource] = read_documents(FILES / "apiv4definition.yaml")
     found = contents([("f", {"apiVersion": "v1", "kind": "List", "items": [resource, resource]})])
     assert [each.location for each in found.apis] == ["f: items[0]", "f: items[1]"]
@@ -127,7 +127,7 @@ def test_a_file_has_to_contain_one_api(documents: list[object], problem: str) ->
     assert problems(lambda: api_of(documents, "f")) == [problem]
 
 
-def test_a_reference_that_only_other_tools_resolve_is_refused() -> None:
+def test_a_template_that_only_other_tools_resolve_is_refused() -> None:
     [_, resource] = copy.deepcopy(read_documents(FILES / "apiv4definition.yaml"))
     assert isinstance(resource, dict)
     resource["spec"]["endpointGroups"][0]["name"] = "[[ configmap `kafka/group` ]]"
@@ -191,7 +191,7 @@ CONSUMER = "endpointGroups[0].sharedConfiguration.consumer.removeConfluentHeader
         ),
     ],
 )
-def test_a_loss_that_would_change_deliveries_is_an_error(
+def test_a_definition_that_would_change_deliveries_is_refused(
     change: Callable[[Any], None], path: str, otherwise: str
 ) -> None:
     document = api()
@@ -255,14 +255,14 @@ def test_any_document_is_recognised_or_refused(document: object) -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3)), max_size=5, unique=True))
-def test_items_of_a_list_are_pruned_without_moving_others(items: list[tuple[str, int]]) -> None:
+def test_pruning_an_item_of_a_list_keeps_the_other_items(items: list[tuple[str, int]]) -> None:
     document = {name: [f"{name}{number}" for number in range(4)] for name in "abc"}
     left = pruned(document, [f"{name}[{number}]" for name, number in items])
     gone = {f"{name}{number}" for name, number in items}
     assert left == {name: [each for each in document[name] if each not in gone] for name in "abc"}
 
 
-def test_a_part_inside_a_text_is_pruned_when_unpacked() -> None:
+def test_a_part_of_a_configuration_given_as_text_is_pruned() -> None:
     document = api("console-export.json")
     assert json.loads(json.dumps(document["endpointGroups"][0]["sharedConfiguration"]))["consumer"]["encodeMessageId"]
     ignored = parse_definition(document).ignored

@@ -29,7 +29,7 @@ def problems() -> list[str]:
     return caught.value.problems
 
 
-def test_defaults_are_those_of_the_documentation() -> None:
+def test_defaults_are_as_documented() -> None:
     settings = Settings()
     assert (settings.app, settings.web_bind, settings.web_port) == ("webhooks", "127.0.0.1", 6066)
     assert (settings.max_in_flight, settings.lane_events, settings.claim_events) == (512, 1000, 1)

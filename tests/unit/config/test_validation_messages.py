@@ -19,7 +19,7 @@ SETTINGS = ("WEBHOOKS_API", "WEBHOOKS_APP", "WEBHOOKS_DRAIN_SECONDS", "WEBHOOKS_
         ("x", f"known here: {', '.join(SETTINGS)}"),
     ],
 )
-def test_the_suggested_name_begins_or_looks_alike(name: str, said: str) -> None:
+def test_the_suggested_name_is_the_most_similar_one(name: str, said: str) -> None:
     assert nearest(name, SETTINGS) == said
 
 
@@ -65,13 +65,13 @@ class Whole(StrictModel):
         ({"alon": "x"}, "d.alon: unknown field; known here: atTop, part, items"),
     ],
 )
-def test_a_misplaced_field_is_reported_with_its_place(document: object, said: str) -> None:
+def test_an_error_says_where_a_misplaced_field_belongs(document: object, said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(Whole, document, "d")
     assert list(caught.value.problems) == [said]
 
 
-def test_a_field_may_belong_to_the_top_level() -> None:
+def test_an_error_says_if_a_field_belongs_to_the_top_level() -> None:
     with pytest.raises(ConfigurationError) as caught:
         read(Whole, {"part": {"atTop": "x"}})
     assert list(caught.value.problems) == ["part.atTop: unknown field; it belongs to the top level"]

@@ -50,7 +50,7 @@ def test_an_address_of_another_machine_is_reported() -> None:
         ),
     ],
 )
-def test_other_errors(host: str, error: OSError, sentence: str) -> None:
+def test_other_errors_of_an_address_are_explained(host: str, error: OSError, sentence: str) -> None:
     with pytest.raises(ConfigurationError) as raised, explained(host, 80):
         raise error
     assert str(raised.value) == sentence

@@ -80,7 +80,7 @@ def test_an_address_is_valid_while_its_key_is_configured() -> None:
     assert matching(WebhookIds()).keys(FOR_A) == (NOBODY,)
 
 
-def test_a_recreated_subscription_gets_no_older_addressed_event() -> None:
+def test_a_recreated_subscription_gets_no_event_addressed_before() -> None:
     assert matching(a=8).keys(FOR_A) == (NOBODY,)
     assert matching(a=7).keys(FOR_A) == (b"a",)
     assert matching(topic_id="one", a=8).keys(FOR_A) == (NOBODY,)
@@ -158,7 +158,7 @@ async def test_a_lane_that_is_behind_reads_its_addressed_events() -> None:
 
 @pytest.mark.parametrize("dead_letters", [False, True])
 @in_virtual_time
-async def test_an_event_for_an_unknown_subscription_is_reported(*, dead_letters: bool) -> None:
+async def test_an_event_addressed_to_an_unknown_subscription_counts(*, dead_letters: bool) -> None:
     core = Core(matches=True, dead_letters=dead_letters)
     begun(core, "b", "order")
     await core.open()
@@ -185,7 +185,7 @@ async def test_an_address_without_a_seal_is_reported() -> None:
 
 
 @in_virtual_time
-async def test_a_restart_keeps_events_for_an_unknown_subscription() -> None:
+async def test_a_restart_keeps_events_of_subscriptions_not_yet_read() -> None:
     core = Core(matches=True, dead_letters=True)
     await core.open()
     await core.dispatch([core.address("gone") for _ in range(6)])
@@ -204,7 +204,7 @@ async def test_a_restart_keeps_events_for_an_unknown_subscription() -> None:
 
 
 @in_virtual_time
-async def test_a_subscription_that_becomes_known_gets_waiting_events() -> None:
+async def test_a_subscription_gets_events_that_waited_for_its_record() -> None:
     core = await Core(matches=True).open()
     made = begun(core, "a", "customer")
     await core.dispatch([core.address("a")])

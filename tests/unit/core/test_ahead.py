@@ -20,7 +20,7 @@ def test_a_note_is_read_as_it_was_written(offset: int, ahead: int) -> None:
     assert unpack(pack(offset, ahead), offset) == ahead
 
 
-def test_offsets_that_do_not_fit_are_left_out_at_the_end() -> None:
+def test_offsets_that_do_not_fit_into_a_note_are_left_out() -> None:
     ahead = (1 << REACH + 9) - 1
     assert unpack(pack(7, ahead), 7) == (1 << REACH) - 1
 
@@ -52,6 +52,6 @@ def packed(data: bytes) -> str:
         (f"1:40:{packed(zlib.compress(bytes(50_000_000)))}", "cut off, too long"),
     ],
 )
-def test_a_note_of_another_offset_or_garbled_is_refused(note: str, error: str) -> None:
+def test_a_garbled_note_and_one_of_another_offset_are_refused(note: str, error: str) -> None:
     with pytest.raises(ValueError, match=error):
         unpack(note, 40)

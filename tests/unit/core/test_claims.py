@@ -37,7 +37,7 @@ async def stopped(core: Core) -> None:
 
 
 @in_virtual_time
-async def test_a_claimed_event_is_sent_without_another_row() -> None:
+async def test_events_of_one_claim_need_no_further_row() -> None:
     core = await claimed()
     await core.answer(0)
     assert core.pending == [1]
@@ -107,7 +107,7 @@ async def test_a_pause_hands_back_unsent_events() -> None:
 
 
 @in_virtual_time
-async def test_an_unsent_event_is_handed_back_with_later_ones() -> None:
+async def test_an_unsent_event_and_those_after_it_are_handed_back() -> None:
     core = await claimed()
     await core.answer(0, NOT_SENT)
     await core.checkpoint()
@@ -121,7 +121,7 @@ async def test_an_unsent_event_is_handed_back_with_later_ones() -> None:
 
 
 @in_virtual_time
-async def test_a_failure_keeps_later_events_of_the_same_claim() -> None:
+async def test_a_failure_keeps_the_later_events_of_its_claim() -> None:
     core = await Core(replace(AT_MOST_ONCE, retry=replace(QUICK, enabled=False)), limits=THREE).open()
     await core.stream(5)
     await core.land()
@@ -134,7 +134,7 @@ async def test_a_failure_keeps_later_events_of_the_same_claim() -> None:
 
 @pytest.mark.parametrize("qos", [Qos.AT_LEAST_ONCE, Qos.AUTO])
 @in_virtual_time
-async def test_a_new_level_takes_over_no_claim(qos: Qos) -> None:
+async def test_a_claim_ends_with_an_edit_of_the_level(qos: Qos) -> None:
     core = await claimed()
     await core.revise(replace(AT_MOST_ONCE, qos=qos))
     await core.checkpoint()
@@ -144,7 +144,7 @@ async def test_a_new_level_takes_over_no_claim(qos: Qos) -> None:
 
 
 @in_virtual_time
-async def test_a_claim_that_another_worker_skips_is_counted() -> None:
+async def test_claimed_events_that_the_next_owner_skips_are_counted() -> None:
     core = await claimed()
     following = await Core(before=core, limits=THREE).open()
     await stopped(core)
@@ -172,7 +172,7 @@ async def test_an_error_before_the_request_keeps_the_claimed_event() -> None:
 
 
 @in_virtual_time
-async def test_an_edit_of_the_level_claims_nothing_in_flight() -> None:
+async def test_an_edit_to_at_most_once_claims_no_event_in_flight() -> None:
     core = await Core(subscription(qos=Qos.AUTO, concurrency=2), limits=THREE).open()
     await core.stream(4)
     await core.revise(AT_MOST_ONCE)

@@ -83,7 +83,7 @@ async def test_a_free_slot_goes_to_a_responsive_lane_before_a_suspect() -> None:
 
 
 @in_virtual_time
-async def test_a_suspect_is_not_starved_by_lanes_that_answer() -> None:
+async def test_a_suspect_gets_slots_even_if_other_lanes_answer() -> None:
     slots = Slots(2)
     queue = Queue(slots)
     for number in range(2 + 3 * SUSPECT_TURN):
@@ -205,7 +205,7 @@ async def test_a_subscription_has_no_more_in_flight_than_its_limit() -> None:
 
 
 @in_virtual_time
-async def test_a_place_given_to_a_cancelled_lane_is_passed_on() -> None:
+async def test_a_share_given_to_a_cancelled_lane_goes_to_the_next_one() -> None:
     limits = ConcurrencyLimits()
     await limits.acquire("s", 1)
     first, second = (asyncio.create_task(limits.acquire("s", 1)) for _ in range(2))

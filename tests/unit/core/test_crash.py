@@ -68,7 +68,7 @@ async def test_a_changed_note_is_committed_at_the_same_offset() -> None:
 
 
 @in_virtual_time
-async def test_a_second_crash_still_finds_the_note() -> None:
+async def test_a_note_is_still_valid_after_a_second_crash() -> None:
     second = await Core(before=await crashed()).open()
     second.commit()
     assert second.ahead == 0b1110, "no event was read yet"
@@ -105,7 +105,7 @@ async def test_an_event_kept_by_a_row_is_not_noted_as_settled() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_from_the_former_owner_sends_noted_events() -> None:
+async def test_a_replay_before_a_restart_sends_noted_events_too() -> None:
     core = await crashed()
     core.publish(replace(subscription("s"), resume_from=ReplayOffset(0, 2)))
     found = await following(core)
@@ -114,7 +114,7 @@ async def test_a_replay_from_the_former_owner_sends_noted_events() -> None:
 
 
 @in_virtual_time
-async def test_an_unfinished_replay_by_time_sends_noted_events() -> None:
+async def test_an_unfinished_replay_by_time_sends_noted_events_too() -> None:
     core = await crashed()
     core.publish(replace(subscription("s"), resume_from=ReplayTimestamp(1 * MS_PER_OFFSET)))
     found = await following(core)
@@ -141,7 +141,7 @@ async def test_a_replay_sends_noted_events_after_a_second_crash() -> None:
 
 
 @in_virtual_time
-async def test_gaps_between_concurrent_requests_are_filled() -> None:
+async def test_after_a_crash_only_unsettled_concurrent_events_are_sent() -> None:
     core = await Core(subscription("s", Qos.AUTO)).open()
     await core.stream(4)
     for offset in (1, 3):

@@ -59,7 +59,7 @@ PARTS = st.sampled_from(["key", "sig", "x", "=", "&", ";", "?", "#", "%", "%20",
 
 
 @pytest.mark.parametrize("url", ["https://h/?key=a&key=b&key+2=c", "https://h/?key+2=c&key=a&key=b&key+2=d"])
-def test_a_parameter_named_like_a_numbered_one_stays_distinct(url: str) -> None:
+def test_query_parameters_with_equal_names_get_distinct_names(url: str) -> None:
     names: list[str] = []
 
     def noted(name: str, value: str) -> str:

@@ -80,7 +80,7 @@ async def test_a_401_is_retried_once_and_at_once_with_a_fresh_token() -> None:
 
 
 @in_virtual_time
-async def test_refused_credentials_stop_the_lane_without_dead_letters() -> None:
+async def test_refused_credentials_stop_the_lane_without_a_dead_letter() -> None:
     core = await Core(subscription(), dead_letters=True).open()
     await core.stream(1)
     await core.answer(0, TokenRefused("invalid_client"))
@@ -148,7 +148,7 @@ async def test_an_event_without_a_subscription_is_dead_lettered(key: str | bytes
 
 
 @in_virtual_time
-async def test_an_unknown_event_without_dead_letters_is_dropped() -> None:
+async def test_without_dead_letters_unknown_events_are_dropped() -> None:
     core = await Core().open()
     await core.stream(2, "nobody")
 

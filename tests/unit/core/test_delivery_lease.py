@@ -30,7 +30,7 @@ async def test_waiting_for_the_lease_uses_no_attempt_and_no_slot() -> None:
 
 
 @in_virtual_time
-async def test_an_old_heartbeat_lets_no_event_be_sent() -> None:
+async def test_no_event_is_sent_after_an_old_heartbeat() -> None:
     core = await Core(subscription()).open()
     core.lease.end()
     await core.stream(1)
@@ -53,7 +53,7 @@ async def test_an_attempt_stopped_by_a_lost_lease_does_not_count() -> None:
 
 
 @in_virtual_time
-async def test_the_end_of_a_lease_cancels_no_request() -> None:
+async def test_the_end_of_the_lease_cancels_no_running_request() -> None:
     core = await Core(subscription()).open()
     await core.stream(2)
     core.lease.end()
@@ -84,7 +84,7 @@ async def test_a_pause_or_a_drain_ends_the_wait_for_the_lease() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_without_lease_is_live_but_not_ready() -> None:
+async def test_a_worker_without_a_lease_is_live_but_not_ready() -> None:
     core = await Core(subscription()).open()
     reporter = reporter_of(core)
     await core.stream(1)
@@ -167,7 +167,7 @@ async def test_a_former_owner_does_not_send_a_claimed_event() -> None:
 
 
 @in_virtual_time
-async def test_a_handed_back_claim_that_an_owner_skipped_is_given_up() -> None:
+async def test_a_returned_claim_that_the_next_owner_skipped_is_counted() -> None:
     core = await claimed_without_lease()
     following = await Core(before=core).open()
     stopping = asyncio.create_task(core.stop())
@@ -180,7 +180,7 @@ async def test_a_handed_back_claim_that_an_owner_skipped_is_given_up() -> None:
 
 
 @in_virtual_time
-async def test_a_claim_of_an_unreached_receiver_may_be_given_up() -> None:
+async def test_an_unsent_claim_that_the_next_owner_skipped_is_counted() -> None:
     core = await Core(AT_MOST_ONCE).open()
     await core.stream(1)
     await core.land()
@@ -194,7 +194,7 @@ async def test_a_claim_of_an_unreached_receiver_may_be_given_up() -> None:
 
 
 @in_virtual_time
-async def test_a_claim_handed_back_by_a_durable_row_is_not_given_up() -> None:
+async def test_a_claim_whose_return_is_durable_is_not_given_up() -> None:
     core = await claimed_without_lease()
     await core.checkpoint()
     await core.land()
@@ -223,7 +223,7 @@ async def test_a_handed_back_event_can_be_skipped() -> None:
 
 
 @in_virtual_time
-async def test_a_refused_claim_is_left_to_the_new_owner() -> None:
+async def test_a_worker_whose_claim_is_refused_leaves_it_to_the_owner() -> None:
     core = await Core(AT_MOST_ONCE).open()
     await core.stream(1)
     following = await Core(before=core).open()
@@ -252,7 +252,7 @@ async def test_a_dead_letter_waits_for_the_lease() -> None:
 
 
 @in_virtual_time
-async def test_a_revoked_partition_leaves_its_dead_letter_to_its_owner() -> None:
+async def test_a_revoked_partition_leaves_dead_letters_to_its_owner() -> None:
     for qos, given_up in ((Qos.AT_LEAST_ONCE, 0), (Qos.AT_MOST_ONCE, 1)):
         core = await Core(replace(AT_MOST_ONCE, qos=qos), dead_letters=True).open()
         await core.stream(1)

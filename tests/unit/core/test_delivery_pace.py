@@ -41,7 +41,7 @@ async def test_filtered_events_are_settled_unsent_and_counted() -> None:
 
 
 @in_virtual_time
-async def test_a_filter_that_matches_nothing_writes_no_rows() -> None:
+async def test_a_filter_that_no_event_matches_writes_no_rows() -> None:
     core = await Core(subscription(filter=lambda _event: False, qos=Qos.AT_MOST_ONCE)).open()
     for _ in range(5):
         await core.stream(4)
@@ -152,7 +152,7 @@ async def test_a_rate_spaces_the_attempts_and_costs_no_rows() -> None:
 
 
 @in_virtual_time
-async def test_a_rate_slower_than_the_hold_loses_no_event() -> None:
+async def test_if_the_rate_exceeds_the_hold_time_no_event_is_lost() -> None:
     core = await Core(subscription(rate=Rate(0.1))).open()
     await core.stream(3)
     await core.answer(0)

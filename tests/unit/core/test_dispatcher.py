@@ -47,7 +47,7 @@ async def test_the_committed_offset_is_the_first_unsettled_event() -> None:
 
 
 @in_virtual_time
-async def test_an_offset_is_committed_once_and_a_lost_commit_retried() -> None:
+async def test_an_offset_is_committed_until_the_broker_confirms_it() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0)
@@ -60,7 +60,7 @@ async def test_an_offset_is_committed_once_and_a_lost_commit_retried() -> None:
 
 
 @in_virtual_time
-async def test_a_gap_is_skipped_once_the_batch_before_it_has_come() -> None:
+async def test_a_gap_is_skipped_after_the_events_before_it() -> None:
     core = await Core(subscription()).open()
     batch = core.produce(2)
     core.dispatcher.pass_over(0, 2, 5)
@@ -93,7 +93,7 @@ async def test_a_batch_that_is_fetched_twice_is_delivered_once() -> None:
 
 
 @in_virtual_time
-async def test_events_of_a_closed_partition_are_left_to_its_owner() -> None:
+async def test_events_of_a_closed_partition_are_left_to_the_new_owner() -> None:
     core = await Core(subscription()).open()
     await core.end()
     core.dispatcher.dispatch(0, core.produce(1))
@@ -120,7 +120,9 @@ async def test_events_of_a_closed_partition_are_left_to_its_owner() -> None:
     ids=["no row", "before the position", "at it", "after it", "failed", "paused by a revision that no longer exists"],
 )
 @in_virtual_time
-async def test_a_lane_begins_where_its_row_says(row: Cursor | None, state: str | None, then_sent: list[int]) -> None:
+async def test_a_lane_begins_at_the_offset_in_its_row(
+    row: Cursor | None, state: str | None, then_sent: list[int]
+) -> None:
     before = Core(subscription())
     before.produce(2)
     before.committed = 2
@@ -136,7 +138,7 @@ async def test_a_lane_begins_where_its_row_says(row: Cursor | None, state: str |
 
 
 @in_virtual_time
-async def test_attempts_and_the_wait_for_a_retry_survive_a_crash() -> None:
+async def test_attempt_count_and_retry_wait_survive_a_crash() -> None:
     before = Core(subscription())
     before.produce(1)
     before.committed = 1
@@ -155,7 +157,7 @@ async def test_attempts_and_the_wait_for_a_retry_survive_a_crash() -> None:
 
 
 @in_virtual_time
-async def test_an_unapplied_revision_is_applied_on_opening() -> None:
+async def test_a_command_not_yet_applied_is_applied_on_opening() -> None:
     spec = subscription()
     before = await Core(spec).open()
     await before.stream(1)
@@ -185,7 +187,7 @@ class Unreachable(MemoryRows):
 
 
 @in_virtual_time
-async def test_a_partition_is_opened_when_its_rows_can_be_read_again() -> None:
+async def test_opening_a_partition_retries_until_its_rows_are_readable() -> None:
     core = Core(subscription())
     failures: list[Exception] = [OSError("away"), OSError("still away")]
     core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, failures)
@@ -212,7 +214,7 @@ async def test_a_failed_opening_is_logged_once_in_ten_seconds(
 
 
 @in_virtual_time
-async def test_a_partition_revoked_while_opening_does_not_open() -> None:
+async def test_a_partition_revoked_during_its_opening_stays_closed() -> None:
     core = Core(subscription())
     core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, [OSError("away")] * 1_000)
     opening = asyncio.create_task(core.dispatcher.open({0: 0}))
@@ -253,7 +255,7 @@ async def test_a_clean_stop_repeats_and_loses_nothing(qos: Qos) -> None:
 
 
 @in_virtual_time
-async def test_a_stop_cancels_endless_attempts() -> None:
+async def test_a_stop_cancels_attempts_that_do_not_end() -> None:
     first = await Core(subscription()).open()
     await first.stream(2)
     began = asyncio.get_running_loop().time()
@@ -267,7 +269,7 @@ async def test_a_stop_cancels_endless_attempts() -> None:
 
 
 @in_virtual_time
-async def test_a_stop_without_durable_rows_ends_and_commits_safely() -> None:
+async def test_a_stop_ends_and_commits_even_if_rows_are_not_durable() -> None:
     core = await Core(subscription()).open()
     await core.stream(6)  # over the bound: the lane is behind, and its row never becomes durable
     offsets = await core.dispatcher.drain([0], 8.0)
@@ -294,7 +296,7 @@ async def test_no_attempt_begins_while_a_partition_is_given_back() -> None:
 
 
 @in_virtual_time
-async def test_a_former_owner_closes_itself_and_sends_nothing_more() -> None:
+async def test_a_fenced_worker_closes_the_partition_and_sends_no_more() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE)
     former = await Core(spec).open()
     await former.stream(2)
@@ -335,7 +337,7 @@ async def test_a_partition_that_is_fenced_while_it_opens_is_listed(monkeypatch: 
 
 
 @in_virtual_time
-async def test_an_answer_after_the_partition_closed_settles_nothing() -> None:
+async def test_an_answer_after_the_close_settles_no_event() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     partition = core.partition
@@ -366,7 +368,7 @@ async def test_when_a_worker_is_full_its_largest_lanes_fall_behind() -> None:
 
 
 @in_virtual_time
-async def test_an_event_held_too_long_no_longer_blocks_commits() -> None:
+async def test_an_event_in_flight_for_too_long_stops_blocking_commits() -> None:
     core = await Core(subscription("slow"), subscription("quick")).open()
     await core.dispatch([*core.produce(1, "slow"), *core.produce(1, "quick")])
     await core.answer(1)
@@ -406,7 +408,7 @@ async def test_events_deleted_before_a_lane_read_them_are_counted() -> None:
 
 
 @in_virtual_time
-async def test_checkpoints_wait_between_rounds_even_with_no_hold() -> None:
+async def test_checkpoints_pause_even_if_the_hold_time_is_zero() -> None:
     core = await Core(limits=LaneLimits(events=4, bytes=1_000_000, hold_seconds=0.0)).open()
     keeping = asyncio.create_task(core.dispatcher.keep_checkpoints())
     await settle(1000)
@@ -440,7 +442,7 @@ async def test_a_clock_that_is_set_back_stops_no_checkpoint() -> None:
 
 
 @in_virtual_time
-async def test_the_stream_is_busy_until_it_is_silent_for_a_second() -> None:
+async def test_the_stream_is_busy_until_no_event_came_for_a_second() -> None:
     core = await Core(subscription()).open()
     assert not core.partition.is_streaming
     await core.stream(1)

@@ -24,7 +24,7 @@ def begun(core: Core, name: str, start: int, **changes: object) -> Subscription:
 
 
 @in_virtual_time
-async def test_an_event_is_settled_when_every_subscription_has_it() -> None:
+async def test_an_event_is_settled_once_all_its_lanes_have_settled_it() -> None:
     core = Core(matches=True)
     for name in "ab":
         core.publish(begun(core, name, 0))
@@ -47,7 +47,7 @@ async def test_an_event_is_settled_when_every_subscription_has_it() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_that_is_behind_reads_events_of_its_filter() -> None:
+async def test_a_lane_that_is_behind_reads_only_events_of_its_filter() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "a", 0))
     core.publish(begun(core, "b", 0))
@@ -78,7 +78,7 @@ async def test_a_subscription_gets_nothing_from_before_its_start() -> None:
 
 
 @in_virtual_time
-async def test_a_subscription_that_is_read_late_begins_behind() -> None:
+async def test_a_subscription_read_after_its_start_begins_behind() -> None:
     core = await Core(matches=True).open()
     await core.stream(2, "a")
     core.publish(begun(core, "a", 1))
@@ -96,7 +96,7 @@ async def test_a_subscription_that_is_read_late_begins_behind() -> None:
 
 
 @in_virtual_time
-async def test_a_commit_records_a_beginning_once_its_row_is_durable() -> None:
+async def test_begun_to_grows_only_when_the_rows_are_durable() -> None:
     core = await Core(matches=True).open()
     await core.stream(2, "a")
     core.publish(begun(core, "a", 1))
@@ -120,7 +120,7 @@ async def test_a_commit_records_a_beginning_once_its_row_is_durable() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_first_reads_all_that_the_former_owner_knew() -> None:
+async def test_an_opening_waits_until_begun_subscriptions_are_read() -> None:
     core = Core(matches=True)
     await core.open()
     core.publish(begun(core, "a", 0))
@@ -202,7 +202,7 @@ async def test_a_row_written_with_routing_key_is_kept() -> None:
 
 
 @in_virtual_time
-async def test_a_new_filter_turns_the_count_into_an_upper_bound() -> None:
+async def test_after_an_edit_of_the_filter_the_count_is_an_upper_bound() -> None:
     core = Core(matches=True)
     made = core.publish(begun(core, "a", 0))
     await core.open()
@@ -216,7 +216,7 @@ async def test_a_new_filter_turns_the_count_into_an_upper_bound() -> None:
     await core.end()
 
 
-def test_start_offsets_of_another_topic_are_ignored() -> None:
+def test_start_offsets_of_a_former_topic_are_ignored() -> None:
     made = Subscription("s", 3, "https://receiver.example", starts={TOPIC: Start((5, 7), "one")})
     assert made.start_in(TOPIC, 1, "one") == 7
     assert made.start_in(TOPIC, 1, None) == 7
@@ -249,7 +249,7 @@ async def test_a_filter_is_evaluated_once_per_revision() -> None:
 
 
 @in_virtual_time
-async def test_moving_the_group_restarts_no_subscription() -> None:
+async def test_moving_the_group_s_offset_restarts_no_subscription() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "a", 0))
     core.produce(3, "a")
@@ -262,7 +262,7 @@ async def test_moving_the_group_restarts_no_subscription() -> None:
 
 
 @in_virtual_time
-async def test_a_note_does_not_apply_to_subscriptions_not_read_then() -> None:
+async def test_a_note_does_not_apply_to_subscriptions_read_later() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "a", 0, qos=Qos.AUTO, concurrency=3))
     await core.open()
@@ -289,7 +289,7 @@ async def test_a_note_does_not_apply_to_subscriptions_not_read_then() -> None:
 
 
 @in_virtual_time
-async def test_no_subscription_begins_again_after_a_time_with_key() -> None:
+async def test_a_period_of_routing_by_key_restarts_no_subscription() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "s", 0))
     await core.open()
@@ -313,7 +313,7 @@ async def test_no_subscription_begins_again_after_a_time_with_key() -> None:
 
 
 @in_virtual_time
-async def test_a_record_that_cannot_be_read_gives_up_no_events() -> None:
+async def test_an_unreadable_record_discards_no_events() -> None:
     """Such a record does not say when its subscription was created. It must not count as a new subscription."""
     core = Core(matches=True)
     made = core.publish(begun(core, "s", 0))
@@ -331,7 +331,7 @@ async def test_a_record_that_cannot_be_read_gives_up_no_events() -> None:
 
 
 @in_virtual_time
-async def test_after_a_move_by_hand_only_existing_ones_have_begun() -> None:
+async def test_after_a_manual_move_only_old_subscriptions_have_begun() -> None:
     """A group was moved by hand. Subscriptions that existed then have begun; subscriptions created later have not."""
     core = Core()
     core.publish(begun(core, "a", 0))
@@ -344,7 +344,7 @@ async def test_after_a_move_by_hand_only_existing_ones_have_begun() -> None:
 
 
 @in_virtual_time
-async def test_an_edit_that_crosses_a_deletion_restarts_nothing() -> None:
+async def test_an_edit_at_the_same_time_as_a_deletion_restarts_nothing() -> None:
     """The record of the edit contains the original creation and start."""
     core = Core(matches=True)
     made = core.publish(begun(core, "s", 0))

@@ -153,12 +153,12 @@ def test_key_means_the_record_key_and_not_an_attribute() -> None:
     assert not wants({"exact": {"key": ["attribute", "body"]}}, event)
 
 
-def test_a_record_without_a_key_matches_no_key() -> None:
+def test_a_missing_key_does_not_match_an_empty_prefix() -> None:
     for key, wanted in ((None, False), (b"", True)):
         assert wants({"prefix": {"key": ""}}, PlainEvent("events", 0, 1, key, None)) is wanted
 
 
-def test_numbers_compare_as_they_are_written() -> None:
+def test_numbers_are_compared_as_text() -> None:
     event = PlainEvent("events", 0, 1, b"s", b'{"n": 1.0, "big": 123456789012345678901234567890, "n2": 1e3}')
     assert wants({"exact": {"/n": "1.0", "/big": "123456789012345678901234567890", "/n2": "1e3"}}, event)
     assert not wants({"exact": {"/n": "1"}}, event)
@@ -214,7 +214,7 @@ def test_a_mistake_is_refused_with_its_path(document: object, sentence: str) -> 
     assert str(caught.value).startswith(sentence)
 
 
-def test_depth_and_size_are_bounded() -> None:
+def test_the_depth_and_the_size_of_a_filter_are_limited() -> None:
     deep: dict[str, Any] = {"exact": {"type": "a"}}
     for _ in range(MAX_DEPTH - 1):
         deep = {"not": deep}

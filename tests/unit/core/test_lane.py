@@ -40,7 +40,7 @@ async def test_the_window_holds_offsets_until_the_row_is_durable() -> None:
 
 
 @in_virtual_time
-async def test_going_live_again_leaves_no_gap_and_no_overlap() -> None:
+async def test_a_lane_that_returns_to_live_skips_and_repeats_no_event() -> None:
     core = await Core(subscription(), limits=LaneLimits(events=2, bytes=1_000_000, hold_seconds=5.0)).open()
     await core.stream(4)
     await core.land()
@@ -58,7 +58,7 @@ async def test_going_live_again_leaves_no_gap_and_no_overlap() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_that_is_behind_reads_no_more_than_it_may_hold() -> None:
+async def test_a_lane_that_is_behind_reads_at_most_a_full_queue() -> None:
     core = await Core(subscription()).open()
     await core.stream(9)
     await core.land()
@@ -72,7 +72,7 @@ async def test_a_lane_that_is_behind_reads_no_more_than_it_may_hold() -> None:
 
 
 @in_virtual_time
-async def test_the_log_reader_feeds_no_undispatched_event() -> None:
+async def test_the_log_reader_stops_where_the_stream_was_dispatched() -> None:
     core = await Core(subscription()).open()
     await core.stream(6)
     await core.land()
@@ -90,7 +90,7 @@ async def test_the_log_reader_feeds_no_undispatched_event() -> None:
 
 
 @in_virtual_time
-async def test_the_progress_in_rows_never_goes_back() -> None:
+async def test_the_position_in_a_row_never_moves_back() -> None:
     core = await Core(subscription()).open()
     await core.stream(9)
     await core.land()
@@ -112,7 +112,7 @@ async def test_the_progress_in_rows_never_goes_back() -> None:
 
 
 @in_virtual_time
-async def test_a_row_is_deleted_when_live_and_committed_past_it() -> None:
+async def test_the_row_of_a_live_lane_is_deleted_after_its_commit() -> None:
     core = await Core(subscription()).open()
     await core.stream(6)
     await core.land()
@@ -135,7 +135,7 @@ async def test_a_row_is_deleted_when_live_and_committed_past_it() -> None:
 
 
 @in_virtual_time
-async def test_a_full_lane_at_qos_none_drops_the_newest() -> None:
+async def test_a_full_lane_at_qos_none_drops_the_newest_event() -> None:
     core = await Core(
         subscription(qos=Qos.NONE, concurrency=1), limits=LaneLimits(events=100, bytes=2_000, hold_seconds=5.0)
     ).open()
@@ -168,7 +168,7 @@ async def test_resuming_a_failed_lane_resends_nothing_in_flight() -> None:
 
 
 @in_virtual_time
-async def test_an_event_whose_new_subscription_is_paused_is_not_sent() -> None:
+async def test_no_event_is_sent_if_the_new_subscription_is_paused() -> None:
     core = await Core().open()
     core.publish(paused(subscription()))
     await core.stream(1)  # the event arrives before the worker has read the subscription
@@ -196,7 +196,7 @@ async def test_a_repeated_deletion_does_not_affect_an_event_in_flight() -> None:
 
 
 @in_virtual_time
-async def test_a_refused_dead_letter_from_before_a_replay_is_ignored() -> None:
+async def test_a_dead_letter_refused_after_a_replay_stops_no_lane() -> None:
     spec = subscription()
     core = await Core(spec, dead_letters=True).open()
     await core.stream(2)
@@ -214,7 +214,7 @@ async def test_a_refused_dead_letter_from_before_a_replay_is_ignored() -> None:
 
 
 @in_virtual_time
-async def test_a_row_confirmed_late_releases_no_newer_events() -> None:
+async def test_the_late_row_of_a_deleted_lane_settles_no_newer_event() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(6)  # over the bound: the row is being written
@@ -229,7 +229,7 @@ async def test_a_row_confirmed_late_releases_no_newer_events() -> None:
 
 
 @in_virtual_time
-async def test_an_older_row_does_not_release_newer_events() -> None:
+async def test_the_row_of_an_earlier_pause_settles_no_newer_event() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -251,7 +251,7 @@ async def test_an_older_row_does_not_release_newer_events() -> None:
 
 
 @in_virtual_time
-async def test_a_claim_cancelled_by_a_stop_is_withdrawn() -> None:
+async def test_a_claim_that_is_not_durable_at_a_stop_is_withdrawn() -> None:
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(1)  # the row of its claim is never confirmed
     drain = asyncio.create_task(core.dispatcher.drain([0], 8.0))
@@ -279,7 +279,7 @@ async def test_an_attempt_cancelled_by_a_stop_counts() -> None:
 
 
 @in_virtual_time
-async def test_a_failure_keeps_an_unsent_claim_despite_later_reads() -> None:
+async def test_a_failure_keeps_an_unsent_claimed_event() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE, retry=replace(QUICK, enabled=False))
     core = await Core(spec, subscription("other", qos=Qos.NONE)).open()
     paused_spec = await core.revise(paused(spec))
@@ -300,7 +300,7 @@ async def test_a_failure_keeps_an_unsent_claim_despite_later_reads() -> None:
 
 
 @in_virtual_time
-async def test_a_row_that_records_a_command_follows_an_idle_lane() -> None:
+async def test_the_row_of_a_finished_command_moves_with_the_commits() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -320,7 +320,7 @@ async def test_a_row_that_records_a_command_follows_an_idle_lane() -> None:
 
 
 @in_virtual_time
-async def test_a_command_and_a_cleared_failure_share_one_row() -> None:
+async def test_a_command_that_ends_a_failure_writes_one_row() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(2)
@@ -336,7 +336,7 @@ async def test_a_command_and_a_cleared_failure_share_one_row() -> None:
 
 
 @in_virtual_time
-async def test_an_unapplied_replay_by_time_runs_once_after_a_restart() -> None:
+async def test_a_replay_by_time_survives_a_restart_and_runs_once() -> None:
     spec = subscription()
     first = await Core(spec).open()
     await first.stream(3)
@@ -365,7 +365,7 @@ async def test_an_unapplied_replay_by_time_runs_once_after_a_restart() -> None:
 
 
 @in_virtual_time
-async def test_a_clean_stop_keeps_the_wait_between_two_tries() -> None:
+async def test_a_clean_stop_keeps_the_wait_for_the_next_attempt() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0, BROKEN)
@@ -380,7 +380,7 @@ async def test_a_clean_stop_keeps_the_wait_between_two_tries() -> None:
 
 
 @in_virtual_time
-async def test_a_stop_skips_the_retry_wait_of_an_attempt_that_fails() -> None:
+async def test_an_attempt_that_fails_during_a_stop_waits_for_no_retry() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     drain = asyncio.create_task(core.stop())
@@ -395,7 +395,7 @@ async def test_a_stop_skips_the_retry_wait_of_an_attempt_that_fails() -> None:
 
 
 @in_virtual_time
-async def test_after_waiting_for_a_slot_the_newest_revision_is_used() -> None:
+async def test_a_lane_uses_the_newest_revision_once_it_has_a_slot() -> None:
     spec = subscription()
     core = await Core(spec, subscription("t"), slots=2).open()
     await core.stream(1, "t")
@@ -412,7 +412,7 @@ async def test_after_waiting_for_a_slot_the_newest_revision_is_used() -> None:
 
 
 @in_virtual_time
-async def test_a_bug_keeps_the_event_for_a_resume() -> None:
+async def test_a_resume_sends_an_event_whose_delivery_met_a_bug() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -428,7 +428,7 @@ async def test_a_bug_keeps_the_event_for_a_resume() -> None:
 
 
 @in_virtual_time
-async def test_a_refused_dead_letter_without_subscription_is_dropped() -> None:
+async def test_an_unknown_event_with_a_refused_dead_letter_is_dropped() -> None:
     core = await Core(dead_letters=True).open()
     await core.stream(2)
     core.letters.answer(0, is_taken=False)
@@ -452,7 +452,7 @@ async def test_closing_before_a_runner_begins_leaves_no_coroutine() -> None:
 
 @pytest.mark.parametrize("qos", [Qos.AT_LEAST_ONCE, Qos.AUTO])
 @in_virtual_time
-async def test_a_long_wait_writes_a_row_and_holds_no_offset(qos: Qos) -> None:
+async def test_a_lane_with_a_long_retry_wait_releases_its_offsets(qos: Qos) -> None:
     core = await Core(subscription(qos=qos, retry=SLOW, concurrency=1)).open()
     await core.stream(3)
     await core.answer(0, ServerError(503))

@@ -35,7 +35,7 @@ def test_a_stored_offset_is_kept_or_replaced(
     ("found", "lost"),
     [(Break("retention", 9, 30), 21), (Break("truncated", 1000, 80), 0), (Break("recreated", 50, 3), 3)],
 )
-def test_events_deleted_before_they_were_read_are_lost(found: Break, lost: int) -> None:
+def test_events_deleted_before_they_were_read_count_as_lost(found: Break, lost: int) -> None:
     assert found.lost == lost
 
 
@@ -78,7 +78,7 @@ async def test_a_row_is_compared_with_the_log_and_corrected(
 
 
 @in_virtual_time
-async def test_a_recreated_topic_is_not_hidden_by_an_old_claim_row() -> None:
+async def test_a_claim_row_of_a_former_topic_hides_no_new_event() -> None:
     left = await before(Cursor(20, revision=0, topic_id="a"))
     left.committed = 0
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE), before=left).open(LogBounds(0, 20, "b"))

@@ -63,7 +63,7 @@ class Outage:
 
 @pytest.mark.parametrize("qos", [Qos.AT_LEAST_ONCE, Qos.AUTO], ids=str)
 @in_virtual_time
-async def test_after_an_hour_everything_is_delivered(qos: Qos) -> None:
+async def test_after_an_hour_of_outages_all_events_are_delivered(qos: Qos) -> None:
     subscriptions = [subscription(name, qos, retry=RETRY, probes=RECOVERY) for name in NAMES]
     outage = Outage(await Core(*subscriptions, chance=lambda: 0.5).open())
     for minute in range(MINUTES):

@@ -200,7 +200,7 @@ def test_a_revision_with_an_equal_filter_changes_nothing() -> None:
     assert made.keys(event(type="y")) == before[1] == (b"a", b"b")
 
 
-def test_a_deletion_keeps_longer_paths_with_the_same_start() -> None:
+def test_a_deletion_keeps_subscriptions_with_more_conditions() -> None:
     made = index(subscription("a", {"exact": {"key": "k"}}), subscription("b", {"exact": {"key": "k", "type": "x"}}))
     made.update("a", None)
     assert made.keys(event(key="k", type="x")) == (b"b",)
@@ -244,7 +244,7 @@ def test_a_filter_that_can_t_be_indexed_is_called() -> None:
     assert made.keys(PlainEvent("orders", 0, 2, None, None)) == ()
 
 
-def test_without_filters_the_same_tuple_is_returned() -> None:
+def test_equal_results_are_the_same_tuple() -> None:
     made = index(*(subscription(str(number)) for number in range(100)))
     everything = made.keys(event(type="x"))
     assert len(everything) == 100
@@ -266,14 +266,14 @@ def test_a_few_subscriptions_are_evaluated_without_the_tree() -> None:
     assert counted.reads == 0
 
 
-def test_an_any_with_an_unindexable_part_is_not_indexed() -> None:
+def test_an_any_with_a_part_that_has_no_index_has_no_index() -> None:
     made = index(subscription("a", {"any": [{"exact": {"type": "x"}}, {"not": {"exact": {"type": "y"}}}]}))
     assert len(nodes(made)) == 1
     assert [made.keys(event(type=each)) for each in "xyz"] == [(b"a",), (), (b"a",)]
 
 
 @pytest.mark.parametrize("combined", [AllOf, AnyOf])
-def test_filters_ruled_out_by_the_tree_are_not_evaluated(combined: type[AllOf | AnyOf]) -> None:
+def test_a_filter_that_the_index_rules_out_is_not_evaluated(combined: type[AllOf | AnyOf]) -> None:
     part: Expression = combined((Compare("exact", TYPE, (b"a", b"b")), Compare("prefix", TYPE, (b"c",))))
     made = index(subscription("a", EventFilter(AllOf((Unasked(), part)))))
     assert made.keys(event(type="d")) == ()

@@ -32,7 +32,7 @@ async def test_a_bug_while_a_partition_opens_is_not_hidden() -> None:
 
 
 @in_virtual_time
-async def test_opening_a_partition_reports_a_broken_offset() -> None:
+async def test_opening_counts_deleted_events_after_the_commit() -> None:
     core = Core()
     core.produce(8)
     core.committed = 4
@@ -44,7 +44,7 @@ async def test_opening_a_partition_reports_a_broken_offset() -> None:
 
 @pytest.mark.parametrize("matches", [False, True])
 @in_virtual_time
-async def test_a_row_of_a_subscription_not_read_yet_is_kept(*, matches: bool) -> None:
+async def test_a_row_is_kept_until_its_subscription_is_read(*, matches: bool) -> None:
     """The former owner had read more of the subscriptions' topic than this worker."""
     core = await Core(matches=matches).open()
     core.publish(subscription(created=0))

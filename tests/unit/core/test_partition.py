@@ -41,7 +41,7 @@ async def test_an_idle_lane_without_row_is_forgotten_once_committed() -> None:
 
 
 @in_virtual_time
-async def test_a_stop_writes_a_row_for_events_that_the_commit_passes() -> None:
+async def test_a_stop_writes_rows_for_events_that_the_commit_passes() -> None:
     core = await Core(subscription(), subscription("n", qos=Qos.NONE, concurrency=1)).open()
     await core.dispatch([*core.produce(1), *core.produce(2, "n")])
     stopping = asyncio.create_task(core.dispatcher.drain([0], 8.0))
@@ -56,7 +56,7 @@ async def test_a_stop_writes_a_row_for_events_that_the_commit_passes() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_that_falls_behind_during_a_read_is_not_fed_yet() -> None:
+async def test_a_lane_that_falls_behind_during_a_read_gets_nothing_yet() -> None:
     core = await Core(subscription("a"), subscription("b")).open()
     for name in ("a", "b"):
         await core.revise(paused(subscription(name)))
@@ -81,7 +81,7 @@ async def test_a_lane_that_falls_behind_during_a_read_is_not_fed_yet() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_that_waits_for_its_row_reads_nothing() -> None:
+async def test_a_lane_reads_nothing_until_its_row_is_durable() -> None:
     core = await Core(subscription("s")).open()
     await core.stream(1)
     await core.answer(0)

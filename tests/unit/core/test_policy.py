@@ -142,7 +142,7 @@ def test_2xx_always_means_delivered(cell: Cell) -> None:
 
 
 @pytest.mark.parametrize("outcome", [row.outcome for row in TABLE], ids=str)
-def test_without_a_dead_letter_topic_no_flag_drops_anything(outcome: Outcome) -> None:
+def test_without_dead_letters_no_interrupt_option_drops_an_event(outcome: Outcome) -> None:
     for qos, flag in product((Qos.AUTO, Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE), (False, True)):
         without = Rules(qos, RetryPolicy(enabled=False), Interrupt(flag, flag, flag), has_dead_letters=False)
         assert isinstance(decide(without, 1, outcome, token_renewed=True), Stop)
@@ -235,7 +235,7 @@ def test_a_server_error_that_is_not_listed_is_not_retried() -> None:
 
 
 @given(st.sampled_from([LINEAR, EXPONENTIAL]), st.integers(1, 100), st.floats(0, 1))
-def test_jitter_draws_from_its_span(policy: RetryPolicy, attempt: int, chance: float) -> None:
+def test_jitter_stays_within_its_range(policy: RetryPolicy, attempt: int, chance: float) -> None:
     nominal = delay(policy, attempt, NO_HINT, chance)
     full, around = replace(policy, jitter=Jitter.FULL), replace(policy, jitter=Jitter.AROUND)
     longest = min(1.5 * nominal, policy.max_delay_seconds)
@@ -257,7 +257,7 @@ def test_jitter_does_not_shorten_retry_after(chance: float) -> None:
 
 
 @pytest.mark.parametrize("outcome", [Rejected(429), ServerError(503), BROKEN])
-def test_no_try_begins_after_the_deadline(outcome: Outcome) -> None:
+def test_no_retry_begins_after_the_deadline(outcome: Outcome) -> None:
     limited = ruled(max_elapsed_seconds=60.0)
     assert decide(limited, 1, outcome, elapsed_seconds=50.0) == Retry(10.0)
     assert decide(limited, 1, outcome, elapsed_seconds=50.1) == DeadLetter("expired")
@@ -271,5 +271,5 @@ def test_a_retry_after_beyond_the_deadline_ends_the_retries() -> None:
     assert decide(limited, 1, Rejected(429, b"", 61.0)) == DeadLetter("expired")
 
 
-def test_the_deadline_dead_letters_no_event_without_a_token() -> None:
+def test_after_the_deadline_a_missing_token_is_still_a_failure() -> None:
     assert decide(ruled(max_elapsed_seconds=1.0), 1, TokenUnavailable("503"), elapsed_seconds=2.0) == Stop("token")

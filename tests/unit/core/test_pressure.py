@@ -95,7 +95,7 @@ async def test_only_the_lane_of_a_hanging_receiver_falls_behind() -> None:
 
 
 @in_virtual_time
-async def test_without_pressure_a_lane_may_hold_for_the_full_time() -> None:
+async def test_without_pressure_a_lane_may_use_its_full_hold_time() -> None:
     core, _ = await flooded(100)
     await answer_all(core, but="sub-0")
     await asyncio.sleep(ROOMY.hold_seconds - 1)
@@ -134,7 +134,7 @@ async def answer_some(core: Core, name: str) -> None:
 
 
 @in_virtual_time
-async def test_lanes_that_are_behind_respect_the_memory_limit() -> None:
+async def test_lanes_that_are_behind_stay_within_the_memory_limit() -> None:
     core = await lagging()
     assert queued(core) == core.dispatcher.memory.used
     assert queued(core) <= WORKER_BYTES + len(NAMES) * EVENT_OVERHEAD_BYTES
@@ -201,7 +201,7 @@ async def test_the_limit_counts_deliveries_and_not_events() -> None:
 
 
 @in_virtual_time
-async def test_events_kept_back_stay_uncommitted_when_given_back() -> None:
+async def test_events_not_yet_dispatched_stay_uncommitted_after_a_stop() -> None:
     core, _ = await flooded_by_match(100)
     dispatched = core.partition.dispatched_to
     assert dispatched < 100
@@ -217,7 +217,7 @@ async def test_events_kept_back_stay_uncommitted_when_given_back() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_that_waits_for_a_slot_is_not_lagging() -> None:
+async def test_a_lane_that_waits_for_a_slot_is_not_lagging_behind() -> None:
     core = Core(matches=True, limits=ROOMY, slots=2)
     for number in range(100):
         wanted = _the_first if number < 40 else None  # the lanes of these subscriptions soon have nothing to do

@@ -142,7 +142,7 @@ async def test_a_restart_does_not_restart_the_probes() -> None:
 
 
 @in_virtual_time
-async def test_a_crash_during_a_probe_leaves_its_number_in_the_row() -> None:
+async def test_a_probe_is_counted_in_the_row_before_it_is_sent() -> None:
     former = await failed(Core(probed()))
     await probe(former)
     await former.land()
@@ -196,7 +196,7 @@ async def test_without_the_option_no_subscription_is_probed() -> None:
 
 
 @in_virtual_time
-async def test_after_its_ending_at_a_subscription_is_not_probed() -> None:
+async def test_after_its_end_a_subscription_is_not_probed() -> None:
     core = Core(probed())
     core.publish(replace(probed(), ending_at=core.dispatcher.clock.now() + 50))
     await failed(core)
@@ -248,7 +248,7 @@ async def test_a_skip_during_a_probe_continues_with_the_next_event() -> None:
 
 
 @in_virtual_time
-async def test_at_most_once_probes_only_with_unsent_events() -> None:
+async def test_at_most_once_probes_only_with_an_event_not_sent_yet() -> None:
     core = await Core(probed(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(2)
     await core.land()
@@ -267,7 +267,7 @@ async def test_at_most_once_probes_only_with_unsent_events() -> None:
 
 
 @in_virtual_time
-async def test_a_probe_without_an_event_ends_the_failure() -> None:
+async def test_a_probe_that_finds_no_event_ends_the_failure() -> None:
     core = await Core(probed(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(1)
     await core.land()
@@ -283,7 +283,7 @@ async def test_a_probe_without_an_event_ends_the_failure() -> None:
 # ------------------------------------------------------------------- what a probe leads to
 
 
-def test_a_probe_follows_the_policy_without_retries() -> None:
+def test_a_probe_that_is_not_delivered_is_never_retried() -> None:
     rules = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(max_elapsed_seconds=1.0), Interrupt(), has_dead_letters=True)
     assert decide_probe(rules, Delivered(200)) == Settle()
     busy: list[Outcome] = [ServerError(500), Rejected(429)]
@@ -322,7 +322,7 @@ async def test_a_refused_token_during_a_probe_is_another_failure() -> None:
 
 
 @in_virtual_time
-async def test_a_filtered_event_is_not_a_probe() -> None:
+async def test_a_filtered_event_is_not_sent_as_a_probe() -> None:
     core = await Core(probed(qos=Qos.AT_MOST_ONCE, filter=lambda event: event.offset not in {1, 2})).open()
     await core.stream(4)
     await core.land()
@@ -341,7 +341,7 @@ async def test_a_filtered_event_is_not_a_probe() -> None:
 
 
 @in_virtual_time
-async def test_subscriptions_of_one_host_are_not_probed_all_at_once() -> None:
+async def test_only_a_few_lanes_of_one_host_are_probed_at_a_time() -> None:
     names = [f"s-{number}" for number in range(6)]
     core = await Core(*(probed(name) for name in names), chance=lambda: 0.5).open()
     for name in names:
@@ -362,7 +362,7 @@ async def test_subscriptions_of_one_host_are_not_probed_all_at_once() -> None:
     await core.end()
 
 
-def test_the_gate_counts_each_host_and_each_probe_once() -> None:
+def test_a_probe_counts_once_towards_the_limit_of_its_host() -> None:
     gate = ProbeGate()
     probes = [object() for _ in range(PROBES_PER_HOST)]
     assert all(gate.enter(each, "a") for each in probes)

@@ -30,7 +30,7 @@ def calls(pace: RateLimits, subscription: Subscription, now: float, until: float
     return made
 
 
-def test_a_subscription_without_rate_never_waits_or_leaves_state() -> None:
+def test_a_subscription_without_a_rate_never_waits() -> None:
     pace = RateLimits()
     assert [pace.turn(PLAIN, 5.0) for _ in range(1000)] == [0.0] * 1000
     pace.saw(PLAIN, Delivered(200), 5.0)
@@ -115,7 +115,7 @@ def test_after_a_busy_answer_the_rate_grows_with_each_success(busy: Outcome) -> 
     assert not pace._paces
 
 
-def test_a_receiver_that_rejects_events_is_no_longer_busy() -> None:
+def test_a_receiver_that_rejects_events_is_not_busy() -> None:
     pace, now = RateLimits(), 0.0
     pace.saw(PLAIN, ServerError(503), now)
     for _ in range(30):
@@ -126,7 +126,7 @@ def test_a_receiver_that_rejects_events_is_no_longer_busy() -> None:
 
 
 @pytest.mark.parametrize("outcome", [ServerError(500), Rejected(408), Failed("silent", may_have_arrived=True)])
-def test_failures_of_other_kinds_do_not_change_the_gap(outcome: Outcome) -> None:
+def test_only_busy_answers_widen_the_gap(outcome: Outcome) -> None:
     pace = RateLimits()
     pace.saw(PLAIN, ServerError(503), 0.0)
     assert pace.turn(PLAIN, 0.5) == 0.0
@@ -134,7 +134,7 @@ def test_failures_of_other_kinds_do_not_change_the_gap(outcome: Outcome) -> None
     assert pace.turn(PLAIN, 0.5) == pytest.approx(0.5)
 
 
-def test_retry_after_still_applies_when_a_slow_start_ends() -> None:
+def test_a_retry_after_outlasts_the_slow_start() -> None:
     pace, now = RateLimits(), 0.0
     pace.saw(PLAIN, ServerError(503), now)
     while pace._paces["s"].gap > 2 * rate_limits.NO_GAP_SECONDS:
@@ -164,7 +164,7 @@ def test_several_busy_answers_at_once_count_once() -> None:
     assert pace.turn(PLAIN, 3.1) == pytest.approx(0.5)
 
 
-def test_retry_after_holds_the_subscription_within_the_policy() -> None:
+def test_a_retry_after_has_a_limit_from_the_policy() -> None:
     pace = RateLimits()
     pace.saw(PLAIN, Rejected(429, b"", 5.0), 100.0)
     assert pace.turn(PLAIN, 101.0) == pytest.approx(4.0)
@@ -181,7 +181,7 @@ def test_other_answers_cause_no_slow_start(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("busy", [ServerError(503), Rejected(429, retry_after_seconds=5.0)])
-def test_a_new_revision_ends_slow_start_and_hold(busy: Outcome) -> None:
+def test_an_edit_ends_a_slow_start_and_a_retry_after(busy: Outcome) -> None:
     pace = RateLimits()
     for now in (0.0, 10.0, 20.0):
         pace.turn(PLAIN, now)
@@ -194,7 +194,7 @@ def test_a_new_revision_ends_slow_start_and_hold(busy: Outcome) -> None:
     assert pace.turn(resumed, 20.2) > 0.4, "but a busy receiver is still recognised"
 
 
-def test_a_clock_that_is_set_back_delays_calls_by_at_most_a_gap() -> None:
+def test_a_clock_set_back_delays_a_call_by_at_most_one_gap() -> None:
     pace, subscription = RateLimits(), paced(1.0)
     assert pace.turn(subscription, 1000.0) == 0.0
     assert pace.turn(subscription, 10.0) == pytest.approx(1.0)
@@ -208,7 +208,7 @@ def test_the_number_of_tracked_subscriptions_is_bounded(monkeypatch: pytest.Monk
     assert len(pace._paces) == 3
 
 
-def test_a_rate_that_a_receiver_allowed_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rate_allowed_in_a_handshake_is_never_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limits, "MAX_PACES", 3)
     pace, asking = RateLimits(), replace(PLAIN, handshake=Handshake("me"))
     pace.allow("s", 1.0)
@@ -230,7 +230,7 @@ def test_a_slow_start_is_reported_until_it_ends() -> None:
     assert set(pace.slow_starts(now, 9)) == {"other"}
 
 
-def test_a_retry_after_alone_is_reported_until_it_has_passed() -> None:
+def test_a_retry_after_is_reported_until_it_has_passed() -> None:
     pace = RateLimits()
     pace.saw(PLAIN, Rejected(429, b"", 5.0), 100.0)
     assert pace.slow_start("s", 104.0) == SlowStart(0, None, 105.0)
@@ -248,7 +248,7 @@ def test_a_retry_after_alone_is_reported_until_it_has_passed() -> None:
         (12, [8, 4], 1.0, 1.0),
     ],
 )
-def test_the_share_depends_on_partitions_or_on_topic_sizes(
+def test_a_worker_s_share_of_a_rate_follows_partitions_or_sizes(
     owned: int, counts: list[int], by_partitions: float, by_sizes: float
 ) -> None:
     assert share_by_partitions(owned, counts) == by_partitions

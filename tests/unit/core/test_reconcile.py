@@ -34,7 +34,7 @@ async def test_a_skip_skips_the_failed_event_and_continues() -> None:
 
 
 @in_virtual_time
-async def test_a_skip_of_any_but_the_next_event_changes_nothing() -> None:
+async def test_a_skip_of_a_later_event_changes_nothing() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(3)
@@ -79,7 +79,7 @@ async def with_a_first_unread_event_behind_anothers(spec: Subscription) -> Core:
 
 
 @in_virtual_time
-async def test_a_skip_of_another_subscriptions_event_changes_nothing() -> None:
+async def test_a_skip_of_another_subscription_s_event_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.revise(replace(paused(spec), resume_from=Skip(0, 1)))
@@ -91,7 +91,7 @@ async def test_a_skip_of_another_subscriptions_event_changes_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_skip_of_the_first_event_ignores_others_before_it() -> None:
+async def test_a_skip_ignores_earlier_events_of_other_subscriptions() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.revise(replace(paused(spec), resume_from=Skip(0, 2)))
@@ -106,7 +106,7 @@ async def test_a_skip_of_the_first_event_ignores_others_before_it() -> None:
 
 
 @in_virtual_time
-async def test_a_skip_of_the_second_event_in_the_log_changes_nothing() -> None:
+async def test_a_skip_of_the_lane_s_second_event_changes_nothing() -> None:
     spec = subscription()
     core = await with_a_first_unread_event_behind_anothers(spec)
     await core.revise(replace(paused(spec), resume_from=Skip(0, 3)))
@@ -118,7 +118,7 @@ async def test_a_skip_of_the_second_event_in_the_log_changes_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_skip_does_not_skip_an_event_that_is_being_claimed() -> None:
+async def test_an_event_whose_claim_is_being_written_is_not_skipped() -> None:
     spec = subscription(qos=Qos.AT_MOST_ONCE)
     core = await Core(spec).open()
     await core.stream(2)
@@ -135,7 +135,7 @@ async def test_a_skip_does_not_skip_an_event_that_is_being_claimed() -> None:
 
 
 @in_virtual_time
-async def test_a_skip_lets_the_other_requests_in_flight_end() -> None:
+async def test_a_skip_lets_other_requests_in_flight_finish() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(3)
@@ -231,7 +231,7 @@ async def test_less_concurrency_lets_events_in_flight_end_first() -> None:
 
 
 @in_virtual_time
-async def test_a_deletion_counts_the_queue_and_removes_the_row() -> None:
+async def test_a_deletion_counts_queued_events_and_removes_the_row() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)
@@ -266,7 +266,7 @@ async def test_a_recreated_subscription_begins_with_later_events() -> None:
 
 
 @in_virtual_time
-async def test_a_recreated_subscription_counts_no_earlier_events() -> None:
+async def test_a_recreated_subscription_does_not_count_older_events() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(9)
@@ -282,7 +282,7 @@ async def test_a_recreated_subscription_counts_no_earlier_events() -> None:
 
 
 @in_virtual_time
-async def test_a_subscription_deleted_while_unowned_loses_its_row() -> None:
+async def test_opening_removes_the_row_of_a_deleted_subscription() -> None:
     spec = subscription()
     first = await Core(spec).open()
     await first.stream(1)
@@ -299,7 +299,7 @@ async def test_a_subscription_deleted_while_unowned_loses_its_row() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_is_carried_out_once_over_crashes() -> None:
+async def test_a_replay_is_carried_out_once_despite_crashes() -> None:
     spec = subscription()
     first = await Core(spec).open()
     await first.stream(3)
@@ -331,7 +331,7 @@ async def test_a_replay_is_carried_out_once_over_crashes() -> None:
 
 @pytest.mark.parametrize("wanted", [ReplayOffset(0, 3), ReplayOffset(0, 9), ReplayTimestamp(3 * MS_PER_OFFSET)])
 @in_virtual_time
-async def test_a_replay_never_moves_forward_over_waiting_events(
+async def test_without_discard_a_replay_skips_no_waiting_event(
     wanted: ReplayOffset | ReplayTimestamp, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = subscription()
@@ -359,7 +359,7 @@ async def test_a_replay_never_moves_forward_over_waiting_events(
     ],
 )
 @in_virtual_time
-async def test_a_discarding_replay_logs_and_counts_discarded_events(
+async def test_a_replay_with_discard_counts_and_logs_discarded_events(
     wanted: ReplayOffset | ReplayTimestamp, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec = subscription()
@@ -381,7 +381,7 @@ async def test_a_discarding_replay_logs_and_counts_discarded_events(
 
 
 @in_virtual_time
-async def test_a_discard_without_time_to_count_counts_offsets() -> None:
+async def test_a_discard_counts_offsets_if_events_can_t_be_counted() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(3)
@@ -492,7 +492,7 @@ async def test_applying_a_pause_on_opening_moves_no_cursor_back() -> None:
 
 
 @in_virtual_time
-async def test_an_edit_to_an_ordered_level_lets_requests_in_flight_end() -> None:
+async def test_an_edit_to_an_ordered_level_lets_open_requests_finish() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(2)
@@ -512,7 +512,7 @@ async def test_an_edit_to_an_ordered_level_lets_requests_in_flight_end() -> None
 
 
 @in_virtual_time
-async def test_a_replay_by_time_needs_neither_lane_nor_row() -> None:
+async def test_a_replay_by_time_works_without_a_lane_and_a_row() -> None:
     """Such a replay applies to all partitions: if the topic was expanded, the events of a key may be in two of them."""
     spec = subscription()
     core = await Core(spec).open()
@@ -549,7 +549,7 @@ async def test_a_replay_by_time_repeats_nothing_in_a_new_partition() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_by_time_that_moves_nothing_is_recorded() -> None:
+async def test_a_replay_by_time_is_recorded_even_if_it_moves_nothing() -> None:
     core = Core(subscription())
     core.publish(replace(subscription(), resume_from=ReplayTimestamp(0)))
     batch = core.produce(2)
@@ -571,7 +571,7 @@ async def test_a_replay_by_time_that_moves_nothing_is_recorded() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_from_a_future_time_skips_no_new_event() -> None:
+async def test_a_replay_from_a_future_time_skips_no_events() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.revise(replace(spec, resume_from=ReplayTimestamp(10 * MS_PER_OFFSET)))
@@ -596,7 +596,7 @@ def edited(spec: Subscription, *given: Subscription, **changes: Any) -> Subscrip
 
 @pytest.mark.parametrize("wanted", [FIRST, SINCE])
 @in_virtual_time
-async def test_a_replay_while_no_worker_runs_survives_an_edit(wanted: ReplayOffset | ReplayTimestamp) -> None:
+async def test_an_edit_keeps_a_replay_given_while_no_worker_ran(wanted: ReplayOffset | ReplayTimestamp) -> None:
     spec = subscription()
     first = await Core(spec).open()
     await first.stream(2)
@@ -624,7 +624,7 @@ async def test_a_replay_while_no_worker_runs_survives_an_edit(wanted: ReplayOffs
 
 
 @in_virtual_time
-async def test_a_replay_by_time_survives_edits_during_its_look_up() -> None:
+async def test_an_edit_keeps_a_replay_by_time_during_its_search() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(2)
@@ -645,7 +645,7 @@ async def test_a_replay_by_time_survives_edits_during_its_look_up() -> None:
 
 
 @in_virtual_time
-async def test_commands_given_at_once_are_carried_out_in_order() -> None:
+async def test_several_commands_are_carried_out_in_their_order() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(4)

@@ -60,7 +60,7 @@ def test_apparent_credentials_are_masked(text: str) -> None:
     assert "***" in masked
 
 
-def test_masks_a_json_web_token_anywhere() -> None:
+def test_a_json_web_token_is_masked_anywhere_in_a_text() -> None:
     token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2lnbmF0dXJl"
 
     assert mask(f"the token {token} has expired") == "the token *** has expired"
@@ -106,7 +106,7 @@ def test_text_after_credentials_is_kept(credentials: str) -> None:
         "\\",
     ],
 )
-def test_masks_long_hostile_text_in_linear_time(piece: str) -> None:
+def test_long_hostile_text_is_masked_in_linear_time(piece: str) -> None:
     text = piece * (200_000 // len(piece))
     began = time.process_time()
 
@@ -125,7 +125,7 @@ def test_masks_long_hostile_text_in_linear_time(piece: str) -> None:
         ("", "", ""),
     ],
 )
-def test_shows_a_url_without_userinfo_and_query(url: str, shown: str, host: str) -> None:
+def test_a_url_is_shown_without_userinfo_and_query(url: str, shown: str, host: str) -> None:
     assert shown_url(url) == shown
     assert shown_host(url) == host
 
@@ -138,7 +138,7 @@ def test_a_cut_text_shows_no_part_of_a_credential(before: str) -> None:
             assert "hunt" not in mask_cut(f"{before} {credential[:-12]}{'x' * 5000}@example.com", most)
 
 
-def test_a_cut_text_has_its_full_length() -> None:
+def test_a_text_that_is_cut_fills_the_allowed_length() -> None:
     assert mask_cut("a" * 5000, 10) == "aaaaaaaaaa... (5000 characters)"
     assert mask_cut("a" * 11, 10) == "aaaaaaaaaa... (11 characters)"
     assert mask_cut("a" * 10, 10) == "a" * 10
@@ -158,7 +158,7 @@ def test_a_cut_text_has_its_full_length() -> None:
         ("eyJabcdef.a eyJabcdef.b.c", "*** ***"),
     ],
 )
-def test_tokens_are_found_as_a_pattern_would_find_them(text: str, masked: str) -> None:
+def test_web_tokens_are_masked_exactly_where_they_begin_and_end(text: str, masked: str) -> None:
     assert mask(text) == masked
 
 
@@ -169,7 +169,7 @@ fragments = st.sampled_from([" ", "\n", *FRAGMENTS.split()])
 
 
 @given(st.lists(fragments, max_size=12).map("".join))
-def test_a_text_without_a_hint_has_nothing_to_mask(text: str) -> None:
+def test_the_quick_check_for_secrets_misses_no_secret(text: str) -> None:
     shown = text
     for needed, pattern, replacement in redaction._RULES:
         if needed in shown:

@@ -44,7 +44,7 @@ async def test_the_row_of_a_halted_lane_counts_new_events() -> None:
 
 
 @in_virtual_time
-async def test_counts_are_announced_once_their_rows_are_durable() -> None:
+async def test_a_count_is_announced_when_its_row_is_durable() -> None:
     core = await Core(subscription("s")).open()
     await core.revise(paused(subscription("s")))
     await core.land()
@@ -62,7 +62,7 @@ async def test_counts_are_announced_once_their_rows_are_durable() -> None:
 
 
 @in_virtual_time
-async def test_a_few_counts_a_second_are_refreshed_oldest_first() -> None:
+async def test_a_limited_number_of_counts_is_renewed_each_second() -> None:
     names = [f"s{number:03}" for number in range(COUNTED_ROWS + 10)]
     core = await Core(*map(subscription, names)).open()
     for name in names:
@@ -83,7 +83,7 @@ async def test_a_few_counts_a_second_are_refreshed_oldest_first() -> None:
 
 
 @in_virtual_time
-async def test_a_row_has_the_time_of_the_first_event_in_the_log() -> None:
+async def test_a_row_has_the_time_of_the_lane_s_first_event() -> None:
     core = await Core(subscription("s", Qos.AUTO)).open()
     await core.stream(1)
     await core.answer(0)

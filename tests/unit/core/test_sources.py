@@ -79,7 +79,7 @@ async def test_each_topic_is_delivered_and_committed_separately() -> None:
 
 
 @in_virtual_time
-async def test_a_failure_and_a_skip_affect_only_one_topic() -> None:
+async def test_a_failure_and_a_skip_affect_one_topic_only() -> None:
     core = await Two(begun()).begin()
     await core.stream(2)
     await core.pay(0, 1)
@@ -113,7 +113,7 @@ async def test_a_replay_goes_back_in_one_topic() -> None:
 
 
 @in_virtual_time
-async def test_all_topics_share_the_memory() -> None:
+async def test_all_topics_share_one_memory_limit() -> None:
     """If the memory is full, the largest lanes of all topics fall behind."""
     core = await Two(begun(), worker_bytes=16_000).begin()
     await core.pay(0)

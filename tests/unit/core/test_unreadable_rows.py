@@ -26,7 +26,7 @@ async def opened(row: UnreadableRow, *, revision: int = 1) -> Core:
 
 @in_virtual_time
 @pytest.mark.parametrize(("place", "begins_at"), [(None, 4), (2, 2), (6, 6)])
-async def test_the_lane_stops_at_the_row_or_the_committed_offset(place: int | None, begins_at: int) -> None:
+async def test_a_lane_stops_at_its_unreadable_row_or_the_commit(place: int | None, begins_at: int) -> None:
     core = await opened(UnreadableRow("it is not JSON", place))
     await core.dispatch(core.log.read(4, 4))
 
@@ -52,7 +52,9 @@ async def test_the_lane_stops_at_the_row_or_the_committed_offset(place: int | No
         (6, LogBounds(0, 8, "same", former_id="same"), 6),
     ],
 )
-async def test_the_offset_in_the_row_is_compared_with_the_log(place: int, log: LogBounds, begins_at: int) -> None:
+async def test_the_offset_of_an_unreadable_row_is_checked_with_the_log(
+    place: int, log: LogBounds, begins_at: int
+) -> None:
     """From an offset beyond the end of the log, a resumed lane would skip all new events."""
     core = Core()
     core.publish(subscription("s"))
@@ -72,7 +74,7 @@ async def test_the_offset_in_the_row_is_compared_with_the_log(place: int, log: L
 
 
 @in_virtual_time
-async def test_nothing_is_committed_before_a_readable_row_is_durable() -> None:
+async def test_nothing_is_committed_until_a_readable_row_is_durable() -> None:
     core = await opened(UnreadableRow("it is not JSON"))
     await core.dispatch(core.log.read(4, 4))
     for offset in (5, 7):
@@ -88,7 +90,7 @@ async def test_nothing_is_committed_before_a_readable_row_is_durable() -> None:
 
 
 @in_virtual_time
-async def test_a_resume_continues_at_that_offset() -> None:
+async def test_a_resume_continues_at_the_offset_of_the_unreadable_row() -> None:
     core = await opened(UnreadableRow("it is not JSON"))
     await core.dispatch(core.log.read(4, 4))
     await core.land()
@@ -100,7 +102,7 @@ async def test_a_resume_continues_at_that_offset() -> None:
 
 
 @in_virtual_time
-async def test_an_earlier_command_is_not_carried_out() -> None:
+async def test_a_command_older_than_the_unreadable_row_is_not_applied() -> None:
     core = Core()
     core.publish(subscription("first"))
     core.publish(subscription("s", resume_from=ReplayOffset(0, 0)))
@@ -113,7 +115,7 @@ async def test_an_earlier_command_is_not_carried_out() -> None:
 
 
 @in_virtual_time
-async def test_a_row_of_no_subscription_is_deleted() -> None:
+async def test_an_unreadable_row_without_subscription_is_deleted() -> None:
     core = Core()
     core.row_topic.unreadable[b"\xff" * 2000] = UnreadableRow("it is not JSON")
     await core.open()
@@ -124,5 +126,5 @@ async def test_a_row_of_no_subscription_is_deleted() -> None:
     await core.end()
 
 
-def test_a_cursor_is_not_an_unreadable_row() -> None:
+def test_a_readable_row_is_not_taken_for_an_unreadable_one() -> None:
     assert not isinstance(Cursor(next=1), UnreadableRow)

@@ -76,11 +76,11 @@ def lettered_id(event: PlainEvent, ids: WebhookIds = IDS) -> str:
     return value.decode()
 
 
-def test_the_id_of_an_event_is_its_position() -> None:
+def test_a_webhook_id_consists_of_topic_partition_and_offset() -> None:
     assert IDS.of(EVENT) == "events-3-41"
 
 
-def test_a_redriven_event_keeps_its_first_id_every_time() -> None:
+def test_a_redriven_event_always_keeps_its_first_id() -> None:
     once = redriven(EVENT)
     twice = redriven(once, offset=150)
 
@@ -89,7 +89,7 @@ def test_a_redriven_event_keeps_its_first_id_every_time() -> None:
 
 
 @pytest.mark.parametrize("seal", [None, b"", b"v1,", b"v1,AAAA", b"v2,x", b"\xff"])
-def test_a_producer_can_not_choose_an_id(seal: bytes | None) -> None:
+def test_a_producer_can_not_choose_the_id_of_an_event(seal: bytes | None) -> None:
     headers = [("dlq.webhook-id", b"events-3-7")] + ([] if seal is None else [("dlq.seal", seal)])
     forged = replace(EVENT, headers=headers)
 
@@ -127,7 +127,7 @@ def test_every_key_verifies_and_the_first_one_seals() -> None:
     assert retired.of(redriven(EVENT, rotated)) == "events-3-41"
 
 
-def test_without_keys_first_ids_are_ignored_and_not_sealed() -> None:
+def test_without_keys_first_ids_are_neither_read_nor_sealed() -> None:
     nobody = WebhookIds()
 
     assert nobody.of(redriven(EVENT)) == "events-3-99"
@@ -150,7 +150,7 @@ IDS_OF_PRODUCERS = st.one_of(
 
 
 @given(st.lists(st.tuples(st.sampled_from(["dlq.webhook-id", "dlq.seal", "a"]), st.none() | IDS_OF_PRODUCERS)))
-def test_sent_logged_and_dead_lettered_ids_are_the_same(
+def test_an_event_has_one_id_when_sent_logged_and_dead_lettered(
     headers: list[tuple[str, bytes | None]],
 ) -> None:
     event = replace(EVENT, headers=headers)  # type: ignore[arg-type]  # Kafka knows null values
@@ -163,9 +163,7 @@ def test_sent_logged_and_dead_lettered_ids_are_the_same(
     st.binary(max_size=20),
     st.lists(st.tuples(st.sampled_from(["dlq.webhook-id", "dlq.seal"]), IDS_OF_PRODUCERS), max_size=2),
 )
-def test_a_redriven_events_first_id_is_sent_logged_and_lettered(
-    key: bytes, value: bytes, more: list[tuple[str, bytes]]
-) -> None:
+def test_a_redriven_event_has_its_first_id_everywhere(key: bytes, value: bytes, more: list[tuple[str, bytes]]) -> None:
     once = redriven(replace(EVENT, key=key, value=value))
     event = replace(once, headers=[*once.headers, *more])
 

@@ -20,7 +20,7 @@ def window(start: int, *batches: tuple[list[int], int, float]) -> Window:
     return made
 
 
-def test_a_new_window_commits_its_start() -> None:
+def test_a_new_window_may_commit_its_start() -> None:
     assert Window(40).committable == 40
     assert len(Window(40)) == 0
 
@@ -29,7 +29,7 @@ def test_events_settled_on_arrival_are_committed_with_the_batch() -> None:
     assert window(40, ([], 47, 0.0)).committable == 47
 
 
-def test_the_first_unsettled_offset_holds_back_later_ones() -> None:
+def test_no_offset_after_the_first_unsettled_one_is_committed() -> None:
     made = window(40, ([41, 43, 45], 47, 0.0))
     made.settle(43)
     made.settle(45)
@@ -56,7 +56,7 @@ def test_offsets_settled_after_an_unsettled_one_are_noted() -> None:
     assert made.ahead_of(41) == 0b111111, "all these offsets are before the committable offset"
 
 
-def test_a_note_belongs_to_the_committed_offset() -> None:
+def test_a_note_depends_on_the_committed_offset() -> None:
     made = window(0, ([0, 1, 2, 3], 4, 0.0))
     made.settle(3)
     made.settle(0)
@@ -65,7 +65,7 @@ def test_a_note_belongs_to_the_committed_offset() -> None:
     assert (made.ahead_of(1), made.ahead_of(2)) == (0b101, 0b10)
 
 
-def test_offsets_too_far_ahead_are_noted_later() -> None:
+def test_settled_offsets_beyond_the_reach_of_a_note_wait() -> None:
     made = window(0, (list(range(REACH + 10)), REACH + 10, 0.0))
     made.settle(REACH)
     assert made.ahead_of(0) == 0
@@ -80,7 +80,7 @@ def test_offsets_too_far_ahead_are_noted_later() -> None:
     assert made.ahead_of(5) == 0b1111 << REACH - 5, "no offset is left out"
 
 
-def test_a_window_uses_the_former_note_until_its_end() -> None:
+def test_a_window_uses_the_former_note_up_to_the_note_s_end() -> None:
     made = Window(40, 0b1101)
     assert (made.noted_to, made.has_news) == (44, False)
     assert [made.is_noted(offset) for offset in range(40, 44)] == [True, False, True, True]
@@ -104,7 +104,7 @@ def test_a_batch_that_does_not_advance_is_refused(dispatched: int) -> None:
         Window(40).advance(dispatched, 0.0)
 
 
-def test_the_age_is_that_of_the_oldest_unsettled_batch() -> None:
+def test_a_window_is_as_old_as_its_oldest_unsettled_batch() -> None:
     made = window(0, ([0], 2, 100.0), ([2], 3, 110.0))
     assert made.oldest_since() == 100.0
     made.settle(0)
@@ -113,7 +113,7 @@ def test_the_age_is_that_of_the_oldest_unsettled_batch() -> None:
     assert made.oldest_since() is None
 
 
-def test_the_end_of_batches_before_a_given_time_is_known() -> None:
+def test_the_offset_dispatched_before_a_given_time_is_known() -> None:
     made = window(0, ([0], 2, 100.0), ([2], 3, 110.0), ([3], 9, 120.0))
     assert made.dispatched_before(100.0) == 0
     assert made.dispatched_before(100.1) == 2
@@ -160,7 +160,7 @@ def test_the_window_agrees_with_a_model_of_every_offset(batches: list[list[bool]
         }
 
 
-def test_a_shared_offset_leaves_with_its_last_lane() -> None:
+def test_an_offset_shared_by_lanes_is_settled_with_the_last_one() -> None:
     made = SharedWindow(40)
     for offset in (40, 40, 41, 42, 42, 42):
         made.add(offset)

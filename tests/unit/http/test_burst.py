@@ -18,7 +18,7 @@ from tests.support.receiver import Receiver
 EVENT: Final = PlainEvent("events", 0, 1, b"s", b"body")
 
 
-async def test_a_burst_continues_together_in_the_order_of_calls() -> None:
+async def test_waiting_calls_continue_together_in_their_order() -> None:
     burst, seen = Burst(asyncio.get_running_loop()), list[str]()
 
     async def send(name: str) -> None:
@@ -48,7 +48,7 @@ async def test_a_cancelled_call_does_not_affect_the_others() -> None:
         assert sorted(request.all("webhook-attempt") for request in receiver.requests) == [["1"], ["3"], ["4"]]
 
 
-async def test_a_lease_that_ends_during_the_burst_wait_stops_a_request() -> None:
+async def test_no_request_begins_if_the_lease_ends_during_its_wait() -> None:
     has_ended = False
 
     def check() -> None:

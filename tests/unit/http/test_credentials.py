@@ -18,7 +18,7 @@ from pipeline.http.credentials import static_authorization
         (TokenAuth("mF_9.B5f-4.1JqM"), "Bearer mF_9.B5f-4.1JqM"),
     ],
 )
-def test_the_value_of_authorization(auth: Auth, expected: str | None) -> None:
+def test_each_kind_of_credentials_has_its_authorization_header(auth: Auth, expected: str | None) -> None:
     assert static_authorization(auth) == expected
 
 

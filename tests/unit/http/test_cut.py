@@ -62,7 +62,7 @@ def cut_off(data: bytes, *, by_reset: bool) -> Behaviour:
 
 @pytest.mark.parametrize("by_reset", [False, True])
 @pytest.mark.parametrize("whole", ANSWERS.values(), ids=ANSWERS)
-async def test_a_truncated_answer_is_broken_and_may_have_arrived(whole: bytes, *, by_reset: bool) -> None:
+async def test_after_a_truncated_answer_the_event_may_have_arrived(whole: bytes, *, by_reset: bool) -> None:
     found = await outcomes(*(cut_off(whole[:end], by_reset=by_reset) for end in range(len(whole))))
     for outcome in found:
         assert isinstance(outcome, Failed)
@@ -70,7 +70,7 @@ async def test_a_truncated_answer_is_broken_and_may_have_arrived(whole: bytes, *
 
 
 @pytest.mark.parametrize("before", range(4))
-async def test_the_kept_part_of_a_body_ends_with_a_whole_character(before: int) -> None:
+async def test_a_body_is_cut_at_the_end_of_a_character(before: int) -> None:
     body = "a" * before + "\U0001f600" * 1000
     (outcome,) = await outcomes(answer(400, body.encode()))
     assert isinstance(outcome, Rejected)
@@ -78,7 +78,7 @@ async def test_the_kept_part_of_a_body_ends_with_a_whole_character(before: int) 
     assert body.startswith(outcome.response.decode())
 
 
-async def test_a_body_that_ends_within_a_character_is_kept_as_it_is() -> None:
+async def test_a_received_body_that_ends_within_a_character_is_kept() -> None:
     assert await outcomes(answer(400, b"a\xf0\x9f")) == [Rejected(400, b"a\xf0\x9f")]
 
 
@@ -116,7 +116,7 @@ async def test_a_close_before_the_request_is_read_may_have_arrived(*, has_reset:
 
 
 @pytest.mark.parametrize("event", [EVENT, BIG], ids=["small", "big"])
-async def test_on_an_unaccepted_connection_events_may_have_arrived(event: PlainEvent) -> None:
+async def test_without_an_accept_the_event_may_have_arrived(event: PlainEvent) -> None:
     with listening() as (_, where):
         async with client() as callback:
             outcome = await callback(subscription(f"http://{where}/", read_timeout=0.2), event, 1)
@@ -160,7 +160,7 @@ async def test_a_hanging_tls_handshake_ends_with_the_connect_timeout(said: bytes
 
 
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 400 -\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x28", bytes(100)])
-async def test_a_broken_tls_handshake_means_nothing_has_arrived(said: bytes) -> None:
+async def test_a_failed_tls_handshake_proves_that_nothing_arrived(said: bytes) -> None:
     with listening() as (listener, where):
         async with client() as callback:
             call = asyncio.ensure_future(callback(subscription(f"https://{where}/"), EVENT, 1))
@@ -183,7 +183,7 @@ async def _refuse_and_linger(exchange: Exchange) -> None:
     await exchange.gone()
 
 
-async def test_an_answer_before_the_end_of_the_request_counts() -> None:
+async def test_an_answer_before_the_whole_request_is_sent_counts() -> None:
     async with client() as callback, Receiver(_refuse_and_linger, answer(201), reads_body=False) as receiver:
         called = subscription(receiver.url)
         assert await callback(called, BIG, 1) == Rejected(413, b"too big")
@@ -191,7 +191,7 @@ async def test_an_answer_before_the_end_of_the_request_counts() -> None:
         assert await callback(called, replace(EVENT, value=b""), 1) == Delivered(201)
 
 
-async def test_an_early_answer_before_a_reset_counts_or_is_broken() -> None:
+async def test_an_early_answer_before_a_reset_counts_or_is_lost() -> None:
     refuse = raw(b"HTTP/1.1 413 -\r\nContent-Length: 7\r\n\r\ntoo big", then_close=True)
     async with client() as callback, Receiver(refuse, answer(201), reads_body=False) as receiver:
         called = subscription(receiver.url)

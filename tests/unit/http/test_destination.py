@@ -56,7 +56,7 @@ def told(destination: Destination) -> tuple[object, ...]:
     return (*said, *(getattr(destination, name) for name in names))
 
 
-async def test_a_shared_destination_equals_a_separate_one(transport: Transport) -> None:
+async def test_a_shared_destination_equals_one_made_separately(transport: Transport) -> None:
     urls = [origin + target for target in TARGETS for origin in ORIGINS]
     shared = [told(await asked(transport, url)) for url in urls]
     for url, said in zip(urls, shared, strict=True):
@@ -88,7 +88,7 @@ async def test_destinations_that_differ_are_not_shared(transport: Transport) -> 
     assert len({id(each.dial) for each in found}) == len(found)
 
 
-async def test_a_known_host_does_not_make_an_invalid_url_valid(transport: Transport) -> None:
+async def test_an_invalid_url_is_refused_although_its_host_is_known(transport: Transport) -> None:
     await asked(transport, "http://a.example/hook")
     for url in ("http://a.example\\@b.example/", "http://a.example:x/", "http://a.example/\ud800", "ftp://a.example/"):
         with pytest.raises(ConfigurationError):
@@ -111,6 +111,6 @@ def test_an_origin_is_found_only_in_simple_urls() -> None:
 @given(st.text("aZ0/_~-?=&.%#é ", max_size=12))
 @example("//a?")
 @example("?a=b")
-def test_a_plain_target_equals_the_result_of_a_parser(target: str) -> None:
+def test_a_plain_target_equals_the_parsed_target(target: str) -> None:
     for text in ("http://a.example/" + target, "https://user@[::1]:8080/" + target):
         assert written_target(text) == _parsed_target(text)

@@ -88,7 +88,7 @@ async def test_permission_is_asked_once_before_the_first_delivery(bench: Bench) 
     assert question.body == b""
 
 
-async def test_every_request_names_the_origin_once(bench: Bench) -> None:
+async def test_every_request_has_one_header_with_the_origin(bench: Bench) -> None:
     receiver = await bench.receiver(GRANTED, answer(503), answer(200))
     given = (Header("WebHook-Request-Origin", "other.example"),)
     for name in ("s", "s", "other"):
@@ -104,7 +104,7 @@ async def test_without_a_handshake_no_permission_is_asked_for(bench: Bench) -> N
     assert receiver.requests[0].header("webhook-request-origin") is None
 
 
-async def test_the_question_carries_an_access_token(bench: Bench) -> None:
+async def test_a_handshake_carries_the_access_token(bench: Bench) -> None:
     receiver = await bench.receiver(GRANTED, answer(200))
     assert await bench.call(asking(receiver), "Bearer T1") == Delivered(200)
     assert [request.header("authorization") for request in receiver.requests] == ["Bearer T1"] * 2
@@ -153,7 +153,7 @@ async def test_an_answer_without_permission_permits_no_delivery(bench: Bench, be
 @pytest.mark.parametrize(
     "trouble", [answer(503), answer(429), hang_up, silent], ids=["503", "429", "hang up", "silent"]
 )
-async def test_after_a_failed_question_the_next_attempt_asks_again(bench: Bench, trouble: Behaviour) -> None:
+async def test_after_a_failed_handshake_the_next_attempt_repeats_it(bench: Bench, trouble: Behaviour) -> None:
     receiver = await bench.receiver(trouble, origin(ORIGIN.upper()), answer(200))
     outcome = await bench.call(asking(receiver, http=HASTY if trouble is silent else PATIENT))
     assert isinstance(outcome, Failed)
@@ -162,7 +162,7 @@ async def test_after_a_failed_question_the_next_attempt_asks_again(bench: Bench,
     assert methods(receiver) == ["OPTIONS", "OPTIONS", "POST"]
 
 
-async def test_after_a_refusal_a_new_revision_asks_again_at_once(bench: Bench) -> None:
+async def test_an_edit_after_a_refusal_repeats_the_handshake_at_once(bench: Bench) -> None:
     receiver = await bench.receiver(answer(405), GRANTED, answer(200))
     subscription = asking(receiver)
     assert isinstance(await bench.call(subscription), NotPermitted)
@@ -189,7 +189,7 @@ async def test_a_401_in_the_handshake_is_about_the_access_token(bench: Bench) ->
     assert await bench.call(subscription, "Bearer T2") == Delivered(200)
 
 
-async def test_a_refused_token_is_not_used_to_ask_again(bench: Bench) -> None:
+async def test_a_refused_token_is_not_used_for_another_handshake(bench: Bench) -> None:
     """At level none, events follow quickly, and tokens are not renewed as fast."""
     receiver = await bench.receiver(answer(401))
     subscription = asking(receiver)
@@ -219,7 +219,7 @@ async def test_subscriptions_with_other_credentials_ask_separately(bench: Bench)
     assert methods(receiver) == ["OPTIONS", "OPTIONS", "POST"]
 
 
-async def test_waiting_attempts_share_one_question(bench: Bench) -> None:
+async def test_attempts_that_wait_share_one_handshake(bench: Bench) -> None:
     receiver = await bench.receiver(held(GRANTED), answer(200))
     subscriptions = [asking(receiver, name=f"s{number}") for number in range(50)]
     calls = [asyncio.ensure_future(bench.call(subscription)) for subscription in subscriptions]
@@ -245,7 +245,7 @@ async def test_waiting_attempts_share_one_question(bench: Bench) -> None:
     ],
     ids=str,
 )
-async def test_only_an_edit_of_the_question_repeats_the_handshake(
+async def test_only_an_edit_of_the_handshake_s_request_repeats_it(
     bench: Bench, edit: dict[str, Any], asks: bool
 ) -> None:
     receiver = await bench.receiver(origin("*"))
@@ -255,7 +255,7 @@ async def test_only_an_edit_of_the_question_repeats_the_handshake(
     assert methods(receiver) == ["OPTIONS", "POST", *(["OPTIONS"] if asks else []), "POST"]
 
 
-async def test_an_edited_url_is_asked_again(bench: Bench) -> None:
+async def test_an_edit_of_the_url_repeats_the_handshake(bench: Bench) -> None:
     receiver = await bench.receiver(origin("*"))
     first = asking(receiver)
     await bench.call(first)
@@ -264,7 +264,7 @@ async def test_an_edited_url_is_asked_again(bench: Bench) -> None:
     assert receiver.requests[2].line == receiver.requests[3].line.replace("POST", "OPTIONS")
 
 
-async def test_closing_during_a_question_leaves_no_task(bench: Bench) -> None:
+async def test_closing_during_a_handshake_leaves_no_task(bench: Bench) -> None:
     receiver = await bench.receiver(silent)
     call = asyncio.ensure_future(bench.call(asking(receiver, http=HttpLimits())))
     await receiver.until(lambda it: len(it.requests) == 1)

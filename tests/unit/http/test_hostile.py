@@ -62,7 +62,7 @@ def fate_of(outcome: Outcome) -> Fate:
 
 
 @pytest.mark.parametrize("trick", TRICKS, ids=lambda trick: trick.name)
-async def test_a_trick_has_its_outcome_and_the_next_event_arrives(trick: Trick) -> None:
+async def test_a_hostile_answer_does_not_affect_the_next_event(trick: Trick) -> None:
     async with AsyncExitStack() as stack:
         callback, transport = await stack.enter_async_context(client())
         receiver = await stack.enter_async_context(Receiver(trick.behaviour, answer(201)))
@@ -73,7 +73,7 @@ async def test_a_trick_has_its_outcome_and_the_next_event_arrives(trick: Trick) 
         await receiver.until(lambda it: it.open_connections <= len(transport._idle))
 
 
-async def test_names_and_descriptions_are_distinct() -> None:
+async def test_hostile_answers_have_unique_names_and_descriptions() -> None:
     assert len({trick.name for trick in TRICKS}) == len({trick.about for trick in TRICKS}) == len(TRICKS)
 
 
@@ -94,7 +94,7 @@ def elsewhere() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("trick", [trick for trick in TRICKS if trick.is_endless], ids=lambda trick: trick.name)
-async def test_a_trick_takes_no_more_memory_than_allowed(elsewhere: str, trick: Trick) -> None:
+async def test_a_hostile_answer_takes_no_more_memory_than_allowed(elsewhere: str, trick: Trick) -> None:
     async with client() as (callback, _):
         assert await callback(subscription(elsewhere, "delivered"), EVENT, 1) == Delivered(200)
         for at_once in (1, AT_ONCE):

@@ -97,7 +97,7 @@ async def test_an_answer_to_connect_other_than_200_is_a_failure(bench: Bench, st
 
 
 @pytest.mark.parametrize("username", [None, "other"])
-async def test_a_proxy_that_rejects_the_login_gives_no_tunnel(bench: Bench, username: str | None) -> None:
+async def test_a_proxy_that_rejects_the_credentials_opens_no_tunnel(bench: Bench, username: str | None) -> None:
     async with ForwardProxy(BASIC) as proxy:
         error = failed(await bench.call(UNREACHED, Proxy(proxy.url, username, None if username is None else "secret")))
         assert error == f"the proxy answered 407 to CONNECT {HOST}:9"
@@ -180,7 +180,7 @@ async def test_an_endless_answer_to_connect_is_not_read_to_its_end(bench: Bench,
     await proxy.until(lambda it: it.open_connections == 0)
 
 
-async def test_endless_interim_answers_to_connect_have_a_time_limit(bench: Bench) -> None:
+async def test_endless_interim_answers_of_a_proxy_have_a_time_limit(bench: Bench) -> None:
     outcome, proxy = await bench.connect(endless(b"", b"HTTP/1.1 102 Wait\r\n\r\n"), http=HASTY)
     assert failed(outcome)
     await proxy.until(lambda it: it.open_connections == 0)

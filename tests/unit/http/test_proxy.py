@@ -16,7 +16,7 @@ def test_without_a_proxy_the_route_is_direct() -> None:
     assert proxy_route(None, SystemProxies(), URL("http://a.example/")) is None
 
 
-def test_a_configured_proxy_precedes_the_system_s() -> None:
+def test_a_configured_proxy_is_used_instead_of_the_system_s() -> None:
     route = proxy_route(Proxy("http://own.example:1", "user", "hidden"), SYSTEM, URL("http://inside.example/"))
     assert route is not None
     assert route.url == URL("http://own.example:1/")
@@ -81,7 +81,7 @@ def test_an_unusable_proxy_is_refused(url: str) -> None:
     assert "hidden" not in str(refused.value)
 
 
-def test_the_environment_is_read_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_is_read_only_when_a_proxy_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("https_proxy", "http://env.example:1")
     system = SystemProxies.from_environment()
     monkeypatch.delenv("https_proxy")

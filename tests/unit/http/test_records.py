@@ -112,7 +112,7 @@ BODIES: Final = {
 
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
-async def test_a_body_arrives_as_it_is(sender: Sender, body: bytes | None) -> None:
+async def test_a_body_arrives_unchanged(sender: Sender, body: bytes | None) -> None:
     await sender.arrived(record(value=body), sender.request(body=body or b""))
     await sender.arrived(record(("x-a", b"1"), value=body), sender.request(b"x-a: 1", body=body or b""))
 
@@ -131,7 +131,7 @@ SENT: Final = {
 
 
 @pytest.mark.parametrize(("header", "line"), SENT.values(), ids=SENT)
-async def test_a_header_arrives_as_its_bytes(sender: Sender, header: tuple[str, bytes], line: bytes) -> None:
+async def test_a_header_arrives_with_unchanged_bytes(sender: Sender, header: tuple[str, bytes], line: bytes) -> None:
     await sender.arrived(record(header, value=b"b"), sender.request(line, body=b"b"))
     assert sender.left_out == []
 
@@ -180,7 +180,7 @@ NOT_SENT: Final = {
 
 
 @pytest.mark.parametrize("header", NOT_SENT.values(), ids=NOT_SENT)
-async def test_unsendable_headers_are_left_out_and_others_arrive(
+async def test_invalid_headers_are_left_out_and_the_others_arrive(
     sender: Sender, header: tuple[str, bytes | None]
 ) -> None:
     odd = record(("x-before", b"1"), header, ("x-after", b"2"), value=b"b")
@@ -200,7 +200,7 @@ async def test_only_the_first_of_equal_header_names_arrives(sender: Sender) -> N
     assert sender.left_out == ["X-A", "x-a"]
 
 
-async def test_a_record_header_replaces_the_subscriptions(sender: Sender) -> None:
+async def test_a_record_s_header_replaces_the_subscription_s_header(sender: Sender) -> None:
     expected = sender.request(b"x-TEAM: b")
     await sender.arrived(record(("x-TEAM", b"b")), expected, Header("X-Team", "a"))
 
@@ -208,7 +208,7 @@ async def test_a_record_header_replaces_the_subscriptions(sender: Sender) -> Non
 # CloudEvents: the examples of the Kafka binding (3.2.5, 3.3.4), sent as the HTTP binding says (3.1, 3.2, 3.3)
 
 
-async def test_kafka_s_binary_mode_becomes_http_s_binary_mode(sender: Sender) -> None:
+async def test_a_cloudevent_in_kafka_headers_is_sent_in_http_headers(sender: Sender) -> None:
     event = record(
         ("ce_specversion", b"1.0"),
         ("ce_type", b"com.example.someevent"),
@@ -249,7 +249,9 @@ async def test_kafka_s_binary_mode_becomes_http_s_binary_mode(sender: Sender) ->
         (b"!#$&'()*+,-./:;<=>?@[\\]^_`{|}~", b"!#$&'()*+,-./:;<=>?@[\\]^_`{|}~"),
     ],
 )
-async def test_an_attribute_is_percent_encoded_as_the_binding_says(sender: Sender, value: bytes, sent: bytes) -> None:
+async def test_attributes_are_percent_encoded_as_cloudevents_requires(
+    sender: Sender, value: bytes, sent: bytes
+) -> None:
     await sender.arrived(record(("ce_a", value)), sender.request(b"ce-a: " + sent))
 
 
@@ -273,7 +275,7 @@ async def test_structured_and_batched_events_are_sent_unchanged(
     await sender.arrived(event, sender.request(b"content-type: " + content_type, body=body, content_type=None))
 
 
-async def test_attributes_beside_a_structured_event_are_sent(sender: Sender) -> None:
+async def test_attributes_in_headers_are_sent_with_a_structured_event(sender: Sender) -> None:
     event = record(("content-type", b"application/cloudevents+json"), ("ce_id", b"1"), value=STRUCTURED)
     expected = sender.request(
         b"content-type: application/cloudevents+json", b"ce-id: 1", body=STRUCTURED, content_type=None

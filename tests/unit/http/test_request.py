@@ -69,7 +69,7 @@ def values(request: bytes, name: str) -> list[str]:
     return [value for key, value in fields(request) if key.lower() == name]
 
 
-def test_the_whole_request_of_an_event_without_headers() -> None:
+def test_an_event_without_headers_is_sent_as_documented() -> None:
     assert head(Header("X-Team", "a")).request(event(), 2) == (
         b"POST /hook?a=b HTTP/1.1\r\n"
         b"Host: example.com\r\n"
@@ -85,7 +85,7 @@ def test_the_whole_request_of_an_event_without_headers() -> None:
     )
 
 
-def test_record_headers_replace_the_subscriptions_in_any_case() -> None:
+def test_a_record_s_header_wins_whatever_the_case_of_its_name() -> None:
     request = head(Header("X-Team", "a"), Header("X-Other", "b")).request(event(("x-TEAM", b"c")), 1)
     assert values(request, "x-team") == ["c"]
     assert values(request, "x-other") == ["b"]
@@ -115,7 +115,7 @@ def test_only_the_first_of_duplicate_record_headers_is_sent() -> None:
     assert left_out == ["A", "a"]
 
 
-def test_a_legal_header_is_sent_after_an_illegal_namesake() -> None:
+def test_a_valid_header_is_sent_after_an_invalid_one_of_its_name() -> None:
     left_out: list[str] = []
     request = head(Header("a", "0"), left_out=left_out).request(event(("a", b"1\n2"), ("a", b"3")), 1)
     assert values(request, "a") == ["3"]
@@ -153,7 +153,7 @@ def test_a_value_with_control_characters_is_left_out(value: bytes) -> None:
     ("value", "sent"),
     [(b"", b""), (b"  a\t", b"a"), (b"a\tb", b"a\tb"), ("grün".encode(), "grün".encode()), (b"\x80\xff", b"\x80\xff")],
 )
-def test_legal_values_are_sent_as_they_are_but_trimmed(value: bytes, sent: bytes) -> None:
+def test_valid_values_are_sent_with_only_spaces_trimmed(value: bytes, sent: bytes) -> None:
     assert b"\r\nx-a: %b\r\n" % sent in head().request(event(("x-a", value)), 1)
 
 
@@ -201,7 +201,7 @@ def test_a_redrive_keeps_the_first_id_and_no_dead_letter_header() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"a\r\nX: y", b" a", b"\0", b"events-0-7"])
-def test_an_unsealed_first_id_is_replaced_and_reported(value: bytes) -> None:
+def test_a_first_id_without_a_seal_is_replaced_and_reported(value: bytes) -> None:
     left_out: list[str] = []
     request = head(left_out=left_out).request(event(("dlq.webhook-id", value)), 1)
     assert values(request, "webhook-id") == ["events-3-41"]
@@ -279,7 +279,7 @@ def test_no_representation_contains_a_secret() -> None:
     assert "hidden" not in repr(Target("/", "h", "Basic hidden"))
 
 
-def test_an_id_of_any_characters_does_not_break_the_head() -> None:
+def test_a_subscription_id_with_any_characters_is_escaped() -> None:
     it = request_head(
         Target("/", "h"), subscription_id="a\r\nb ü%", headers=(), authorization=None, takes_credentials=True,
         user_agent="u", signer=None, clock=SystemClock(), left_out=list[str]().append, ids=IDS,
@@ -321,7 +321,7 @@ def read_by_a_server(data: bytes) -> list[tuple[RawRequestMessage, bytes]]:
     body=st.binary(max_size=40),
     subscription_id=st.text(max_size=10),
 )
-def test_a_server_reads_any_input_as_one_intended_request(
+def test_a_server_reads_any_input_as_the_intended_request(
     record: list[tuple[str, bytes]], subscription: list[Header], body: bytes, subscription_id: str
 ) -> None:
     it = request_head(
@@ -345,7 +345,7 @@ def test_a_server_reads_any_input_as_one_intended_request(
     subscription=SUBSCRIPTION_HEADERS,
     body=st.binary(max_size=40),
 )
-def test_a_server_reads_two_successive_requests_as_two(
+def test_a_server_reads_two_requests_on_a_connection_as_two(
     record: list[tuple[str, bytes]], subscription: list[Header], body: bytes
 ) -> None:
     it = head(*subscription, authorization="Bearer a", takes_credentials=False)

@@ -28,12 +28,12 @@ SECRET = b"planted-secret"
         (b"", b""),
     ],
 )
-def test_secrets_cut_off_by_the_excerpt_are_masked(excerpt: bytes, expected: bytes) -> None:
+def test_a_secret_that_is_cut_off_in_an_answer_is_masked(excerpt: bytes, expected: bytes) -> None:
     assert masked_excerpt(excerpt, (SECRET,)) == expected
 
 
 @given(st.binary(max_size=50), st.binary(max_size=50))
-def test_no_secret_remains_in_any_surrounding_text(before: bytes, after: bytes) -> None:
+def test_no_secret_remains_whatever_text_surrounds_it(before: bytes, after: bytes) -> None:
     assert SECRET not in masked_excerpt(before + SECRET + after, (SECRET,))
 
 
@@ -120,7 +120,7 @@ def test_a_secret_key_of_raw_bytes_is_masked() -> None:
 
 
 @pytest.mark.parametrize("form", [FORMS["plain"], FORMS["JSON of .NET"], FORMS["percent-encoded"]])
-def test_only_the_beginning_of_a_long_secret_is_kept(form: Callable[[str], str]) -> None:
+def test_a_long_secret_is_found_by_its_beginning(form: Callable[[str], str]) -> None:
     value = 'é+/"x' * 100_000
     secrets = secrets_of(Subscription("s", 0, "http://h/", headers=(Header("X-Key", value),)), None)
     assert max(map(len, secrets)) <= 6 * RESPONSE_EXCERPT_BYTES

@@ -16,14 +16,14 @@ def encoded(prefix: str, key: bytes) -> str:
     return prefix + base64.b64encode(key).decode()
 
 
-def test_the_example_of_the_reference_libraries() -> None:
+def test_the_published_example_has_the_published_signature() -> None:
     signature = Signer.from_secrets([SECRET]).signature(
         "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}'
     )
     assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
 
 
-def test_several_secrets_give_several_signatures_in_their_order() -> None:
+def test_several_secrets_give_signatures_in_the_same_order() -> None:
     other = encoded("whsec_", b"x" * 24)
     alone = [Signer.from_secrets([secret]).signature("i", 1, b"b") for secret in (SECRET, other)]
     assert Signer.from_secrets([SECRET, other]).signature("i", 1, b"b") == " ".join(alone)
@@ -67,7 +67,7 @@ def test_an_unusable_secret_is_named_by_its_path_and_not_shown(secret: str, prob
 
 
 @pytest.mark.parametrize("size", range(24, 65))
-def test_a_secret_may_lack_its_padding(size: int) -> None:
+def test_a_secret_without_its_base64_padding_is_accepted(size: int) -> None:
     secret = encoded("whsec_", bytes(range(size)))
     padded, bare = (Signer.from_secrets([each]).signature("i", 1, b"") for each in (secret, secret.rstrip("=")))
     assert padded == bare

@@ -96,7 +96,7 @@ async def bench() -> AsyncIterator[Bench]:
         ("socks5h", "user", " !~" * 85, 5),
     ],
 )
-async def test_a_proxy_of_each_kind_gets_the_address(
+async def test_each_kind_of_socks_proxy_gets_host_and_port(
     bench: Bench, scheme: str, username: str | None, password: str | None, version: int
 ) -> None:
     receiver = await bench.receiver()
@@ -106,7 +106,7 @@ async def test_a_proxy_of_each_kind_gets_the_address(
         assert server.asked == [Asked(version, HOST, receiver.port, username, password)]
 
 
-async def test_a_proxy_that_wants_no_credentials_gets_none(bench: Bench) -> None:
+async def test_a_proxy_that_asks_for_no_credentials_gets_none(bench: Bench) -> None:
     receiver = await bench.receiver()
     async with SocksProxy() as server:
         assert await bench.call(receiver.url, Proxy(server.url(), "user", "secret")) == Delivered(200)
@@ -150,7 +150,7 @@ async def test_each_address_of_a_proxy_is_tried(addresses: list[str], outcome: O
 
 
 @pytest.mark.parametrize("scheme", ["socks4", "socks5"])
-async def test_the_trailing_dot_of_a_host_is_not_in_its_certificate(bench: Bench, scheme: str) -> None:
+async def test_the_trailing_dot_of_a_host_does_not_affect_tls(bench: Bench, scheme: str) -> None:
     authority = trustme.CA()
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost").configure_cert(tls)
@@ -194,7 +194,7 @@ def failed(outcome: Outcome) -> str:
     ("scheme", "reason"),
     [("socks4", "request rejected or failed"), ("socks5", "connection not allowed by ruleset")],
 )
-async def test_a_refusal_is_reported_and_nothing_was_sent(bench: Bench, scheme: str, reason: str) -> None:
+async def test_a_refused_connection_is_reported_and_nothing_was_sent(bench: Bench, scheme: str, reason: str) -> None:
     receiver = await bench.receiver()
     async with SocksProxy(refuses=True) as server:
         error = failed(await bench.call(receiver.url, Proxy(server.url(scheme))))
@@ -274,7 +274,7 @@ async def test_a_missing_proxy_is_reported(bench: Bench, host: str, shown: str) 
 
 @pytest.mark.parametrize("name", ["a" * 64, "a." * 150 + "a"])
 @pytest.mark.parametrize("scheme", ["socks4", "socks5"])
-async def test_an_invalid_host_name_is_not_the_fault_of_the_proxy(bench: Bench, scheme: str, name: str) -> None:
+async def test_an_invalid_host_name_is_not_blamed_on_the_proxy(bench: Bench, scheme: str, name: str) -> None:
     async with SocksProxy(refuses=True) as server:
         error = failed(await bench.call(f"http://{name}:9", Proxy(server.url(scheme))))
     if len(name) == 64 or scheme == "socks5":

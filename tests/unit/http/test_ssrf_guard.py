@@ -105,7 +105,7 @@ EMBEDDING = [
 ]
 
 
-def test_the_tables_have_their_expected_length() -> None:
+def test_the_tables_of_addresses_are_complete() -> None:
     assert sum(map(len, REFUSED.values())) >= 60
     assert len(GOOD) >= 20
 
@@ -132,7 +132,7 @@ def test_an_address_in_an_unusual_notation_is_refused(text: str) -> None:
     assert Guard().verdict(text) == f"{text} is not an address"
 
 
-def test_the_sentence_names_the_network_and_the_setting() -> None:
+def test_the_error_names_the_network_and_the_setting() -> None:
     assert Guard().verdict("10.1.2.3") == (
         "10.1.2.3 is in the private network 10.0.0.0/8; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
     )
@@ -169,7 +169,7 @@ def is_for_everyone(address: Address) -> bool:
 
 
 @pytest.mark.parametrize("address", EDGES, ids=str)
-def test_the_edges_of_networks_are_refused(address: Address) -> None:
+def test_the_first_and_last_address_of_a_network_are_refused(address: Address) -> None:
     assert is_for_everyone(address) or Guard().verdict(str(address)) is not None
 
 
@@ -184,7 +184,7 @@ def test_every_non_global_address_of_ipaddress_is_refused(address: Address) -> N
 
 
 @given(st.ip_addresses(v=4))
-def test_an_embedded_ipv4_address_is_checked_by_itself(address: IPv4Address) -> None:
+def test_an_ipv4_address_embedded_in_ipv6_is_checked_too(address: IPv4Address) -> None:
     guard, number = Guard(), int(address)
     forms = [IPv6Address(prefix | number << shift) for prefix, shift in EMBEDDING]
     if guard.verdict(str(address)) is not None:
@@ -243,7 +243,7 @@ async def call(callback: Callback, url: str, proxy: Proxy | None = None) -> Outc
         ("[fe80::1%25eth0]", "the link-local network"),
     ],
 )
-async def test_names_are_checked_by_address_and_literals_directly(guarded: Callback, host: str, why: str) -> None:
+async def test_host_names_and_addresses_are_both_checked(guarded: Callback, host: str, why: str) -> None:
     outcome = await call(guarded, f"http://{host}:1/")
     assert isinstance(outcome, Failed)
     assert why in outcome.error
@@ -295,7 +295,7 @@ async def test_unusual_notations_reach_no_internal_address(host: str) -> None:
 
 @pytest.mark.parametrize("kind", ["http", "socks4", "socks5"])
 @pytest.mark.parametrize("host", NOTATIONS)
-async def test_internal_literals_are_refused_before_a_proxy_is_asked(host: str, kind: str) -> None:
+async def test_internal_addresses_are_refused_before_a_proxy_is_used(host: str, kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as proxy:
         proxy.settimeout(0)
         through = Proxy(f"{kind}://127.0.0.1:{proxy.getsockname()[1]}")
@@ -350,7 +350,7 @@ def test_the_names_of_this_host_come_from_host_name_and_files(tmp_path: Path, mo
 @pytest.mark.parametrize(
     "host", ["good.example", "1.1.1.1", "127.0.0.1.good.example", "mylocalhost", "localhost.good.example", "localhost7"]
 )
-def test_other_names_are_left_to_the_proxy(host: str) -> None:
+def test_other_names_are_resolved_by_the_proxy(host: str) -> None:
     assert Guard().verdict_on_host(host) is None
 
 
@@ -377,7 +377,7 @@ async def test_only_allowed_addresses_of_a_name_are_connected_to() -> None:
             assert receiver.connections == 1
 
 
-async def test_a_failed_connection_never_falls_back_to_a_bad_address() -> None:
+async def test_after_a_failed_connection_no_refused_address_is_tried() -> None:
     async with Receiver() as receiver:
         port = receiver.port
     async with calling(Names(mixed=["127.0.0.1", *INSIDE]), LOOPBACK) as callback:

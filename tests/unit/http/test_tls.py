@@ -94,7 +94,9 @@ async def calls() -> AsyncIterator[Calls]:
     ],
     ids=["trusted", "any-host-name", "unknown-trust-all", "expired-trust-all", "wrong-host-trust-all"],
 )
-async def test_trusted_receivers_are_called(calls: Calls, certificate: trustme.LeafCert, options: TlsOptions) -> None:
+async def test_receivers_with_a_trusted_certificate_are_called(
+    calls: Calls, certificate: trustme.LeafCert, options: TlsOptions
+) -> None:
     receiver, outcome = await calls.call(server(certificate), options)
     assert outcome == Delivered(200)
     assert receiver.requests[0].body == b"body"
@@ -111,7 +113,7 @@ async def test_trusted_receivers_are_called(calls: Calls, certificate: trustme.L
     ],
     ids=["system-roots-only", "unknown", "unknown-any-host-name", "wrong-host", "expired"],
 )
-async def test_untrusted_receivers_get_nothing(
+async def test_receivers_without_a_trusted_certificate_get_nothing(
     calls: Calls, certificate: trustme.LeafCert, options: TlsOptions, why: str
 ) -> None:
     receiver, outcome = await calls.call(server(certificate), options)
@@ -185,7 +187,7 @@ async def test_a_server_can_not_choose_a_costly_modulus(
     assert is_offered or (isinstance(outcome, Failed) and not outcome.may_have_arrived)
 
 
-async def test_tls_13_ended_without_an_alert_may_have_arrived(calls: Calls) -> None:
+async def test_with_tls_1_3_an_end_without_an_alert_may_have_arrived(calls: Calls) -> None:
     _, outcome = await calls.call(server(RIGHT, AUTHORITY), TlsOptions(trusted_pem=pem(AUTHORITY)))
     assert isinstance(outcome, Failed)
     assert outcome.may_have_arrived
@@ -209,7 +211,7 @@ async def test_a_server_without_tls_gets_nothing(calls: Calls) -> None:
         (TlsOptions(client_certificate_pem=CLIENT.cert_chain_pems[0].bytes().decode()), "ssl.keyStore: "),
     ],
 )
-async def test_unusable_tls_options_are_an_outcome(calls: Calls, options: TlsOptions, problem: str) -> None:
+async def test_unusable_tls_options_are_reported_as_an_outcome(calls: Calls, options: TlsOptions, problem: str) -> None:
     receiver, outcome = await calls.call(server(RIGHT), options)
     assert isinstance(outcome, Failed)
     assert outcome.error.startswith(problem)
@@ -218,7 +220,7 @@ async def test_unusable_tls_options_are_an_outcome(calls: Calls, options: TlsOpt
     assert receiver.connections == 0
 
 
-async def test_equal_options_share_a_context_in_a_bounded_cache() -> None:
+async def test_equal_tls_options_share_a_cached_context() -> None:
     contexts = TlsContexts(limit=2)
     first = await contexts.get(TlsOptions())
     assert await contexts.get(TlsOptions()) is first
@@ -241,7 +243,7 @@ def test_an_encrypted_key_is_refused_without_a_terminal_prompt() -> None:
 
 
 @pytest.mark.parametrize("answer_begun", [False, True])
-async def test_an_alert_after_an_answer_began_proves_nothing(answer_begun: bool) -> None:
+async def test_an_alert_after_the_answer_began_proves_no_refusal(answer_begun: bool) -> None:
     alert = ssl.SSLError(1, "alert")
     alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
     error = ClientOSError()

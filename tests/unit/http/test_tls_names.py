@@ -192,7 +192,7 @@ async def test_a_certificate_is_refused_before_and_after_its_time(bench: Bench) 
     assert "certificate is not yet valid" in await bench.refused(early, trusting(early.chain))
 
 
-async def test_a_self_signed_certificate_has_to_be_in_the_store(bench: Bench) -> None:
+async def test_a_self_signed_certificate_has_to_be_in_the_trust_store(bench: Bench) -> None:
     own = made("receiver", x509.IPAddress(ip_address(HOST)))
     assert "self-signed certificate" in await bench.refused(own, TlsOptions())
     assert "self-signed certificate" in await bench.refused(own, TRUSTED)
@@ -207,7 +207,7 @@ async def test_an_intermediate_may_come_from_server_or_trust_store(bench: Bench)
     await bench.accepted(bare, trusting(AUTHORITY.cert_pem.bytes(), INTERMEDIATE.cert_pem.bytes()))
 
 
-async def test_a_trust_store_may_hold_no_root_certificate(bench: Bench) -> None:
+async def test_a_certificate_can_be_trusted_without_its_root(bench: Bench) -> None:
     whole, other = issued(HOST, by=INTERMEDIATE), issued(HOST, by=INTERMEDIATE)
     await bench.accepted(whole, trusting(INTERMEDIATE.cert_pem.bytes()))
     pinned = trusting(x509.load_pem_x509_certificate(whole.chain).public_bytes(serialization.Encoding.PEM))
@@ -258,7 +258,7 @@ async def test_http_1_1_is_negotiated_with_any_server(bench: Bench, offered: lis
 # Which connections are shared
 
 
-async def test_a_verified_call_never_uses_an_unverified_connection(bench: Bench) -> None:
+async def test_verified_requests_use_no_unverified_connection(bench: Bench) -> None:
     receiver = await bench.receiver(bench.server(issued("elsewhere.example")))
     lax = (TlsOptions(trust_all=True), replace(TRUSTED, verify_hostname=False))
     for options in lax:

@@ -143,7 +143,7 @@ async def test_a_connection_is_made_without_a_lookup_by_the_event_loop(
     assert asked == []
 
 
-async def test_the_body_is_the_value_and_the_head_names_the_event(any_route: Bench) -> None:
+async def test_a_request_has_the_event_s_value_and_headers(any_route: Bench) -> None:
     receiver = await any_route.receiver()
     outcome = await any_route.callback(await any_route.subscription(receiver), event(41, b"\x00\xffbody"), 3)
     assert outcome == Delivered(200)
@@ -159,7 +159,7 @@ async def test_the_body_is_the_value_and_the_head_names_the_event(any_route: Ben
     assert request.all("proxy-authorization") == []
 
 
-async def test_an_event_whose_check_fails_is_not_sent(any_route: Bench) -> None:
+async def test_an_event_without_a_valid_lease_is_not_sent(any_route: Bench) -> None:
     def refuse() -> None:
         raise LeaseEndedError("just now")
 
@@ -233,7 +233,7 @@ async def test_a_401_is_about_the_token_if_one_was_sent(straight: Bench) -> None
     assert receiver.requests[0].all("authorization") == ["Bearer fresh"]
 
 
-async def test_the_excerpt_of_an_answer_is_its_first_kibibyte(any_route: Bench) -> None:
+async def test_the_first_kibibyte_of_an_answer_is_kept(any_route: Bench) -> None:
     body = bytes(range(256)) * 40
     assert await any_route.call(answer(400, body)) == Rejected(400, body[:1024])
 
@@ -262,7 +262,7 @@ async def test_a_body_without_length_ends_with_the_connection(any_route: Bench) 
     assert await any_route.call(raw(b"HTTP/1.1 404 -\r\n\r\nnone here", then_close=True)) == Rejected(404, b"none here")
 
 
-async def test_the_head_may_come_byte_by_byte(straight: Bench) -> None:
+async def test_the_head_of_an_answer_may_arrive_in_pieces(straight: Bench) -> None:
     data = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
     assert await straight.call(in_pieces(*(data[at : at + 7] for at in range(0, len(data), 7)))) == Delivered(200)
 
@@ -275,7 +275,7 @@ async def test_interim_answers_are_skipped(any_route: Bench) -> None:
 @pytest.mark.parametrize(
     "data", [b"HTTP/1.1 101 -\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nbytes", b"HTTP/1.1 101 -\r\n\r\n"]
 )
-async def test_switching_protocols_is_final_and_ends_the_connection(straight: Bench, data: bytes) -> None:
+async def test_a_101_is_final_and_closes_the_connection(straight: Bench, data: bytes) -> None:
     receiver = await straight.receiver(raw(data), answer(200))
     subscription = await straight.subscription(receiver)
     assert await straight.callback(subscription, event(), 1) == Rejected(101)
@@ -385,7 +385,7 @@ async def test_a_reset_after_the_request_may_have_arrived(any_route: Bench) -> N
 
 
 @pytest.mark.parametrize("endless_head", [b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX: ", b""])
-async def test_an_endless_head_ends(straight: Bench, endless_head: bytes) -> None:
+async def test_an_endless_head_is_cut_off(straight: Bench, endless_head: bytes) -> None:
     receiver = await straight.receiver(
         endless(endless_head, b"A: b\r\n" * 50 if endless_head[-1:] == b"\n" else b"x" * 500)
     )
@@ -434,7 +434,7 @@ async def test_a_connection_is_used_again(any_route: Bench) -> None:
     assert receiver.connections == 1
 
 
-async def test_each_exchange_of_a_connection_has_its_own_time_limit(straight: Bench) -> None:
+async def test_each_request_on_a_connection_has_its_own_time_limit(straight: Bench) -> None:
     async def late(exchange: Exchange) -> None:
         await asyncio.sleep(3 * HASTY.read_timeout_seconds)
         await exchange.send(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
@@ -467,7 +467,7 @@ async def test_a_connection_that_is_to_be_closed_is_not_used_again(straight: Ben
 
 
 @pytest.mark.parametrize("any_route", ["tls", "tunnel", "socks-tls"], indirect=True)
-async def test_a_connection_closes_without_an_answer_to_its_tls_close(any_route: Bench) -> None:
+async def test_closing_a_connection_does_not_wait_for_the_receiver(any_route: Bench) -> None:
     async def stay(exchange: Exchange) -> None:
         exchange.writer.transport.pause_reading()  # type: ignore[attr-defined]  # typeshed lacks it
         await exchange.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
@@ -497,7 +497,7 @@ async def test_an_idle_connection_that_receives_bytes_is_closed(straight: Bench,
     assert receiver.connections == 2
 
 
-async def test_a_second_answer_is_not_taken_for_the_next_one(straight: Bench) -> None:
+async def test_a_second_answer_is_not_read_as_that_of_the_next_request(straight: Bench) -> None:
     one = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
     receiver = await straight.receiver(raw(one + one.replace(b"200", b"500")), answer(201))
     subscription = await straight.subscription(receiver)
@@ -517,7 +517,9 @@ async def test_a_second_answer_is_not_taken_for_the_next_one(straight: Bench) ->
         b"HTTP/1.1 103 -\r\nLink: a\r\n\r\n" + OK,
     ],
 )
-async def test_bytes_after_an_answer_are_not_part_of_the_next_one(straight: Bench, first: bytes, stray: bytes) -> None:
+async def test_bytes_after_an_answer_are_not_part_of_the_next_answer(
+    straight: Bench, first: bytes, stray: bytes
+) -> None:
     receiver = await straight.receiver(raw(first + stray), answer(201), answer(202))
     subscription = await straight.subscription(receiver)
     outcome = await straight.callback(subscription, event(), 1)
@@ -526,7 +528,7 @@ async def test_bytes_after_an_answer_are_not_part_of_the_next_one(straight: Benc
     assert await straight.callback(subscription, event(), 1) == Delivered(202)
 
 
-async def test_a_kept_connection_has_the_same_bounds_for_answers(straight: Bench) -> None:
+async def test_answers_on_a_reused_connection_have_the_same_limits(straight: Bench) -> None:
     receiver = await straight.receiver(
         answer(500, b"body"), endless(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 500 + b"\r\n")
     )
@@ -550,7 +552,7 @@ async def test_an_idle_connection_closed_by_the_receiver_is_replaced(any_route: 
     assert await any_route.callback(subscription, event(), 1) == Delivered(201)
 
 
-async def test_one_attempt_skips_all_closed_idle_connections(any_route: Bench) -> None:
+async def test_one_attempt_skips_all_idle_connections_that_were_closed(any_route: Bench) -> None:
     receiver = await any_route.receiver(held(answer(200)))
     subscription = await any_route.subscription(receiver)
     calls = [asyncio.ensure_future(any_route.callback(subscription, event(), 1)) for _ in range(4)]
@@ -566,7 +568,7 @@ async def test_one_attempt_skips_all_closed_idle_connections(any_route: Bench) -
 
 @pytest.mark.parametrize("has_reset", [False, True])
 @pytest.mark.parametrize("qos", [Qos.AT_MOST_ONCE, Qos.AT_LEAST_ONCE])
-async def test_an_unnoticed_close_is_repaired_within_the_attempt(straight: Bench, qos: Qos, *, has_reset: bool) -> None:
+async def test_a_connection_closed_unnoticed_is_replaced_at_once(straight: Bench, qos: Qos, *, has_reset: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         subscription = Subscription("s", 1, f"http://127.0.0.1:{server.getsockname()[1]}/", qos, http=LIMITS)
         server.settimeout(5)  # a thread that waits forever would block the end of the test
@@ -591,7 +593,7 @@ ENDS = (hang_up, reset)
 """How a receiver may end a connection after it has read a request."""
 
 
-async def test_a_request_on_a_stale_connection_is_sent_once_more(any_route: Bench) -> None:
+async def test_a_request_on_a_closed_connection_is_sent_once_more(any_route: Bench) -> None:
     for end, qos in product(ENDS, (Qos.NONE, Qos.AUTO, Qos.AT_LEAST_ONCE)):
         receiver = await any_route.receiver(answer(200), end, answer(201))
         subscription = replace(await any_route.subscription(receiver), qos=qos)
@@ -613,7 +615,7 @@ async def test_a_request_on_a_new_connection_is_not_sent_twice(any_route: Bench)
         assert len(receiver.requests) == 3
 
 
-async def test_a_repetition_uses_a_new_connection(straight: Bench) -> None:
+async def test_a_repeated_request_uses_a_new_connection(straight: Bench) -> None:
     receiver = await straight.receiver(held(answer(200)))
     subscription = await straight.subscription(receiver)
     calls = [asyncio.ensure_future(straight.callback(subscription, event(), 1)) for _ in range(4)]
@@ -626,7 +628,7 @@ async def test_a_repetition_uses_a_new_connection(straight: Bench) -> None:
     await receiver.until(lambda it: it.open_connections == 1)
 
 
-async def test_a_request_repeated_in_vain_may_have_arrived(straight: Bench) -> None:
+async def test_a_repeated_request_that_fails_may_have_arrived(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), hang_up)
     subscription = await straight.subscription(receiver)
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
@@ -637,7 +639,7 @@ async def test_a_request_repeated_in_vain_may_have_arrived(straight: Bench) -> N
     assert len(receiver.requests) == 2
 
 
-async def test_a_repetition_that_its_check_refuses_is_not_sent(straight: Bench) -> None:
+async def test_a_request_is_not_repeated_without_a_valid_lease(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), hang_up, answer(200))
     subscription = await straight.subscription(receiver)
     checks = 0
@@ -655,7 +657,7 @@ async def test_a_repetition_that_its_check_refuses_is_not_sent(straight: Bench) 
     assert len(receiver.requests) == 2
 
 
-async def test_at_most_once_repeats_no_request_on_a_stale_connection(any_route: Bench) -> None:
+async def test_at_most_once_repeats_no_request_on_a_closed_connection(any_route: Bench) -> None:
     for end in ENDS:
         receiver = await any_route.receiver(answer(200), end, answer(200))
         subscription = replace(await any_route.subscription(receiver), qos=Qos.AT_MOST_ONCE)
@@ -676,7 +678,7 @@ async def test_a_request_on_a_new_connection_is_not_repeated(any_route: Bench) -
         assert len(receiver.requests) == 1
 
 
-async def test_after_a_begun_or_missing_answer_nothing_is_repeated(straight: Bench) -> None:
+async def test_after_a_begun_or_missing_answer_no_request_is_repeated(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), raw(b"HTTP", then_close=True), answer(200), silent)
     subscription = await straight.subscription(receiver, HASTY)
     for expected in (None, "middle", None, "within"):
@@ -748,7 +750,7 @@ async def test_a_closed_connection_leaves_no_timer(straight: Bench) -> None:
     assert wire._deadline_timer.cancelled()
 
 
-async def test_at_most_once_uses_no_long_idle_connection(straight: Bench) -> None:
+async def test_at_most_once_uses_no_connection_that_was_idle_for_long(straight: Bench) -> None:
     receiver = await straight.receiver()
     subscription = replace(await straight.subscription(receiver), qos=Qos.AT_MOST_ONCE)
     assert await straight.callback(subscription, event(), 1) == Delivered(200)
@@ -783,7 +785,7 @@ async def test_no_more_connections_than_allowed_are_in_use() -> None:
         assert receiver.connections == 3
 
 
-async def test_a_failed_connection_no_longer_counts() -> None:
+async def test_a_failed_connection_does_not_count_towards_the_limit() -> None:
     async with AsyncExitStack() as stack:
         it = await bench("straight", stack, limit=1)
         gone, there = await it.receiver(), await it.receiver()
@@ -794,7 +796,7 @@ async def test_a_failed_connection_no_longer_counts() -> None:
         assert await it.callback(replace(subscription, id="sub-2"), event(), 1) == Delivered(200)
 
 
-async def test_waiting_in_vain_for_a_connection_sends_nothing() -> None:
+async def test_without_a_free_connection_nothing_is_sent() -> None:
     async with AsyncExitStack() as stack:
         it = await bench("straight", stack, limit=1)
         receiver = await it.receiver(held(answer(200)))
@@ -809,7 +811,7 @@ async def test_waiting_in_vain_for_a_connection_sends_nothing() -> None:
         assert await it.callback(subscription, event(), 1) == Delivered(200)
 
 
-async def test_a_wait_for_a_free_connection_uses_the_connect_timeout(
+async def test_waiting_for_a_connection_ends_with_the_connect_timeout(
     straight: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def without_a_limit_of_its_own(*_: object) -> None:
@@ -880,7 +882,7 @@ async def test_closing_the_transport_ends_the_attempts_under_way(straight: Bench
     assert outcome.may_have_arrived
 
 
-async def test_the_systems_proxy_is_used_only_when_asked_for() -> None:
+async def test_the_system_s_proxy_is_used_only_if_requested() -> None:
     async with AsyncExitStack() as stack:
         proxy = await stack.enter_async_context(ForwardProxy(PROXY_CREDENTIALS))
         named = proxy.url.replace("http://", "http://user:proxy-secret@")
@@ -948,12 +950,12 @@ async def test_the_url_is_sent_as_it_is_written(any_route: Bench) -> None:
     assert dict(zip(wanted, lines, strict=True)) == {path: f"{sent} HTTP/1.1" for path, sent in wanted.items()}
 
 
-async def test_half_a_surrogate_pair_in_a_url_is_an_outcome(straight: Bench) -> None:
+async def test_a_url_that_can_t_be_encoded_is_reported_as_an_outcome(straight: Bench) -> None:
     outcome = await straight.callback(Subscription("s", 1, "http://127.0.0.1:1/\ud800", http=LIMITS), event(), 1)
     assert outcome == Failed("the URL can't be read", may_have_arrived=False)
 
 
-async def test_a_new_revision_of_a_subscription_is_prepared_again(straight: Bench) -> None:
+async def test_an_edited_subscription_is_sent_to_its_new_url(straight: Bench) -> None:
     first, second = await straight.receiver(answer(201)), await straight.receiver(answer(202))
     subscription = await straight.subscription(first)
     assert await straight.callback(subscription, event(), 1) == Delivered(201)
@@ -979,14 +981,14 @@ async def test_a_new_revision_of_a_subscription_is_prepared_again(straight: Benc
         "http://name.invalid:1/?token=se:cret",
     ],
 )
-async def test_an_unusable_url_is_an_outcome_without_secrets(straight: Bench, url: str) -> None:
+async def test_an_unusable_url_is_reported_without_secrets(straight: Bench, url: str) -> None:
     outcome = await straight.callback(Subscription("sub-1", 1, url, http=LIMITS), event(), 1)
     assert isinstance(outcome, Failed)
     assert not outcome.may_have_arrived
     assert "cret" not in outcome.error
 
 
-async def test_a_token_that_is_no_header_value_is_an_outcome(straight: Bench) -> None:
+async def test_a_token_with_invalid_characters_is_not_sent(straight: Bench) -> None:
     receiver = await straight.receiver()
     outcome = await straight.callback(await straight.subscription(receiver), event(), 1, "Bearer a\r\nX: secret")
     assert outcome == Failed("the access token is not a valid header value", may_have_arrived=False)

@@ -48,7 +48,7 @@ async def test_brokers_that_are_all_down_are_reported() -> None:
     assert sorted(client.asked, key=str) == [1, 2, 3]
 
 
-async def test_only_the_broker_with_the_given_number_is_asked() -> None:
+async def test_only_the_broker_with_the_given_id_is_asked() -> None:
     client = Client(1)
     with pytest.raises(NodeNotReadyError):
         await ask(client, 1)

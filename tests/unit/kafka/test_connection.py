@@ -43,7 +43,7 @@ def problem(block: dict[str, Any]) -> str:
     return str(caught.value)
 
 
-def test_brokers_are_a_comma_list() -> None:
+def test_brokers_are_separated_by_commas() -> None:
     assert parse_bootstrap_servers(" a:1 ,b.example:2,[::1]:3", "f") == ("a:1", "b.example:2", "[::1]:3")
 
 
@@ -53,7 +53,7 @@ def test_an_invalid_broker_address_is_refused(text: str) -> None:
         parse_bootstrap_servers(text, "f")
 
 
-def test_plain_connections_need_only_the_brokers() -> None:
+def test_a_plain_connection_needs_only_broker_addresses() -> None:
     plain = KafkaConnection(("a:1", "b:2"))
     assert plain.client_options() == {"bootstrap_servers": ["a:1", "b:2"], "security_protocol": "PLAINTEXT"}
     assert plain.faust_broker() == ["kafka://a:1", "kafka://b:2"]
@@ -68,7 +68,7 @@ def test_plain_connections_need_only_the_brokers() -> None:
         {"mechanism": "plain", "username": "u", "password": 'p"w;'},
     ],
 )
-def test_a_login_is_read_in_every_form(sasl: dict[str, Any]) -> None:
+def test_credentials_are_read_in_every_documented_form(sasl: dict[str, Any]) -> None:
     found = connect({"protocol": "SASL_PLAINTEXT", "sasl": sasl})
     options = found.client_options()
     assert options["sasl_mechanism"] == "PLAIN"
@@ -117,7 +117,7 @@ def test_wrong_and_unsupported_values_are_reported(block: dict[str, Any], senten
     assert problem(block).startswith(sentence)
 
 
-def test_a_wrong_jaas_line_is_not_repeated() -> None:
+def test_an_error_does_not_repeat_a_wrong_jaas_line() -> None:
     text = problem({"protocol": "SASL_SSL", "sasl": {"mechanism": "PLAIN", "jaasConfig": "password=hunter2"}})
     assert "hunter2" not in text
 
@@ -165,7 +165,7 @@ def test_pkcs12_stores_become_an_ssl_context(ca: trustme.CA, leaf: trustme.LeafC
     assert text == "security.ssl.keyStore.location: is not a PKCS12 store, or its password is wrong"
 
 
-def test_a_key_of_another_certificate_is_refused(ca: trustme.CA, leaf: trustme.LeafCert) -> None:
+def test_a_key_that_does_not_fit_its_certificate_is_refused(ca: trustme.CA, leaf: trustme.LeafCert) -> None:
     other = ca.issue_cert("other.example.org")
     store = {
         "type": "PEM",

@@ -50,11 +50,11 @@ def test_an_invalid_row_is_refused(value: bytes) -> None:
         decode(value)
 
 
-def test_aiokafka_s_way_to_begin_transactions_is_unchanged() -> None:
+def test_the_patch_for_beginning_transactions_is_installed() -> None:
     assert sender.AddPartitionsToTxnHandler is BeginSoon
 
 
-def test_a_transaction_begins_once_the_last_one_has_ended() -> None:
+def test_a_transaction_begins_once_the_previous_one_has_ended() -> None:
     began: list[TopicPartition] = []
     manager = SimpleNamespace(txn_partitions=set(), partition_added=began.append)
     producer = SimpleNamespace(_retry_backoff=0.1, _txn_manager=manager)

@@ -9,7 +9,7 @@ from pipeline.kafka import records
 CHANGELOG = TopicPartition("tokens-changelog", 0)
 
 
-def test_the_first_error_of_a_partition_is_kept() -> None:
+def test_later_errors_of_a_partition_do_not_replace_the_first() -> None:
     assert Fetcher._set_error is records.keep_first_error
     fetcher = Fetcher.__new__(Fetcher)
     fetcher._records, fetcher._prefetch_backoff = {}, 0.1

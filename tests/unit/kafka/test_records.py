@@ -44,7 +44,7 @@ def values(records: Iterable[Any]) -> list[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("codec", ENCODERS)
-def test_a_name_that_is_not_utf8_is_escaped(codec: str) -> None:
+def test_a_header_name_that_is_not_utf8_is_escaped(codec: str) -> None:
     (record,) = fetched(batch(STRANGE, codec=codec, timestamp=1_700_000_000_000))
     assert record.headers == (("before", b"1"), ("x-\\xff", b"2"), ("after", None))
     assert (record.key, record.value, record.timestamp) == (b"sub-1", b"strange", 1_700_000_000_000)
@@ -62,13 +62,13 @@ def test_every_record_is_handed_out_once_and_in_order(codec: str) -> None:
     assert values(fetched(data)) == expected
 
 
-def test_a_fetch_may_begin_within_a_rejected_batch() -> None:
+def test_a_fetch_may_begin_within_a_batch_that_aiokafka_rejects() -> None:
     data = batch(STRANGE, PLAIN, STRANGE, PLAIN, base_offset=40) + batch(PLAIN, base_offset=44)
     for start in range(40, 45):
         assert [offset for offset, _ in values(fetched(data, start))] == list(range(start, 45))
 
 
-def test_only_the_rejected_batch_is_parsed_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_batch_that_aiokafka_rejects_is_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[int] = []
     parse = EscapingBatch._read_msg
 
@@ -97,7 +97,7 @@ def test_aborted_transactions_and_markers_are_skipped() -> None:
     assert records.next_fetch_offset == 9
 
 
-def test_a_batch_with_a_wrong_sum_is_refused_as_before() -> None:
+def test_a_batch_with_a_wrong_checksum_is_still_refused() -> None:
     broken = bytearray(batch(STRANGE))
     broken[-1] ^= 1
     records = fetched(batch(PLAIN) + batch(STRANGE, base_offset=1) + bytes(broken))
@@ -106,7 +106,7 @@ def test_a_batch_with_a_wrong_sum_is_refused_as_before() -> None:
         next(records)
 
 
-def test_an_invalid_batch_is_refused_as_before() -> None:
+def test_an_invalid_batch_is_still_refused() -> None:
     records = fetched(batch(STRANGE) + batch(PLAIN, base_offset=1) + bytes(12))
     assert values([next(records), next(records)]) == [(0, b"strange"), (1, b"plain")]
     with pytest.raises(CorruptRecordException, match="less than the minimum"):
@@ -114,7 +114,7 @@ def test_an_invalid_batch_is_refused_as_before() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 5, 12])
-def test_an_invalid_record_is_refused_as_before(cut: int) -> None:
+def test_an_invalid_record_is_still_refused(cut: int) -> None:
     whole = batch(STRANGE)
     short = bytearray(whole[:-cut])
     short[8:12] = (len(short) - 12).to_bytes(4, "big")
@@ -122,7 +122,7 @@ def test_an_invalid_record_is_refused_as_before(cut: int) -> None:
         list(EscapingBatch(short))
 
 
-def test_a_header_without_a_name_is_refused_as_before() -> None:
+def test_a_header_without_a_name_is_still_refused() -> None:
     with pytest.raises(CorruptRecordException, match="without a name"):
         list(fetched(batch(Written(headers=[(None, b"1")]))))
 
@@ -134,7 +134,7 @@ def test_unknown_attributes_of_a_record_are_ignored() -> None:
 
 @pytest.mark.parametrize("attributes", [0, LOG_APPEND_TIME])
 @pytest.mark.parametrize("codec", ENCODERS)
-def test_both_parsers_agree_on_what_both_can_parse(codec: str, attributes: int) -> None:
+def test_both_parsers_agree_on_batches_that_both_can_read(codec: str, attributes: int) -> None:
     data = batch(
         Written(None, None),
         Written(b"", b"", timestamp_delta=-3_000_000_000),
@@ -167,23 +167,23 @@ def sieve_for(*keys: bytes) -> Sieve:
     return sieve
 
 
-def test_a_sieve_lets_wanted_keys_and_the_last_record_through() -> None:
+def test_only_wanted_keys_and_the_last_record_pass_the_sieve() -> None:
     data = batch(*of(b"a", b"b", b"a", b"c"), base_offset=10) + batch(*of(b"b", b"c", b"c"), base_offset=14)
     records = fetched(data, 10, sieve=sieve_for(b"b"))
     assert [record.offset for record in records] == [11, 13, 14, 16]
     assert records.next_fetch_offset == 17
 
 
-def test_no_other_record_follows_a_wanted_last_record() -> None:
+def test_no_further_record_follows_if_the_last_one_was_wanted() -> None:
     assert [record.offset for record in fetched(batch(*of(b"a", b"c", b"b")), sieve=sieve_for(b"b"))] == [2]
 
 
-def test_one_of_many_skipped_records_is_handed_out() -> None:
+def test_the_sieve_passes_one_of_many_skipped_records() -> None:
     records = list(fetched(batch(*of(*[b"a"] * 200, b"b")), sieve=sieve_for(b"b")))
     assert [record.offset for record in records] == [63, 127, 191, 200]
 
 
-def test_a_record_without_a_key_is_found_by_an_empty_key() -> None:
+def test_an_empty_key_finds_records_without_a_key() -> None:
     assert [record.offset for record in fetched(batch(*of(None, b"a", b"", b"b")), sieve=sieve_for(b"", b"b"))] == [
         0,
         2,
@@ -191,7 +191,7 @@ def test_a_record_without_a_key_is_found_by_an_empty_key() -> None:
     ]
 
 
-def test_without_wanted_keys_all_records_are_handed_out() -> None:
+def test_without_wanted_keys_all_records_are_returned() -> None:
     assert len(list(fetched(batch(*of(b"a", b"b", None)), sieve=Sieve()))) == 3
 
 
@@ -204,7 +204,7 @@ def test_the_wanted_keys_may_change_within_a_batch() -> None:
 
 
 @pytest.mark.parametrize("codec", ENCODERS)
-def test_no_record_is_repeated_when_a_sifted_batch_is_reparsed(codec: str) -> None:
+def test_a_sieved_batch_that_is_parsed_again_repeats_no_record(codec: str) -> None:
     kinds = [*of(b"a", b"b", b"a"), Written(b"strange", b"b", [(b"x-\xff", b"2")]), *of(b"a", b"b")]
     records = list(fetched(batch(*kinds, codec=codec), sieve=sieve_for(b"b")))
     wanted = [record.offset for record in records if record.key == b"b"]

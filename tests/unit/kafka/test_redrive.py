@@ -64,7 +64,7 @@ def test_the_facts_of_a_letter_come_from_its_headers() -> None:
 
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff"])
-def test_a_record_of_another_program_has_facts_too(key: bytes | None) -> None:
+def test_a_record_of_another_program_is_described_too(key: bytes | None) -> None:
     facts = read_facts(PlainEvent("letters", 0, 7, key, None, [("dlq.error", b"\xff")], 3_000))
 
     assert facts == LetterFacts("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000Z")
@@ -141,7 +141,9 @@ def test_with_match_a_letter_without_an_id_is_never_redriven() -> None:
         (found(reason="unknown-subscription", source="elsewhere"), SKIPPED, False),
     ],
 )
-def test_hopeless_letters_need_an_explicit_scope(letter: LetterFacts, scope: Scope, is_redriven: bool) -> None:
+def test_letters_that_can_t_succeed_need_an_explicit_scope(
+    letter: LetterFacts, scope: Scope, is_redriven: bool
+) -> None:
     assert (why_passed_over(letter, scope, ("events",)) is None) == is_redriven
 
 
@@ -157,7 +159,7 @@ def test_hopeless_letters_need_an_explicit_scope(letter: LetterFacts, scope: Sco
         (found(None, "undecodable"), ONE, False),
     ],
 )
-def test_a_run_reports_only_letters_of_its_scope(letter: LetterFacts, scope: Scope, belongs: bool) -> None:
+def test_a_run_reports_only_letters_of_its_own_scope(letter: LetterFacts, scope: Scope, belongs: bool) -> None:
     assert is_in(letter, scope) == belongs
 
 
@@ -172,13 +174,13 @@ def test_a_run_reports_only_letters_of_its_scope(letter: LetterFacts, scope: Sco
         (found(None, "undecodable"), SKIPPED, []),
     ],
 )
-def test_all_other_runs_that_redrive_the_letter_are_considered(
+def test_all_other_scopes_that_include_a_letter_are_considered(
     letter: LetterFacts, scope: Scope, others: list[Scope]
 ) -> None:
     assert [each for each in scopes_of(letter) if each != scope] == others
 
 
-def test_every_scope_has_its_own_group() -> None:
+def test_every_scope_has_its_own_consumer_group() -> None:
     groups = [scope.group("app") for scope in (ALL, SKIPPED, ONE, Scope("skipped"), Scope(""))]
 
     assert len(set(groups)) == len(groups)

@@ -14,7 +14,7 @@ def row(topic_id: str | None = ORDERS, offset: int = 7) -> Cursor:
     return Cursor(offset, topic_id=topic_id)
 
 
-def test_with_one_topic_a_row_has_a_plain_key() -> None:
+def test_with_one_topic_the_key_of_a_row_is_the_subscription() -> None:
     assert ALONE.of(b"s") == b"s"
     rows: dict[bytes, Row] = {b"s": row(), b"t": row(None), b"u": UnreadableRow("it is not JSON")}
     assert ALONE.find(rows, {SOURCE_KEY: ORDERS}, ORDERS) == (rows, set(), ORDERS)
@@ -36,12 +36,12 @@ def test_a_topic_keeps_its_rows_when_another_is_added() -> None:
     assert OTHER.find(rows, topic_ids, PAYMENTS) == ({}, set(), None)
 
 
-def test_the_newer_of_two_keys_of_a_row_counts() -> None:
+def test_of_two_rows_of_one_lane_the_newer_counts() -> None:
     found = ONE.find({b"s": row(offset=7), ONE.of(b"s"): row(offset=9)}, {SOURCE_KEY: ORDERS}, ORDERS)
     assert found.rows == {b"s": row(offset=9)}
 
 
-def test_rows_are_found_when_a_topic_is_alone_again() -> None:
+def test_rows_are_found_after_other_topics_were_removed() -> None:
     rows = {b"s": row(ORDERS), OTHER.of(b"s"): row(PAYMENTS, 2), OTHER.of(b"t"): row(PAYMENTS, 3)}
     topic_ids = {SOURCE_KEY: ORDERS, OTHER.of(SOURCE_KEY): PAYMENTS}
     alone = RowKeys("payments", is_alone=True)
@@ -54,7 +54,7 @@ def test_rows_are_found_when_a_topic_is_alone_again() -> None:
     assert alone.find(later, {SOURCE_KEY: PAYMENTS}, PAYMENTS).rows == {b"t": row(PAYMENTS, 3)}
 
 
-def test_rows_of_a_recreated_topic_still_belong_to_it() -> None:
+def test_rows_are_found_after_their_topic_was_recreated() -> None:
     assert ALONE.find({b"s": row("A" * 22)}, {SOURCE_KEY: "A" * 22}, ORDERS).rows == {b"s": row("A" * 22)}
     prefixed = {ONE.of(b"s"): row("A" * 22)}
     assert ONE.find(prefixed, {ONE.of(SOURCE_KEY): "A" * 22}, ORDERS) == ({b"s": row("A" * 22)}, set(), "A" * 22)

@@ -45,7 +45,7 @@ def test_rows_of_earlier_versions_are_read() -> None:
     assert decode(json.dumps(failed).encode()).cause == Cause("exception", "no answer within 10 s", 7, 9.5)
 
 
-def test_an_earlier_version_finds_its_fields() -> None:
+def test_an_earlier_version_finds_its_fields_in_a_row() -> None:
     row = json.loads(encode(FAILED))
 
     assert {name: row["cause"][name] for name in ("kind", "message", "offset", "at")} == {
@@ -56,7 +56,7 @@ def test_an_earlier_version_finds_its_fields() -> None:
     }
 
 
-def test_a_new_error_or_time_stamp_alone_writes_no_row() -> None:
+def test_a_new_error_or_time_stamp_is_no_reason_to_write_a_row() -> None:
     """A row is written when it differs from the last row, and these fields do not count as a difference."""
     assert replace(RETRYING, error=None, event_ms=None) == RETRYING
 

@@ -77,25 +77,25 @@ def refusing() -> Iterator[str]:
         yield f"127.0.0.1:{taken.getsockname()[1]}"
 
 
-async def test_a_port_without_a_listener(refusing: str) -> None:
+async def test_an_address_without_a_listener_is_reported(refusing: str) -> None:
     assert await why_unreachable(KafkaConnection((refusing,))) == "connection refused"
 
 
-async def test_a_server_that_hangs_up() -> None:
+async def test_a_server_that_hangs_up_is_reported() -> None:
     async with listening(close) as server:
         reason = await why_unreachable(KafkaConnection((server,)))
 
     assert reason == "it closes the connection at once; its protocol is probably not PLAINTEXT"
 
 
-async def test_a_server_that_is_silent() -> None:
+async def test_a_server_that_is_silent_is_reported() -> None:
     async with listening(say_nothing) as server:
         reason = await why_unreachable(KafkaConnection((server,)), timeout_seconds=0.05)
 
     assert reason == "it does not answer in time"
 
 
-async def test_a_certificate_of_an_unknown_authority(server_context: ssl.SSLContext) -> None:
+async def test_a_certificate_of_an_unknown_authority_is_reported(server_context: ssl.SSLContext) -> None:
     async with listening(say_nothing, server_context) as server:
         reason = await why_unreachable(trusting(trustme.CA(), server))
 
@@ -114,7 +114,7 @@ async def test_a_certificate_for_another_name_is_reported(authority: trustme.CA)
     assert "IP address mismatch, certificate is not valid for '127.0.0.1'" in reason
 
 
-async def test_a_server_without_tls(authority: trustme.CA) -> None:
+async def test_a_server_without_tls_is_reported(authority: trustme.CA) -> None:
     async with listening(lambda writer: writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as server:
         reason = await why_unreachable(trusting(authority, server))
 

@@ -20,20 +20,20 @@ HERE, THERE = "a", "f"
     ("key", "murmur2"),
     [("21", -973932308), ("foobar", -790332482), ("a-little-bit-longer-string", -1486304829), ("abc", 479470107)],
 )
-def test_keys_are_in_the_partitions_of_kafka_s_own_clients(key: str, murmur2: int) -> None:
+def test_keys_map_to_partitions_as_in_kafka_s_own_clients(key: str, murmur2: int) -> None:
     """The hashes are from Kafka's UtilsTest. Kafka's partitioner makes them positive (Utils.toPositive)."""
     assert default_partition(key, 7) == (murmur2 & 0x7FFFFFFF) % 7
 
 
 @in_virtual_time
-async def test_topics_of_different_sizes_have_no_default_partition() -> None:
+async def test_no_default_partition_is_shown_if_topic_sizes_differ() -> None:
     core = await Core(subscription(HERE), subscription(THERE)).open()
     apart = [reporter_of(core, {"orders": 4, "payments": count}).absent_one(THERE) for count in (4, 2)]
     assert [(each.state, each.default_partition) for each in apart if each] == [("elsewhere", 3), ("idle", None)]
 
 
 @in_virtual_time
-async def test_a_subscription_is_idle_when_its_lane_is_forgotten() -> None:
+async def test_a_subscription_is_shown_as_idle_once_its_lane_is_gone() -> None:
     core = await Core(subscription(HERE)).open()
     reporter = reporter_of(core)
     await core.stream(1, HERE)
@@ -50,7 +50,7 @@ async def test_a_subscription_is_idle_when_its_lane_is_forgotten() -> None:
 
 
 @in_virtual_time
-async def test_a_subscription_of_another_worker_is_elsewhere() -> None:
+async def test_a_subscription_of_another_worker_is_shown_as_elsewhere() -> None:
     core = await Core(subscription(HERE), subscription(THERE, desired_status=DesiredStatus.PAUSED)).open()
     reporter = reporter_of(core)
 
@@ -66,7 +66,7 @@ async def test_a_subscription_of_another_worker_is_elsewhere() -> None:
 
 
 @in_virtual_time
-async def test_with_match_none_is_reported_as_elsewhere() -> None:
+async def test_with_match_no_subscription_is_shown_as_elsewhere() -> None:
     core = await Core(subscription(HERE), subscription(THERE), matches=True).open()
     reporter = reporter_of(core)
 

@@ -16,7 +16,7 @@ class Watch:
         return self.seconds
 
 
-def test_a_value_on_a_bound_is_counted_in_that_bucket() -> None:
+def test_a_value_equal_to_a_bound_is_counted_below_the_bound() -> None:
     histogram = Histogram([0.1, 1.0])
 
     for value in (0.05, 0.1, 0.5, 3.0):
@@ -101,7 +101,7 @@ def test_each_offset_counts_once(ranges: list[tuple[int, int]]) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 4))))
-def test_the_number_of_ranges_is_bounded_without_double_counts(ranges: list[tuple[int, int]]) -> None:
+def test_a_bounded_number_of_ranges_counts_no_offset_twice(ranges: list[tuple[int, int]]) -> None:
     counted = OffsetRanges(most=2)
     seen: set[int] = set()
     for start, size in ranges:

@@ -91,7 +91,7 @@ def test_the_console_escapes_tracebacks() -> None:
     assert log.text.replace("\n", "").isprintable()
 
 
-def test_facts_are_words_on_the_console_and_fields_in_json() -> None:
+def test_facts_are_text_on_the_console_and_fields_in_json() -> None:
     facts = Facts("delivery.attempted", {"subscription": "a b=\n", "offset": 4, "seconds": 0.25, "error": None})
     console = Log("console")
     console.logger.info(facts)
@@ -162,7 +162,7 @@ def test_a_log_call_with_the_wrong_arguments_still_leaves_a_line() -> None:
 
 
 @pytest.mark.parametrize(("level", "quiet"), [("DEBUG", "DEBUG"), ("INFO", "WARNING"), ("ERROR", "ERROR")])
-def test_faust_is_quieter_than_the_pipeline_except_at_debug(level: str, quiet: str) -> None:
+def test_faust_logs_less_than_the_pipeline_except_at_debug(level: str, quiet: str) -> None:
     Log("console", level)
 
     assert logging.getLevelName(logging.getLogger("faust.app").getEffectiveLevel()) == quiet
@@ -182,7 +182,7 @@ def test_kafka_requests_and_answers_are_never_logged(level: str) -> None:
     assert len(log.text.splitlines()) == 1
 
 
-def test_faust_s_log_level_hides_no_line() -> None:
+def test_the_log_level_of_faust_hides_no_line() -> None:
     """`faust worker` without `--loglevel` means WARN, and turns the root logger to DEBUG."""
     stream = io.StringIO()
     config = logging_config("console", "INFO")
@@ -246,7 +246,7 @@ def test_a_repeated_library_line_comes_once_in_ten_seconds() -> None:
     ]
 
 
-def test_other_lines_of_the_library_are_not_suppressed() -> None:
+def test_different_lines_of_a_library_are_not_suppressed() -> None:
     watch = Watch()
     thinner = ThinOut(LineLimit(10.0, monotonic=watch))
     messages = ["node 1 is away", "node 2 is away", "node 1 is away", "node 2 is away"]
@@ -261,7 +261,7 @@ def test_the_pipeline_s_own_lines_are_not_suppressed() -> None:
 
 
 @pytest.mark.parametrize(("level", "lines"), [("INFO", 1), ("DEBUG", 5)])
-def test_lines_are_suppressed_except_at_debug(level: str, lines: int) -> None:
+def test_repeated_lines_are_suppressed_except_at_debug(level: str, lines: int) -> None:
     log = Log("console", level)
     for _ in range(5):
         logging.getLogger("aiokafka.consumer").error("node %d is away", 1)

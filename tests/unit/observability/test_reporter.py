@@ -170,7 +170,7 @@ async def oldest(core: Core) -> float:
 
 
 @in_virtual_time
-async def test_only_the_lanes_own_events_count_as_waiting() -> None:
+async def test_events_of_other_subscriptions_do_not_count_as_waiting() -> None:
     core = await Core(subscription(), OTHER).open()
     for _ in range(6):  # one event more than the lane may hold besides the event in flight
         await others(core, 10)
@@ -272,7 +272,7 @@ async def test_a_skipped_event_no_longer_waits() -> None:
 
 
 @in_virtual_time
-async def test_after_a_replay_the_count_is_an_upper_bound_at_first() -> None:
+async def test_right_after_a_replay_the_count_is_an_upper_bound() -> None:
     core = await Core(subscription(), OTHER).open()
     await core.stream(1)
     await core.answer(0)

@@ -88,7 +88,7 @@ def test_an_attempt_is_counted_by_its_outcome(telemetry: Telemetry, outcome: Out
     assert telemetry.attempt_seconds.cumulative()[-1] == ("+Inf", 1)
 
 
-def test_an_abandoned_attempt_is_no_longer_in_flight(telemetry: Telemetry) -> None:
+def test_a_cancelled_attempt_is_not_counted_as_in_flight(telemetry: Telemetry) -> None:
     telemetry.attempt_started()
     telemetry.attempt_abandoned()
 
@@ -128,7 +128,7 @@ def test_no_line_contains_a_secret_a_body_or_a_query(telemetry: Telemetry, log: 
     assert "hunter2" not in log.text
 
 
-def test_the_age_of_a_delivered_event_is_observed() -> None:
+def test_the_age_of_an_event_is_measured_at_its_delivery() -> None:
     telemetry = Telemetry(now=lambda: 1_000.0)
     for timestamp in (999_950, 940_000, 1_000_500, 0, -1):  # with 0 and less, the producer has left the timestamp out
         event = replace(EVENT, timestamp=timestamp)
@@ -175,7 +175,9 @@ def test_failure_lines_of_a_subscription_are_limited_and_counted(
     assert telemetry.attempts["rejected"] == 7
 
 
-def test_drops_are_counted_and_named(telemetry: Telemetry, log: pytest.LogCaptureFixture, watch: Watch) -> None:
+def test_drops_are_counted_and_logged_with_their_reason(
+    telemetry: Telemetry, log: pytest.LogCaptureFixture, watch: Watch
+) -> None:
     telemetry.dropped("lane-full", subscription="sub-1", topic=TOPIC, partition=3, offset=41)
     telemetry.dropped("lane-full", 20, subscription="sub-1", topic=TOPIC, partition=3, offset=61)
     telemetry.dropped("retention", subscription="sub-1", topic=TOPIC, partition=3)
@@ -267,7 +269,7 @@ def test_a_dead_letter_is_logged(telemetry: Telemetry, log: pytest.LogCaptureFix
     ]
 
 
-def test_other_events_are_counted(telemetry: Telemetry, watch: Watch) -> None:
+def test_results_other_than_attempts_are_counted(telemetry: Telemetry, watch: Watch) -> None:
     telemetry.settled("delivered", 30)
     telemetry.settled("dead-lettered")
     telemetry.settled("unmatched", 2)

@@ -64,7 +64,7 @@ async def started(exporter: Any, **environment: str) -> AsyncIterator[Spans]:
         await spans.close()
 
 
-async def test_an_attempt_is_a_span_that_continues_the_records_trace() -> None:
+async def test_the_span_of_an_attempt_continues_the_record_s_trace() -> None:
     exporter, sender = InMemorySpanExporter(), Sender(Delivered(204))
     headers = [*EVENT.headers, ("Traceparent", f"00-{TRACE}-{PARENT}-01".encode()), ("tracestate", b"a=1")]
     async with started(exporter) as spans:
@@ -119,7 +119,7 @@ async def test_without_a_valid_parent_a_new_trace_begins(traceparent: bytes | No
         (NotPermitted("no"), "handshake", None),
     ],
 )
-async def test_a_failed_attempt_says_why(outcome: Outcome, kind: str, status: int | None) -> None:
+async def test_the_span_of_a_failed_attempt_has_the_reason(outcome: Outcome, kind: str, status: int | None) -> None:
     exporter = InMemorySpanExporter()
     async with started(exporter) as spans:
         await TracedSend(Sender(outcome), spans)(SUBSCRIPTION, EVENT, 3)
@@ -131,7 +131,7 @@ async def test_a_failed_attempt_says_why(outcome: Outcome, kind: str, status: in
     assert "planted" not in span.to_json()
 
 
-async def test_the_span_of_an_attempt_not_made_says_so() -> None:
+async def test_the_span_of_a_request_that_was_not_sent_has_the_reason() -> None:
     exporter = InMemorySpanExporter()
     async with started(exporter) as spans:
         with pytest.raises(LeaseEndedError):
@@ -204,7 +204,7 @@ async def test_a_bug_in_tracing_stops_no_delivery(
     assert len([each for each in caplog.messages if "traces: a span could not be" in each]) == 2
 
 
-async def test_no_spans_are_made_before_the_start_or_after_the_end() -> None:
+async def test_spans_are_made_only_between_start_and_close() -> None:
     exporter, sender = InMemorySpanExporter(), Sender(*[Delivered(200)] * 2)
     spans = Spans({}, "orders", WebhookIds(), lambda: exporter)
     send = TracedSend(sender, spans)

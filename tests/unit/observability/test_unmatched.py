@@ -75,7 +75,7 @@ def test_an_event_of_a_subscription_ends_the_warning(how: str) -> None:
     assert unmatched.warning is None
 
 
-def test_unmatched_events_without_a_dead_letter_topic_count_too() -> None:
+def test_without_dead_letters_unmatched_events_count_too() -> None:
     telemetry = Telemetry()
     unmatched = UnmatchedEvents(["orders"], telemetry, Routing.KEY)
     telemetry.dropped("unknown-subscription", ENOUGH - 1)
@@ -86,7 +86,7 @@ def test_unmatched_events_without_a_dead_letter_topic_count_too() -> None:
     assert unmatched.warning is not None
 
 
-def test_with_match_keys_may_be_anything(caplog: pytest.LogCaptureFixture) -> None:
+def test_with_match_no_record_key_causes_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     telemetry = Telemetry()
     unmatched = UnmatchedEvents(["orders"], telemetry, Routing.MATCH)
 

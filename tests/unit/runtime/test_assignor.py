@@ -61,7 +61,7 @@ def both(*numbers: int) -> dict[str, list[int]]:
     return {SOURCE: list(numbers), CHANGELOG: list(numbers)}
 
 
-def test_a_partition_without_changelogs_is_not_assigned_yet(assignor: LevelAssignor) -> None:
+def test_a_partition_is_assigned_once_its_changelogs_have_it(assignor: LevelAssignor) -> None:
     before = {"a": both(0), "b": both(1)}
     assert assigned(assignor, Topics(events=5, unnamed_tokens_changelog=2), before) == before
 
@@ -93,7 +93,7 @@ def test_a_missing_topic_does_not_affect_the_others(assignor: LevelAssignor) -> 
 BOTH: dict[str, Sequence[str]] = {"a": (SOURCE, OTHER), "b": (SOURCE, OTHER)}
 
 
-def test_a_partition_number_belongs_to_one_member(assignor: LevelAssignor) -> None:
+def test_equal_partition_numbers_belong_to_the_same_member(assignor: LevelAssignor) -> None:
     topics = Topics(events=5, others=2, unnamed_tokens_changelog=5)
     found = assigned(assignor, topics, {"a": {}, "b": {}}, BOTH)
     for share in found.values():
@@ -119,7 +119,7 @@ def test_a_member_gets_no_topic_that_it_does_not_read(assignor: LevelAssignor) -
     assert found == {"a": both(0, 2), "b": {**both(1, 3), OTHER: [1, 3]}}
 
 
-def test_a_number_waits_until_the_changelog_has_it(assignor: LevelAssignor) -> None:
+def test_a_partition_is_assigned_once_the_changelog_has_it(assignor: LevelAssignor) -> None:
     found = assigned(
         assignor, Topics(events=2, others=5, unnamed_tokens_changelog=3), {"a": {}}, {"a": (SOURCE, OTHER)}
     )

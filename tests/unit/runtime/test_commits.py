@@ -96,7 +96,7 @@ def consumer_of(group: Group) -> Any:
 
 
 @in_virtual_time
-async def test_commits_follow_progress_and_stop_at_rest() -> None:
+async def test_commits_follow_progress_and_cease_without_it() -> None:
     group = Group()
     task = committing(group)
     await asyncio.sleep(1.0)
@@ -153,7 +153,7 @@ async def test_no_commit_continues_after_the_partitions_are_given_back() -> None
 
 
 @in_virtual_time
-async def test_no_commit_follows_the_last_one_of_a_partition() -> None:
+async def test_no_commit_follows_a_partition_s_last_commit() -> None:
     """A later commit would lack the note and `begun_to`, because the partition is closed by then."""
     group = Group()
     group.seconds, group.closing_seconds = 2 * LONGEST_SECONDS, 10 * LONGEST_SECONDS
@@ -168,8 +168,8 @@ async def test_no_commit_follows_the_last_one_of_a_partition() -> None:
 
 
 @in_virtual_time
-async def test_no_search_for_an_offset_outlives_its_assignment() -> None:
-    """Such a search would count the events that the next owner counts, and seek in a partition that is not assigned."""
+async def test_giving_back_a_partition_cancels_its_offset_search() -> None:
+    """A search that continued would count the next owner's events, and seek in a partition that is not assigned."""
     consumer = consumer_of(Group())
     consumer._seeking[TP("events", 0)] = search = asyncio.create_task(asyncio.Event().wait())
     await consumer.give_back({TopicPartition("events", 0)})
@@ -187,7 +187,7 @@ async def test_partitions_no_longer_owned_are_not_committed() -> None:
     assert group.confirmed == [{TP("events", 1): 4}]
 
 
-def test_at_any_rate_a_commit_covers_about_as_many_events() -> None:
+def test_the_pause_between_commits_depends_on_the_event_rate() -> None:
     pauses = {}
     for per_second in (0, 100, 1_000, 3_000, 100_000):
         pause = LONGEST_SECONDS
@@ -203,6 +203,6 @@ def test_at_any_rate_a_commit_covers_about_as_many_events() -> None:
     }
 
 
-def test_the_pace_recovers_after_an_unconfirmed_commit() -> None:
+def test_an_unconfirmed_commit_delays_only_the_next_one() -> None:
     assert pause_after(None, SHORTEST_SECONDS) == RETRY_SECONDS
     assert pause_after(3_000, RETRY_SECONDS) == EVENTS / 3_000

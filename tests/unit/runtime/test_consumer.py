@@ -115,7 +115,7 @@ async def fetched(
 
 
 @pytest.mark.parametrize("topic", [TOPIC, "a-changelog"])
-async def test_a_fetch_across_a_rebalance_is_dropped_and_repeated(consumer: Any, log: Log, topic: str) -> None:
+async def test_a_fetch_that_spans_a_rebalance_is_dropped_and_repeated(consumer: Any, log: Log, topic: str) -> None:
     tp = TP(topic, 0)
     records = {tp: [record(tp, 7), record(tp, 8)]}
     assert await fetched(consumer, log, records, meanwhile=[1]) == ([], {})
@@ -125,7 +125,7 @@ async def test_a_fetch_across_a_rebalance_is_dropped_and_repeated(consumer: Any,
 
 
 @pytest.mark.parametrize("topic", [TOPIC, "a-changelog"])
-async def test_batches_that_were_not_yielded_are_fetched_again(consumer: Any, log: Log, topic: str) -> None:
+async def test_batches_that_the_stream_did_not_take_are_fetched_again(consumer: Any, log: Log, topic: str) -> None:
     """Faust may be cancelled while it processes the result of a fetch."""
     first, second = TP(topic, 0), TP(topic, 1)
     records = {first: [record(first, 3)], second: [record(second, 5)]}
@@ -137,7 +137,7 @@ async def test_batches_that_were_not_yielded_are_fetched_again(consumer: Any, lo
     assert sought == {first: 3, second: 5}
 
 
-async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: Any, log: Log) -> None:
+async def test_an_offset_out_of_range_is_ignored_after_a_rebalance(consumer: Any, log: Log) -> None:
     """The topic was recreated and has grown beyond the position. A consumer that continued there would miss the first
     events."""
     place = TP(TOPIC, 0)
@@ -148,7 +148,7 @@ async def test_an_out_of_range_offset_has_no_effect_after_a_rebalance(consumer: 
     assert not consumer._seeking
 
 
-async def test_an_out_of_range_offset_is_seen_after_a_cancelled_search(consumer: Any, log: Log) -> None:
+async def test_an_offset_out_of_range_outlasts_a_cancelled_search(consumer: Any, log: Log) -> None:
     """If a partition is given back at once, the search is cancelled before it begins."""
     consumer._thread._out_of_range = {TP(TOPIC, 0): 1000}
     await fetched(consumer, log, {})
@@ -163,7 +163,7 @@ async def test_an_out_of_range_offset_is_seen_after_a_cancelled_search(consumer:
 
 
 @pytest.mark.parametrize(("assigned", "rejoins"), [(frozenset({0}), 1), (frozenset(), 0)])
-async def test_only_owners_rejoin_when_a_topic_is_recreated(
+async def test_only_owners_of_partitions_rejoin_for_a_recreated_topic(
     app: DeliveryApp, consumer: Any, assigned: frozenset[int], rejoins: int
 ) -> None:
     """A worker without partitions compares no topic ids. If it did, it would rejoin repeatedly."""
@@ -198,7 +198,7 @@ def agent(app: DeliveryApp) -> Any:
     return deliver.attach(app)
 
 
-async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: DeliveryApp, agent: Any) -> None:
+async def test_a_batch_from_before_a_rebalance_is_dropped(app: DeliveryApp, agent: Any) -> None:
     """Such a batch begins after events that the partition, reopened at its committed offset, still has to read."""
     app.consumer_generation_id = 3
     async for _ in agent.fun(Fetches(fetch_of(2, 0), fetch_of(3, 1, 2))):
@@ -206,7 +206,7 @@ async def test_a_batch_of_an_earlier_generation_is_not_handed_over(app: Delivery
     assert cast("Handing", app.parts.sources[TOPIC]).handed == [(1, ()), (2, ())]
 
 
-async def test_resuming_an_active_flow_drops_nothing(app: DeliveryApp) -> None:
+async def test_resuming_twice_drops_no_event(app: DeliveryApp) -> None:
     """Faust resumes again at the end of a recovery, when events may already have been fetched."""
     queue = app.FlowControlQueue(10, clear_on_resume=True)
     app.flow_control.resume()

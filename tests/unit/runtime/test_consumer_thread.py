@@ -101,7 +101,7 @@ async def test_a_batch_that_reached_the_stream_is_not_refetched(log: _Log, fetch
     assert await second == [2, 3]
 
 
-async def test_a_lost_batch_is_not_mistaken_for_a_gap(log: _Log, fetch: Callable[..., Any]) -> None:
+async def test_a_lost_batch_does_not_count_as_a_gap(log: _Log, fetch: Callable[..., Any]) -> None:
     log.position = 8
     given_up = fetch(claimed=False)
     await let_one_go(log)
@@ -112,14 +112,14 @@ async def test_a_lost_batch_is_not_mistaken_for_a_gap(log: _Log, fetch: Callable
     assert await following == [4, 5]
 
 
-async def test_a_blocked_loop_does_not_count_as_a_dead_thread() -> None:
+async def test_a_blocked_event_loop_does_not_end_the_consumer_thread() -> None:
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
     async with asyncio.timeout(1):  # mode's own wait continues until the service stops
         await thread._keepalive2()
 
 
 @pytest.mark.parametrize(("events", "seconds"), [(0, 0.0), (1, GATHER_SECONDS), (63, GATHER_SECONDS), (64, 0.0)])
-async def test_the_fetch_after_a_small_fetch_is_delayed(
+async def test_a_fetch_that_follows_a_small_one_is_delayed(
     events: int, seconds: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def fetched(*_: object) -> dict[TP, list[Any]]:
@@ -179,7 +179,7 @@ async def test_a_refused_note_is_left_out_of_the_commit(
 
 
 @pytest.mark.parametrize(("known", "count"), [({0, 1, 2}, 3), (set(), None), (None, None)])
-def test_every_member_knows_how_many_partitions_there_are(known: set[int] | None, count: int | None) -> None:
+def test_every_worker_knows_the_number_of_partitions(known: set[int] | None, count: int | None) -> None:
     thread = DeliveryConsumerThread.__new__(DeliveryConsumerThread)
     thread._consumer = None
     assert thread.topic_partitions("events") is None

@@ -100,7 +100,7 @@ async def test_a_recreated_topic_without_offsets_is_reported_once() -> None:
     assert telemetry.log_breaks["recreated"] == 1
 
 
-async def test_old_topic_ids_are_ignored_once_there_is_an_offset() -> None:
+async def test_with_a_committed_offset_older_topic_ids_are_ignored() -> None:
     telemetry = Telemetry()
     check = LogCheck(TOPIC, Brokers(p0=LogBounds(0, 20, "b")), telemetry, {0: "a"})
     assert (await check.begin({0: Committed(7, "b")}))[0] == {0: 7}
@@ -115,7 +115,7 @@ async def test_without_topic_ids_an_offset_in_the_log_is_valid() -> None:
     assert not telemetry.warnings()
 
 
-async def test_a_fetch_out_of_range_continues_after_deleted_offsets() -> None:
+async def test_a_fetch_out_of_range_continues_at_the_first_offset_left() -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"))
     check, telemetry = check_of(brokers)
     await check.begin({0: Committed(5, "a")})
@@ -127,7 +127,7 @@ async def test_a_fetch_out_of_range_continues_after_deleted_offsets() -> None:
 
 
 @pytest.mark.parametrize("log", [LogBounds(0, 3, "a"), LogBounds(0, 9, "b")])
-async def test_a_changed_log_is_reopened_before_any_commit(log: LogBounds) -> None:
+async def test_a_partition_with_a_changed_log_is_reopened_first(log: LogBounds) -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
@@ -139,7 +139,7 @@ async def test_a_changed_log_is_reopened_before_any_commit(log: LogBounds) -> No
     assert check.is_trusted(0)
 
 
-async def test_nothing_is_committed_for_a_deleted_topic() -> None:
+async def test_no_offset_of_a_deleted_topic_is_committed() -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a")})
@@ -151,7 +151,7 @@ async def test_nothing_is_committed_for_a_deleted_topic() -> None:
 
 
 @pytest.mark.parametrize("trouble", [TimeoutError(), KafkaConnectionError("no broker")])
-async def test_commits_continue_while_the_log_is_unknown(trouble: Exception) -> None:
+async def test_commits_continue_while_the_log_can_t_be_read(trouble: Exception) -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"), p1=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a"), 1: Committed(5, "a")})
@@ -161,7 +161,7 @@ async def test_commits_continue_while_the_log_is_unknown(trouble: Exception) -> 
     assert await check.committable({0: 7, 1: 7}) == {0: 7}, "the other was out of range before"
 
 
-async def test_a_leaderless_partition_continues_and_is_committed() -> None:
+async def test_a_partition_without_a_leader_is_read_and_committed() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds.unseen("a"), p1=LogBounds.unseen("a")))
     assert (await check.begin({0: Committed(5, "a"), 1: Committed(None)}))[0] == {0: 5, 1: 0}
     assert await check.find_offset(0, 5) == 5
@@ -169,7 +169,7 @@ async def test_a_leaderless_partition_continues_and_is_committed() -> None:
     assert not telemetry.warnings()
 
 
-async def test_a_recreated_topic_without_a_leader_is_recognised() -> None:
+async def test_a_recreated_topic_is_recognised_without_a_leader() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds.unseen("b")))
     assert (await begun(check, telemetry, {0: Committed(5, "a")}))[0] == {0: 0}
     assert telemetry.log_breaks["recreated"] == 1
@@ -202,7 +202,7 @@ async def ahead_after(metadata: str, log: LogBounds, offset: int = 4) -> int:
     return logs[0].ahead
 
 
-async def test_events_settled_beyond_the_offset_survive_a_restart() -> None:
+async def test_events_settled_after_the_offset_survive_a_restart() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4, "a")})
     assert check.metadata(0, 4, 0) == "topic-id=a", "as workers of versions without notes write it"
@@ -211,7 +211,7 @@ async def test_events_settled_beyond_the_offset_survive_a_restart() -> None:
     assert await ahead_after(metadata, LogBounds(0, 9, "a")) == 0b11010
 
 
-async def test_begun_to_survives_a_restart() -> None:
+async def test_begun_to_is_committed_and_read_again() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4)})
     metadata = check.metadata(0, 5, 0, 7)
@@ -259,7 +259,7 @@ async def test_a_note_of_a_former_topic_is_not_used() -> None:
     assert await ahead_after(metadata, LogBounds(0, 3, "a")) == 0, "truncated"
 
 
-async def test_a_note_is_not_used_after_a_fetch_out_of_range() -> None:
+async def test_a_note_is_not_used_after_an_offset_out_of_range() -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"))
     check, _ = check_of(brokers)
     committed = Committed.read(4, f"{NOTE};topic-id=a")
@@ -271,7 +271,7 @@ async def test_a_note_is_not_used_after_a_fetch_out_of_range() -> None:
     assert (await check.begin({0: committed}))[1][0].ahead == 0b11010, "its own commits have come since"
 
 
-async def test_partitions_are_read_from_their_opening_offset() -> None:
+async def test_partitions_are_read_from_the_offset_they_were_opened_at() -> None:
     """The position of the consumer does not matter, because the consumer may have fetched and skipped events."""
     calls: list[tuple[str, object]] = []
 
@@ -309,13 +309,13 @@ async def test_partitions_are_read_from_their_opening_offset() -> None:
     ]
 
 
-async def test_retention_may_delete_events_after_a_committed_offset_0() -> None:
+async def test_events_deleted_after_a_committed_offset_0_are_counted() -> None:
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     assert (await begun(check, telemetry, {0: Committed(0, "a")}))[0] == {0: 4}
     assert telemetry.drops["retention"] == 4
 
 
-async def test_only_opening_a_partition_reports_its_offset() -> None:
+async def test_deleted_events_are_reported_only_on_opening() -> None:
     """The start of several workers causes several assignments. The same events would be counted after each of them."""
     check, telemetry = check_of(Brokers(p0=LogBounds(4, 9, "a")))
     for _ in range(2):

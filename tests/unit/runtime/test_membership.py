@@ -34,14 +34,14 @@ async def watched(owned: Membership, seconds: float) -> bool:
 
 
 @in_virtual_time
-async def test_no_rejoin_while_no_partition_is_fenced() -> None:
+async def test_no_worker_rejoins_unless_a_partition_is_fenced() -> None:
     group = _Group()
     assert await watched(Membership(list, group), 2 * HOPELESS_SECONDS)
     assert group.asked_at == []
 
 
 @in_virtual_time
-async def test_the_group_is_rejoined_at_once_then_only_after_a_pause() -> None:
+async def test_the_first_rejoin_is_immediate_and_the_next_one_waits() -> None:
     group, fenced, began = _Group(), [FENCED], steady_now()
     owned = Membership(lambda: fenced, group)
     assert await watched(owned, 1.0)
@@ -63,7 +63,7 @@ async def test_the_worker_waits_while_the_coordinator_is_unavailable() -> None:
 
 
 @in_virtual_time
-async def test_a_rejoin_with_an_effect_restarts_the_time_limit() -> None:
+async def test_a_successful_rejoin_restarts_the_time_limit() -> None:
     group, fenced = _Group(), [FENCED]
     owned = Membership(lambda: fenced, group)
     for _ in range(5):

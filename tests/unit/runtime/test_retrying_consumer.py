@@ -29,7 +29,7 @@ class Refusing:
 
 
 @in_virtual_time
-async def test_a_refused_session_timeout_names_its_setting_and_retries(
+async def test_a_refused_session_timeout_is_reported_and_retried(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(retrying_consumer, "has_ended", lambda _: False)

@@ -50,7 +50,7 @@ async def outer(turn: asyncio.Future[None]) -> None:
     await waiting_in_vain(turn)
 
 
-async def test_names_what_each_task_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_stop_that_hangs_logs_what_each_task_waits_for(caplog: pytest.LogCaptureFixture) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     turn = loop.create_future()
     task = loop.create_task(outer(turn), name="the stuck one")
@@ -67,7 +67,7 @@ async def test_names_what_each_task_waits_for(caplog: pytest.LogCaptureFixture) 
     assert said.index("outer:") < said.index("waiting_in_vain:")
 
 
-async def test_names_what_each_thread_waits_for(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_stop_that_hangs_logs_what_each_thread_waits_for(caplog: pytest.LogCaptureFixture) -> None:
     loop, ended, free = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     thread = threading.Thread(target=free.wait, name="the stuck thread")
     thread.start()
@@ -82,7 +82,7 @@ async def test_names_what_each_thread_waits_for(caplog: pytest.LogCaptureFixture
 
 
 @pytest.mark.parametrize("how", ["waits", "blocks the loop"])
-def test_a_worker_whose_stop_hangs_ends(how: str, tmp_path: Path) -> None:
+def test_a_worker_whose_stop_hangs_exits(how: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", STUCK, how, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None

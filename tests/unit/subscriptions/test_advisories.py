@@ -18,7 +18,7 @@ SECURE = Subscription(id="s", revision=0, url="https://receiver.example/hook")
 TRUST_ALL = TlsOptions(trust_all=True)
 
 
-def test_a_receiver_with_a_checked_certificate_needs_no_advisory() -> None:
+def test_a_verified_receiver_needs_no_advisory() -> None:
     assert advisory(SECURE, NOW) is None
 
 
@@ -26,11 +26,11 @@ def test_a_receiver_with_a_checked_certificate_needs_no_advisory() -> None:
     ("tls", "word"),
     [(TRUST_ALL, "ssl.trustAll"), (TlsOptions(verify_hostname=False), "ssl.hostnameVerifier")],
 )
-def test_unverified_tls_causes_a_warning(tls: TlsOptions, word: str) -> None:
+def test_tls_without_verification_causes_a_warning(tls: TlsOptions, word: str) -> None:
     assert word in (advisory(replace(SECURE, tls=tls), NOW) or "")
 
 
-def test_without_tls_there_is_nothing_to_verify() -> None:
+def test_without_tls_no_certificate_is_checked() -> None:
     assert advisory(replace(SECURE, url="http://receiver.example", tls=TRUST_ALL), NOW) is None
 
 
@@ -63,7 +63,7 @@ def test_a_callback_that_the_guard_will_refuse_causes_a_warning(url: str, word: 
     assert refusal(replace(SECURE, url="http://[bad"), Guard()) is None
 
 
-def test_without_filter_and_topics_a_subscription_gets_all() -> None:
+def test_a_subscription_without_filter_and_topics_is_pointed_out() -> None:
     match = Definition("shop", Source(KafkaConnection(("k:9092",)), "orders"), stated_routing=Routing.MATCH)
     assert breadth(SECURE, match) == "gets every event of orders"
     assert breadth(replace(SECURE, topics=frozenset({"orders"})), match) is None

@@ -54,12 +54,12 @@ def test_an_invalid_header_is_logged_and_ignored(value: bytes, caplog: pytest.Lo
     assert "revision 7: its earlier commands can't be read" in caplog.text
 
 
-def test_a_record_repeats_commands_of_earlier_revisions_only() -> None:
+def test_a_record_keeps_only_commands_of_earlier_revisions() -> None:
     given = [Command(revision, Skip(0, 1)) for revision in (3, 4, 5)]
     assert read_commands(written(given), 4) == (given[0],)
 
 
-def test_commands_are_each_kept_once_in_order_up_to_a_limit() -> None:
+def test_each_command_is_kept_once_in_order_and_up_to_a_limit() -> None:
     one, two, three = (Command(revision, Skip(0, revision)) for revision in (1, 2, 3))
     assert merged([two, three], [one, two]) == (one, two, three)
     many = [Command(revision, Skip(0, 0)) for revision in range(MOST_COMMANDS + 5)]

@@ -50,7 +50,7 @@ async def outcomes(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_only_what_a_closed_subscription_refuses_is_lost(seed: int) -> None:
+async def test_a_concurrent_close_refuses_no_more_than_it_has_to(seed: int) -> None:
     results, found, newest = await outcomes(
         SharedTopic(seed), edit(status="CLOSED"), edit(consumer_status="STOPPED"), edit(qos="none"), replay(7)
     )
@@ -74,7 +74,7 @@ async def test_no_edit_restores_a_deleted_subscription(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_a_condition_that_is_not_met_leaves_nothing_behind(seed: int) -> None:
+async def test_a_conditional_change_that_fails_has_no_effect(seed: int) -> None:
     condition = Condition(frozenset({0}))
     results, found, newest = await outcomes(
         SharedTopic(seed),

@@ -125,7 +125,7 @@ def test_older_envelopes_and_times_are_read() -> None:
     assert found.subscription.starting_at == "2026-01-01T00:00:00+00:00"
 
 
-def test_a_subscription_of_this_pipeline_stays_as_it_is() -> None:
+def test_a_subscription_in_our_own_format_is_unchanged() -> None:
     own = {
         "id": "s",
         "configuration": {"entrypointId": "webhook", "entrypointConfiguration": {"callbackUrl": "https://example.com"}},
@@ -151,7 +151,7 @@ def test_subscriptions_that_gravitee_does_not_call_are_left_out(more: dict[str, 
     assert take(document(**more)) == LeftOut("s", why)
 
 
-def test_an_expression_is_an_error_until_it_is_accepted() -> None:
+def test_an_expression_has_to_be_accepted_explicitly() -> None:
     page = {"data": [document(options={"headers": [{"name": "X-Key", "value": "{#secrets.get('/x')}"}]})]}
     found = contents([("f", page)])
     with pytest.raises(ConfigurationError) as caught:
@@ -182,7 +182,7 @@ def test_every_mistake_is_reported_with_its_path() -> None:
     ]
 
 
-def test_accepted_losses_are_named() -> None:
+def test_losses_that_were_accepted_are_listed() -> None:
     api = copy.deepcopy(read_documents(FILES / "api.json")[0])
     assert isinstance(api, dict)
     api["flows"] = [{"subscribe": [{"policy": "xslt"}]}]
@@ -220,14 +220,14 @@ def test_any_depth_of_nesting_is_refused() -> None:
             imported(contents([("f", each)]))
 
 
-def test_a_subscription_of_another_api_is_left_out() -> None:
+def test_a_subscription_to_another_api_is_left_out() -> None:
     found = found_in("api.json")
     more = contents([("f", document(api={"id": "other"}))])
     found.subscriptions = more.subscriptions
     assert notes(imported(found), "left out") == ['subscription "s": it is of the API "other"']
 
 
-def test_a_subscription_begins_where_its_group_stops() -> None:
+def test_a_subscription_begins_at_the_offsets_of_its_group() -> None:
     files = ("console-export.json", "subscriptions.json")
     both = imported(found_in(*files), groups=("id", "sub-depot=depots"))
     assert [each.start_from for each in both.subscriptions] == ["group:sub-shop", "group:depots", "group:sub-ledger"]

@@ -34,7 +34,7 @@ def test_a_group_may_be_at_the_end_of_the_log() -> None:
     assert refused(GroupPositions({"orders": {0: 9}}, {"orders": "t1"})) == []
 
 
-def test_a_deleted_offset_is_still_the_position() -> None:
+def test_a_committed_offset_that_was_deleted_remains_the_start() -> None:
     # The lane that begins there counts and logs the deleted events.
     assert offsets(GroupPositions({"orders": {0: 2, 1: 4}}), "latest") == [2, 4, 0]
 
@@ -54,7 +54,7 @@ def test_a_recreated_topic_is_refused() -> None:
     assert refused(replace(GROUP, topic_ids={"orders": None})) == [], "no broker tells an id"
 
 
-def test_offsets_beyond_the_log_are_refused() -> None:
+def test_offsets_after_the_end_of_the_log_are_refused() -> None:
     former = "of a former topic of this name"
     assert refused(GroupPositions({"orders": {1: 5, 3: 1}}, {"orders": "t1"})) == [
         f'startFrom: group "g" has committed 5 in partition 1 of orders, {former}: the log ends at 4',

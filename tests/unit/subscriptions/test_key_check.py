@@ -52,7 +52,7 @@ def test_valid_keys_and_stores_pass() -> None:
     check_keys(with_certificate(leaf.cert_chain_pems[0].bytes(), leaf.private_key_pem.bytes()))
 
 
-def test_a_key_of_inconsistent_numbers_is_refused_everywhere() -> None:
+def test_a_key_with_inconsistent_numbers_is_refused_everywhere() -> None:
     sentence = "contains an inconsistent RSA key"
     assert problem(with_key(unsound_rsa_key())) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
     assert problem(with_certificate(b"", unsound_rsa_key())) == f"ssl.keyStore: {sentence}"
@@ -66,7 +66,7 @@ def test_a_key_that_takes_minutes_to_validate_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["p", "q"])
-def test_a_prime_longer_than_the_modulus_is_not_tested(name: str) -> None:
+def test_a_prime_longer_than_the_modulus_is_refused_at_once(name: str) -> None:
     """2**86243 - 1 is a prime, so a test for primes would make all of its rounds. It would take hours."""
     sentence = "contains an inconsistent RSA key"
     assert problem(with_key(changed(**{name: 2**86243 - 1}))) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
@@ -79,7 +79,7 @@ def test_every_number_of_a_key_is_validated(name: str, power: int) -> None:
     assert problem(with_key(changed(**{name: 2**power}))) == f"auth.jwtProfileOauth2.keyContent: {sentence}"
 
 
-def test_a_composite_instead_of_a_prime_is_refused() -> None:
+def test_a_composite_number_in_place_of_a_prime_is_refused() -> None:
     p, q, e = 3 * KEY.private_numbers().p, KEY.private_numbers().q, 65537
     d = pow(e, -1, (p - 1) * (q - 1))
     numbers = rsa.RSAPrivateNumbers(p, q, d, d % (p - 1), d % (q - 1), pow(q, -1, p), rsa.RSAPublicNumbers(e, p * q))

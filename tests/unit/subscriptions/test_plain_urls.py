@@ -8,7 +8,7 @@ from pipeline.subscriptions.fields import PLAIN_URL, checked_in_parts
 
 
 @given(st.from_regex(PLAIN_URL, fullmatch=True))
-def test_a_plain_url_passes_the_thorough_check(url: str) -> None:
+def test_a_plain_url_also_passes_the_full_check(url: str) -> None:
     assert checked_in_parts(url, "auth") == url
 
 
@@ -24,5 +24,5 @@ def test_a_plain_url_passes_the_thorough_check(url: str) -> None:
         "https:///path",
     ],
 )
-def test_a_url_that_the_thorough_check_refuses_is_not_plain(url: str) -> None:
+def test_a_url_that_fails_the_full_check_is_not_plain(url: str) -> None:
     assert PLAIN_URL.fullmatch(url) is None

@@ -65,14 +65,14 @@ def record(name: str, store: bytes | None = None) -> bytes:
     return json.dumps(document(name, store)).encode()
 
 
-async def test_a_record_without_a_store_is_read_at_once(reading: Reading) -> None:
+async def test_a_record_without_a_key_store_is_read_at_once(reading: Reading) -> None:
     reading.reader.take("a", record("a"), 0)
     reading.reader.take("a", None, 1)
     assert reading.told == [("a", 0), ("a", None)]
 
 
 @pytest.mark.parametrize("escaped", [False, True])
-async def test_a_secret_is_decrypted_however_the_record_is_written(reading: Reading, *, escaped: bool) -> None:
+async def test_a_secret_with_escaped_characters_is_decrypted(reading: Reading, *, escaped: bool) -> None:
     headers = [{"name": "Authorization", "value": "Basic c2VjcmV0"}]
     plain = document("a")
     plain["configuration"]["headers"] = headers
@@ -101,7 +101,7 @@ async def test_a_costly_store_affects_only_its_own_revision(reading: Reading) ->
     assert reading.told[-1] == ("a", None)
 
 
-async def test_a_deletion_waits_for_the_store_before_it(reading: Reading) -> None:
+async def test_a_deletion_waits_for_the_stores_of_earlier_records(reading: Reading) -> None:
     reading.reader.take("a", record("a", KEYS), 0)
     reading.reader.take("a", None, 1)
     await reading.reader.parsed()
@@ -130,7 +130,7 @@ class PanickingBox(SecretBox):
 
 
 @pytest.mark.parametrize("store", [None, KEYS], ids=["at once", "in the thread"])
-async def test_a_panic_over_one_record_stops_no_other_record(
+async def test_a_panic_on_one_record_affects_no_other_record(
     store: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     reading = Reading(PanickingBox)
@@ -144,7 +144,7 @@ async def test_a_panic_over_one_record_stops_no_other_record(
     assert "subscription bad, revision 1, can't be read" in caplog.text
 
 
-async def test_records_that_wait_at_the_close_are_not_reported(
+async def test_closing_discards_records_that_wait_for_stores(
     reading: Reading, caplog: pytest.LogCaptureFixture
 ) -> None:
     reading.reader.take("a", record("a", hidden(2**31 - 1)), 0)

@@ -93,7 +93,7 @@ def test_unset_fields_get_the_entrypoint_s_values() -> None:
     ("qos", "asked", "concurrency"),
     [("auto", None, 5), ("auto", 3, 3), ("none", 9, 5), ("at-most-once", 3, 1), ("at-least-once", None, 1)],
 )
-def test_concurrency_is_one_if_ordered_else_the_lower_limit(qos: str, asked: int | None, concurrency: int) -> None:
+def test_concurrency_is_the_lower_limit_or_one_if_ordered(qos: str, asked: int | None, concurrency: int) -> None:
     found = made({"qos": qos}, http={"maxConcurrentConnections": asked})
     assert (found.qos, found.concurrency) == (Qos(qos), concurrency)
 
@@ -134,11 +134,11 @@ def test_a_limit_above_the_entrypoints_is_refused_on_apply() -> None:
         ),
     ],
 )
-def test_each_auth_becomes_its_value(auth: Any, expected: object) -> None:
+def test_each_kind_of_auth_is_resolved(auth: Any, expected: object) -> None:
     assert made(auth=auth).auth == expected
 
 
-def test_credentials_unfit_for_a_header_are_refused_and_masked() -> None:
+def test_credentials_that_are_no_header_value_are_refused() -> None:
     text = problem(auth={"type": "token", "token": {"value": "hunter 2"}})
     assert text.startswith("configuration.entrypointConfiguration.auth.token.value: must be ASCII without blanks")
     assert "hunter" not in text
@@ -146,18 +146,18 @@ def test_credentials_unfit_for_a_header_are_refused_and_masked() -> None:
 
 
 @pytest.mark.parametrize("qos", ["auto", "at-most-once", "at-least-once"])
-def test_no_retry_is_obeyed_and_qos_none_never_retries(qos: str) -> None:
+def test_retries_can_be_switched_off_and_qos_none_has_none(qos: str) -> None:
     assert made({"qos": qos}).retry.enabled
     assert not made({"qos": qos}, retry={"retryOption": "No Retry"}).retry.enabled
     assert not made({"qos": "none"}, retry={"retryOption": "Retry On Fail"}).retry.enabled
 
 
-def test_retry_options_are_seconds() -> None:
+def test_delays_of_retries_are_in_seconds() -> None:
     retry = {"retryStrategy": "LINEAR", "maxAttempts": 5, "initialDelaySeconds": 1, "maxDelaySeconds": 2}
     assert made(retry=retry).retry == RetryPolicy(True, RetryStrategy.LINEAR, 5, 1.0, 2.0)  # noqa: FBT003  # a value
 
 
-def test_other_retry_options_are_taken_over() -> None:
+def test_other_options_of_retries_are_resolved() -> None:
     assert made().retry.jitter is Jitter.AROUND
     assert made(retry={"jitter": "FULL"}).retry == RetryPolicy(jitter=Jitter.FULL)
     assert made(retry={"jitter": "NONE"}).retry == RetryPolicy(jitter=Jitter.NONE)
@@ -183,7 +183,7 @@ def test_headers_are_limited_in_number_and_length() -> None:
             made(headers=headers)
 
 
-def test_headers_and_signing_secrets_are_taken_over() -> None:
+def test_headers_and_signing_secrets_are_resolved() -> None:
     found = made(headers=[{"name": "X-Team", "value": "a"}], signing={"secrets": [SIGNING]})
     assert found.headers == (Header("X-Team", "a"),)
     assert found.signing_secrets == (SIGNING,)
@@ -232,11 +232,11 @@ def test_times_are_unix_seconds() -> None:
         ({"timestamp": "2026-01-01T00:00:00.250Z"}, ReplayTimestamp(1_767_225_600_250)),
     ],
 )
-def test_each_form_of_resume_from_becomes_a_command(resume: Any, expected: ResumeFrom | None) -> None:
+def test_each_form_of_resumefrom_becomes_a_command(resume: Any, expected: ResumeFrom | None) -> None:
     assert made({"resumeFrom": resume}).resume_from == expected
 
 
-def test_a_broken_subscription_has_its_problem() -> None:
+def test_a_broken_subscription_says_what_is_wrong() -> None:
     found = broken("s", DEFINITION, 3, "the record is not JSON", {})
     assert (found.id, found.revision, found.problem) == ("s", 3, "the record is not JSON")
 
@@ -249,7 +249,7 @@ def stored(definition: Definition, **more: object) -> Subscription:
     return to_subscription(parse_stored(document), definition, 7, OpenHere())
 
 
-def test_start_and_filter_come_from_the_record() -> None:
+def test_the_start_and_the_topics_come_from_the_record() -> None:
     found = stored(MATCH, start=START, createdRevision=4, topics=["events", "events"])
     assert (found.revision, found.created, found.topics) == (7, 4, frozenset({"events"}))
     assert [found.start_in("events", partition, "a-topic") for partition in (0, 1, 2)] == [3, 0, 0]
@@ -264,7 +264,7 @@ def test_start_and_filter_come_from_the_record() -> None:
         ({}, ""),
     ],
 )
-def test_a_command_without_a_topic_is_for_the_former_only_topic(more: dict[str, Any], topic: str) -> None:
+def test_a_command_without_a_topic_is_for_the_first_topic(more: dict[str, Any], topic: str) -> None:
     """If the topic is unknown, the command applies to no topic, because it was carried out long ago."""
     several = replace(MATCH, source=replace(MATCH.source, others=("others",)))
     skip = {"skip": {"partition": 1, "offset": 41}}
@@ -275,12 +275,12 @@ def test_a_command_without_a_topic_is_for_the_former_only_topic(more: dict[str, 
     )
 
 
-def test_subscriptions_that_begin_at_the_same_offsets_share_them() -> None:
+def test_equal_starts_share_one_object() -> None:
     one, other = (stored(MATCH, start=START).starts or {} for _ in range(2))
     assert one["events"].offsets is other["events"].offsets
 
 
-def test_the_first_record_is_the_creation() -> None:
+def test_the_first_record_of_a_subscription_is_its_creation() -> None:
     found = stored(MATCH)
     assert (found.created, found.starts, found.topics) == (7, None, None)
     assert stored(MATCH, createdRevision=9).created == 7

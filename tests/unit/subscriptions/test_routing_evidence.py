@@ -17,7 +17,7 @@ def orders(count: int) -> list[bytes | None]:
     return [f"order-{number}".encode() for number in range(count)]
 
 
-def test_the_error_has_this_text() -> None:
+def test_the_error_explains_how_to_choose_a_routing() -> None:
     found = evidence({"orders": orders(8)}, subscriptions("a", "b", filtered=False))
     assert str(unsaid_routing("/etc/orders.yaml: listeners[0].entrypoints[0]", found)) == textwrap.dedent("""\
         /etc/orders.yaml: listeners[0].entrypoints[0].routing: is required; allowed: match, key.
@@ -51,7 +51,7 @@ def test_the_error_has_this_text() -> None:
         ([b"x"], "With key, none of these events would be delivered: no key is the id of one of your 3 subscriptions."),
     ],
 )
-def test_the_evidence_depends_on_the_keys(keys: list[bytes | None], named: str) -> None:
+def test_the_evidence_for_a_routing_depends_on_the_keys(keys: list[bytes | None], named: str) -> None:
     assert any(each.startswith(named) for each in evidence({"orders": keys}, subscriptions("a", "b", "c")))
 
 

@@ -58,7 +58,7 @@ def test_a_header_named_like_a_credential_holds_a_secret(name: str) -> None:
     assert "cred-1" not in json.dumps([to_document(SecretBox([OLD]).encrypt_secrets(plain)), to_document(mask(plain))])
 
 
-def test_a_secret_that_looks_encrypted_is_still_encrypted() -> None:
+def test_a_secret_that_begins_like_a_ciphertext_is_encrypted() -> None:
     box = SecretBox([OLD])
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["auth"]["basic"]["password"] = "enc:v1:mine"
@@ -85,21 +85,21 @@ def of_an_earlier_version(subscription: WireSubscription) -> WireSubscription:
     return change_secrets(subscription, lambda _, value: "enc:v1:" + Fernet(OLD).encrypt(value.encode()).decode())
 
 
-def test_an_older_ciphertext_is_read_and_bound_on_the_next_write() -> None:
+def test_an_old_ciphertext_is_read_and_encrypted_anew_on_writing() -> None:
     plain, box = parse_subscription(DOCUMENT), SecretBox([NEW, OLD])
     before = parse_subscription(to_document(of_an_earlier_version(plain)))
     assert box.decrypt_secrets(before) == plain
     assert "enc:v1:" not in json.dumps(to_document(box.encrypt_secrets(box.decrypt_secrets(before))))
 
 
-def test_a_ciphertext_is_bound_to_its_subscription() -> None:
+def test_a_ciphertext_of_another_subscription_is_refused() -> None:
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     with pytest.raises(ConfigurationError, match=r"the secret of 't' can't be decrypted .*, or belongs elsewhere"):
         box.decrypt_secrets(parse_subscription({**document, "id": "t"}))
 
 
-def test_a_ciphertext_is_bound_to_its_field() -> None:
+def test_a_ciphertext_of_another_field_is_refused() -> None:
     """Otherwise a user could move an encrypted password to a header of a callback, and read the password there."""
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
@@ -109,7 +109,7 @@ def test_a_ciphertext_is_bound_to_its_field() -> None:
         box.decrypt_secrets(parse_subscription(document))
 
 
-def test_headers_in_another_order_are_decrypted() -> None:
+def test_secrets_of_reordered_headers_are_decrypted() -> None:
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     document["configuration"]["entrypointConfiguration"]["headers"].reverse()
@@ -148,7 +148,7 @@ def test_invalid_keys_are_refused_and_not_shown(keys: list[str]) -> None:
     assert caught.value.__context__ is None
 
 
-def test_a_mask_that_is_sent_back_keeps_the_secret() -> None:
+def test_a_mask_in_a_document_keeps_the_stored_secret() -> None:
     stored = parse_subscription(DOCUMENT)
     shown = to_document(mask(stored))
     assert [secret for secret in SECRETS if secret in json.dumps(shown)] == []
@@ -196,13 +196,13 @@ def again(auth: dict[str, Any], change: Callable[[dict[str, Any]], None]) -> Non
 
 
 @pytest.mark.parametrize("url", ["https://other.example", "http://example.com", "https://example.com:8443"])
-def test_a_masked_secret_does_not_move_to_another_origin(url: str) -> None:
+def test_a_masked_secret_can_t_be_sent_to_another_origin(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"x-api-key\].value: is masked, and .*callbackUrl has another scheme"):
         again(DOCUMENT["configuration"]["auth"], lambda options: options.update(callbackUrl=url))
 
 
 @pytest.mark.parametrize(("auth", "name"), [(OAUTH2, "oauth2"), (PROFILE, "jwtProfileOauth2")])
-def test_a_masked_credential_gets_no_token_for_another_origin(auth: dict[str, Any], name: str) -> None:
+def test_masked_credentials_are_refused_for_another_callback(auth: dict[str, Any], name: str) -> None:
     def move(options: dict[str, Any]) -> None:
         options["callbackUrl"] = "https://other.example"
         del options["headers"]
@@ -211,7 +211,7 @@ def test_a_masked_credential_gets_no_token_for_another_origin(auth: dict[str, An
         again(auth, move)
 
 
-def test_headers_with_the_same_name_keep_their_own_secrets() -> None:
+def test_headers_with_the_same_name_keep_their_secrets() -> None:
     document = copy.deepcopy(DOCUMENT)
     document["configuration"]["headers"] = [{"name": name, "value": name} for name in ("X-Key", "x-key", "X-KEY")]
     stored = parse_subscription(document)
@@ -226,7 +226,7 @@ def test_on_the_same_origin_a_masked_secret_is_kept(url: str) -> None:
 @pytest.mark.parametrize(
     ("auth", "name", "field"), [(OAUTH2, "oauth2", "endpoint"), (PROFILE, "jwtProfileOauth2", "audience")]
 )
-def test_a_masked_credential_is_refused_for_a_new_endpoint(auth: dict[str, Any], name: str, field: str) -> None:
+def test_masked_credentials_are_refused_for_another_endpoint(auth: dict[str, Any], name: str, field: str) -> None:
     again(auth, lambda options: options["auth"][name].update({field: "https://id.example/other"}))
     with pytest.raises(
         ConfigurationError,
@@ -260,7 +260,7 @@ def test_only_credentials_in_the_query_of_a_url_are_secret() -> None:
     assert unmask(shown, plain) == plain
 
 
-def test_a_mask_in_a_query_needs_its_origin_and_a_stored_secret() -> None:
+def test_a_mask_in_a_query_needs_a_stored_secret_and_same_origin() -> None:
     stored = parse_subscription(with_urls())
     shown = to_document(mask(stored))
     options = shown["configuration"]["entrypointConfiguration"]
@@ -284,7 +284,7 @@ def test_a_url_with_secrets_of_any_allowed_length_can_be_stored() -> None:
 
 
 @pytest.mark.parametrize("auth_type", ["oauth2", "jwtProfileOauth2"])
-def test_the_url_of_a_token_endpoint_has_a_longest_length(auth_type: str) -> None:
+def test_the_url_of_a_token_endpoint_is_limited_in_length(auth_type: str) -> None:
     document = copy.deepcopy(DOCUMENT)
     long = "https://h/?" + "key=k&" * 1500
     blocks = {

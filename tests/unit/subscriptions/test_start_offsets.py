@@ -47,7 +47,7 @@ def refused(subscription: WireSubscription, definition: Definition) -> list[str]
     return caught.value.problems
 
 
-def test_with_key_neither_topics_nor_a_start_is_allowed() -> None:
+def test_with_key_topics_and_a_start_are_refused() -> None:
     check_routing(wanted(topics=None, startFrom=None), KEY)
     topics, start_from = refused(wanted(topics=["orders"], startFrom="now"), KEY)
     assert topics.startswith("topics: is only allowed with routing: match; ")
@@ -73,7 +73,7 @@ def test_with_match_topics_must_be_source_topics() -> None:
     ],
 )
 @pytest.mark.parametrize("definition", [KEY, MATCH], ids=["key", "match"])
-def test_with_several_topics_a_command_names_its_topic(
+def test_with_several_topics_a_command_has_to_name_one(
     resume: dict[str, Any], problem: str | None, definition: Definition
 ) -> None:
     several = replace(definition, source=replace(definition.source, topic="orders", others=("payments",)))
@@ -85,7 +85,7 @@ def test_with_several_topics_a_command_names_its_topic(
 
 
 @pytest.mark.parametrize("definition", [KEY, MATCH], ids=["key", "match"])
-def test_a_command_is_given_the_only_topic(definition: Definition) -> None:
+def test_with_one_topic_a_command_applies_to_it(definition: Definition) -> None:
     read = ResumeFrom.model_validate({"skip": {"partition": 0, "offset": 1}})
     named = with_topic(read, definition)
     assert named is not None
@@ -134,7 +134,7 @@ def test_a_replay_does_not_begin_in_the_future() -> None:
         ("group:g", "group:g"),
     ],
 )
-def test_an_edit_keeps_the_beginning(before: str | None, after: str | None) -> None:
+def test_an_edit_keeps_the_start(before: str | None, after: str | None) -> None:
     found = with_same_beginning(wanted(startFrom=after), stored(startFrom=before, createdRevision=3))
     assert found == stored(startFrom=before, createdRevision=3)
 
@@ -142,6 +142,6 @@ def test_an_edit_keeps_the_beginning(before: str | None, after: str | None) -> N
 @pytest.mark.parametrize(
     ("before", "after"), [(None, "earliest"), ("earliest", "now"), ("now", "group:g"), ("group:g", "group:h")]
 )
-def test_an_edit_that_asks_for_another_beginning_is_refused(before: str | None, after: str) -> None:
+def test_an_edit_that_asks_for_another_start_is_refused(before: str | None, after: str) -> None:
     with pytest.raises(ConfigurationError, match=f'^startFrom: "{after}" is for a new subscription only, .* replay '):
         with_same_beginning(wanted(startFrom=after), stored(startFrom=before))

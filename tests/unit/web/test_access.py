@@ -129,14 +129,14 @@ async def test_no_scopes_grant_more_than_they_name(scope: Any) -> None:
         ({**OWN, "Origin": "null"}, 403),
     ],
 )
-async def test_a_password_allows_changes_only_from_own_pages(
+async def test_a_password_allows_changes_only_from_the_worker_s_pages(
     client: Client, headers: dict[str, str], expected: int
 ) -> None:
     assert await status(client, "/write", {**PASSWORD, **headers}, "POST") == expected
     assert await status(client, "/write", {**bearer(TOKEN), **headers}, "POST") == 200
 
 
-async def test_the_origin_of_a_page_is_that_of_the_worker(client: Client) -> None:
+async def test_the_origin_of_a_page_is_the_worker_s_own(client: Client) -> None:
     own = {**PASSWORD, **OWN, "Origin": str(client.make_url("/")).rstrip("/")}
     assert await status(client, "/write", own, "POST") == 200
 
@@ -154,7 +154,7 @@ class Seconds:
         return self.now
 
 
-async def test_guessing_has_to_wait_and_known_tokens_pass(client: Client) -> None:
+async def test_wrong_tokens_are_limited_and_known_tokens_are_not(client: Client) -> None:
     assert await status(client, "/read", bearer(TOKEN)) == 200
     found = [await status(client, "/read", bearer(f"guess-{number}")) for number in range(FREE_FAILURES + 3)]
     assert found == [401] * FREE_FAILURES + [429] * 3
@@ -196,7 +196,7 @@ def test_an_ipv4_address_counts_as_one_in_both_notations() -> None:
     assert limit.pause("::ffff:192.0.2.2", "x") == 0
 
 
-def test_a_right_token_in_use_is_never_forgotten() -> None:
+def test_a_right_token_in_use_is_not_forgotten() -> None:
     limit = FailureLimit(Seconds())
     for number in range(MOST_TOKENS + 1):
         if number in {0, MOST_TOKENS // 2}:

@@ -138,7 +138,7 @@ async def test_a_token_that_was_changed_is_refused() -> None:
     assert await reason(judged_by(KEY), changed) == "has a wrong signature"
 
 
-async def test_a_token_that_needs_no_private_key_is_refused() -> None:
+async def test_a_token_signed_without_the_private_key_is_refused() -> None:
     """The token has `alg: none`, or uses the public key, which anyone has, as the shared key of HS256."""
     public = RSA.private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -153,7 +153,7 @@ async def test_a_token_that_needs_no_private_key_is_refused() -> None:
         assert refused.startswith("must be signed by one of ES256, ES384, ES512, EdDSA, ")
 
 
-async def test_a_token_without_a_key_id_needs_a_single_fitting_key() -> None:
+async def test_a_token_without_a_key_id_may_fit_only_one_key() -> None:
     nameless = SigningKey(None, "ES256", KEY.private)
 
     assert await reason(judged_by(KEY, RSA), nameless.token()) is None
@@ -275,7 +275,7 @@ async def test_a_withdrawn_key_is_refused_after_ten_minutes(
     assert await reason(tokens, KEY.token()) == "is signed by a key that is not in the JWK set"
 
 
-async def test_while_keys_are_unreadable_the_last_ones_stay_valid(
+async def test_while_no_keys_can_be_read_the_old_ones_stay_valid(
     tokens: AdminTokens, server: KeyServer, clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert await reason(tokens, KEY.token()) is None
@@ -294,7 +294,7 @@ async def test_while_keys_are_unreadable_the_last_ones_stay_valid(
     assert await reason(tokens, OTHER.token()) == "is signed by a key that is not in the JWK set"
 
 
-async def test_a_cancelled_request_leaves_reading_keys_to_the_next(tokens: AdminTokens, server: KeyServer) -> None:
+async def test_after_a_cancelled_request_the_next_one_reads_the_keys(tokens: AdminTokens, server: KeyServer) -> None:
     server.open.clear()
     waiting = asyncio.create_task(tokens.principal_of(KEY.token()))
     while not server.asked:  # noqa: ASYNC110 - as above
@@ -433,7 +433,7 @@ async def test_the_admin_token_and_signed_tokens_are_both_accepted(client: Clien
             assert response.status == status
 
 
-async def test_while_no_key_can_be_read_the_answer_is_503(client: Client, server: KeyServer) -> None:
+async def test_a_token_gets_a_503_while_no_key_can_be_read(client: Client, server: KeyServer) -> None:
     server.status = 404
     async with client.get("/", headers=bearer(KEY.token())) as response:
         assert (response.status, response.content_type) == (503, "application/problem+json")

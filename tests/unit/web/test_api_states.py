@@ -25,5 +25,7 @@ LIVE = live("sub-1")
         ([], True),
     ],
 )
-def test_only_live_subscriptions_need_no_resume(known: list[SubscriptionState], *, is_written: bool) -> None:
+def test_a_resume_is_needed_unless_the_subscription_is_live(
+    known: list[SubscriptionState], *, is_written: bool
+) -> None:
     assert as_needed(RESUME, FixedView(known), "sub-1").always == is_written

@@ -86,7 +86,7 @@ async def is_closed(reader: asyncio.StreamReader) -> None:
         await reader.readexactly(1_000_000)
 
 
-async def test_half_sent_requests_yield_to_complete_ones() -> None:
+async def test_incomplete_requests_are_dropped_for_complete_ones() -> None:
     async with served(most=4) as server:
         halves = [await server.connect(HALF) for _ in range(12)]
         assert await server.ask() == b"HTTP/1.1 200 OK\r\n"
@@ -121,7 +121,7 @@ async def test_a_slow_head_gets_no_additional_time() -> None:
         writer.close()
 
 
-async def test_the_wait_for_a_body_begins_when_the_head_has_arrived() -> None:
+async def test_the_time_limit_of_a_body_begins_after_the_head() -> None:
     async with served() as server:
         reader, writer = await server.connect(WHOLE)
         await reader.readline()  # the connection is idle again
@@ -152,7 +152,7 @@ async def test_a_connection_being_answered_is_not_closed() -> None:
             writer.close()
 
 
-async def test_no_connection_being_answered_is_replaced() -> None:
+async def test_a_connection_that_is_being_answered_is_not_replaced() -> None:
     async with served(most=2) as server:
         waiting = [await server.connect(LATE) for _ in range(2)]
         reader, writer = await server.connect(WHOLE)

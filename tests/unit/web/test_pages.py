@@ -306,7 +306,7 @@ async def test_without_a_configured_token_the_pages_are_closed(client: Client, a
 
 
 @pytest.mark.parametrize("options", [{}])
-async def test_the_pages_are_closed_even_without_the_middlewares(client: Client) -> None:
+async def test_the_server_itself_refuses_requests_without_a_token(client: Client) -> None:
     await problem_of(client, "/lanes", 401)
 
 
@@ -395,7 +395,7 @@ async def test_a_failed_page_shows_its_error_only_in_the_log(
         (replace(PARTITION, progressed_at=NOW - 9999, is_open=False), True),
     ],
 )
-async def test_a_worker_is_live_unless_a_partition_with_work_stalls(
+async def test_a_worker_is_live_unless_a_partition_stalls(
     client: Client, reporter: FixedReporter, partition: PartitionReport, is_live: bool
 ) -> None:
     reporter.report = replace(WORKER, partitions=(replace(PARTITION, partition=0), partition))
@@ -494,7 +494,7 @@ async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedRep
     ]
 
 
-async def test_a_lane_without_a_count_gets_that_of_the_view(client: Client, reporter: FixedReporter) -> None:
+async def test_a_lane_without_an_exact_count_shows_the_view_s_count(client: Client, reporter: FixedReporter) -> None:
     unknown = replace(FAILED, waiting=None, waiting_at_most=900)
     reporter.lane_reports = [replace(unknown, subscription=name) for name in ("uncounted", "unknown")] + [FAILED]
     async with client.get("/lanes", headers=BEARER) as response:
@@ -723,7 +723,7 @@ async def test_an_idle_subscription_has_the_fields_of_a_lane(client: Client, rep
     ]
 
 
-async def test_a_worker_that_still_reads_calls_no_subscription_unknown(client: Client, reporter: FixedReporter) -> None:
+async def test_a_starting_worker_calls_no_subscription_unknown(client: Client, reporter: FixedReporter) -> None:
     reporter.report = replace(WORKER, ready=False, problem="the subscriptions have not been read: not yet")
     async with client.get("/lanes?subscription=sub-9", headers=BEARER) as response:
         asked = (await response.json())["subscription"]
@@ -738,7 +738,7 @@ async def test_the_page_names_its_worker_and_its_partitions(client: Client) -> N
     assert "<b>host-1:6066</b>: this page shows the partitions of this worker only (3; the topic has 4)." in text
 
 
-async def test_the_page_shows_lanes_of_every_group_despite_failures(client: Client, reporter: FixedReporter) -> None:
+async def test_many_failures_leave_room_for_lanes_in_other_states(client: Client, reporter: FixedReporter) -> None:
     reporter.lane_reports = [
         *(replace(FAILED, subscription=f"failed-{number}") for number in range(151)),
         *(replace(BEHIND, subscription=f"behind-{number}") for number in range(151)),
@@ -763,7 +763,7 @@ async def test_the_page_shows_lanes_of_every_group_despite_failures(client: Clie
         ([1, 1, 1], 2, [0, 1, 1]),
     ],
 )
-def test_lanes_share_the_room_of_the_page(wanted: list[int], room: int, given: list[int]) -> None:
+def test_the_rows_of_the_page_are_divided_between_the_groups(wanted: list[int], room: int, given: list[int]) -> None:
     assert divided(wanted, room) == given
 
 

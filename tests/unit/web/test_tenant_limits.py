@@ -15,7 +15,7 @@ OTHER = Principal("jane", tenant={"customer": "other"})
 OPERATOR = Principal("the admin token")
 
 
-def test_all_principals_of_a_tenant_share_its_limit() -> None:
+def test_all_principals_of_a_tenant_share_one_limit() -> None:
     places = Places("things are done", 4, 2)
     with ExitStack() as taken:
         taken.enter_context(places.place(ACME))
@@ -30,14 +30,14 @@ def test_all_principals_of_a_tenant_share_its_limit() -> None:
         pass
 
 
-def test_an_operator_may_take_all_places() -> None:
+def test_an_operator_has_no_limit_of_a_tenant() -> None:
     places = Places("things are done", 4, 2)
     with ExitStack() as taken:
         for _ in range(4):
             taken.enter_context(places.place(OPERATOR))
 
 
-async def test_principals_take_turns() -> None:
+async def test_principals_that_wait_take_turns() -> None:
     turns, done, may_go = Turns("things are waiting"), list[str](), asyncio.Event()
 
     async def work(principal: Principal, name: str) -> None:

@@ -112,7 +112,7 @@ def certificate() -> x509.Certificate:
 
 
 @pytest.mark.parametrize("scheme", [pkcs12.PBES.PBESv2SHA256AndAES256CBC, pkcs12.PBES.PBESv1SHA1And3KeyTripleDESCBC])
-def test_all_rounds_of_a_store_are_found(scheme: pkcs12.PBES) -> None:
+def test_the_cost_of_a_store_includes_the_rounds_of_each_part(scheme: pkcs12.PBES) -> None:
     builder = PrivateFormat.PKCS12.encryption_builder().kdf_rounds(FEW).key_cert_algorithm(scheme)
     protection = builder.hmac_hash(hashes.SHA256()).build(PASSWORD.encode())
     made = pkcs12.serialize_key_and_certificates(b"a", KEY, certificate(), None, protection).replace(FEW_DER, MEGA_DER)
@@ -146,7 +146,7 @@ def test_common_keys_are_opened(encoding: PrivateFormat) -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 60))
-def test_any_bytes_are_searched(noise: bytes, depth: int) -> None:
+def test_the_cost_of_any_bytes_is_computed_without_a_crash(noise: bytes, depth: int) -> None:
     for data in (noise, b"\x30\x80" * depth + noise, b"\x24\x80" * depth + noise):
         try:
             check_cost(data, "x")

@@ -31,7 +31,7 @@ def refused(folder: Path | None, path: str) -> str:
     return text
 
 
-def test_files_of_the_folder_are_read_by_either_kind_of_path(folder: Path) -> None:
+def test_key_files_are_read_by_a_relative_or_an_absolute_path(folder: Path) -> None:
     assert read_key_file(folder, "a.pem", F) == b"inside"
     assert read_key_file(folder, str(folder / "a.pem"), F) == b"inside"
     assert read_key_file(folder, "deep/../deep/b.pem", F) == b"deep inside"

@@ -44,7 +44,7 @@ def test_an_alias_finds_key_and_certificate_in_any_case() -> None:
         assert load_pem_private_key(client.key_pem.encode(), None).public_key() == certificate.public_key()
 
 
-def test_alias_and_key_password_default_to_first_key_and_store() -> None:
+def test_the_defaults_are_the_first_key_and_the_store_password() -> None:
     client = client_from_jks(KEYS, PASSWORD, F, key_password=None, alias=None)
     [certificate] = x509.load_pem_x509_certificates(client.certificate_pem.encode())
     assert certificate.subject.rfc4514_string() == "CN=other"
@@ -77,7 +77,7 @@ def test_an_unusable_store_is_reported() -> None:
         trusted_from_jks(KEYS, PASSWORD, F)
 
 
-def test_no_length_in_a_store_is_trusted() -> None:
+def test_invalid_lengths_in_a_store_are_refused() -> None:
     head = struct.pack(">II", 0xFEEDFEED, 2)
     assert f"contains {MAX_ENTRIES + 1} entries" in sentence(signed(head + struct.pack(">I", MAX_ENTRIES + 1)))
     assert "is cut off" in sentence(signed(head + struct.pack(">I", 5)))

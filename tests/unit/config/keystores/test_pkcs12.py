@@ -45,11 +45,11 @@ def test_keys_are_listed_in_store_order_and_stay_encrypted() -> None:
 
 
 @pytest.mark.parametrize("alias", ["signer", "Signer", "SIGNER"])
-def test_an_alias_picks_a_key_with_its_own_chain_only(alias: str) -> None:
+def test_an_alias_selects_one_key_and_its_certificate_chain(alias: str) -> None:
     assert subjects(alias) == ["CN=signer", "CN=ca"]
 
 
-def test_a_chain_has_a_longest_length() -> None:
+def test_a_certificate_chain_is_limited_in_length() -> None:
     """Each of these certificates is issued by each of the others."""
     key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a")])
     now = dt.datetime.now(dt.UTC)

@@ -43,7 +43,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
-def test_the_process_finds_the_same_as_the_worker(opener: StoreProcess) -> None:
+def test_the_process_opens_a_store_as_the_worker_would(opener: StoreProcess) -> None:
     assert opener.client(KEYS) == OpenHere().client(KEYS)
     assert opener.trusted(TRUST) == OpenHere().trusted(TRUST)
     key = Store("PEM", "f", key=opener.client(KEYS).key_pem.encode(), key_path="k")
@@ -112,7 +112,7 @@ def test_the_process_gets_no_environment(opener: StoreProcess, monkeypatch: pyte
     assert b"planted" not in Path(f"/proc/{pid_of(opener)}/environ").read_bytes()
 
 
-def test_a_closed_opener_opens_nothing(opener: StoreProcess) -> None:
+def test_after_the_close_no_store_is_opened(opener: StoreProcess) -> None:
     opener.close()
     with pytest.raises(ConfigurationError, match="the process that opens stores was killed"):
         opener.trusted(TRUST)

@@ -14,7 +14,7 @@ WORKER = WorkerState("a:6066", "1", NOW, NOW, is_gone=False, ready=True, problem
                      delivered_per_second=30.0, failed_per_second=2.0, queued=0, in_flight=0)  # fmt: skip
 
 
-def test_rates_are_those_of_all_present_workers() -> None:
+def test_rates_are_the_sum_of_all_present_workers() -> None:
     workers = [WORKER, replace(WORKER, name="b"), replace(WORKER, name="c", is_gone=True)]
     history = History(lambda: workers, Telemetry())
     history.take()
@@ -22,7 +22,7 @@ def test_rates_are_those_of_all_present_workers() -> None:
     assert [(line.name, line.now) for line in rates.lines] == [("delivered", "60"), ("failed", "4.0")]
 
 
-def test_durations_are_those_since_the_previous_sample() -> None:
+def test_durations_cover_the_time_since_the_previous_sample() -> None:
     telemetry = Telemetry()
     telemetry.attempt_seconds.observe(9.0)
     history = History(lambda: None, telemetry)
@@ -37,7 +37,7 @@ def test_durations_are_those_since_the_previous_sample() -> None:
     assert [line.now for line in history.plots()[1].lines] == [None, None]
 
 
-def test_a_process_that_delivers_nothing_has_no_durations() -> None:
+def test_a_process_that_delivers_nothing_shows_no_durations() -> None:
     history = History(lambda: [WORKER], None)
     history.take()
     assert [each.title for each in history.plots()] == ["Attempts per second, all workers"]

@@ -88,7 +88,7 @@ async def test_style_sheet_and_script_are_what_the_pages_name(client: Client) ->
 # --------------------------------------------------------------- content of the pages
 
 
-async def test_an_outage_is_one_line(client: Client, view: FixedView) -> None:
+async def test_an_outage_is_shown_as_one_group(client: Client, view: FixedView) -> None:
     view.items = [failed(f"sub-{number:03}") for number in range(142)] + [live("other")]
     page = await get(client, "/")
     group = page.one("article").words
@@ -115,7 +115,7 @@ async def test_the_overview_is_bounded(client: Client, view: FixedView) -> None:
     assert "And 8 smaller groups" in page.one("div", id="fails").words
 
 
-async def test_many_readers_cost_as_much_as_one(client: Client, view: FixedView, clock: ManualClock) -> None:
+async def test_many_readers_cause_one_computation(client: Client, view: FixedView, clock: ManualClock) -> None:
     for _ in range(5):
         await get(client, "/")
     assert view.asked == 1
@@ -136,7 +136,7 @@ async def test_problems_of_the_cluster_are_shown_first(client: Client, view: Fix
         assert part in said
 
 
-async def test_subscriptions_are_found_and_paged(client: Client, view: FixedView) -> None:
+async def test_subscriptions_can_be_searched_and_paged(client: Client, view: FixedView) -> None:
     view.items = [live(f"live-{number:02}") for number in range(60)] + [failed("sub-1"), failed("sub-2", host="b:1")]
     page = await get(client, "/subscriptions")
     assert len(rows(page)) == 50
@@ -200,7 +200,7 @@ async def test_an_unknown_subscription_is_not_found(client: Client) -> None:
     assert 'There is no subscription "none".' in page.one("main").words
 
 
-async def test_workers_and_partitions_are_on_their_tab(client: Client, view: FixedView) -> None:
+async def test_workers_and_partitions_are_on_a_tab_of_their_own(client: Client, view: FixedView) -> None:
     view.present = [WORKER, replace(WORKER, name="host-2:6066", is_gone=True, seen_at=NOW - 40, partitions=())]
     page = await get(client, "/workers")
     assert [each.words for each in page.all("tr")] == [
@@ -212,7 +212,7 @@ async def test_workers_and_partitions_are_on_their_tab(client: Client, view: Fix
     ]
 
 
-async def test_only_an_event_that_fails_is_shown(client: Client, view: FixedView) -> None:
+async def test_an_event_is_shown_only_if_it_causes_a_failure(client: Client, view: FixedView) -> None:
     behind = failed("sub-3")
     lanes = tuple(replace(lane, state="behind") for lane in behind.lanes)
     view.items = [failed("sub-1"), live("sub-2"), replace(behind, lanes=lanes)]

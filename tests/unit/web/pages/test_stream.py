@@ -35,7 +35,7 @@ async def serving(stream: Stream, principal: Principal = OPERATOR) -> AsyncItera
         yield client
 
 
-async def test_a_listener_gets_an_event_for_each_change(view: FixedView) -> None:
+async def test_a_listener_gets_a_message_for_each_change(view: FixedView) -> None:
     async with serving(Stream(view.changed, least_seconds=0)) as client, client.get("/") as response:
         assert response.content_type == "text/event-stream"
         assert await response.content.readuntil(b"\n\n") == b": listening\n\n"
@@ -44,7 +44,7 @@ async def test_a_listener_gets_an_event_for_each_change(view: FixedView) -> None
             view.change()
 
 
-async def test_events_do_not_tell_a_tenant_of_the_changes_of_others(view: FixedView) -> None:
+async def test_a_tenant_s_messages_do_not_reveal_changes_of_others(view: FixedView) -> None:
     view.version = 1234
     tenant = Principal("somebody", tenant={"customer": "acme"})
     stream = Stream(view.changed, least_seconds=0, tenant_seconds=0)
@@ -54,7 +54,7 @@ async def test_events_do_not_tell_a_tenant_of_the_changes_of_others(view: FixedV
             assert await response.content.readuntil(b"\n\n") == b"event: changed\ndata: %d\n\n" % number
 
 
-async def test_a_listener_gets_the_head_before_any_change(view: FixedView) -> None:
+async def test_a_listener_is_answered_before_any_change(view: FixedView) -> None:
     view.version = 0
     async with serving(Stream(view.changed)) as client, client.get("/") as response:
         assert await response.content.readuntil(b"\n\n") == b": listening\n\n"
@@ -74,7 +74,7 @@ async def test_the_number_of_listeners_is_limited(view: FixedView) -> None:
         second.close()
 
 
-async def test_one_tenant_leaves_room_for_others(view: FixedView) -> None:
+async def test_a_tenant_has_a_limited_number_of_listeners(view: FixedView) -> None:
     stream = Stream(view.changed)
     async with serving(stream, Principal("somebody", tenant={"customer": "acme"})) as client:
         open_ones = [await client.get("/") for _ in range(OF_A_TENANT)]
