@@ -111,7 +111,7 @@ async def test_send_reaches_one_subscription_or_reports_it_as_unknown(
         assert (refused.code, refused.err) == (1, "Error: --header: dlq.for is a header of the pipeline\n")
 
 
-async def test_an_address_written_by_a_producer_reaches_nobody(
+async def test_an_address_that_a_producer_writes_has_no_effect(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("addressed-forged"), tmp_path) as (found, webhooks, recorder):

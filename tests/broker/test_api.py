@@ -125,7 +125,7 @@ async def test_of_two_concurrent_writers_one_succeeds(client: Client, other: Cli
                 assert (await response.json())["metadata"] == {"team": winner}
 
 
-async def test_a_conditional_deletion_does_not_lose_a_change(client: Client, other: Client) -> None:
+async def test_a_conditional_deletion_does_not_undo_another_change(client: Client, other: Client) -> None:
     """A change and a deletion depend on the same revision. No confirmed change is lost by the deletion."""
     for turn in range(5):
         await created(client, f"sub-{turn}")
@@ -292,7 +292,7 @@ BAD: list[Bad] = [
 ]
 
 
-async def test_bad_requests_are_refused_with_sentences(client: Client) -> None:
+async def test_bad_requests_are_refused_with_an_explanation(client: Client) -> None:
     wrong = []
     for method, path, options, status, sentence in BAD:
         async with client.request(method, path, **options) as response:
@@ -304,7 +304,7 @@ async def test_bad_requests_are_refused_with_sentences(client: Client) -> None:
         assert (await response.json())["total"] == 0
 
 
-async def test_a_large_body_is_refused(client: Client) -> None:
+async def test_a_body_above_the_size_limit_is_refused(client: Client) -> None:
     async with client.post(PATH, data=BytesIO(b" " * 1_100_000), headers=JSON) as response:
         assert "allowed: at most 1048576 bytes" in (await problem(response, 413))["detail"]
 

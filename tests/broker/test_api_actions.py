@@ -55,7 +55,7 @@ async def test_actions_change_the_states(client: Client) -> None:
         assert (answer["id"], answer["result"], await states(client)) == ("sub-1", result, wanted), action
 
 
-async def test_gravitee_s_actions_depend_on_a_failure(client: Client, cluster: ApiCluster) -> None:
+async def test_gravitee_s_actions_depend_on_whether_there_is_a_failure(client: Client, cluster: ApiCluster) -> None:
     assert "is not in FAILURE" in (await act(client, "_resumeFailure", status=409))["detail"]
     await cluster.fail("sub-1", "rejected", "the callback answered 410")
 
@@ -106,7 +106,7 @@ async def test_a_skip_reports_the_skipped_event(client: Client, cluster: ApiClus
         assert (await response.json())["resumeFrom"] == {"skip": skipped}
 
 
-async def test_bad_actions_are_refused_with_sentences(client: Client) -> None:
+async def test_bad_actions_are_refused_with_an_explanation(client: Client) -> None:
     bad: tuple[tuple[str, Any, str], ...] = (
         ("_skip", {}, "partition: is required"),
         ("_skip", {"partition": 0, "offset": -1}, "offset: -1 is out of range; allowed: 0 to"),

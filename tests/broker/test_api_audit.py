@@ -80,13 +80,13 @@ async def test_a_key_is_valid_for_one_request(client: Client, other: Client) -> 
     assert await total(client) == 1
 
 
-async def test_an_idempotency_key_belongs_to_its_sender(client: Client) -> None:
+async def test_two_senders_can_use_the_same_idempotency_key(client: Client) -> None:
     first = await sent(client, document(None))
     second = await sent(client, document(None), **token({"customer": "acme"}))
     assert (second[0], second[1]["id"] != first[1]["id"]) == (201, True)
 
 
-async def test_a_failed_request_may_be_tried_again(client: Client) -> None:
+async def test_the_key_of_a_failed_request_may_be_used_again(client: Client) -> None:
     assert (await sent(client, document(callbackUrl="ftp://x")))[0] == 400
     assert (await sent(client, document()))[0] == 201
 
@@ -105,7 +105,7 @@ class _ADayLater(SystemClock):
         return super().now() + REMEMBER_SECONDS + 1
 
 
-async def test_a_key_that_is_used_after_a_day_is_remembered_anew(client: Client, worker: ApiWorker) -> None:
+async def test_an_idempotency_key_can_be_used_again_after_a_day(client: Client, worker: ApiWorker) -> None:
     async with client.post(PATH, json=document()) as response:
         assert response.status == 201
     replay = {"timestamp": "2026-01-31T08:00:00Z"}, f"{PATH}/sub-1/_replay"
@@ -116,7 +116,7 @@ async def test_a_key_that_is_used_after_a_day_is_remembered_anew(client: Client,
     assert await sent(client, *replay) == second
 
 
-async def test_a_request_too_large_for_a_record_is_recorded_shortened(client: Client, cluster: ApiCluster) -> None:
+async def test_a_request_too_large_for_its_audit_record_is_truncated(client: Client, cluster: ApiCluster) -> None:
     """If the broker refused the record, it would refuse later records, too."""
     asked = {"action": "pause", "filter": {"q": "ä" * 400_000}}
     body = json.dumps(asked, ensure_ascii=False).encode()
@@ -129,7 +129,7 @@ async def test_a_request_too_large_for_a_record_is_recorded_shortened(client: Cl
     assert small["what"] == "createSubscription"
 
 
-async def test_a_change_that_is_not_confirmed_is_recorded(
+async def test_an_unconfirmed_change_is_recorded(
     client: Client, worker: ApiWorker, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change that is not confirmed may have been made."""
@@ -155,7 +155,7 @@ async def test_of_two_concurrent_requests_one_is_told_to_wait(client: Client) ->
     assert await total(client) == 1
 
 
-async def test_a_key_that_can_t_be_used_is_refused(client: Client) -> None:
+async def test_an_invalid_idempotency_key_is_refused(client: Client) -> None:
     for key in ("", "ä", "x" * 256):
         async with client.post(PATH, json=document(None), headers={"Idempotency-Key": key}) as response:
             assert "allowed: 1 to 255 printable ASCII" in (await problem(response, 400))["detail"]

@@ -102,7 +102,7 @@ async def test_a_shared_outage_is_repaired_with_one_action(client: Client, clust
     assert entry["body"]["filter"] == {"cause": ["exception"], "host": "failed.example:8443", "all": False}
 
 
-async def test_an_unchangeable_subscription_does_not_stop_the_others(client: Client) -> None:
+async def test_a_subscription_that_can_t_be_changed_stops_no_other(client: Client) -> None:
     async with client.put(f"{PATH}/well-0", json={**document(None), "status": "CLOSED"}) as response:
         assert response.status == 200
     done = await bulk(client, {"action": "pause", "filter": {"all": True}})
@@ -112,7 +112,7 @@ async def test_an_unchangeable_subscription_does_not_stop_the_others(client: Cli
     assert (again["matched"], again["changed"], again["unchanged"]) == (1, 0, 1)
 
 
-async def test_a_bulk_change_of_a_tenant_affects_only_its_own(client: Client) -> None:
+async def test_a_tenant_s_bulk_change_affects_only_its_subscriptions(client: Client) -> None:
     done = await bulk(client, {"action": "pause", "filter": {"all": True}}, token(ACME))
     assert (done["matched"], done["changed"], done["ids"]) == (2, 2, ["failed-0", "well-0"])
     done = await bulk(client, {"action": "stop", "filter": {"metadata": {"customer": "other"}}}, token(ACME))
@@ -122,7 +122,7 @@ async def test_a_bulk_change_of_a_tenant_affects_only_its_own(client: Client) ->
     assert await total(client, state="paused") == 2
 
 
-async def test_a_bulk_change_skips_what_a_tenant_has_just_lost(
+async def test_a_bulk_change_skips_a_subscription_just_moved_away(
     client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit_all = worker.store.edit_all
@@ -172,7 +172,7 @@ async def test_a_bulk_replay_requires_a_time(client: Client) -> None:
         assert (await response.json())["resumeFrom"]["timestamp"].endswith("T00:00:00Z")
 
 
-async def test_bad_bulks_are_refused_with_sentences(client: Client) -> None:
+async def test_bad_bulk_changes_are_refused_with_an_explanation(client: Client) -> None:
     bad: tuple[tuple[Any, str], ...] = (
         ({}, "action: is required"),
         ({"action": "pause"}, "filter: is required"),

@@ -90,7 +90,7 @@ async def test_match_shows_the_addressee_of_a_test_event(client: Client, cluster
 
 
 @pytest.mark.parametrize("routing", ["key"])
-async def test_with_routing_by_key_the_key_is_required(worker: ApiWorker) -> None:
+async def test_with_routing_by_key_match_requires_the_event_s_key(worker: ApiWorker) -> None:
     async with worker.client() as client:
         assert "key: is required" in (await post(client, "/api/match", {"value": 1}, 400))["detail"]
         assert (await post(client, "/api/match", {"key": "none"}))["total"] == 0
@@ -149,7 +149,7 @@ async def test_a_body_whose_fields_are_optional_may_be_left_out(client: Client) 
         assert response.status == 415
 
 
-async def test_a_rotation_refuses_an_idempotency_key(client: Client, worker: ApiWorker) -> None:
+async def test_a_rotation_with_an_idempotency_key_is_refused(client: Client, worker: ApiWorker) -> None:
     before = worker.registry.wire("paid")
     async with client.post(f"{PATH}/paid/_rotateSecret", headers={"Idempotency-Key": "k"}) as response:
         assert response.status == 400
@@ -200,7 +200,7 @@ async def listed(client: Client, headers: dict[str, str] | None = None, **query:
         return [each["subscription"] for each in body["items"]]
 
 
-async def test_dead_letters_are_listed_and_written_back(client: Client, cluster: ApiCluster) -> None:
+async def test_dead_letters_are_listed_and_redriven(client: Client, cluster: ApiCluster) -> None:
     for name, reason in (("paid", "rejected"), ("every", "exception"), ("gone", "rejected")):
         await dead_letter(cluster, name, reason)
     assert await listed(client) == ["gone", "every", "paid"]

@@ -48,7 +48,7 @@ async def shown_to_admin(client: Client, names: tuple[str, ...]) -> list[dict[st
     return found
 
 
-async def test_a_tenant_sees_only_its_own(client: Client) -> None:
+async def test_a_tenant_sees_only_its_own_subscriptions(client: Client) -> None:
     async with client.get(PATH, headers=token(ACME)) as response:
         body = await response.json()
     assert ([each["id"] for each in body["items"]], body["total"]) == (list(OURS), 2)
@@ -85,7 +85,7 @@ async def test_a_tenant_creates_subscriptions_within_its_limit(client: Client) -
     assert shown["metadata"] == {"team": "x", **ACME}
 
 
-async def test_a_tenant_can_t_act_on_a_subscription_it_just_lost(
+async def test_a_tenant_can_t_act_on_a_subscription_just_moved_away(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def moved_meanwhile(*_: Any) -> dict[str, Any]:
@@ -102,7 +102,9 @@ async def test_a_tenant_can_t_act_on_a_subscription_it_just_lost(
     assert shown["resumeFrom"] is None
 
 
-async def test_a_tenant_sees_no_attempts_of_what_it_just_lost(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_tenant_sees_no_attempts_of_a_subscription_moved_away(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def moved_meanwhile(*_: Any) -> AttemptPage:
         async with client.put(f"{PATH}/ours-1", json={**document(None), "metadata": OTHER}) as response:
             assert response.status == 200
@@ -123,7 +125,7 @@ async def test_a_tenant_does_not_see_the_addresses_of_workers(
             assert [lane["worker"] for lane in (await response.json())["delivery"]["lanes"]] == [address]
 
 
-async def test_the_concurrent_lists_of_a_tenant_are_limited(
+async def test_a_tenant_may_run_only_a_few_lists_at_once(
     client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without this limit, concurrent lists would delay deliveries."""

@@ -105,7 +105,7 @@ async def test_entries_are_dropped_until_the_missing_topic_exists(
     assert log.telemetry.attempt_log_drops == 2
 
 
-async def test_a_bug_is_counted_and_does_not_end_the_log(
+async def test_a_bug_is_counted_and_does_not_end_the_attempt_log(
     embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_log, "RETRY_SECONDS", 0.1)
@@ -130,7 +130,7 @@ async def test_a_bug_is_counted_and_does_not_end_the_log(
     assert [each.webhook_id for each in entries] == ["events-0-5"]
 
 
-async def test_nothing_waits_for_unavailable_brokers(
+async def test_the_attempt_log_waits_for_no_unavailable_broker(
     embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attempt_log, "REQUEST_TIMEOUT_MS", 500)

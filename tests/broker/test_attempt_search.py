@@ -204,7 +204,7 @@ class Truth:
 
 @pytest.mark.parametrize("qos", ["at-least-once", "auto"])
 @pytest.mark.timeout(900)
-async def test_no_answer_about_an_event_is_wrong(
+async def test_answers_about_an_event_s_fate_are_never_wrong(
     kafka: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path, qos: str
 ) -> None:
     truth, names = Truth(), [f"sub-{number}" for number in range(12)]

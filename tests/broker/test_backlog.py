@@ -134,7 +134,7 @@ async def test_unwanted_events_are_skipped(broker: TestBroker, topic: str) -> No
         assert len(reading.read) < 150, "of the others the last of each batch"
 
 
-async def test_each_read_uses_the_present_keys(broker: TestBroker, topic: str) -> None:
+async def test_each_read_uses_the_keys_that_are_wanted_now(broker: TestBroker, topic: str) -> None:
     await broker.produce(topic, *[(b"sub-%d" % (2 + number % 2), b"") for number in range(20)], partition=0)
     async with serving(broker, topic) as backlog:
         for key, first in ((b"sub-1", 0), (b"sub-2", 1200), (b"sub-3", 1201)):
@@ -181,7 +181,7 @@ async def test_aborted_events_are_not_counted(kafka: TestBroker, unique_name: Ca
         assert await backlog.count(0, b"sub-1", 0, await backlog.end_of(0)) == 1
 
 
-async def test_the_log_reader_can_go_back(broker: TestBroker, topic: str) -> None:
+async def test_the_log_reader_can_go_back_to_an_earlier_offset(broker: TestBroker, topic: str) -> None:
     async with serving(broker, topic) as backlog:
         for start in (900, 10, 500):
             reading = Reading(0, start, 1200)
@@ -201,7 +201,9 @@ async def test_a_partition_that_is_forgotten_is_not_read(broker: TestBroker, top
 
 
 @pytest.mark.parametrize("is_streaming", [False, True], ids=["alone", "beside the stream"])
-async def test_other_tasks_run_between_two_stretches(broker: TestBroker, topic: str, *, is_streaming: bool) -> None:
+async def test_other_tasks_run_while_a_long_stretch_is_read(
+    broker: TestBroker, topic: str, *, is_streaming: bool
+) -> None:
     async with serving(broker, topic) as backlog:
         reading = Reading(0, 0, 1200)
         reading.is_streaming = is_streaming

@@ -133,7 +133,7 @@ async def test_existing_state_is_replaced_only_with_the_option(orders: Cluster) 
     assert await orders.broker.committed(orders.app, orders.topic) == {0: 4, 1: 6}
 
 
-async def test_a_recreated_topic_takes_no_positions(orders: Cluster) -> None:
+async def test_no_positions_are_restored_to_a_recreated_topic(orders: Cluster) -> None:
     backup = await backed_up(orders)
     other = replace(backup, state=replace(backup.state, topic_ids={orders.topic: "A" * 22}))
     [problem] = problems_of(await restore_of(orders, other), replaces=True)

@@ -152,7 +152,7 @@ async def test_the_end_includes_events_of_open_transactions(real_shop: Shop) -> 
     assert await real_shop.offsets() == [2]
 
 
-async def test_partitions_that_were_just_added_are_included(real_shop: Shop) -> None:
+async def test_a_new_subscription_starts_in_partitions_just_added_too(real_shop: Shop) -> None:
     await real_shop.write(0, 1000)
     async with real_shop.store() as store:
         await store.apply(document("before"))
@@ -211,7 +211,7 @@ async def test_a_recreated_subscription_gets_a_new_start(shop: Shop) -> None:
     assert await shop.offsets() == [1, 0]
 
 
-async def test_a_corrected_record_keeps_its_start(shop: Shop) -> None:
+async def test_a_corrected_record_keeps_the_start_of_the_subscription(shop: Shop) -> None:
     async with shop.store() as store:
         first = await store.apply(document())
         await shop.write(0, 1000)
@@ -226,7 +226,7 @@ async def test_a_corrected_record_keeps_its_start(shop: Shop) -> None:
     assert await shop.offsets() == [0, 0]
 
 
-async def test_with_key_no_start_is_written(shop: Shop) -> None:
+async def test_with_key_no_start_is_stored(shop: Shop) -> None:
     async with shop.store(Routing.KEY) as store:
         await store.apply(document())
         await store.edit("s", PAUSE)
@@ -234,7 +234,7 @@ async def test_with_key_no_start_is_written(shop: Shop) -> None:
     assert not shown.keys() & {"start", "startFrom", "topics", "createdRevision"}
 
 
-async def test_the_brokers_are_asked_once_for_many_subscriptions(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_subscriptions_cost_one_request_for_offsets(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     async def counted(connection: Any, topic: str, *more: Any) -> Any:
@@ -275,7 +275,7 @@ async def commit(shop: Shop, group: str, offsets: dict[int, int]) -> None:
         await consumer.commit({TopicPartition(shop.source, number): offset for number, offset in offsets.items()})
 
 
-async def test_a_subscription_continues_where_another_group_stopped(
+async def test_a_subscription_can_begin_at_the_offsets_of_a_group(
     wide_shop: Shop, unique_name: Callable[[str], str]
 ) -> None:
     group = unique_name("gravitee")
@@ -296,7 +296,7 @@ async def test_a_subscription_continues_where_another_group_stopped(
     ("reset", "since", "offset"),
     [("earliest", None, 0), ("latest", "1970-01-01T00:00:02Z", 1), ("latest", "1970-01-01T00:00:09Z", 3)],
 )
-async def test_a_partition_without_a_commit_begins_like_the_group(
+async def test_a_partition_without_a_commit_begins_as_the_group_would(
     wide_shop: Shop, unique_name: Callable[[str], str], reset: str, since: str | None, offset: int
 ) -> None:
     group = unique_name("gravitee")
@@ -313,7 +313,7 @@ async def test_a_partition_without_a_commit_begins_like_the_group(
     )
 
 
-async def test_without_commit_and_starting_at_the_start_is_unknown(
+async def test_latest_without_a_commit_needs_the_time_of_creation(
     wide_shop: Shop, unique_name: Callable[[str], str]
 ) -> None:
     group = unique_name("gravitee")
@@ -389,9 +389,7 @@ def commit_with_kip_848(shop: Shop, group: str) -> None:
     consumer.close()
 
 
-async def test_a_group_whose_members_can_not_be_seen_is_refused(
-    wide_shop: Shop, unique_name: Callable[[str], str]
-) -> None:
+async def test_a_group_that_hides_its_members_is_refused(wide_shop: Shop, unique_name: Callable[[str], str]) -> None:
     group = unique_name("gravitee")
     await wide_shop.write(0, 1000)
     await asyncio.to_thread(commit_with_kip_848, wide_shop, group)

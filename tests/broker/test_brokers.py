@@ -62,7 +62,7 @@ async def test_waiting_ends_when_the_records_are_there(broker: TestBroker, uniqu
     assert [record.value for record in waiting.result()] == [b"1", b"2"]
 
 
-async def test_a_wait_that_fails_says_what_was_missing(broker: TestBroker, unique_name: Name) -> None:
+async def test_a_wait_that_times_out_says_what_was_missing(broker: TestBroker, unique_name: Name) -> None:
     topic = await broker.create_topic(unique_name("events"))
     await broker.produce(topic, (b"k", b"1"))
 
@@ -107,7 +107,7 @@ async def test_aborted_records_are_left_out_of_the_committed_ones(kafka: TestBro
     assert [record.value for record in await kafka.read(topic)] == [b"kept", b"aborted"]
 
 
-async def test_requests_fail_as_scripted(embedded: TestBroker, unique_name: Name) -> None:
+async def test_a_request_fails_if_the_test_asks_for_it(embedded: TestBroker, unique_name: Name) -> None:
     assert embedded.mock is not None
     topic = await embedded.create_topic(unique_name("events"))
     message_too_large = 10
@@ -148,7 +148,7 @@ async def test_a_broker_that_was_down_keeps_its_data(embedded: TestBroker, uniqu
     assert [record.value for record in await embedded.read(topic)] == [b"before"]
 
 
-def test_bad_input_is_refused_in_sentences(embedded: TestBroker) -> None:
+def test_bad_input_is_refused_with_an_explanation(embedded: TestBroker) -> None:
     assert embedded.mock is not None
     with pytest.raises(BrokerError, match="topic x: partitions must be at least 1, not 0"):
         embedded.mock.create_topic("x", 0)

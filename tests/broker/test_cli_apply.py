@@ -117,7 +117,7 @@ async def test_a_file_that_drops_protection_causes_a_warning(webhooks: Webhooks)
         assert ended.err == "sub-1: auth is dropped: requests have no credentials any more\n"
 
 
-async def test_inconsistent_options_of_prune_are_refused(webhooks: Webhooks) -> None:
+async def test_contradictory_options_of_prune_are_refused(webhooks: Webhooks) -> None:
     for words, sentence in (
         (["--prune"], "--prune needs either --metadata NAME=VALUE or --all"),
         (["--all"], "they need --prune"),

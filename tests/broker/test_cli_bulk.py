@@ -115,7 +115,7 @@ async def test_without_a_filter_subscriptions_in_failure_are_resumed(webhooks: W
     assert (await answer(webhooks, "resume", "--all", "--state", "paused", "--yes"))["ids"] == ["well-1"]
 
 
-async def test_applying_a_backup_restores_the_former_state(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_applying_the_backup_undoes_a_bulk_change(webhooks: Webhooks, tmp_path: Path) -> None:
     await apply(webhooks, {**ONE, "metadata": ACME})
     before = json.loads(await webhooks.done("subscriptions", "list", "--json"))
 
@@ -151,7 +151,7 @@ async def test_a_backup_never_replaces_a_file(webhooks: Webhooks, tmp_path: Path
     assert await revisions(webhooks) == before
 
 
-async def test_the_outcome_of_a_change_is_printed(webhooks: Webhooks) -> None:
+async def test_a_bulk_change_prints_the_states_that_it_led_to(webhooks: Webhooks) -> None:
     # No worker is running that could carry out a command.
     resumed = await answer(webhooks, "resume", "--all", "--yes", "--wait", "--wait-seconds", "0.1", code=1)
     paused = await answer(webhooks, "pause", "--all", "--metadata", "has=no row", "--yes", "--wait")
@@ -183,7 +183,7 @@ async def test_without_rows_a_bulk_command_changes_nothing(
     assert await revisions(webhooks) == {"sub-2": 0}
 
 
-async def test_inconsistent_options_are_refused(webhooks: Webhooks) -> None:
+async def test_contradictory_options_are_refused(webhooks: Webhooks) -> None:
     for words, sentence in (
         (["resume"], "name subscriptions, or use --all"),
         (["resume", "a", "--all"], "name subscriptions, or use --all"),

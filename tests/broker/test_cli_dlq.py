@@ -129,7 +129,9 @@ async def test_a_missing_letter_is_reported_in_a_sentence(webhooks: Webhooks) ->
         assert sentence in ended.err
 
 
-async def test_letters_are_redriven_unchanged_and_only_once(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+async def test_letters_are_redriven_unchanged_and_each_one_once(
+    webhooks: Webhooks, broker: TestBroker, bury: Bury
+) -> None:
     await bury(("sub-1", "rejected"), ("sub-2", "rejected"))
 
     first = await webhooks.done("dlq", "redrive")
@@ -223,7 +225,9 @@ async def test_letters_beyond_the_limit_are_left_for_the_next_run(
     assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2, 3, 4)
 
 
-async def test_redrives_of_different_scopes_repeat_nothing(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
+async def test_redrives_of_different_scopes_redrive_each_letter_once(
+    webhooks: Webhooks, broker: TestBroker, bury: Bury
+) -> None:
     await bury(("sub-1", "rejected"), ("sub-2", "rejected"), ("sub-1", "rejected"))
     redrive = ("dlq", "redrive")
 
@@ -238,7 +242,7 @@ async def test_redrives_of_different_scopes_repeat_nothing(webhooks: Webhooks, b
     assert await redriven(webhooks, broker) == bury.first_ids(0, 1, 2, 3)
 
 
-async def test_hopeless_letters_are_redriven_only_on_request(
+async def test_letters_that_can_t_succeed_are_redriven_only_on_request(
     webhooks: Webhooks, broker: TestBroker, bury: Bury
 ) -> None:
     await bury(("sub-8", "unknown-subscription"), ("sub-9", "unknown-subscription"), (None, "undecodable"))

@@ -25,7 +25,9 @@ async def found(
         yield each, Webhooks(each.environment)
 
 
-async def test_a_failure_is_explained_by_another_process(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
+async def test_explain_works_in_another_process_than_the_worker(
+    found: tuple[Cluster, Webhooks], recorder: Recorder
+) -> None:
     running, webhooks = found
     await running.start_worker()
     await running.until_ready()
@@ -45,7 +47,9 @@ async def test_a_failure_is_explained_by_another_process(found: tuple[Cluster, W
     await recorder.until_events(3)
 
 
-async def test_without_a_worker_unknown_facts_are_named(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
+async def test_without_a_worker_explain_says_what_is_not_known(
+    found: tuple[Cluster, Webhooks], recorder: Recorder
+) -> None:
     running, webhooks = found
     await running.subscribe(recorder, "idle", status="PAUSED")
     ended = await webhooks.run("explain", "idle")

@@ -177,7 +177,7 @@ async def test_positions_are_not_exported_while_a_worker_runs(
     assert await kafka.committed(f"{source}-a", source) == {}
 
 
-async def test_check_reads_an_export_and_reports_like_import(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_check_reads_a_gravitee_export_and_reports_like_import(webhooks: Webhooks, tmp_path: Path) -> None:
     # Gravitee has no routing.
     here = Webhooks({**webhooks.environment, "WEBHOOKS_ROUTING": "match"})
     assert "ok  not used here: apiMedia, export, " in await here.done("check")
@@ -191,7 +191,7 @@ async def test_check_reads_an_export_and_reports_like_import(webhooks: Webhooks,
     assert checked.err == taken.err
 
 
-async def test_files_are_private_and_never_replaced(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_imported_files_are_private_and_never_replaced(webhooks: Webhooks, tmp_path: Path) -> None:
     arguments = ("import-gravitee", "-", "--output-dir", str(tmp_path / "out"))
     text = (FILES / "terraform-show.json").read_bytes()
     said = await webhooks.done(*arguments, stdin=text)

@@ -70,7 +70,7 @@ async def test_a_skip_considers_only_events_of_the_filter(webhooks: Webhooks, ka
     assert done.err == "partition 1: skips the event at 1\n"
 
 
-async def test_a_position_may_be_before_the_next_matching_event(webhooks: Webhooks, kafka: TestBroker) -> None:
+async def test_skip_finds_the_next_matching_event_after_the_position(webhooks: Webhooks, kafka: TestBroker) -> None:
     await note(webhooks, kafka, 1, Cursor(2, Status.PAUSED, revision=0))
     done = await webhooks.run("subscriptions", "skip", "paid", "1", "3")
     assert (done.code, done.err) == (0, "partition 1: skips the event at 3\n")

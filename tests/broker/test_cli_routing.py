@@ -80,7 +80,9 @@ async def test_without_a_broker_the_error_has_no_keys(make: Callable[..., Any]) 
     assert "newest" not in ended.err
 
 
-async def test_with_match_subscriptions_to_everything_are_listed(make: Callable[..., Any], kafka: TestBroker) -> None:
+async def test_with_match_advisories_list_subscriptions_without_filter(
+    make: Callable[..., Any], kafka: TestBroker
+) -> None:
     webhooks = await make(routing="match")
     source = f"{webhooks.environment['WEBHOOKS_APP']}-orders"
     await webhooks.done("check")

@@ -61,7 +61,7 @@ async def apply(webhooks: Webhooks, *documents: object) -> str:
     return await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(list(documents)).encode())
 
 
-async def test_a_missing_topic_is_reported_with_the_creating_command(
+async def test_a_missing_topic_is_reported_with_a_command_to_create_it(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")
@@ -285,7 +285,7 @@ async def test_the_output_of_get_can_be_applied_again(webhooks: Webhooks) -> Non
     assert again == "sub-1 unchanged, revision 0\n"
 
 
-async def test_each_command_is_a_revision(webhooks: Webhooks, broker: TestBroker) -> None:
+async def test_each_command_makes_a_new_revision(webhooks: Webhooks, broker: TestBroker) -> None:
     await apply(webhooks, ONE)
     await broker.produce(source_of(webhooks), *[(b"sub-1", b"")] * 42, partition=0)
 
@@ -407,7 +407,7 @@ async def test_sending_to_an_unknown_subscription_warns(webhooks: Webhooks, brok
     assert len(await broker.read(topic)) == 4
 
 
-async def test_an_unsendable_event_is_reported_in_a_sentence(
+async def test_an_event_that_can_t_be_sent_is_reported_in_a_sentence(
     webhooks: Webhooks, broker: TestBroker, tmp_path: Path
 ) -> None:
     nowhere = application(tmp_path, "nowhere", broker.bootstrap, source="no-such-topic")
@@ -465,7 +465,7 @@ async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, br
         assert (await webhooks.run("subscriptions", "resume", *words)).code == 2
 
 
-async def test_partitions_with_the_same_effect_share_a_line(webhooks: Webhooks) -> None:
+async def test_partitions_with_the_same_effect_are_printed_on_one_line(webhooks: Webhooks) -> None:
     await apply(webhooks, ONE)
     ended = await webhooks.run("subscriptions", "pause", "sub-1")
     assert ended.err == "partitions 0-2: the position is unknown: no worker has started there yet\n"
@@ -513,7 +513,7 @@ async def test_a_replay_by_time_reports_each_partition(
     ]
 
 
-async def test_without_rows_a_command_works_and_says_what_is_unknown(
+async def test_without_rows_a_command_works_and_shows_what_is_unknown(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")
@@ -534,7 +534,7 @@ async def test_without_rows_a_command_works_and_says_what_is_unknown(
         assert f"the position is unknown: topic {name}.cursors: " in ended.err
 
 
-async def test_a_replay_forward_is_refused_unless_it_may_discard(webhooks: Webhooks, broker: TestBroker) -> None:
+async def test_a_replay_forward_is_refused_without_discard_waiting(webhooks: Webhooks, broker: TestBroker) -> None:
     await apply(webhooks, ONE)
     await broker.produce(source_of(webhooks), *[(b"sub-1", b""), (b"sub-2", b"")] * 5, partition=0)
     await commit(webhooks, broker, {0: 2})

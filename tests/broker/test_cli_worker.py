@@ -111,7 +111,7 @@ async def test_a_worker_warns_if_no_event_matches_a_subscription(webhooks: Webho
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_a_worker_writes_log_lines_and_ends_cleanly(webhooks: Webhooks, number: signal.Signals) -> None:
+async def test_a_worker_logs_plain_lines_and_ends_cleanly(webhooks: Webhooks, number: signal.Signals) -> None:
     port = free_port()
     async with webhooks.start("worker", "--web-port", str(port)) as worker:
         await worker.line(f"worker started, pages at http://127.0.0.1:{port}/")

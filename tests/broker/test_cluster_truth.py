@@ -74,7 +74,7 @@ async def until_agreed(view: ClusterView, found: Cluster, within_seconds: float)
         raise AssertionError(await differences(view, found)) from None
 
 
-async def test_two_views_agree_with_three_workers(three: Cluster, recorder: Recorder) -> None:
+async def test_two_views_agree_about_a_cluster_of_three_workers(three: Cluster, recorder: Recorder) -> None:
     recorder.behaviours |= {
         "failing": answer(400),
         "failing-too": answer(400),
@@ -173,7 +173,7 @@ async def test_a_killed_worker_is_gone_and_its_partitions_unowned(
             await eventually(knows, within_seconds=30, says=lambda: f"{later.problems()} {later.workers()}")
 
 
-async def test_without_the_topic_the_view_reports_what_is_unknown(
+async def test_without_announcements_the_view_says_what_is_unknown(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     async with cluster(kafka, unique_name("mute"), tmp_path, partitions=2) as found:

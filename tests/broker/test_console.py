@@ -55,7 +55,7 @@ async def groups(kafka: TestBroker) -> set[str]:
         await admin.close()
 
 
-async def test_a_console_answers_for_the_cluster_and_delivers_nothing(
+async def test_a_console_shows_the_cluster_and_delivers_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     async with cluster(kafka, unique_name("console"), tmp_path, partitions=2) as found, console(found) as running:
@@ -87,7 +87,7 @@ async def test_a_console_answers_for_the_cluster_and_delivers_nothing(
         assert await running.terminate() == 0
 
 
-async def test_a_console_serves_pages_while_something_is_unknown(
+async def test_a_console_serves_pages_while_counts_are_unknown(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     """An orchestrator sends no requests to a process that is not ready, so its pages could not show the reason."""

@@ -81,7 +81,7 @@ async def test_applying_keeps_a_concurrent_pause_and_a_new_secret(three: list[Wo
     assert "hunter3" in json.dumps(wire.model_dump(mode="json"))
 
 
-async def test_documents_that_are_applied_together_replace_each_other(three: list[Worker]) -> None:
+async def test_of_two_concurrent_documents_one_is_kept_as_a_whole(three: list[Worker]) -> None:
     one, two, _ = (worker.store for worker in three)
     await one.apply(document())
     for number in range(ROUNDS):
@@ -137,7 +137,7 @@ async def test_no_command_is_lost_to_another_change(three: list[Worker]) -> None
         assert len(newest.commands) == given
 
 
-async def test_an_undone_change_repeats_no_command(three: list[Worker]) -> None:
+async def test_a_change_that_is_taken_back_repeats_no_command(three: list[Worker]) -> None:
     one, two, _ = three
     revision = (await one.store.apply(document())).revision
     refused = 0
@@ -159,7 +159,7 @@ async def test_an_undone_change_repeats_no_command(three: list[Worker]) -> None:
     assert refused, "the two never met"
 
 
-async def test_an_undone_change_leaves_no_trace(three: list[Worker]) -> None:
+async def test_a_change_that_is_taken_back_leaves_no_trace(three: list[Worker]) -> None:
     one, two, third = (worker.store for worker in three)
     revision = (await one.apply(document())).revision
     refused = 0

@@ -64,7 +64,7 @@ async def topic(broker: TestBroker, unique_name: Callable[[str], str]) -> str:
     return await broker.create_topic(unique_name("cursors"), 2, {"cleanup.policy": "compact"})
 
 
-async def test_the_next_owner_finds_each_subscriptions_newest_row(broker: TestBroker, topic: str) -> None:
+async def test_the_next_owner_finds_the_newest_row_of_each_lane(broker: TestBroker, topic: str) -> None:
     async with opened(broker, topic) as rows:
         await rows.put(b"sub-1", Cursor(next=5))
         await asyncio.gather(rows.put(b"sub-1", Cursor(next=6)), rows.put(b"sub-2", STOPPED))
@@ -83,7 +83,7 @@ async def test_a_deleted_row_is_gone(broker: TestBroker, topic: str) -> None:
     assert await found(broker, topic) == {}
 
 
-async def test_waiting_rows_form_one_group(broker: TestBroker, topic: str) -> None:
+async def test_rows_that_wait_are_written_in_one_transaction(broker: TestBroker, topic: str) -> None:
     written: list[int] = []
     async with opened(broker, topic, written) as rows:
         await asyncio.gather(*(rows.put(b"sub-%d" % number, Cursor(next=number)) for number in range(50)))
@@ -101,7 +101,9 @@ async def topic_of_embedded(embedded: TestBroker, unique_name: Callable[[str], s
     return await embedded.create_topic(unique_name("cursors"), 2)
 
 
-async def test_rows_count_only_when_their_commit_has_succeeded(embedded: TestBroker, topic_of_embedded: str) -> None:
+async def test_a_row_counts_only_after_its_transaction_is_committed(
+    embedded: TestBroker, topic_of_embedded: str
+) -> None:
     written: list[int] = []
     async with opened(embedded, topic_of_embedded, written) as rows:
         assert embedded.mock is not None
@@ -111,7 +113,7 @@ async def test_rows_count_only_when_their_commit_has_succeeded(embedded: TestBro
         assert await found(embedded, topic_of_embedded) == {b"sub-1": Cursor(next=5)}
 
 
-async def test_a_bug_while_rows_are_written_fences_the_partition(
+async def test_a_bug_in_writing_rows_fences_the_partition(
     embedded: TestBroker, topic_of_embedded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If the worker kept the partition, the lane would wait for its row forever without a sign."""
@@ -160,7 +162,7 @@ async def test_a_cancelled_opening_leaves_no_client_open(embedded: TestBroker, t
     assert [text for each in unclosed if "Connection" not in (text := str(each.message))] == []
 
 
-async def test_a_transactional_id_is_used_even_without_rows(kafka: TestBroker, kafka_topic: str) -> None:
+async def test_a_transactional_id_stays_in_use_without_any_rows(kafka: TestBroker, kafka_topic: str) -> None:
     used = asyncio.Event()
     rows = KafkaRows(kafka.connection, kafka_topic, 1, on_written=lambda _: used.set(), keep_alive_seconds=0.05)
     try:
@@ -172,7 +174,7 @@ async def test_a_transactional_id_is_used_even_without_rows(kafka: TestBroker, k
     assert await found(kafka, kafka_topic) == {b"sub-1": Cursor(next=5)}
 
 
-async def test_the_id_of_the_delivered_topic_is_stored_once(kafka: TestBroker, kafka_topic: str) -> None:
+async def test_the_id_of_the_source_topic_is_stored_once(kafka: TestBroker, kafka_topic: str) -> None:
     ids = ["A" * 22, "A" * 22, "B" * 22]
     written: list[int] = []
     for each in ids:
@@ -186,7 +188,7 @@ async def test_the_id_of_the_delivered_topic_is_stored_once(kafka: TestBroker, k
     assert await read_rows(kafka.connection, kafka_topic, [source]) == ReadRows([], [])
 
 
-async def test_an_unreadable_row_is_distinguished_from_the_others(broker: TestBroker, topic: str) -> None:
+async def test_an_unreadable_row_does_not_hide_the_other_rows(broker: TestBroker, topic: str) -> None:
     await broker.produce(topic, (b"sub-1", b"no row"), (b"sub-2", b'{"next":3,"status":"started"}'), partition=1)
     assert await found(broker, topic) == {b"sub-1": UnreadableRow("it is not JSON"), b"sub-2": Cursor(next=3)}
 
@@ -264,7 +266,7 @@ async def test_a_refused_transaction_leaves_no_error_behind(
     assert left == []
 
 
-async def test_a_former_owners_transaction_is_aborted_first(kafka: TestBroker, kafka_topic: str) -> None:
+async def test_the_former_owner_s_open_transaction_is_aborted_first(kafka: TestBroker, kafka_topic: str) -> None:
     former = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=f"{kafka_topic}.1")
     await former.start()
     try:
@@ -302,7 +304,7 @@ async def test_partitions_of_one_worker_do_not_fence_each_other(kafka: TestBroke
         await asyncio.gather(*(rows.close() for rows in stores))
 
 
-async def test_rows_that_wait_behind_fenced_rows_are_refused(kafka: TestBroker, kafka_topic: str) -> None:
+async def test_rows_queued_behind_fenced_rows_are_refused(kafka: TestBroker, kafka_topic: str) -> None:
     async with opened(kafka, kafka_topic) as former, opened(kafka, kafka_topic):
         first = former.put(b"sub-1", Cursor(next=5))
         while former._group.rows:  # noqa: ASYNC110 - the next turn of the writer takes them
@@ -315,7 +317,7 @@ async def test_rows_that_wait_behind_fenced_rows_are_refused(kafka: TestBroker, 
                     await row
 
 
-async def test_a_producer_that_can_t_begin_a_transaction_is_given_up(
+async def test_a_producer_with_a_fatal_error_is_given_up(
     kafka: TestBroker, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types

@@ -70,7 +70,7 @@ async def test_a_dead_letter_has_the_event_and_the_reason(
     ]
 
 
-async def test_a_write_that_fails_is_tried_again_until_it_is_confirmed(
+async def test_a_failed_write_of_a_dead_letter_is_repeated(
     embedded: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     topic = await embedded.create_topic(unique_name("dlq"))
@@ -132,7 +132,7 @@ async def test_an_event_without_key_and_value_is_dead_lettered(
     assert (record.key, record.value) == (None, b"")
 
 
-def test_a_second_dead_letter_has_the_last_reason() -> None:
+def test_a_second_dead_letter_has_the_newest_reason() -> None:
     again = PlainEvent("events", 0, 99, b"sub-1", b"", [("dlq.status", b"400"), ("x", b"1")])
     headers = headers_of(
         DeadLetterRecord(event=again, reason="exception", outcome=Failed("no route", may_have_arrived=False)),

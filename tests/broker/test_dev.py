@@ -80,7 +80,7 @@ async def test_the_pages_need_the_token(dev: Running, client: aiohttp.ClientSess
     await end(dev)
 
 
-async def test_the_receiver_misbehaves_on_command(dev: Running, client: aiohttp.ClientSession) -> None:
+async def test_the_sample_receiver_misbehaves_when_told_to(dev: Running, client: aiohttp.ClientSession) -> None:
     behave = found(r"'(http://\S+/behave)\?", dev)
     await dev.line("received everything ")
 

@@ -11,7 +11,7 @@ from pipeline.kafka.internals import disconnect
 from tests.support.brokers import TestBroker
 
 
-async def test_a_consumer_with_failing_fetches_ends_without_an_error(embedded: TestBroker) -> None:
+async def test_a_consumer_whose_fetches_fail_closes_without_an_error(embedded: TestBroker) -> None:
     assert embedded.mock is not None
     await embedded.create_topic("events")
     consumer = AIOKafkaConsumer(enable_auto_commit=False, **embedded.connection.client_options())

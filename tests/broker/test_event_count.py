@@ -41,7 +41,7 @@ async def counter(broker: TestBroker) -> AsyncIterator[EventCounter]:
         yield opened
 
 
-async def test_events_are_counted_in_separate_ranges(tp: TopicPartition, counter: EventCounter) -> None:
+async def test_events_are_counted_in_the_range_of_each_subscription(tp: TopicPartition, counter: EventCounter) -> None:
     assert await counter.count_each(tp, RANGES, None) == {ONE: 2, TWO: 4, NONE: 0, b"empty": 0}
     assert await counter.count_each(tp, RANGES, Everyone()) == {ONE: 4, TWO: 8, NONE: 10, b"empty": 0}
     assert await counter.count_each(tp, {ONE: (3, 3)}, None) == {ONE: 0}

@@ -41,7 +41,7 @@ async def member(kafka: TestBroker, source: Source) -> AsyncIterator[AIOKafkaCon
         await consumer.stop()
 
 
-async def test_with_latest_the_ends_are_committed_only_once(kafka: TestBroker, source: Source) -> None:
+async def test_with_latest_the_end_offsets_are_committed_only_once(kafka: TestBroker, source: Source) -> None:
     group = f"{source.topic}-group"
     await fix_beginning(source, group, 2)
     assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}

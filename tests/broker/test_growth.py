@@ -266,7 +266,7 @@ async def test_workers_may_expand_the_same_topic_concurrently(
     assert await count_partitions(kafka.connection, name) == 5
 
 
-async def test_a_topic_that_can_t_be_expanded_ends_the_expansion(
+async def test_a_topic_that_can_t_be_expanded_stops_the_expansion(
     kafka: TestBroker, unique_name: Callable[[str], str], admin: AIOKafkaAdminClient
 ) -> None:
     name = await kafka.create_topic(unique_name("after"), 2)
@@ -277,7 +277,7 @@ async def test_a_topic_that_can_t_be_expanded_ends_the_expansion(
     assert await count_partitions(kafka.connection, name) == 2
 
 
-async def test_a_check_only_asks_whether_topics_can_be_expanded(
+async def test_check_only_asks_whether_topics_can_be_expanded(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with cluster(kafka, unique_name("check"), tmp_path, partitions=2) as found:
@@ -308,7 +308,7 @@ async def test_the_group_is_notified_when_all_topics_are_expanded(
         await asyncio.gather(watching, return_exceptions=True)
 
 
-async def test_no_rebalance_while_an_own_topic_can_t_be_expanded(
+async def test_no_rebalance_begins_while_a_topic_can_t_be_expanded(
     kafka: TestBroker,
     unique_name: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,

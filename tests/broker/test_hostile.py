@@ -49,7 +49,7 @@ async def metric(found: Cluster, line: str) -> float:
     return sum(map(float, values))
 
 
-async def test_a_key_of_a_megabyte_disturbs_no_worker(
+async def test_a_key_of_a_megabyte_harms_no_worker(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with two_workers(kafka, unique_name("key"), tmp_path) as (found, recorder):
@@ -143,7 +143,7 @@ def open_files(worker: Worker) -> int:
     return sum(1 for _ in Path(f"/proc/{worker.process.pid}/fd").iterdir())
 
 
-async def test_half_sent_page_requests_use_up_no_open_files(
+async def test_incomplete_page_requests_do_not_use_up_open_files(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with recording() as recorder, cluster(kafka, unique_name("half"), tmp_path, partitions=2) as found:

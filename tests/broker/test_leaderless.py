@@ -43,7 +43,9 @@ async def definition(embedded: TestBroker, unique_name: Callable[[str], str]) ->
     return Definition(app, Source(embedded.connection, source), DeadLetterTopic(embedded.connection, dlq), Routing.KEY)
 
 
-async def test_a_topic_whose_partition_has_no_leader_exists(embedded: TestBroker, definition: Definition) -> None:
+async def test_a_topic_with_a_leaderless_partition_counts_as_existing(
+    embedded: TestBroker, definition: Definition
+) -> None:
     assert await count_partitions(embedded.connection, definition.source.topic) == 3
     assert await ensure_topics(definition, definition.name, [f"{definition.name}-tokens-changelog"]) == []
 
@@ -87,7 +89,7 @@ async def test_keys_and_rows_of_the_other_partitions_are_read(embedded: TestBrok
     ]
 
 
-async def test_positions_are_shown_despite_a_leaderless_partition(
+async def test_positions_are_shown_although_a_partition_has_no_leader(
     definition: Definition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
@@ -101,14 +103,14 @@ async def test_positions_are_shown_despite_a_leaderless_partition(
     ]
 
 
-async def test_a_first_worker_with_latest_needs_all_leaders(definition: Definition) -> None:
+async def test_a_first_start_with_latest_needs_a_leader_everywhere(definition: Definition) -> None:
     topic = definition.source.topic
     with pytest.raises(BrokerError, match=rf"^topic {topic}: partition 1 has no leader; .*\ntopic {topic}: the first"):
         await fix_beginning(replace(definition.source, auto_offset_reset="latest"), definition.name, 3)
     assert await fix_beginning(replace(definition.source, auto_offset_reset="earliest"), definition.name, 3) == {}
 
 
-async def test_a_worker_waits_for_the_leaders_of_its_tokens(
+async def test_a_worker_waits_for_a_leader_of_each_tokens_partition(
     embedded: TestBroker, definition: Definition, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Faust reads the partitions of tokens before any event, and hangs if it starts while one has no leader."""

@@ -111,7 +111,7 @@ async def found(
 
 
 @pytest.mark.parametrize("more", [20, 70])
-async def test_a_recreated_topic_is_read_from_its_beginning_at_once(
+async def test_a_topic_recreated_meanwhile_is_read_from_its_beginning(
     found: Cluster, recorder: Recorder, more: int
 ) -> None:
     worker = await found.start_worker()
@@ -175,7 +175,7 @@ async def test_a_recreated_topic_does_not_count_as_a_first_start(
     assert "log.broken" in second.output()
 
 
-async def test_an_offset_beyond_the_end_of_the_log_becomes_its_end(found: Cluster, recorder: Recorder) -> None:
+async def test_an_offset_beyond_the_end_of_the_log_becomes_the_end(found: Cluster, recorder: Recorder) -> None:
     await found.produce(events(80, "old"), partition=0)
     await commit(found, 1000)
     worker = await found.start_worker()
@@ -223,8 +223,8 @@ async def test_events_removed_before_they_are_read_are_counted(found: Cluster, r
     assert await counted(worker, 'webhooks_dropped_total{rule="retention"}') == 24
 
 
-async def test_the_last_commit_is_never_for_a_deleted_topic(found: Cluster, recorder: Recorder) -> None:
-    """After such a commit, the next worker would not notice the new topic, and would continue at the log's end."""
+async def test_the_last_commit_of_a_worker_is_not_for_a_deleted_topic(found: Cluster, recorder: Recorder) -> None:
+    """After a commit for the deleted topic, the next worker would not notice the new one and continue at its end."""
     worker = await found.start_worker(program="nameless_worker.py")
     await found.until_ready()
     await found.produce(events(5, "old"), partition=0)

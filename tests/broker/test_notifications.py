@@ -25,7 +25,7 @@ async def events(found: Cluster) -> list[dict[str, Any]]:
     return [json.loads(record.value or b"") for record in await found.broker.read(events_topic(found.app))]
 
 
-async def test_a_failure_and_its_end_are_notified_in_both_ways(
+async def test_a_failure_and_its_end_are_notified_by_topic_and_webhook(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     settings = {"NOTIFY_URL": recorder.url("ops"), "NOTIFY_SIGNING_SECRET": SECRET}

@@ -28,7 +28,9 @@ async def paced(broker: TestBroker, topic: str, pause: Callable[[], float]) -> A
         await consumer.stop()
 
 
-async def test_each_fetch_waits_for_its_pause(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_each_fetch_waits_for_the_pause_that_was_asked_for(
+    broker: TestBroker, unique_name: Callable[[str], str]
+) -> None:
     topic = await broker.create_topic(unique_name("paced"))
     asked = 0
 
@@ -44,7 +46,9 @@ async def test_each_fetch_waits_for_its_pause(broker: TestBroker, unique_name: C
     assert asked >= 3
 
 
-async def test_a_consumer_stops_during_a_pause(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
+async def test_a_consumer_stops_during_a_pause_between_fetches(
+    broker: TestBroker, unique_name: Callable[[str], str]
+) -> None:
     topic = await broker.create_topic(unique_name("paused"))
     pausing = asyncio.Event()
 

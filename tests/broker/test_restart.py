@@ -36,7 +36,7 @@ async def restarted(found: Cluster) -> None:
     await found.until_ready(worker)
 
 
-async def test_a_failure_keeps_its_cause_until_it_is_resumed(lone: Cluster, recorder: Recorder) -> None:
+async def test_a_failure_keeps_its_cause_until_the_resume(lone: Cluster, recorder: Recorder) -> None:
     recorder.behaviours["sub-1"] = answer(400)
     await lone.subscribe(recorder, "sub-1")
     await lone.produce([("sub-1", b"a"), ("sub-1", b"b")])
@@ -65,7 +65,7 @@ async def test_a_restart_does_not_reset_the_number_of_attempts(lone: Cluster, re
     assert [call.attempt for call in recorder.calls] == [1, 2, 3, 4]
 
 
-async def test_a_subscription_far_behind_continues_at_its_position(lone: Cluster, recorder: Recorder) -> None:
+async def test_a_subscription_far_behind_continues_after_a_restart(lone: Cluster, recorder: Recorder) -> None:
     await lone.subscribe(recorder, "sub-1", "sub-2")
     await lone.store.edit("sub-1", PAUSE)
     await lone.produce([(name, b"%d" % number) for number in range(2500) for name in ("sub-1", "sub-2")], partition=0)
@@ -179,7 +179,7 @@ async def test_no_event_is_lost_when_faust_restarts_its_fetcher(
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "auto"])
-async def test_events_settled_beyond_the_offset_survive_kill_9(
+async def test_events_settled_after_the_offset_are_not_repeated(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder, qos: str
 ) -> None:
     recorder.behaviours["slow"] = hang

@@ -62,7 +62,7 @@ async def limited(secured: SecuredKafka, unique_name: Name, tmp_path: Path) -> A
 @pytest.mark.parametrize(
     ("missing", "says"), [("cursors-read", "TopicAuthorizationFailedError"), ("group", "GroupAuthorizationFailedError")]
 )
-async def test_a_command_works_without_the_rights_to_positions(
+async def test_a_command_works_without_the_rights_to_read_positions(
     limited: Limited, recorder: Recorder, missing: str, says: str
 ) -> None:
     await limited.cluster.subscribe(recorder, "sub-1")
@@ -110,7 +110,7 @@ def as_grant(right: Right) -> Grant:
     return Grant(cast("Kind", kind.replace("-", "_")), options.get(f"--{kind}", "kafka-cluster"), operation, is_prefix)
 
 
-async def test_each_missing_right_is_named_with_the_granting_command(limited: Limited) -> None:
+async def test_each_missing_right_is_reported_with_its_command(limited: Limited) -> None:
     """The test begins without rights, and grants what the messages name."""
     app, topic = limited.cluster.app, limited.cluster.topic
     missing = await until_missing(
@@ -142,7 +142,7 @@ async def test_each_missing_right_is_named_with_the_granting_command(limited: Li
 
 
 @pytest.mark.parametrize("name", sorted(RIGHTS))
-async def test_each_right_is_tried(limited: Limited, name: str) -> None:
+async def test_each_right_of_a_worker_is_checked(limited: Limited, name: str) -> None:
     await limited.grant_all_but(name)
     missing = limited.rights[name]
     kind = missing.kind.replace("_", " ")
@@ -152,7 +152,7 @@ async def test_each_right_is_tried(limited: Limited, name: str) -> None:
     assert as_grant(right) == missing
 
 
-async def test_topics_that_do_not_exist_need_the_right_to_create_them(limited: Limited) -> None:
+async def test_topics_can_t_be_created_without_the_right_to_it(limited: Limited) -> None:
     app = limited.cluster.app
     other = f"{app}.other"
     rights = worker_rights(other, limited.cluster.topic, dlq=f"{app}-dlq")

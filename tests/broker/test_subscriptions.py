@@ -116,7 +116,7 @@ async def test_every_worker_gets_an_applied_revision(cluster: Cluster) -> None:
         assert [each.id for each in other.registry.all()] == ["a", "b"]
 
 
-async def test_the_ids_follow_creations_and_deletions(cluster: Cluster) -> None:
+async def test_the_registry_s_ids_follow_creations_and_deletions(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         registry, store = worker.registry, worker.store
         seen = [registry.ids()]
@@ -166,7 +166,7 @@ async def test_no_secret_is_in_the_topic_or_shown(cluster: Cluster) -> None:
     assert json.loads(records[0].value)["configuration"]["entrypointConfiguration"]["callbackUrl"]
 
 
-async def test_applying_an_unchanged_document_writes_nothing(cluster: Cluster) -> None:
+async def test_applying_an_unchanged_document_writes_no_record(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.store.apply(document())
         again = await worker.store.apply(document(status="ACCEPTED", qos=None))
@@ -245,7 +245,7 @@ async def test_a_resume_is_always_a_new_revision(cluster: Cluster) -> None:
         assert (await worker.store.edit("s", RESUME)).revision == 2
 
 
-async def test_skip_and_replay_belong_to_their_own_revision(cluster: Cluster) -> None:
+async def test_a_skip_and_a_replay_belong_to_one_revision_each(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         store, registry = worker.store, worker.registry
         await store.apply(document())
@@ -288,7 +288,7 @@ async def test_applying_a_shown_document_repeats_no_command(cluster: Cluster) ->
         assert newest.resume_from is None
 
 
-async def test_bad_commands_are_refused_and_write_nothing(cluster: Cluster) -> None:
+async def test_bad_commands_are_refused_and_write_no_record(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         store = worker.store
         with pytest.raises(UnknownSubscriptionError, match="there is no subscription 'nobody'"):
@@ -331,7 +331,7 @@ async def test_concurrent_editors_in_a_process_build_on_each_other(cluster: Clus
         assert (shown["status"], shown["consumerStatus"]) == ("PAUSED", "STOPPED")
 
 
-async def test_the_next_edit_encrypts_with_the_new_first_key(cluster: Cluster) -> None:
+async def test_after_a_key_rotation_an_edit_encrypts_with_the_new_key(cluster: Cluster) -> None:
     new = Fernet.generate_key().decode()
     async with cluster.worker() as worker:
         await worker.store.apply(document())
@@ -345,7 +345,7 @@ async def test_the_next_edit_encrypts_with_the_new_first_key(cluster: Cluster) -
         assert found.auth == BasicAuth("u", "hunter2")
 
 
-async def test_secrets_of_older_keys_are_encrypted_again(cluster: Cluster) -> None:
+async def test_secrets_with_an_older_key_are_encrypted_again(cluster: Cluster) -> None:
     new = Fernet.generate_key().decode()
     plain = document("b")
     unbound = document("c")
@@ -368,7 +368,7 @@ async def test_secrets_of_older_keys_are_encrypted_again(cluster: Cluster) -> No
         assert (await worker.store.get("a"))["status"] == "PAUSED"
 
 
-async def test_a_bug_affects_one_record_and_the_tail_continues(
+async def test_a_bug_in_reading_one_record_affects_no_other_record(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def faulty(subscription: WireSubscription, *rest: Any) -> Subscription:
@@ -388,7 +388,7 @@ async def test_a_bug_affects_one_record_and_the_tail_continues(
         }
 
 
-async def test_the_registry_is_ready_once_key_stores_are_opened(cluster: Cluster) -> None:
+async def test_the_registry_is_ready_after_its_key_stores_are_opened(cluster: Cluster) -> None:
     content = base64.b64encode((STORES / "keys.p12").read_bytes()).decode()
     wanted = document("a")
     store = {"type": "PKCS12", "content": content, "password": "store-secret"}
@@ -402,7 +402,9 @@ async def test_the_registry_is_ready_once_key_stores_are_opened(cluster: Cluster
         assert with_store.tls.client_key_pem is not None
 
 
-async def test_unusable_records_become_broken_subscriptions(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unusable_record_becomes_a_broken_subscription(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
     password = "enc:v1:" + Fernet(Fernet.generate_key()).encrypt(b"x").decode()
     other = document("c")
     other["configuration"]["auth"]["basic"]["password"] = password
@@ -439,7 +441,9 @@ async def test_unusable_records_become_broken_subscriptions(cluster: Cluster, ca
     assert password not in caplog.text
 
 
-async def test_concurrent_callers_share_a_look_up(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_callers_share_one_lookup_of_the_end(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.registry.ready()
         tail = worker.registry._tail
@@ -458,7 +462,9 @@ async def test_concurrent_callers_share_a_look_up(cluster: Cluster, monkeypatch:
         assert asked == 2
 
 
-async def test_a_caller_during_a_look_up_gets_a_new_one(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_caller_during_a_lookup_of_the_end_gets_a_new_lookup(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The topic may have grown since the running look-up, and the caller needs the newer records."""
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.registry.ready()
@@ -484,7 +490,7 @@ async def test_a_caller_during_a_look_up_gets_a_new_one(cluster: Cluster, monkey
         assert ends == [0, 1]
 
 
-async def test_a_reader_continues_after_a_failure_at_its_position(
+async def test_after_a_failure_the_reader_continues_at_its_position(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Records are not read again. Otherwise a replaced revision would be in effect for a moment."""
@@ -508,7 +514,7 @@ async def test_a_reader_continues_after_a_failure_at_its_position(
         assert revisions == [0, 1, 2, 3]
 
 
-async def test_a_stop_of_the_registry_ends_waits_with_an_error(cluster: Cluster) -> None:
+async def test_stopping_the_registry_ends_waiting_calls_with_an_error(cluster: Cluster) -> None:
     missing = Cluster(cluster.broker, f"{cluster.topic}-missing")
     async with missing.worker() as worker:
         waiting = [asyncio.create_task(worker.registry.ready()), asyncio.create_task(worker.registry.caught_up())]
@@ -527,7 +533,7 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_an_outage_is_reported_and_survived(
+async def test_an_outage_of_the_brokers_is_reported_and_survived(
     embedded: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.kafka.tail.LOOK_SECONDS", 0.0)
@@ -551,7 +557,7 @@ async def test_an_outage_is_reported_and_survived(
         assert [each.id for each in worker.registry.all()] == ["a", "b"]
 
 
-async def test_a_topic_that_does_not_exist_yet_is_waited_for(
+async def test_the_registry_waits_for_a_topic_that_does_not_exist_yet(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     cluster = Cluster(kafka, unique_name("subscriptions"))
@@ -578,7 +584,7 @@ async def test_offsets_without_records_are_skipped(kafka: TestBroker, unique_nam
         assert [each.id for each in worker.registry.all()] == ["a"]
 
 
-async def test_a_refused_record_does_not_affect_later_ones(
+async def test_a_refused_record_does_not_affect_later_records(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     """aiokafka counts the record, so the broker would refuse all later ones as out of order."""

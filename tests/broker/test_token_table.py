@@ -119,7 +119,7 @@ async def test_a_restarted_worker_fetches_only_expired_tokens(
     assert len(issuer.asked) == 2
 
 
-async def test_a_restart_restores_no_deleted_or_replaced_row(deployment: Deployment) -> None:
+async def test_a_restart_restores_neither_deleted_nor_replaced_rows(deployment: Deployment) -> None:
     good = AccessToken("newer", 10.0, 500.0)
     async with deployment.worker() as (_, stored):
         await stored.save(0, KEY, AccessToken("expired", 0.0, 100.0))

@@ -66,7 +66,7 @@ async def lose(found: Cluster, topic: str) -> None:
     assert await ensure_topics(found.definition, found.app, [tokens_topic(found.app)]) == []
 
 
-async def test_without_a_row_a_paused_subscription_misses_events(found: Cluster, recorder: Recorder) -> None:
+async def test_without_its_row_a_paused_subscription_misses_events(found: Cluster, recorder: Recorder) -> None:
     backup = await backed_up(found)
     await lose(found, cursors_topic(found.app))
     await found.store.edit("off", RESUME)

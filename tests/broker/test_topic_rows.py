@@ -35,7 +35,7 @@ async def opened(found: RowStores, topic: str) -> tuple[TopicRows, dict[bytes, R
     return rows, dict(await rows.open())
 
 
-async def test_rows_survive_a_change_of_the_topics(kafka: TestBroker, cursors: str) -> None:
+async def test_rows_survive_topics_added_to_and_removed_from_the_api(kafka: TestBroker, cursors: str) -> None:
     alone, before = await opened(stores(kafka, cursors, "orders"), "orders")
     assert before == {}
     await asyncio.gather(alone.put(b"s", Cursor(7)), alone.put(b"t", Cursor(8)))
@@ -76,7 +76,7 @@ async def test_a_new_owner_fences_the_rows_of_every_topic(kafka: TestBroker, cur
     await asyncio.gather(alone.close(), *(rows.close() for rows in former))
 
 
-async def test_a_partition_opens_when_its_topic_id_is_durable(
+async def test_a_partition_opens_after_its_topic_id_is_durable(
     broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the partition opened before that, a worker killed between its first commit and its first row would seem to

@@ -44,7 +44,7 @@ async def topics_of(kafka: TestBroker, app: str) -> set[str]:
         await admin.close()
 
 
-async def test_missing_topics_are_created_with_the_sources_partitions(
+async def test_missing_topics_get_as_many_partitions_as_the_source(
     kafka: TestBroker, definition: Definition, app: str
 ) -> None:
     changelog = f"{app}-tokens-changelog"
@@ -88,7 +88,7 @@ async def test_a_compacted_source_is_refused(kafka: TestBroker, app: str) -> Non
     assert problems[0].startswith(f"topic {source}: cleanup.policy is compact,delete; the policy of a source must be")
 
 
-async def test_missing_topics_of_others_are_named_and_never_created(kafka: TestBroker, app: str) -> None:
+async def test_missing_topics_of_others_are_reported_and_not_created(kafka: TestBroker, app: str) -> None:
     found = connection(kafka)
     definition = Definition("orders", Source(found, f"{app}.events"), DeadLetterTopic(found, f"{app}.dlq"))
     problems = await ensure_topics(definition, app)
@@ -147,7 +147,7 @@ async def test_the_dead_letter_topic_may_be_on_another_cluster(
         (3, "topic dlq: dead letters could not be written: "),
     ],
 )
-def test_the_answer_to_an_empty_write_shows_the_right_to_write(code: int, problem: str | None) -> None:
+def test_an_empty_write_tells_whether_the_user_may_write(code: int, problem: str | None) -> None:
     found = writable_problems("dlq", code)
     assert len(found) == (problem is not None)
     assert all(sentence.startswith(problem or "") for sentence in found)

@@ -61,7 +61,7 @@ async def until_there_is_no_lag(found: Cluster, worker: Worker, end: int) -> Non
     await eventually(is_there, within_seconds=20, says=lambda: f"{state} and not {end}")
 
 
-async def test_successive_gaps_leave_no_lag(
+async def test_aborted_events_leave_no_lag(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     name = unique_name("gaps")
@@ -184,7 +184,7 @@ async def test_a_subscription_of_an_aborted_transaction_is_ignored(
         assert [document["id"] for document in await found.store.list()] == ["sub-1"]
 
 
-async def test_latest_delivers_a_transaction_open_at_the_start(
+async def test_latest_delivers_transactions_open_at_the_first_start(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("latest")

@@ -72,7 +72,7 @@ async def test_events_arrive_in_order_with_their_body_and_id(plain: Cluster, rec
     assert [call.body for call in recorder.of("sub-2")] == [b"b"]
 
 
-async def test_an_event_is_retried_under_its_id_before_the_next_one(plain: Cluster, recorder: Recorder) -> None:
+async def test_a_retry_has_the_same_id_and_precedes_the_next_event(plain: Cluster, recorder: Recorder) -> None:
     recorder.behaviours["sub-1"] = failing(2)
     await plain.subscribe(recorder, "sub-1", endpoint=RETRY_SOON)
     await plain.produce([("sub-1", b"a"), ("sub-1", b"b")])
@@ -123,7 +123,7 @@ async def test_a_replay_sends_everything_again_from_an_offset(plain: Cluster, re
     assert recorder.calls[-1].body == b"5"
 
 
-async def test_events_of_a_pause_are_sent_in_order_afterwards(plain: Cluster, recorder: Recorder) -> None:
+async def test_events_that_arrive_during_a_pause_are_sent_afterwards(plain: Cluster, recorder: Recorder) -> None:
     await plain.subscribe(recorder, "sub-1", "sub-2")
     await plain.produce([("sub-1", b"0")])
     await recorder.until_events(1)
@@ -137,7 +137,7 @@ async def test_events_of_a_pause_are_sent_in_order_afterwards(plain: Cluster, re
     assert [call.body for call in recorder.of("sub-1")] == [b"%d" % number for number in range(30)]
 
 
-async def test_a_hanging_receiver_delays_no_other_and_loses_nothing(plain: Cluster, recorder: Recorder) -> None:
+async def test_a_hanging_receiver_delays_no_other_subscription(plain: Cluster, recorder: Recorder) -> None:
     """In one partition, other subscriptions continue and later offsets are committed. Finally all events arrive."""
     recorder.behaviours["stuck"] = hang
     await plain.subscribe(recorder, "stuck", "sub-1", "sub-2", endpoint={**NO_RETRY})
@@ -244,7 +244,7 @@ async def test_a_binary_header_name_is_left_out(lenient: Cluster, recorder: Reco
     assert "\nwebhooks_headers_left_out_total 8.0\n" in await worker.text("/metrics")
 
 
-async def test_a_subscription_created_a_moment_ago_is_known(lenient: Cluster, recorder: Recorder) -> None:
+async def test_a_subscription_is_known_as_soon_as_it_is_created(lenient: Cluster, recorder: Recorder) -> None:
     for number in range(20):
         await lenient.subscribe(recorder, f"new-{number}")
         await lenient.produce([(f"new-{number}", b"hello")])

@@ -132,7 +132,7 @@ def test_the_dashboard_shows_every_metric() -> None:
     )
 
 
-def test_every_alert_has_a_section_that_it_links_to() -> None:
+def test_every_alert_links_to_its_section_of_the_document() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
     sections = re.findall(r"^### (Webhooks\w+)$", text, re.MULTILINE)
 
@@ -162,7 +162,7 @@ def test_each_alert_fires_when_it_should_and_not_otherwise(tmp_path: Path) -> No
 
 @with_promtool
 @with_helm
-def test_the_alerts_of_a_release_cover_only_its_workers(tmp_path: Path) -> None:
+def test_the_alerts_of_one_release_cover_only_its_workers(tmp_path: Path) -> None:
     made = documents(tmp_path, {**LEAST, "prometheusRule": {"enabled": True}})["PrometheusRule/deliver"]
     path = tmp_path / "rules.yaml"
     path.write_text(yaml.safe_dump(made["spec"]))

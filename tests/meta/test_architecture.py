@@ -178,7 +178,7 @@ PACKAGES = sorted(path.parent for path in (ROOT / "pipeline").rglob("__init__.py
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda package: package.relative_to(ROOT).as_posix())
-def test_a_package_names_its_modules_in_its_first_lines(package: Path) -> None:
+def test_a_package_s_docstring_lists_its_modules(package: Path) -> None:
     docstring = ast.get_docstring(parsed((package / "__init__.py").read_text())) or ""
     columns = [line.split("  ")[0] for line in docstring.splitlines() if "  " in line]
     named = sorted(name.strip() for column in columns for name in column.split(","))

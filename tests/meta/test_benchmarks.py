@@ -24,7 +24,7 @@ def test_events_that_arrive_once_and_in_turn_are_in_order() -> None:
     assert order([*taken(0, 1, 2), *taken(1, 1), *taken(0, 3)]) == Order(4, repeated=0, out_of_order=0)
 
 
-def test_overtaken_and_overtaking_events_are_out_of_order() -> None:
+def test_a_swap_puts_two_events_out_of_order() -> None:
     assert order(taken(0, 1, 3, 2)) == Order(3, repeated=0, out_of_order=2)
 
 
@@ -32,7 +32,7 @@ def test_a_repeated_event_is_not_out_of_order() -> None:
     assert order(taken(0, 1, 2, 1, 2, 3)) == Order(3, repeated=2, out_of_order=0)
 
 
-def test_attempts_that_were_not_taken_do_not_count() -> None:
+def test_attempts_without_success_do_not_count_as_arrivals() -> None:
     tries = [Arrival(0, 1, status, 1.0, 2.0) for status in (503, NO_ANSWER)]
 
     assert order([*tries, *taken(0, 1)]) == Order(1, repeated=0, out_of_order=0)
@@ -95,7 +95,7 @@ def test_the_columns_of_a_table_are_aligned() -> None:
     assert table(("who", "n"), [("a", "1,000")]) == "| who |     n |\n|-----|------:|\n| a   | 1,000 |"
 
 
-async def test_an_unavailable_peer_is_left_out_with_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_whose_tools_are_missing_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
 
     there, absent = await peers.found()
@@ -104,6 +104,6 @@ async def test_an_unavailable_peer_is_left_out_with_a_reason(monkeypatch: pytest
     assert absent == ["node was left out: there is no npm here", "bento was left out: there is no go here"]
 
 
-async def test_a_failed_build_of_a_peer_shows_its_last_output() -> None:
+async def test_a_peer_whose_build_fails_shows_the_last_output_of_it() -> None:
     with pytest.raises(peers.AbsentError, match="ended with 3: no registry"):
         await peers._run([sys.executable, "-c", "print('first\\nno registry'); raise SystemExit(3)"], Path.cwd())

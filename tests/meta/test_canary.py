@@ -221,12 +221,12 @@ def is_own(value: ast.expr) -> bool:
 
 
 @pytest.mark.parametrize("library", VERSIONS)
-def test_the_version_is_the_one_that_was_examined(library: str) -> None:
+def test_the_installed_version_is_the_one_that_was_examined(library: str) -> None:
     assert version(library) == VERSIONS[library]
 
 
 @pytest.mark.parametrize(("path", "shape"), sorted({pinned for names in USED.values() for pinned in names.items()}))
-def test_a_private_name_exists_with_the_same_parameters(path: str, shape: str) -> None:
+def test_a_pinned_private_name_exists_with_its_parameters(path: str, shape: str) -> None:
     package, _, inner = path.partition(":")
     holder_name, _, name = inner.rpartition(".")
     holder = resolve_name(f"{package}:{holder_name}")
@@ -278,7 +278,7 @@ def module_of(path: Path) -> ModuleType:
 
 
 @pytest.mark.parametrize("path", [path.relative_to(ROOT).as_posix() for path in CODE])
-def test_every_private_name_that_is_used_is_pinned(path: str) -> None:
+def test_every_private_name_in_use_is_pinned(path: str) -> None:
     pinned = {name.replace(":", ".").rpartition(".")[2] for name in USED.get(path, {})}
     assert set(uses((ROOT / path).read_text(), module_of(ROOT / path))) == pinned
 
@@ -312,7 +312,7 @@ def test_a_use_of_a_private_name_is_found(name: str, source: str, monkeypatch: p
         "key = []\nkey.one = key._replace(two=3)",
     ],
 )
-def test_private_names_of_our_own_classes_are_no_uses_of_others(source: str) -> None:
+def test_private_names_of_the_pipeline_s_classes_do_not_count(source: str) -> None:
     assert set(uses(source, made_of(source) if "key" not in source else ModuleType("made"))) == set()
 
 
@@ -330,7 +330,7 @@ def overrides() -> Iterator[tuple[Any, Any]]:
 @pytest.mark.parametrize(
     ("function", "replaced"), [pytest.param(*pair, id=pair[0].__qualname__) for pair in overrides()]
 )
-def test_an_override_has_the_parameters_of_the_library(function: Any, replaced: Any) -> None:
+def test_an_override_has_the_parameters_of_the_original(function: Any, replaced: Any) -> None:
     found = inspect.signature(replaced).parameters.values()
     # A parameter whose default is a function is only a faster way to look up the function. No caller passes it.
     passed = [each for each in found if each.default is each.empty or not callable(each.default)]

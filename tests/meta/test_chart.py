@@ -60,7 +60,7 @@ def paths(schema: Mapping[str, Any], values: Mapping[str, Any], at: str = "") ->
             yield from paths(properties[name], values[name], f"{at}{name}.")
 
 
-def test_every_value_is_in_the_schema_and_the_file() -> None:
+def test_every_value_of_the_chart_is_in_the_schema_and_the_file() -> None:
     assert list(paths(SCHEMA, VALUES)) == []
     text = (CHART / "values.schema.json").read_text()
     assert text.count('"properties"') == text.count('"additionalProperties": false')
@@ -90,7 +90,7 @@ def test_the_chart_allows_what_the_settings_allow() -> None:
     assert VALUES["autoscaling"]["inFlightPerWorker"] < Settings.model_fields["max_in_flight"].default
 
 
-def test_scaling_uses_existing_metrics() -> None:
+def test_autoscaling_uses_existing_metrics() -> None:
     asked = re.findall(r'"metric" "(\w+)"', (CHART / "templates" / "scaledobject.yaml").read_text())
     offered = (ROOT / "pipeline" / "observability" / "prometheus.py").read_text()
 
@@ -156,7 +156,7 @@ def test_wrong_values_are_refused_with_a_reason(tmp_path: Path, values: Mapping[
 
 
 @with_helm
-def test_no_setting_that_is_a_secret_is_written_into_a_manifest(tmp_path: Path) -> None:
+def test_a_secret_setting_is_never_written_into_a_manifest(tmp_path: Path) -> None:
     secret = {
         f"{PREFIX}{name.upper()}": "a"
         for name, field in Settings.model_fields.items()
@@ -171,7 +171,7 @@ def test_no_setting_that_is_a_secret_is_written_into_a_manifest(tmp_path: Path) 
 
 
 @with_helm
-def test_settings_do_not_replace_what_the_chart_sets(tmp_path: Path, render: Render) -> None:
+def test_settings_that_the_chart_sets_itself_are_refused(tmp_path: Path, render: Render) -> None:
     made = render({**LEAST, "keyStores": {"existingSecret": "stores"}})["StatefulSet"]
     (container,) = made["spec"]["template"]["spec"]["containers"]
     own = {each["name"]: "a" for each in container["env"]}
@@ -212,7 +212,7 @@ def test_the_user_may_be_chosen_by_the_operator_or_the_cluster(render: Render) -
 
 
 @with_helm
-def test_probes_ask_for_open_paths(render: Render) -> None:
+def test_the_kubernetes_probes_use_paths_that_need_no_token(render: Render) -> None:
     (container,) = render(LEAST)["StatefulSet"]["spec"]["template"]["spec"]["containers"]
     probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "liveness", "readiness")]
 
@@ -233,7 +233,7 @@ def test_each_pod_has_its_own_id(render: Render) -> None:
 
 
 @with_helm
-def test_every_selector_matches_the_pods_and_no_secret_is_made(render: Render) -> None:
+def test_every_selector_matches_the_pods(render: Render) -> None:
     made = render(EVERYTHING)
     labels = made["StatefulSet"]["spec"]["template"]["metadata"]["labels"]
     selectors = [
@@ -274,7 +274,7 @@ def test_a_definition_in_the_values_is_unchanged_in_the_pod(render: Render) -> N
 
 
 @with_helm
-def test_a_new_chart_version_alone_replaces_no_pod(render: Render) -> None:
+def test_a_new_version_of_the_chart_alone_replaces_no_pod(render: Render) -> None:
     made = render(LEAST)["StatefulSet"]["spec"]
 
     assert made["template"]["metadata"] == {"labels": made["selector"]["matchLabels"]}
@@ -333,7 +333,7 @@ def test_autoscaling_begins_with_the_present_number_of_workers(tmp_path: Path, a
 
 
 @with_helm
-def test_scaling_uses_only_metrics_of_this_release(render: Render) -> None:
+def test_autoscaling_uses_only_metrics_of_this_release(render: Render) -> None:
     triggers = render({**LEAST, "autoscaling": {"enabled": True}})["ScaledObject"]["spec"]["triggers"]
     asked = [re.findall(r"\{(.*?)\}", each["metadata"]["query"]) for each in triggers]
 

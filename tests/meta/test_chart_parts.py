@@ -50,13 +50,13 @@ def test_optional_parts_are_made_only_on_request(tmp_path: Path) -> None:
 
 @with_helm
 @pytest.mark.parametrize("part", PARTS)
-def test_an_upgrade_that_reuses_values_lacks_new_parts(tmp_path: Path, part: str) -> None:
+def test_with_reused_values_an_upgrade_lacks_the_new_parts(tmp_path: Path, part: str) -> None:
     """`helm upgrade --reuse-values` keeps the defaults of the former chart, so new values are missing."""
     assert documents(tmp_path, {**LEAST, part: None}) == documents(tmp_path, LEAST)
 
 
 @with_helm
-def test_an_upgrade_changes_nothing_that_kubernetes_forbids(tmp_path: Path) -> None:
+def test_an_upgrade_changes_no_field_that_kubernetes_fixes(tmp_path: Path) -> None:
     made = documents(tmp_path, LEAST)["StatefulSet/deliver"]["spec"]
 
     # Values in releases of earlier versions. Kubernetes refuses an upgrade that changes one of them.
@@ -74,7 +74,7 @@ def test_new_parts_replace_no_worker(tmp_path: Path) -> None:
 
 
 @with_helm
-def test_the_console_is_a_worker_without_membership(tmp_path: Path) -> None:
+def test_the_console_s_pod_differs_only_in_group_membership(tmp_path: Path) -> None:
     made = documents(tmp_path, {**ON, "settings": {"WEBHOOKS_APP": "orders"}, "definition": {"content": {"a": 1}}})
     worker, console = pod(made["StatefulSet/deliver"]), pod(made["Deployment/deliver-console"])
     [of_worker], [of_console] = worker["spec"].pop("containers"), console["spec"].pop("containers")
@@ -157,7 +157,7 @@ def test_the_notes_name_the_service_with_the_pages(tmp_path: Path) -> None:
 
 
 @with_helm
-def test_the_alert_rules_are_those_of_the_file(tmp_path: Path) -> None:
+def test_the_chart_s_alert_rules_are_those_of_the_rules_file(tmp_path: Path) -> None:
     made = rules(documents(tmp_path, ON))
 
     for rule, written in zip(made, ALERTS, strict=True):
@@ -168,7 +168,7 @@ def test_the_alert_rules_are_those_of_the_file(tmp_path: Path) -> None:
 
 
 @with_helm
-def test_alert_rules_can_have_labels_a_runbook_and_exceptions(tmp_path: Path) -> None:
+def test_alert_rules_can_be_left_out_and_labelled(tmp_path: Path) -> None:
     asked = {
         "without": ["WebhooksSlow"],
         "runbook": "https://w.example/r",
@@ -192,7 +192,7 @@ def test_alert_rules_can_have_labels_a_runbook_and_exceptions(tmp_path: Path) ->
     }
 
 
-def test_the_schema_knows_the_alerts() -> None:
+def test_the_schema_of_the_values_lists_all_alerts() -> None:
     schema = json.loads((CHART / "values.schema.json").read_text())["properties"]["prometheusRule"]["properties"]
 
     assert schema["without"]["items"]["enum"] == [each["alert"] for each in ALERTS]
@@ -209,7 +209,7 @@ def test_the_dashboard_is_the_file_with_the_sidecar_s_label(tmp_path: Path) -> N
 
 
 @with_helm
-def test_the_chart_of_a_release_is_complete(tmp_path: Path) -> None:
+def test_the_chart_of_a_release_is_packed_completely(tmp_path: Path) -> None:
     release = (ROOT / ".ci" / "release").read_text()
     [command] = re.findall(r"helm (package --destination) dist deploy/chart", release)
     assert release.index(command) < release.index("SHA256SUMS"), "it has a checksum too"
@@ -221,7 +221,7 @@ def test_the_chart_of_a_release_is_complete(tmp_path: Path) -> None:
 
 
 @with_helm
-def test_secrets_may_come_from_a_file_of_a_volume(tmp_path: Path) -> None:
+def test_secrets_may_come_from_a_file_in_a_volume(tmp_path: Path) -> None:
     """`WEBHOOKS_CONFIG` is a YAML file with settings, which a CSI driver or an agent of a vault provides."""
     volume = {"name": "vault", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True}}
     mount = {"name": "vault", "mountPath": "/etc/vault", "readOnly": True}

@@ -48,7 +48,7 @@ def test_every_setting_is_in_the_example_in_order() -> None:
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
-def test_a_setting_is_described_as_in_the_code(name: str) -> None:
+def test_a_setting_s_description_is_the_same_as_in_the_code(name: str) -> None:
     assert f"# {Settings.model_fields[name].description}" in lines()[f"{PREFIX}{name.upper()}"].said.splitlines()
 
 

@@ -84,7 +84,7 @@ def test_code_cites_sections_that_exist() -> None:
     assert cited - headings == set()
 
 
-def test_missing_targets_are_found() -> None:
+def test_links_to_missing_targets_are_found() -> None:
     links = "[a](nowhere.md) [b](README.md#no-such-part) [c](README.md) [d](https://e.com/x.md) [e](#read-\nme)"
 
     assert list(broken_links(ROOT / "README.md", links)) == ["nowhere.md", "README.md#no-such-part", "#read-\nme"]

@@ -32,7 +32,7 @@ def owes(found: Subscriber, record: ConsumerRecord[bytes, bytes]) -> bool:
 
 
 @pytest.mark.parametrize("choice", MATCHING)
-def test_the_filter_and_the_ledger_select_the_same_events(choice: Choice) -> None:
+def test_filter_and_ledger_select_the_same_events(choice: Choice) -> None:
     asked = event_filter(choice.filter, "filter")
     chosen_ones = 0
     for number in range(25 * len(NAMES)):
@@ -54,13 +54,13 @@ def test_with_key_an_event_is_for_the_subscription_in_its_key() -> None:
     assert audience(a_record(4)) == key_alone(a_record(4)) == [NAMES[4]]
 
 
-def test_events_before_the_start_are_not_owed() -> None:
+def test_events_before_the_start_need_not_arrive() -> None:
     found = subscriber(None, 5, 9, made_at=200.0)
     owed = [owes(found, a_record(partition=partition, offset=offset)) for partition in (0, 1) for offset in (4, 5, 9)]
     assert owed == [False, True, True, False, False, True]
 
 
-def test_all_events_of_a_partition_without_a_start_are_owed() -> None:
+def test_without_a_start_all_events_of_a_partition_must_arrive() -> None:
     assert owes(subscriber(None, 5, 9), a_record(partition=2))
 
 
@@ -70,7 +70,7 @@ def test_each_topic_has_its_own_start() -> None:
     assert not owes(found, a_record(offset=4))
 
 
-def test_events_produced_after_the_creation_are_owed() -> None:
+def test_events_produced_after_the_creation_must_arrive() -> None:
     found = subscriber(None, 1000, made_at=200.0)
     assert owes(found, a_record(at=200.5))
     assert not owes(found, a_record(at=199.5))

@@ -58,7 +58,7 @@ def test_an_event_that_never_arrived_is_lost_and_named() -> None:
     assert Promise().broken({Qos.AT_LEAST_ONCE: made}) == ["at-least-once: 1 lost, allowed 0: t-0-1 for s"]
 
 
-def test_a_refused_event_is_lost_or_given_up_by_level() -> None:
+def test_whether_a_refused_event_is_lost_depends_on_the_level() -> None:
     found = events(1)
     calls = [call(found[0], 1, status=503)]
     assert verdict(Qos.AT_LEAST_ONCE, found, calls).lost == 1
@@ -108,14 +108,14 @@ def test_a_wrong_body_counts_as_altered(level: Qos) -> None:
     assert anything.broken({level: made}) == [f"{level}: 1 altered, allowed 0: t-0-1 for s"]
 
 
-def test_calls_and_dead_letters_without_an_event_are_strangers() -> None:
+def test_calls_without_a_known_event_are_reported() -> None:
     found = events(1)
     unknown = replace(call(found[0], 1), key="t-9-9")
     letters = [found[0].delivery, Delivery("u-0-0", "s")]
     assert strangers(found, [call(found[0], 1), unknown], letters) == [("t-9-9", "s"), ("u-0-0", "s")]
 
 
-def test_a_call_of_another_subscription_is_a_stranger() -> None:
+def test_a_call_for_another_subscription_is_reported() -> None:
     found = events(1)
     astray = replace(call(found[0], 1), subscription="r")
     assert strangers(found, [astray], [Delivery("t-0-0", "q")]) == [("t-0-0", "q"), ("t-0-0", "r")]
@@ -151,7 +151,7 @@ def test_an_event_that_was_accepted_twice_is_repeated() -> None:
     assert Promise(refused=True).broken({Qos.AT_LEAST_ONCE: made}) != []
 
 
-def test_a_second_attempt_after_a_refusal_depends_on_the_level() -> None:
+def test_a_second_attempt_is_a_repetition_only_at_some_levels() -> None:
     found = events(1)
     calls = [call(found[0], 1, status=0), call(found[0], 2)]
     assert verdict(Qos.AT_LEAST_ONCE, found, calls).repeated == 0
@@ -182,7 +182,7 @@ def test_the_order_of_first_calls_is_checked_per_lane(level: Qos) -> None:
 
 
 @pytest.mark.parametrize("level", [Qos.AUTO, Qos.NONE])
-def test_the_other_levels_have_no_order(level: Qos) -> None:
+def test_levels_without_order_may_reorder_events(level: Qos) -> None:
     found = events(2)
     assert verdict(level, found, [call(found[1], 1), call(found[0], 2)]).misordered == 0
 
@@ -206,13 +206,13 @@ def test_an_event_is_counted_for_each_of_its_subscriptions(level: Qos) -> None:
     assert strangers(found, [call(event, 1) for event in found], []) == []
 
 
-def test_an_event_may_be_lost_for_one_of_several() -> None:
+def test_an_event_may_be_lost_for_one_of_two_subscriptions() -> None:
     found = for_both(2)
     made = verdict(Qos.AT_LEAST_ONCE, found, [call(event, 1) for event in found[:3]])
     assert (made.lost, made.examples["lost"]) == (1, [("t-0-1", "r")])
 
 
-def test_only_two_calls_for_one_subscription_are_a_repetition() -> None:
+def test_one_call_for_each_subscription_is_no_repetition() -> None:
     found = for_both(1)
     calls = [call(event, 1) for event in found]
     assert verdict(Qos.AT_MOST_ONCE, found, calls).repeated == 0
@@ -236,7 +236,7 @@ def test_the_order_is_checked_for_each_subscription(level: Qos) -> None:
     assert (made.misordered, made.examples["misordered"]) == (1, [("t-0-0", "r")])
 
 
-def test_at_most_once_may_lose_one_in_each_partition() -> None:
+def test_at_most_once_may_lose_one_event_in_each_partition() -> None:
     made = verdict(Qos.AT_MOST_ONCE, events(4, partitions=4), [])
     assert (made.lost, made.lost_of_one) == (4, 1)
     made = verdict(Qos.AT_MOST_ONCE, events(4, partitions=2), [])

@@ -9,7 +9,7 @@ SUBSCRIPTIONS = [f"s-{number}" for number in range(20)]
 EVENTS = 20 * 50
 
 
-def test_subscriptions_take_turns_and_have_numbered_events() -> None:
+def test_subscriptions_take_turns_and_their_events_are_numbered() -> None:
     sequences = defaultdict(list)
     for number in range(EVENTS):
         subscription, body = event(number, SUBSCRIPTIONS)
@@ -36,17 +36,17 @@ def test_each_topic_has_events_of_every_subscription_and_size() -> None:
     assert seen["a"] == seen["b"] == {(name, size) for name in SUBSCRIPTIONS for size in PADDING}
 
 
-def test_each_topic_has_events_of_rounds_for_all_subscriptions() -> None:
+def test_each_topic_has_events_of_every_round_of_subscriptions() -> None:
     first = [place(number, SUBSCRIPTIONS, ["a", "b"]) for number in range(len(SUBSCRIPTIONS))]
     assert first == ["a", "b"] * (len(SUBSCRIPTIONS) // 2)
 
 
-def test_a_run_that_counts_little_of_its_load_is_broken() -> None:
+def test_a_run_in_which_too_few_events_count_is_broken() -> None:
     assert too_little(5_094, 36_783) == ["only 5094 of 36783 events of the load counted (14%), less than 90%"]
     assert too_little(0, 50)
     assert too_little(0, 0), "without a load a run says nothing"
 
 
-def test_a_run_that_counts_most_of_its_load_is_valid() -> None:
+def test_a_run_in_which_most_events_count_is_valid() -> None:
     assert too_little(90, 100) == []
     assert share(101, 100) == 1.0, "the last ones were made after the pace was looked at"

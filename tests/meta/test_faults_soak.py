@@ -22,16 +22,16 @@ def soaked(changed: Mapping[str, float], *, rows: int = 20) -> Soak:
     return Soak([Sample(at=10.0 * number, pid=1, **sample) for number, sample in enumerate(samples)], [20, 20, rows])
 
 
-def test_constant_values_are_flat() -> None:
+def test_constant_values_break_no_limit() -> None:
     assert soaked({}).problems() == []
 
 
-def test_a_small_increase_is_flat() -> None:
+def test_a_small_increase_breaks_no_limit() -> None:
     assert soaked({"resident_bytes": 120_000_000, "open_files": 70, "oldest_seconds": 12.0}).problems() == []
 
 
 @pytest.mark.parametrize("name", ["resident_bytes", "open_files", "threads", "tasks"])
-def test_growing_values_are_not_flat(name: str) -> None:
+def test_a_value_that_keeps_growing_is_a_problem(name: str) -> None:
     [problem] = soaked({name: 2 * STEADY[name]}).problems()
     assert problem.startswith(f"{name} grew")
 
@@ -40,7 +40,7 @@ def test_an_event_that_stays_unsettled_is_a_problem() -> None:
     assert soaked({"oldest_seconds": 70.0}).problems() == ["an event was unsettled for 70 s"]
 
 
-def test_more_rows_than_possible_lanes_are_not_flat() -> None:
+def test_more_rows_than_possible_lanes_are_a_problem() -> None:
     [problem] = soaked({}, rows=33).problems()
     assert problem == "there were 33 cursor rows for 32 subscriptions"
 

@@ -14,7 +14,7 @@ def test_every_partition_has_a_subscription_of_every_level() -> None:
         assert found == NUMBERS
 
 
-def test_odd_numbers_are_half_of_every_level() -> None:
+def test_half_of_each_level_s_subscriptions_have_odd_numbers() -> None:
     for qos in Qos:
         odd = [name for name in SUBSCRIPTIONS[qos] if int(name.rpartition("-")[2]) % 2]
         assert len(odd) == PARTITIONS // 2

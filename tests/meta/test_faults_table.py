@@ -45,7 +45,7 @@ def test_an_unfinished_run_counts_no_event_as_lost() -> None:
     assert rows(text) == [["workers: 1, 4, 2", *["0 / 1 / 0"] * 4, "80", "2, **1 broken**", "1, 2"]]
 
 
-def test_all_mixtures_share_the_last_row() -> None:
+def test_runs_with_several_faults_share_the_last_row() -> None:
     text = report([a_run("none+worker-killed", 9), a_run("scaled", 1)])
     assert [row[0] for row in rows(text)] == ["workers: 1, 4, 2", "mixtures of them, drawn by the seed"]
 
@@ -62,7 +62,7 @@ def test_the_summary_counts_runs_that_broke_a_promise() -> None:
     assert row[-1] == "2, **1 broken**"
 
 
-def test_each_routing_has_its_own_table() -> None:
+def test_each_routing_has_a_table_of_its_own() -> None:
     lost = matching(a_run("scaled", 2, "auto: 1 lost, allowed 0: t-0-7 for s", lost=1))
     made = [a_run("scaled", 1), matching(a_run("none", 3)), {**a_run("none", 4), "routing": "key"}, lost]
     before, after = report(made).split("With `routing: match`")
@@ -74,7 +74,7 @@ def test_each_routing_has_its_own_table() -> None:
     assert [row[-1] for text in (before, after) for row in rows(text)] == ["2", "2, **1 broken**"]
 
 
-def test_runs_with_several_topics_have_their_own_table() -> None:
+def test_runs_with_several_topics_have_a_table_of_their_own() -> None:
     broken = {**matching(a_run("none", 2, "auto: 1 lost")), "topics": 2}
     text = report([matching(a_run("none", 1)), broken])
     assert "With `routing: match` and 2 source topics, counting" in text
@@ -87,5 +87,5 @@ def test_a_routing_without_runs_has_no_table() -> None:
     assert "routing: match" not in report([a_run("none", 1)])
 
 
-def test_each_fault_is_in_one_family() -> None:
+def test_each_fault_belongs_to_exactly_one_family() -> None:
     assert sorted(name for names in FAMILIES.values() for name in names) == sorted([*FAULTS, "mixture"])

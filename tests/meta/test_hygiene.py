@@ -109,6 +109,6 @@ def test_clean_tests_pass_under_the_same_rules(run: pytest.Pytester) -> None:
     result.assert_outcomes(passed=4)
 
 
-def test_every_test_of_this_tree_is_checked(request: pytest.FixtureRequest) -> None:
+def test_the_hygiene_checks_run_for_every_test(request: pytest.FixtureRequest) -> None:
     assert request.config.pluginmanager.has_plugin("tests.support.hygiene")
     assert {"_no_leftover_tasks", "_no_blocking_calls"} <= set(request.fixturenames)

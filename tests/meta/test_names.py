@@ -19,6 +19,6 @@ def test_no_name_of_a_test_is_longer_than_sixty_characters() -> None:
     assert {str(path): found for path in TESTS.rglob("*.py") if (found := long_names(path.read_text()))} == {}
 
 
-def test_a_longer_name_is_found() -> None:
+def test_a_name_that_is_too_long_is_found() -> None:
     name = "test_".ljust(LONGEST, "x")
     assert long_names(f"def {name}(): ...\nclass A:\n async def {name}y(): ...") == [f"{name}y"]

@@ -11,7 +11,7 @@ from tests.support.syntax import parsed
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_fault_fits_the_source_and_names_tests_that_exist(mutant: Mutant) -> None:
+def test_a_fault_changes_the_source_and_names_existing_tests(mutant: Mutant) -> None:
     source = (ROOT / mutant.file).read_text()
     planted = mutant.planted(source)
     assert ast.dump(parsed(planted)) != ast.dump(parsed(source)), "it changes what the program does"

@@ -55,7 +55,7 @@ def test_the_section_of_a_version_ends_before_the_next() -> None:
     assert section_of(CHANGELOG, "1.2.1") == ""
 
 
-def test_the_lock_file_of_this_tree_is_listed_completely() -> None:
+def test_all_packages_of_the_lock_file_are_listed() -> None:
     lock = (ROOT / "requirements.lock").read_text()
     found = document(lock, version_of(ROOT))
     names = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", lock, re.MULTILINE))
@@ -94,7 +94,7 @@ def test_a_licence_is_an_expression_or_a_short_name() -> None:
 
 
 @pytest.mark.parametrize("what", ["changes that are not committed", "exists already"])
-def test_only_a_clean_tree_gets_a_new_tag(tree: Path, what: str) -> None:
+def test_a_tag_needs_a_clean_tree_and_a_new_version(tree: Path, what: str) -> None:
     shutil.copytree(ROOT / ".ci", tree / ".ci")
     shutil.copytree(ROOT / "deploy/release", tree / "deploy/release", ignore=shutil.ignore_patterns("__pycache__"))
     (tree / ".gitignore").write_text("__pycache__/\n")

@@ -8,7 +8,7 @@ from _pytest.outcomes import Failed, Skipped
 from tests.support.secured import VARIABLE, SecuredKafka, parse, secured_kafka
 
 
-def test_a_url_contains_address_login_and_authority(tmp_path: Path) -> None:
+def test_a_url_has_the_address_the_credentials_and_the_authority(tmp_path: Path) -> None:
     ca = tmp_path / "ca.pem"
     ca.write_text("certificates")
 

@@ -143,7 +143,7 @@ async def test_each_assertion_is_new_unless_its_id_is_fixed(bench: Bench) -> Non
     assert refused.error.startswith("invalid_client: the assertion was used before (HTTP 401 from ")
 
 
-async def test_the_chain_of_a_key_store_is_trusted_by_its_authority(bench: Bench) -> None:
+async def test_the_token_server_trusts_the_chain_of_a_key_store(bench: Bench) -> None:
     certificates = [entry.certificate for entry in pkcs12.load_pkcs12(STORE, b"store-secret").additional_certs]
     [authority] = [each for each in certificates if each.subject.rfc4514_string() == "CN=ca"]
     endpoint = await bench.endpoint(TokenServer({"client-1": Client("RS256", authority=authority)}))
@@ -169,7 +169,7 @@ async def test_with_another_key_no_token_and_no_event_is_sent(bench: Bench) -> N
     assert bench.tally.results == {"refused": 1}
 
 
-async def test_a_token_endpoint_that_is_not_trusted_gets_no_assertion(bench: Bench) -> None:
+async def test_a_token_endpoint_with_a_wrong_certificate_gets_nothing(bench: Bench) -> None:
     endpoint = await bench.endpoint(TokenServer({"client-1": Client("RS256", KEY.public_key())}))
     outcome = await bench.deliver(bench.subscription(endpoint, {}, keyContent=INLINE))
     assert isinstance(outcome, TokenUnavailable)
@@ -178,7 +178,7 @@ async def test_a_token_endpoint_that_is_not_trusted_gets_no_assertion(bench: Ben
     assert bench.receiver.requests == []
 
 
-async def test_the_token_endpoint_gets_the_subscriptions_certificate(bench: Bench) -> None:
+async def test_the_token_endpoint_gets_the_client_certificate(bench: Bench) -> None:
     endpoint = await bench.endpoint(TokenServer({"client-1": Client("RS256", KEY.public_key())}), asks=True)
     missing = await bench.deliver(bench.subscription(endpoint, keyContent=INLINE))
     assert isinstance(missing, TokenUnavailable)

@@ -36,7 +36,7 @@ def test_no_module_has_a_meaningless_name() -> None:
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
-def test_no_file_contains(what: str) -> None:
+def test_no_file_contains_forbidden_text(what: str) -> None:
     pattern = re.compile(FORBIDDEN[what])
 
     assert [str(path) for path in FILES if pattern.search((ROOT / path).read_text(errors="replace"))] == []
@@ -50,5 +50,5 @@ def test_no_file_contains(what: str) -> None:
         ("a secret key", "-----BEGIN {}-----\nMIIEvQIBADANBgkqhkiG9w0".format("PRIVATE KEY")),
     ],
 )
-def test_the_patterns_find_their_text(what: str, text: str) -> None:
+def test_each_forbidden_text_is_found(what: str, text: str) -> None:
     assert re.search(FORBIDDEN[what], text)

@@ -14,7 +14,7 @@ async def chain(links: int, seen: list[int]) -> None:
         seen.append(number)
 
 
-def test_settle_runs_all_tasks_that_need_no_time() -> None:
+def test_settle_runs_all_tasks_until_they_wait_for_time() -> None:
     async def watch() -> tuple[list[int], list[str]]:
         seen: list[int] = []
         due: list[str] = []
@@ -32,7 +32,7 @@ def test_settle_runs_all_tasks_that_need_no_time() -> None:
 
 
 @pytest.mark.parametrize("turns", [0, 1, 3])
-def test_settle_takes_no_more_turns_than_allowed(turns: int) -> None:
+def test_settle_takes_at_most_the_given_number_of_turns(turns: int) -> None:
     async def watch() -> list[int]:
         seen: list[int] = []
         task = asyncio.get_running_loop().create_task(chain(20, seen))
@@ -49,7 +49,7 @@ def test_waiting_tasks_without_a_timer_are_a_deadlock() -> None:
         run(asyncio.Event().wait())
 
 
-def test_an_endless_task_is_ended_after_its_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_that_never_ends_is_stopped_after_many_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(virtual_time, "TURNS_AT_MOST", 100)
 
     async def forever() -> None:

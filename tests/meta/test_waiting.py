@@ -21,25 +21,25 @@ async def after(polls: int, *, moves_for: int = 0) -> None:
     await eventually(holds, within_seconds=1, says=lambda: f"asked {asked} times", progress=lambda: moved)
 
 
-def test_a_condition_that_holds_in_time_ends_the_wait() -> None:
+def test_a_wait_ends_when_the_condition_holds() -> None:
     run(after(8))
 
 
-def test_without_progress_a_wait_fails() -> None:
+def test_a_wait_fails_without_any_progress() -> None:
     with pytest.raises(TimeoutError, match="asked 10 times"):
         run(after(12))
 
 
-def test_every_progress_restarts_the_time_limit() -> None:
+def test_progress_restarts_the_time_limit_of_a_wait() -> None:
     run(after(30, moves_for=25))
 
 
-def test_without_further_progress_a_wait_fails() -> None:
+def test_a_wait_fails_when_the_progress_stops() -> None:
     with pytest.raises(TimeoutError, match=r"asked 3[0-9] times"):
         run(after(100, moves_for=25))
 
 
-def test_a_condition_that_never_holds_is_reported() -> None:
+def test_an_error_in_the_condition_ends_the_wait() -> None:
     async def fails() -> bool:
         raise ZeroDivisionError
 

@@ -45,7 +45,7 @@ BEGINNINGS: Final = (
         "pipeline/kafka/group_positions.py",
         was="[partition] = position.offset",
         becomes="[partition] = position.offset + 1",
-        tests=(f"{OFFSETS}test_a_subscription_continues_where_another_group_stopped",),
+        tests=(f"{OFFSETS}test_a_subscription_can_begin_at_the_offsets_of_a_group",),
     ),
     Mutant(
         "a new subscription begins where the group is",
@@ -92,7 +92,7 @@ BEGINNINGS: Final = (
         becomes="None",
         tests=(
             f"{RESOLVE}test_a_broken_subscription_keeps_its_start",
-            f"{OFFSETS}test_a_corrected_record_keeps_its_start",
+            f"{OFFSETS}test_a_corrected_record_keeps_the_start_of_the_subscription",
         ),
     ),
     Mutant(

@@ -137,7 +137,7 @@ MUTANTS: Final = (
         "pipeline/runtime/consumer.py",
         was="                    self._next_offsets[tp] = position\n",
         becomes="                    pass\n",
-        tests=("tests/broker/test_transactions.py::test_successive_gaps_leave_no_lag",),
+        tests=("tests/broker/test_transactions.py::test_aborted_events_leave_no_lag",),
     ),
     Mutant(
         "an assignment in the same generation of Kafka is not a new generation",
@@ -151,7 +151,7 @@ MUTANTS: Final = (
         "pipeline/kafka/internals.py",
         was="        if (seconds := pause_seconds()) > 0:",
         becomes="        if seconds := 0:",
-        tests=("tests/broker/test_paced_fetches.py::test_each_fetch_waits_for_its_pause",),
+        tests=("tests/broker/test_paced_fetches.py::test_each_fetch_waits_for_the_pause_that_was_asked_for",),
     ),
     # ----------------------------------------------------------- worker.py
     Mutant(
@@ -181,14 +181,14 @@ MUTANTS: Final = (
         "pipeline/kafka/cursors.py",
         was='isolation_level="read_committed"',
         becomes='isolation_level="read_uncommitted"',
-        tests=(f"{CURSORS}test_a_former_owners_transaction_is_aborted_first",),
+        tests=(f"{CURSORS}test_the_former_owner_s_open_transaction_is_aborted_first",),
     ),
     Mutant(
         "only the rows of the first fetch are loaded",
         "pipeline/kafka/cursors.py",
         was="while await consumer.position(tp) < end:",
         becomes="if await consumer.position(tp) < end:",
-        tests=(f"{CURSORS}test_the_next_owner_finds_each_subscriptions_newest_row",),
+        tests=(f"{CURSORS}test_the_next_owner_finds_the_newest_row_of_each_lane",),
     ),
     Mutant(
         "the oldest of a lane's waiting rows is written",
@@ -209,21 +209,21 @@ MUTANTS: Final = (
         "pipeline/kafka/cursors.py",
         was="await asyncio.sleep(RETRY_PAUSE_SECONDS)\n            else:\n",
         becomes="pass\n            if True:\n",
-        tests=(f"{CURSORS}test_rows_count_only_when_their_commit_has_succeeded",),
+        tests=(f"{CURSORS}test_a_row_counts_only_after_its_transaction_is_committed",),
     ),
     Mutant(
         "rows that wait behind fenced rows are forgotten",
         "pipeline/kafka/cursors.py",
         was="        group.waiters += self._group.waiters\n",
         becomes="",
-        tests=(f"{CURSORS}test_rows_that_wait_behind_fenced_rows_are_refused",),
+        tests=(f"{CURSORS}test_rows_queued_behind_fenced_rows_are_refused",),
     ),
     Mutant(
         "a broken producer is tried again indefinitely",
         "pipeline/kafka/internals.py",
         was="transactions is not None and transactions.state is not TransactionState.READY",
         becomes="transactions is None",
-        tests=(f"{CURSORS}test_a_producer_that_can_t_begin_a_transaction_is_given_up",),
+        tests=(f"{CURSORS}test_a_producer_with_a_fatal_error_is_given_up",),
     ),
     Mutant(
         "a close forgets waiting rows",
@@ -237,21 +237,21 @@ MUTANTS: Final = (
         "pipeline/kafka/cursors.py",
         was="self._group.rows[KEEP_ALIVE_KEY] = None",
         becomes="pass",
-        tests=(f"{CURSORS}test_a_transactional_id_is_used_even_without_rows",),
+        tests=(f"{CURSORS}test_a_transactional_id_stays_in_use_without_any_rows",),
     ),
     Mutant(
         "a bug ends the task that writes rows",
         "pipeline/kafka/cursors.py",
         was="except Exception as error:",
         becomes="except ZeroDivisionError as error:",
-        tests=(f"{CURSORS}test_a_bug_while_rows_are_written_fences_the_partition",),
+        tests=(f"{CURSORS}test_a_bug_in_writing_rows_fences_the_partition",),
     ),
     Mutant(
         "a partition opens before the stored id of its topic is durable",
         "pipeline/kafka/topic_rows.py",
         was="            await written\n",
         becomes="",
-        tests=(f"{TOPIC_ROWS}test_a_partition_opens_when_its_topic_id_is_durable",),
+        tests=(f"{TOPIC_ROWS}test_a_partition_opens_after_its_topic_id_is_durable",),
     ),
     Mutant(
         "a store that is fenced while it opens causes no rejoin",
@@ -280,7 +280,7 @@ MUTANTS: Final = (
         "pipeline/kafka/log_reader.py",
         was="consumer.seek(tp, wanted.start)",
         becomes="consumer.seek(tp, wanted.start + 1)",
-        tests=(f"{BACKLOG}test_the_log_reader_can_go_back",),
+        tests=(f"{BACKLOG}test_the_log_reader_can_go_back_to_an_earlier_offset",),
     ),
     Mutant(
         "partitions are assigned without a position",
@@ -294,14 +294,14 @@ MUTANTS: Final = (
         "pipeline/kafka/log_reader.py",
         was="            consumer.resume(tp)\n            return",
         becomes="            return",
-        tests=(f"{BACKLOG}test_the_log_reader_can_go_back",),
+        tests=(f"{BACKLOG}test_the_log_reader_can_go_back_to_an_earlier_offset",),
     ),
     Mutant(
         "a read looks for the keys of the previous read",
         "pipeline/kafka/log_reader.py",
         was="        self._sieve.keys = wanted.keys",
         becomes="        self._sieve.keys = self._sieve.keys or wanted.keys",
-        tests=(f"{BACKLOG}test_each_read_uses_the_present_keys",),
+        tests=(f"{BACKLOG}test_each_read_uses_the_keys_that_are_wanted_now",),
     ),
     Mutant(
         "a read ends with its last event instead of the position",
@@ -336,7 +336,7 @@ MUTANTS: Final = (
         "pipeline/kafka/log_reader.py",
         was="timeout_ms=POLL_MS, max_records=STRETCH_EVENTS)",
         becomes="timeout_ms=POLL_MS)",
-        tests=(f"{BACKLOG}test_other_tasks_run_between_two_stretches",),
+        tests=(f"{BACKLOG}test_other_tasks_run_while_a_long_stretch_is_read",),
     ),
     Mutant(
         "deleted offsets are not reported to the partition",
@@ -358,14 +358,14 @@ MUTANTS: Final = (
         "pipeline/runtime/log_check.py",
         was="found = None if commit.offset is None else find_break(commit.offset, commit.topic_id, log)",
         becomes="found = None",
-        tests=(f"{LOG_BREAKS}test_an_offset_beyond_the_end_of_the_log_becomes_its_end",),
+        tests=(f"{LOG_BREAKS}test_an_offset_beyond_the_end_of_the_log_becomes_the_end",),
     ),
     Mutant(
         "the last commit is not compared with the log",
         "pipeline/runtime/consumer.py",
         was="await self.commit_settled(await self._parts.log_checks.committable(offsets))",
         becomes="await self.commit_settled(offsets)",
-        tests=(f"{LOG_BREAKS}test_the_last_commit_is_never_for_a_deleted_topic",),
+        tests=(f"{LOG_BREAKS}test_the_last_commit_of_a_worker_is_not_for_a_deleted_topic",),
     ),
     Mutant(
         "a recreated topic counts as the former topic",
@@ -389,7 +389,7 @@ MUTANTS: Final = (
         "pipeline/kafka/cursors.py",
         was="            self.put_topic_id(SOURCE_KEY, self.topic_id)",
         becomes="            pass",
-        tests=(f"{CURSORS}test_the_id_of_the_delivered_topic_is_stored_once",),
+        tests=(f"{CURSORS}test_the_id_of_the_source_topic_is_stored_once",),
     ),
     Mutant(
         "a note of a deleted topic applies to the recreated one",
@@ -443,14 +443,14 @@ MUTANTS: Final = (
         "pipeline/kafka/expansion.py",
         was="        if problems:\n            return\n",
         becomes="",
-        tests=(f"{EXPANSION}test_no_rebalance_while_an_own_topic_can_t_be_expanded",),
+        tests=(f"{EXPANSION}test_no_rebalance_begins_while_a_topic_can_t_be_expanded",),
     ),
     Mutant(
         "topics are expanded although an earlier one could not be",
         "pipeline/kafka/expansion.py",
         was="                return [_refused(name, count, error)]",
         becomes="                continue",
-        tests=(f"{EXPANSION}test_a_topic_that_can_t_be_expanded_ends_the_expansion",),
+        tests=(f"{EXPANSION}test_a_topic_that_can_t_be_expanded_stops_the_expansion",),
     ),
     Mutant(
         "the group is notified only once",
@@ -494,7 +494,7 @@ MUTANTS: Final = (
         "pipeline/subscriptions/registry.py",
         was="await self._tail.ready()\n        await self._parsed()",
         becomes="await self._tail.ready()",
-        tests=("tests/broker/test_subscriptions.py::test_the_registry_is_ready_once_key_stores_are_opened",),
+        tests=("tests/broker/test_subscriptions.py::test_the_registry_is_ready_after_its_key_stores_are_opened",),
     ),
     Mutant(
         "a late caller shares a look-up that is under way",
@@ -512,21 +512,21 @@ MUTANTS: Final = (
             "                    self._lookup = None\n"
             "                    return end"
         ),
-        tests=(f"{SUBSCRIPTIONS}test_a_caller_during_a_look_up_gets_a_new_one",),
+        tests=(f"{SUBSCRIPTIONS}test_a_caller_during_a_lookup_of_the_end_gets_a_new_lookup",),
     ),
     Mutant(
         "all callers get the result of the first look-up",
         "pipeline/kafka/tail.py",
         was="            self._lookup = None\n            while True:",
         becomes="            while True:",
-        tests=(f"{SUBSCRIPTIONS}test_concurrent_callers_share_a_look_up",),
+        tests=(f"{SUBSCRIPTIONS}test_concurrent_callers_share_one_lookup_of_the_end",),
     ),
     Mutant(
         "after a failure all records are read again",
         "pipeline/kafka/tail.py",
         was="reader.seek(self._tp, self._position)",
         becomes="reader.seek(self._tp, 0)",
-        tests=(f"{SUBSCRIPTIONS}test_a_reader_continues_after_a_failure_at_its_position",),
+        tests=(f"{SUBSCRIPTIONS}test_after_a_failure_the_reader_continues_at_its_position",),
     ),
     Mutant(
         "a reader waits for offsets without records",
@@ -540,7 +540,7 @@ MUTANTS: Final = (
         "pipeline/subscriptions/writer.py",
         was="            await self._replace(producer)\n",
         becomes="",
-        tests=(f"{SUBSCRIPTIONS}test_a_refused_record_does_not_affect_later_ones",),
+        tests=(f"{SUBSCRIPTIONS}test_a_refused_record_does_not_affect_later_records",),
     ),
     Mutant(
         "an edit does not build on the newest revision",
@@ -561,7 +561,7 @@ MUTANTS: Final = (
         "pipeline/subscriptions/edits.py",
         was='update={"resume_from": None, **self.update}',
         becomes="update=self.update",
-        tests=(f"{SUBSCRIPTIONS}test_skip_and_replay_belong_to_their_own_revision",),
+        tests=(f"{SUBSCRIPTIONS}test_a_skip_and_a_replay_belong_to_one_revision_each",),
     ),
     Mutant(
         "secrets are written unencrypted",
@@ -590,21 +590,21 @@ MUTANTS: Final = (
         "pipeline/subscriptions/merging.py",
         was="elif each.since is None and is_met:",
         becomes="elif each.since is None:",
-        tests=(f"{CROSSING}test_an_undone_change_leaves_no_trace",),
+        tests=(f"{CROSSING}test_a_change_that_is_taken_back_leaves_no_trace",),
     ),
     Mutant(
         "an edit forgets the previous command",
         "pipeline/subscriptions/crossing.py",
         was="commands = () if known is None else known.commands",
         becomes="commands = ()",
-        tests=(f"{SUBSCRIPTIONS}test_skip_and_replay_belong_to_their_own_revision",),
+        tests=(f"{SUBSCRIPTIONS}test_a_skip_and_a_replay_belong_to_one_revision_each",),
     ),
     Mutant(
         "an undone change repeats the previous command",
         "pipeline/subscriptions/crossing.py",
         was="without_command(lacking.right),",
         becomes="lacking.right,",
-        tests=(f"{CROSSING}test_an_undone_change_repeats_no_command",),
+        tests=(f"{CROSSING}test_a_change_that_is_taken_back_repeats_no_command",),
     ),
     Mutant(
         "an edit restores a deleted subscription",
@@ -650,7 +650,7 @@ MUTANTS: Final = (
         "pipeline/kafka/event_count.py",
         was="first <= event.offset < last",
         becomes="first <= event.offset <= last",
-        tests=("tests/broker/test_event_count.py::test_events_are_counted_in_separate_ranges",),
+        tests=("tests/broker/test_event_count.py::test_events_are_counted_in_the_range_of_each_subscription",),
     ),
     # ----------------------------------------------------------- cluster/fate.py
     Mutant(

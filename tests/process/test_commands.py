@@ -50,7 +50,7 @@ async def test_help_names_the_setting_that_an_option_overrides() -> None:
     assert "WARN]" not in lines
 
 
-async def test_apply_without_a_file_asks_for_one() -> None:
+async def test_apply_without_a_file_explains_how_to_name_one() -> None:
     ended = await WITHOUT_SETTINGS.run("subscriptions", "apply")
 
     assert (ended.code, ended.out) == (2, "")
@@ -135,7 +135,7 @@ print([name for name in {OWN!r} if _own(name) and "faust" in sys.modules])
 
 
 @pytest.mark.parametrize(("arguments", "module"), [(["--version"], "faust"), (["--help"], "pipeline.app")])
-def test_version_and_help_load_no_more_than_they_need(arguments: list[str], module: str) -> None:
+def test_version_and_help_load_only_what_they_need(arguments: list[str], module: str) -> None:
     code = f"""
 import sys
 from pipeline.cli.main import main
@@ -170,7 +170,7 @@ async def test_an_unknown_command_gets_a_suggestion(command: list[str], meant: s
     assert f'Error: there is no command "{unknown}"; {meant}' in ended.err
 
 
-async def test_the_help_of_the_worker_describes_it() -> None:
+async def test_the_help_of_worker_says_what_the_command_does() -> None:
     assert "Deliver events until Ctrl-C or SIGTERM" in (await explained("worker")).out
 
 
@@ -226,7 +226,7 @@ async def test_a_missing_file_of_admin_keys_is_reported(tmp_path: Path) -> None:
     )
 
 
-async def test_a_level_on_the_command_line_wins_over_the_setting(tmp_path: Path) -> None:
+async def test_a_log_level_on_the_command_line_is_used(tmp_path: Path) -> None:
     webhooks = application(tmp_path, "nobody", "127.0.0.1:1", source="events")
 
     ended = await webhooks.run("worker", "--without-web", "--loglevel", "crit")
@@ -234,7 +234,7 @@ async def test_a_level_on_the_command_line_wins_over_the_setting(tmp_path: Path)
     assert ended.err.startswith("Error: Kafka at 127.0.0.1:1 can't be used")
 
 
-async def test_agents_and_tables_are_shown_without_a_broker(tmp_path: Path) -> None:
+async def test_agents_and_tables_are_shown_while_no_broker_is_there(tmp_path: Path) -> None:
     webhooks = application(tmp_path, "described", "127.0.0.1:1", source="events")
 
     assert '"name":"@deliver"' in await webhooks.done("--json", "agents")

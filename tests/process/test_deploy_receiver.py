@@ -16,7 +16,7 @@ SENDERS: Final = 16
 EACH: Final = 40
 
 
-async def test_each_answered_request_is_printed_on_a_line_in_order() -> None:
+async def test_each_request_is_printed_on_a_line_of_its_own_in_order() -> None:
     async with started(sys.executable, RECEIVER, "0", settings={}) as receiver:
         port = (await receiver.line("receiving on port ")).rpartition(" ")[2]
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 
-def test_a_lease_ends_while_its_process_is_stopped() -> None:
+def test_a_lease_ends_even_if_its_process_is_stopped() -> None:
     program = (
         "import sys; from pipeline.core.lease import Lease; lease = Lease(0.2); lease.renew(lease.now())\n"
         "print(lease.is_held, flush=True); sys.stdin.read(); print(lease.is_held)"

@@ -107,7 +107,7 @@ def test_an_example_accepts_only_signed_requests(language: str, tmp_path: Path) 
     assert answers == {name: str(is_genuine).lower() for name, (is_genuine, _) in asked.items()}
 
 
-def test_the_document_shows_the_examples_as_they_are() -> None:
+def test_the_document_shows_the_unchanged_examples() -> None:
     text = (ROOT / "docs" / "receivers.md").read_text()
     examples = sorted(EXAMPLES.iterdir())
 

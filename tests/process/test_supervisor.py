@@ -51,7 +51,7 @@ async def pid_of(running: Running, name: str, *, after: int = 0) -> int:
     return int((await running.line(f"{name} | runs as", after=after)).split()[-1])
 
 
-async def test_workers_and_their_supervisor_exit_with_0() -> None:
+async def test_a_clean_stop_of_workers_and_supervisor_exits_with_0() -> None:
     async with supervised(SLEEP) as running:
         for name in ("worker-1", "worker-2"):
             await pid_of(running, name)
@@ -75,7 +75,7 @@ async def test_a_worker_that_was_killed_is_started_again() -> None:
         await running.line("cluster.stopped workers=2 restarts=1")
 
 
-async def test_a_worker_that_always_ends_is_restarted_repeatedly() -> None:
+async def test_a_worker_that_ends_again_and_again_is_restarted() -> None:
     async with supervised(ONE_ENDS) as running:
         await pid_of(running, "worker-2")
         await running.line('ended="exit code 3" restart=3 pause_seconds=4')  # the worker waits for its restart now
@@ -95,7 +95,7 @@ async def test_a_second_signal_kills_and_the_exit_code_is_1() -> None:
         await running.line("unclean=")
 
 
-async def test_a_taken_port_ends_the_command_before_workers_start(tmp_path: Path) -> None:
+async def test_a_taken_port_is_reported_before_any_worker_starts(tmp_path: Path) -> None:
     port = free_ports(2)
     program = application(tmp_path, "taken", "127.0.0.1:9", source="events")
     environment = {**program.environment, "WEBHOOKS_WEB_PORT": str(port)}

@@ -34,7 +34,7 @@ def _quiet() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_the_simulation_finds_the_fault(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_simulation_finds_each_planted_fault(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mutant.owner, mutant.function, mutant.planted())
     setting, steps = _found(mutant)
     monkeypatch.undo()

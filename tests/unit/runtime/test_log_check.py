@@ -202,7 +202,7 @@ async def ahead_after(metadata: str, log: LogBounds, offset: int = 4) -> int:
     return logs[0].ahead
 
 
-async def test_events_settled_after_the_offset_survive_a_restart() -> None:
+async def test_events_settled_after_the_offset_are_not_sent_again() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4, "a")})
     assert check.metadata(0, 4, 0) == "topic-id=a", "as workers of versions without notes write it"
