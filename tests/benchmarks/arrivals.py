@@ -82,5 +82,5 @@ def latencies(arrivals: Iterable[Arrival]) -> list[float]:
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value of the sorted *ordered* that *share* (0 to 1) of the values do not exceed (nearest rank)."""
+    """The smallest of the sorted values *ordered* up to which at least *share* (0 to 1) of them lie (nearest rank)."""
     return ordered[max(0, min(len(ordered) - 1, -int(-len(ordered) * share // 1) - 1))]

@@ -54,7 +54,7 @@ PARTS: Final[dict[str, Part]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the parts that the command line names, by default all. Without a Kafka, exit with a sentence."""
+    """Run the parts that the command line names, by default all. Without a Kafka, exit with a message."""
     options = _parser().parse_args(arguments)
     scale = QUICK if options.quick else FULL
     try:

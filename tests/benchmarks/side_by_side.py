@@ -104,7 +104,7 @@ async def run(stage: Stage, scale: Scale) -> Section:
 
 
 async def _share(stage: Stage, start: Start, seconds: float) -> float:
-    """While other receivers hang, the share of the healthy subscriptions' events that arrives during a steady load."""
+    """The share of the healthy subscriptions' events that arrive under a steady load while other receivers hang."""
     load = Load(SUBSCRIPTIONS, PER_SECOND, seconds, lowest=HEALTHY.start)
     rounds = int(load.per_second * seconds / len(load.numbers))
     topic = await stage.source()

@@ -1,4 +1,4 @@
-"""What workers need, for planning: by the time of an answer, the size of an event, partitions and workers."""
+"""What workers need, for planning: with answers, events and numbers of partitions and workers of several sizes."""
 
 import asyncio
 import time

@@ -247,7 +247,7 @@ async def agree(found: Cluster, truth: tuple[int, int, int]) -> None:
 async def all_tell(
     found: Cluster, kinds: Mapping[str, Callable[[Worker], Awaitable[T]]], left: Callable[[T], object], since: float
 ) -> None:
-    """Wait until every worker shows the truth in each of the ways of *kinds*, which are checked concurrently."""
+    """Wait until every worker shows the truth in every kind of output of *kinds*. All are checked concurrently."""
     async with asyncio.TaskGroup() as tasks:
         for number, worker in enumerate(found.workers):
             for kind, ask in kinds.items():

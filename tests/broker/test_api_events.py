@@ -53,7 +53,7 @@ async def post(client: Client, path: str, body: Any, status: int = 200, **option
 
 
 async def test_match_shows_the_beginning_of_a_long_text(client: Client) -> None:
-    """Each of a thousand subscriptions may show the same part of an event with one MiB."""
+    """The same MiB of an event could otherwise be repeated for each of a thousand subscriptions."""
     found = await post(client, "/api/match", {"value": {"kind": "x" * 1_000_000}})
     [mismatch] = found["subscriptions"][1]["mismatches"]
     assert mismatch["found"] == ["x" * LONGEST_FOUND + "…"]

@@ -182,7 +182,7 @@ AT_A_TIME = 8
 
 
 class Truth:
-    """A receiver that fails or rejects each event in another way, and stores its answers."""
+    """A receiver that fails or rejects each event in a different way, and stores its answers."""
 
     def __init__(self) -> None:
         self.accepted: set[tuple[str, str]] = set()

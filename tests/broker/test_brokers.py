@@ -90,7 +90,7 @@ async def test_a_group_that_committed_nothing_has_no_offsets(broker: TestBroker,
 
 
 async def test_aborted_records_are_left_out_of_the_committed_ones(kafka: TestBroker, unique_name: Name) -> None:
-    """Also shows that the broker supports transactions, for which a single broker needs settings."""
+    """Also shows that the broker supports transactions, which a single broker does only with certain settings."""
     topic = await kafka.create_topic(unique_name("rows"), config={"cleanup.policy": "compact"})
     producer = AIOKafkaProducer(bootstrap_servers=kafka.bootstrap, transactional_id=unique_name("writer"))
     await producer.start()

@@ -158,7 +158,7 @@ async def test_a_cancelled_opening_leaves_no_client_open(embedded: TestBroker, t
                     await rows.open()
             await rows.close()
         gc.collect()
-    # aiokafka itself leaves a connection unclosed that is cancelled while it is being made.
+    # If aiokafka is cancelled while it makes a connection, it does not close the connection.
     assert [text for each in unclosed if "Connection" not in (text := str(each.message))] == []
 
 

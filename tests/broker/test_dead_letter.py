@@ -86,7 +86,7 @@ async def test_a_dead_letter_waits_for_a_broker_that_is_down(unique_name: Callab
     nowhere = KafkaDeadLetterWriter(KafkaConnection(("127.0.0.1:9",)), unique_name("dlq"), failures.append)
     waiting = asyncio.create_task(nowhere.put(LETTER))
     async with asyncio.timeout(20):
-        while len(failures) < 2:  # noqa: ASYNC110 - the failures are a list, which rings no bell
+        while len(failures) < 2:  # noqa: ASYNC110 - a list can't be awaited
             await asyncio.sleep(0.05)
     assert not waiting.done()
     waiting.cancel()

@@ -61,7 +61,7 @@ async def produce_to_new(found: Cluster, each: int) -> int:
 
 
 def disordered(recorder: Recorder) -> list[tuple[str, str]]:
-    """The (subscription, partition) pairs whose first arrivals do not follow the log."""
+    """The (subscription, partition) pairs whose events did not first arrive in the order of the log."""
     firsts: dict[tuple[str, str], dict[int, None]] = defaultdict(dict)
     for call in recorder.calls:
         place, _, _ = call.webhook_id.rpartition("-")

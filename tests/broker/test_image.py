@@ -154,7 +154,7 @@ async def test_the_image_has_no_broker_for_tests(start: Start) -> None:
 
 
 async def test_the_image_keeps_no_files_of_apt(start: Start) -> None:
-    # "partial" is empty, and closed to a root without capabilities.
+    # apt's directory "partial" is empty. A root without capabilities can't read it.
     kept = ["-name", "partial", "-prune", "-o", "-type", "f", "-size", "+0", "-print"]
     listed = start("/var/cache/apt", "/var/lib/apt/lists", *kept, entrypoint=["find"], user="0", working_dir="/")
 

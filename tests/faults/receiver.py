@@ -27,7 +27,7 @@ class Receiver:
     """Reads requests, and answers according to the mode.
 
     Modes of callbacks: {"name": "ok"}, "hang", "slow" (*seconds*), "errors" (*share* of 503), "reject" (*share* of
-    422), "down"; with "only": "odd", only for subscriptions with an odd number. Of the token endpoint, /token:
+    422), "down"; with "only": "odd", only for subscriptions with an odd number. Modes of the token endpoint, /token:
     {"tokens": "ok"}, "down" (503), "slow" (two seconds), "wrong" (no JSON), "refuse" (401).
     """
 

@@ -212,7 +212,7 @@ async def _loaded(stage: Stage, watch: Watch | None) -> AsyncIterator[None]:
 
 
 def _together(faults: Sequence[Fault], rng: random.Random, *, paired: bool) -> Iterator[Sequence[Fault]]:
-    """The faults in groups of one or, if *paired*, sometimes two: neighbours that affect different parts."""
+    """The faults one by one. If *paired*, two neighbours that affect different parts are sometimes one group."""
     remaining = deque(faults)
     while remaining:
         together = [remaining.popleft()]

@@ -95,7 +95,7 @@ class Brokers:
         await self._run(action, str(number))
 
     async def mend(self) -> None:
-        """Make all brokers run again, whatever happened to them. All start together: one has no majority."""
+        """Make all brokers run again, whatever happened to them. They start together, because one has no majority."""
         await self._run("start", "--brokers", str(len(self.ports)), "--port", "0")
 
     async def stop(self) -> None:

@@ -53,7 +53,7 @@ async def _come(stage: Stage, rng: random.Random) -> None:
 
 
 def _choice(stage: Stage, number: int, rng: random.Random) -> Choice:
-    """A filter that matches rounds around the present. Every fourth filter matches one key, to cover most crashes."""
+    """A filter that matches the rounds just before and after now; every fourth filter matches one key instead."""
     if number % 4 == 0:
         return with_key(rng.choice(list(LEVEL_OF)))
     return in_rounds(stage.load.due // len(LEVEL_OF) - BEFORE_ROUNDS, ROUNDS)

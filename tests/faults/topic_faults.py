@@ -8,7 +8,7 @@ from tests.faults.stage import PARTITIONS, Stage
 
 
 async def partitions_added(stage: Stage, _: random.Random) -> None:
-    """The source topic gains half of its number of partitions."""
+    """The source topic gets half as many partitions again."""
     stage.cluster.partitions += PARTITIONS // 2
     await stage.broker.add_partitions(stage.cluster.topic, stage.cluster.partitions)
     await stage.cluster.until_ready(*stage.workers)

@@ -157,7 +157,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """Replay from the offset *back* offsets before the end of the log; if *back* is negative, after the end.
+    """Replay from *back* offsets before the end of the log; if *back* is negative, from after the end.
 
     The replay moves forward only if it *discards* waiting events.
     """

@@ -385,7 +385,7 @@ class Worker:
             raise ViolationError(f"{lane.name}: two requests at a time")
 
     def _check_probe(self, lane: Lane) -> None:
-        """Check that a probe is one event, and that a probe that is due is made."""
+        """Check that a probe sends one event, and that a timer is set for each planned probe."""
         if lane.is_probing and len(lane.events.in_flight) + len(lane.events.queue) > 1:
             raise ViolationError(f"{lane.name}: a probe of several events: {lane}")
         probes = None if lane.cause is None or lane.is_probing else lane.cause.probes

@@ -238,8 +238,10 @@ class MemoryReader:
         return sum((each.key or b"") == wanted if isinstance(wanted, bytes) else wanted(each) for each in found)
 
     def fetch(self, partition: Behind, count: int) -> "Stretch | None":
-        """Read the events that a partition wants; None if it wants none, or if its offsets were deleted, which it is
-        notified of."""
+        """Read the events that a partition wants; None if it wants none.
+
+        If their offsets were deleted, the partition is notified, and the result is None, too.
+        """
         wanted = partition.wanted()
         if wanted is None:
             self.wanting.pop(partition, None)

@@ -1,4 +1,4 @@
-"""When a command that waits for the outcome of a change knows the outcome."""
+"""When the outcome of a change is known to the command that waits for it."""
 
 from dataclasses import replace
 

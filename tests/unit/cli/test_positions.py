@@ -63,7 +63,7 @@ def test_a_row_of_a_deleted_subscription_is_ignored() -> None:
         (ReplayOffset(1, 3), Cursor(7, revision=8), None),
         (ReplayOffset(0, 3, topic="refunds"), None, None),
         (Skip(0, 7, "refunds"), Cursor(7, revision=8), None),
-        (Skip(0, 7), None, None),  # it leaves no row if it was not the next event
+        (Skip(0, 7), None, None),  # a skip that skips nothing leaves no row
     ],
 )
 def test_a_position_is_unknown_while_a_command_is_pending(

@@ -211,7 +211,7 @@ def test_there_are_never_more_tries_than_the_policy_allows(row: Row, most: int, 
     assert not (isinstance(decided, Retry) and attempt > most)
 
 
-# ------------------------------------------------------------------- what a subscription may say of its retries
+# ------------------------------------------------------------------- the retry options of a subscription
 
 
 def ruled(qos: Qos = Qos.AT_LEAST_ONCE, *, has_dead_letters: bool = True, **retry: Any) -> Rules:

@@ -66,7 +66,7 @@ async def test_a_skip_of_a_future_event_has_no_effect() -> None:
 
 
 async def with_a_first_unread_event_behind_anothers(spec: Subscription) -> Core:
-    """A lane that is paused at an event of another subscription, 1. The lane's own next events are 2 and 3."""
+    """A lane that is paused at offset 1, an event of another subscription. The lane's own next events are 2 and 3."""
     core = await Core(spec, subscription("other")).open()
     await core.stream(1)
     await core.answer(0)

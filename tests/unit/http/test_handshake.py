@@ -190,7 +190,7 @@ async def test_a_401_in_the_handshake_is_about_the_access_token(bench: Bench) ->
 
 
 async def test_a_refused_token_is_not_used_for_another_handshake(bench: Bench) -> None:
-    """At level none, events follow quickly, and tokens are not renewed as fast."""
+    """At level none, the next events may be sent before the refused token is renewed."""
     receiver = await bench.receiver(answer(401))
     subscription = asking(receiver)
     for _ in range(3):
@@ -207,7 +207,7 @@ async def test_a_401_to_fixed_credentials_is_a_refusal(bench: Bench) -> None:
 
 
 async def test_subscriptions_with_other_credentials_ask_separately(bench: Bench) -> None:
-    """A refusal because of one subscription's password must not hold for another subscription, nor a permission."""
+    """What a receiver answers to one subscription's password must not hold for another subscription."""
     receiver = await bench.receiver(held(answer(401)), GRANTED, answer(200))
     wrong = asking(receiver, name="wrong", auth=BasicAuth("user", "wrong"))
     right = asking(receiver, name="right", auth=BasicAuth("user", "right"))

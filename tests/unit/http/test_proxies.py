@@ -56,7 +56,7 @@ class Bench:
         return await self.callback(Subscription("s", 1, url, proxy=proxy, tls=TRUSTED, http=http), EVENT, 1)
 
     async def connect(self, *script: Behaviour, http: HttpLimits = LIMITS) -> tuple[Outcome, Receiver]:
-        """The outcome of a callback with TLS whose proxy answers CONNECT by *script*, and the proxy."""
+        """Call a receiver with TLS through a proxy that answers CONNECT by *script*. Returns outcome and proxy."""
         proxy = await self.receiver(*script)
         url = proxy.url.removesuffix("/hook")
         return await self.call(UNREACHED, Proxy(url, "user", "proxy-secret"), http), proxy

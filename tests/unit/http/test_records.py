@@ -50,7 +50,7 @@ class Sender:
     left_out: list[str]
 
     async def arrived(self, record: PlainEvent, expected: bytes, *headers: Header) -> None:
-        """Send *record*: exactly *expected* arrives."""
+        """Send *record*, and check that exactly *expected* arrives."""
         self.tape.taken.clear()
         self.tape.awaited = len(expected)
         url = f"http://{HOST}:{self.tape.port}/hook"

@@ -1,4 +1,4 @@
-"""The end of TLS connections, on real sockets and both event loops: closing does not wait, and is no truncation."""
+"""The end of TLS connections, on real sockets and both event loops: closing does not wait, and cuts off no data."""
 
 import asyncio
 import socket

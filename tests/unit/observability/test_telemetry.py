@@ -130,7 +130,7 @@ def test_no_line_contains_a_secret_a_body_or_a_query(telemetry: Telemetry, log: 
 
 def test_the_age_of_an_event_is_measured_at_its_delivery() -> None:
     telemetry = Telemetry(now=lambda: 1_000.0)
-    for timestamp in (999_950, 940_000, 1_000_500, 0, -1):  # with 0 and less, the producer has left the timestamp out
+    for timestamp in (999_950, 940_000, 1_000_500, 0, -1):  # 0 and -1: no timestamp
         event = replace(EVENT, timestamp=timestamp)
         telemetry.attempted(SUBSCRIPTION, event, 1, Delivered(200), 0.1)
         telemetry.attempted(SUBSCRIPTION, event, 1, ServerError(503), 0.1)

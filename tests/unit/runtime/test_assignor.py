@@ -79,7 +79,7 @@ def test_members_keep_their_partitions_when_topics_grow(
 def test_a_leader_with_old_metadata_assigns_known_partitions(
     assignor: LevelAssignor,
 ) -> None:
-    """Faust's own assignor fails if members have only partitions that the leader's metadata lack."""
+    """Faust's own assignor fails if members have only partitions that the leader does not know yet."""
     found = assigned(assignor, Topics(events=2, unnamed_tokens_changelog=2), {"a": both(3), "b": both(4)})
     assert sorted(number for share in found.values() for number in share[SOURCE]) == [0, 1]
     assert all(share[SOURCE] == share[CHANGELOG] for share in found.values())

@@ -24,7 +24,7 @@ class _Group:
 
 
 async def watched(owned: Membership, seconds: float) -> bool:
-    """Check once a second for *seconds*. Returns whether the worker has not given up."""
+    """Check once a second for *seconds*. Returns False if the worker has given up."""
     end = steady_now() + seconds
     hope = owned.rejoin_if_fenced()
     while hope and steady_now() < end:

@@ -33,7 +33,7 @@ def replay(offset: int) -> Write:
 async def outcomes(
     topic: SharedTopic, *writes: Write
 ) -> tuple[list[Change | BaseException], dict[str, Any] | None, Any]:
-    """Make the writes in stores of their own. Returns their results, and the subscription after all of them."""
+    """Make each write in a store of its own. Returns their results, and the subscription after all of them."""
     stores = [topic.store()[0] for _ in writes]
     await stores[0].apply(document())
     for store in stores:

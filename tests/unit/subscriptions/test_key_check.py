@@ -59,7 +59,7 @@ def test_a_key_with_inconsistent_numbers_is_refused_everywhere() -> None:
 
 
 def test_a_key_that_takes_minutes_to_validate_is_refused() -> None:
-    odd, too = (1 << 4500) + 1, (1 << 4500) + 3  # these numbers are not primes, which is not checked either
+    odd, too = (1 << 4500) + 1, (1 << 4500) + 3  # not primes, but the length is checked first
     numbers = rsa.RSAPrivateNumbers(odd, too, 5, 5, 5, 5, rsa.RSAPublicNumbers(65537, odd * too))
     long = numbers.private_key(unsafe_skip_rsa_key_validation=True)
     assert problem(with_certificate(b"", pem(long))) == "ssl.keyStore: contains an RSA key of 9001 bits; allowed: 8192"

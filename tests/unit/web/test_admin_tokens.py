@@ -226,7 +226,7 @@ def test_an_invalid_set_is_reported_without_its_keys(data: bytes, sentence: str)
 async def test_concurrent_tokens_share_one_request_for_keys(tokens: AdminTokens, server: KeyServer) -> None:
     server.open.clear()
     judging = [asyncio.create_task(reason(tokens, KEY.token())) for _ in range(20)]
-    while not server.asked:  # noqa: ASYNC110 - the server is a real one, and the next turn of the loop brings it nearer
+    while not server.asked:  # noqa: ASYNC110 - there is no event for a request
         await asyncio.sleep(0.01)
     server.open.set()
 

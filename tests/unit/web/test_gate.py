@@ -176,7 +176,7 @@ async def test_a_connection_with_an_unread_answer_is_replaced() -> None:
     """Otherwise 128 such connections would lock out probes, scrapers and operators for as long as they are open."""
     async with served(most=2) as server, asyncio.timeout(10):
         writers = [(await server.connect(LARGE))[1] for _ in range(2)]
-        while len(unread(server)) < 2:  # noqa: ASYNC110 - nothing tells of it
+        while len(unread(server)) < 2:  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
         assert await server.ask() == b"HTTP/1.1 200 OK\r\n"
         for writer in writers:
@@ -186,7 +186,7 @@ async def test_a_connection_with_an_unread_answer_is_replaced() -> None:
 async def test_a_connection_with_an_unread_answer_is_closed_in_time() -> None:
     async with served(request_seconds=0.2) as server, asyncio.timeout(10):
         _, writer = await server.connect(LARGE + WHOLE + WHOLE)
-        while not unread(server):  # noqa: ASYNC110 - nothing tells of it
+        while not unread(server):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
         while server.gate.connections:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
@@ -196,7 +196,7 @@ async def test_a_connection_with_an_unread_answer_is_closed_in_time() -> None:
 async def test_a_connection_that_reads_slowly_is_not_closed() -> None:
     async with served(request_seconds=3600.0) as server, asyncio.timeout(10):
         reader, writer = await server.connect(LARGE)
-        while not unread(server):  # noqa: ASYNC110 - nothing tells of it
+        while not unread(server):  # noqa: ASYNC110 - there is no event for it
             await asyncio.sleep(0.01)
         await reader.readuntil(b"\r\n\r\n")
         assert await reader.readexactly(LARGE_BYTES) == bytes(LARGE_BYTES)

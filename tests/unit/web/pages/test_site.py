@@ -264,7 +264,7 @@ async def test_a_reader_sees_no_buttons(client: Client, view: FixedView) -> None
     assert not page.all("button", class_="act")
 
 
-# --------------------------------------------------------------- strangers, and everyone
+# --------------------------------------------------------------- untrusted text; keyboards and screen readers
 
 
 async def test_untrusted_text_breaks_no_page(client: Client, view: FixedView, registry: FixedRegistry) -> None:
