@@ -1,8 +1,7 @@
 """The agent of the source topics.
 
-Each event of its Faust stream is the result of one fetch (pipeline/runtime/consumer.py).
-
-The agent awaits only the stream and never raises: it dispatches the batch of each partition, then takes the next fetch.
+Each message of its Faust stream is the result of one fetch (pipeline/runtime/consumer.py). The agent dispatches the
+batch of each partition, then takes the next message. It awaits only the stream, and never raises.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence

@@ -15,6 +15,5 @@ A module imports from its own package or from one below it:
     core           the rules and the queues, without Kafka, HTTP, Faust and pydantic
 
 docs/concepts.md explains the terms and the flow, docs/design.md the reasons, CONTRIBUTING.md how to change things. To
-follow one event, read core/model, outcome and policy (what can happen, and what to do about it), then window, lane and
-runner (what may be committed, a subscription's queue, the delivery of its events), then partition and dispatcher.
+follow one event, read in core/: model, outcome, policy, window, lane, runner, partition, dispatcher.
 """

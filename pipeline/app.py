@@ -95,13 +95,15 @@ from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 logger = logging.getLogger(__name__)
 
 HEARTBEATS: Final = 3
-"""The number of heartbeats in a session timeout, so that a worker keeps its lease if one is late."""
+"""The number of heartbeats in a session timeout: a worker keeps its lease even if one heartbeat is late."""
 LONGEST_HEARTBEAT_SECONDS: Final = 3.0
 """The longest time between two heartbeats. A worker may learn of a rebalance this late."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
-"""The number of events in one batch: few enough that a batch neither blocks the event loop, nor fills lanes before the
-stream can pause."""
+"""The number of events in one batch.
+
+A small batch does not block the event loop, or fill lanes before the stream can pause.
+"""
 NEVER_SECONDS: Final = 86_400.0
 
 
@@ -240,7 +242,7 @@ def create_app(
             watch_rights=partial(rights.watch, partial(_missing_rights, settings, definition, sources), clock),
         )
     )
-    # Faust types its signals for any sender. The application sends this signal.
+    # Faust's type of a signal allows any sender. Here the sender is the application.
     app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
     agents.attach(app)
     attach_web(app, reporter=reporter, telemetry=telemetry, access=access, counted=view.counted)
@@ -277,13 +279,13 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         broker_max_poll_records=FETCH_EVENTS,
         broker_session_timeout=settings.session_seconds,
         consumer_group_instance_id=settings.instance_id,
-        # A worker that comes back gets its former assignment. Faust fails if that assignment contains another address,
-        # so the address must not depend on host and port.
+        # A worker that comes back gets its former assignment, which contains an address. Faust fails if the worker's
+        # address has changed, so it must not depend on host and port.
         canonical_url=None if settings.instance_id is None else f"http://{settings.instance_id}/",
         broker_heartbeat_interval=min(settings.session_seconds / HEARTBEATS, LONGEST_HEARTBEAT_SECONDS),
         broker_request_timeout=40.0,
         broker_rebalance_timeout=60.0,
-        # The definition's autoOffsetReset applies to the first start only (runtime/initial_offsets.py). Later, a
+        # The definition's autoOffsetReset applies to the first start only (runtime/initial_offsets.py). After that, a
         # partition without a committed offset is new, and runtime/log_check.py handles offsets that are not in the log.
         consumer_auto_offset_reset="none",
         consumer_max_fetch_size=FETCH_BYTES,

@@ -60,13 +60,13 @@ class LogWorker(faust.Worker):
     def __init__(self, *services: Any, **options: Any) -> None:
         super().__init__(*services, **{**options, "quiet": True})
         self.spinner = None
-        # Neither the start nor deliveries create many cycles. With Python's default thresholds, the search for them
-        # took a sixth of the CPU time of a start with 100,000 subscriptions, and 3.5 % of that of deliveries, in pauses
-        # of up to 46 ms with 100,000 queued events.
+        # Neither the start nor deliveries create many cycles. With Python's default thresholds, collections took a
+        # sixth of the CPU time of a start with 100,000 subscriptions, and 3.5 % of the CPU time of deliveries. With
+        # 100,000 queued events, a collection paused deliveries for up to 46 ms.
         gc.set_threshold(50_000, 20, 50)
 
     async def start(self) -> None:
-        """Run until the worker stops. An error of the configuration that is found only now is logged in one line."""
+        """Run until the worker stops. If the configuration turns out to be wrong, the error is logged in one line."""
         try:
             await super().start()
         except WebhooksError as error:
@@ -79,7 +79,7 @@ class LogWorker(faust.Worker):
         await super().on_first_start()
 
     async def on_stop(self) -> None:
-        """Begin to stop. If the stop takes too long, the process ends without it."""
+        """Begin to stop. If the stop takes too long, the process ends before the stop is complete."""
         end_after(STOP_SECONDS, self.loop)
         await super().on_stop()
 
@@ -95,8 +95,8 @@ class LogWorker(faust.Worker):
 def create_worker_app(settings: Settings, *, with_web: bool = False) -> DeliveryApp:
     """Check that a worker can run, create missing topics of the pipeline, and make the worker's application.
 
-    Call this without a running event loop. It waits while this user does not have a required right, or while a
-    partition that Faust needs at the start has no leader.
+    Call this without a running event loop. Waits until this user has all required rights, and until all partitions that
+    Faust needs at the start have leaders.
 
     Args:
         settings: the settings.
@@ -152,7 +152,7 @@ def _waits(findings: Findings) -> bool:
 async def _until_possible(
     settings: Settings, definition: Definition, findings: Findings, *, with_web: bool
 ) -> Findings:
-    """Wait for the rights and leaders that a worker needs. Returns when they exist, or if there is another problem."""
+    """Wait for the rights and leaders that a worker needs. Returns early if there is another problem."""
     rights, lines = RightsWatch(), LineLimit(LOOK_SECONDS)
 
     def reason() -> str | None:
@@ -182,8 +182,8 @@ def as_worker(app: DeliveryApp) -> DeliveryApp:
 def log_unawaited(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """The exception handler of the event loop. Logs an error that no task awaits.
 
-    Two errors are expected and not logged: `ServiceStopped`, with which Faust ends a recovery that has to stop, and the
-    failed name lookup of a connection that was given up. uvloop leaves this lookup in a future, never in a task.
+    Two errors are expected and not logged: `ServiceStopped`, with which Faust ends a recovery, and the failed name
+    lookup of a connection that was given up (in uvloop, a future that is no task).
     """
     error, is_task = context.get("exception"), isinstance(context.get("future"), asyncio.Task)
     if not (isinstance(error, ServiceStopped) or (isinstance(error, socket.gaierror) and not is_task)):

@@ -1,8 +1,8 @@
 """Events that a redrive or `send` wrote for one subscription, with `routing: match`. Pure.
 
-Such an event goes to that subscription alone, even if the filter does not match. Either the receiver of this
-subscription rejected the event before, or the user of `send` named the subscription. A sealed header contains the
-subscription's id (webhook_ids.py).
+Such an event goes only to this subscription, even if the filter does not match: the subscription's receiver rejected
+the event before, or the user of `send` named the subscription. A sealed header contains the subscription's id
+(webhook_ids.py).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -14,7 +14,10 @@ from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds, addressee_of
 
 NOBODY: Final = b""
-"""A key that no subscription has. Events with it are given up as undecodable: dead-lettered, or counted and logged."""
+"""A key that no subscription has.
+
+Events with this key are given up as undecodable: dead-lettered, or counted and logged.
+"""
 
 
 def _unknown(_topic: str, _number: int) -> str | None:
@@ -22,10 +25,7 @@ def _unknown(_topic: str, _number: int) -> str | None:
 
 
 def is_addressed(event: Event) -> bool:
-    """Whether *event* names its only subscription.
-
-    Does not verify the seal: for an event in a lane, that was done before.
-    """
+    """Whether *event* names its only subscription. The seal is not verified here: of an event in a lane it is valid."""
     return bool(event.headers) and addressee_of(event) is not None
 
 
@@ -63,7 +63,7 @@ class AddressedMatching:
         return (key,) if among is None or key in among else ()
 
     def _is_too_new(self, key: bytes, event: Event) -> bool:
-        """Whether the event was written for a deleted subscription with this id, before the start of the new one."""
+        """Whether the event was written before the start of this subscription, for a deleted one with the same id."""
         subscription = self._subscriptions.get(key)
         if subscription is None:
             return False

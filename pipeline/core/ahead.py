@@ -1,15 +1,15 @@
 """The note of a commit: which offsets after the committed one are settled, as bits and as text. Pure.
 
-A group commits one offset per partition. After a crash, all later events would be sent again. So each commit contains a
-note of the later events that are settled, in the metadata that Kafka stores with the offset:
+A group commits one offset per partition. After a crash, all events from this offset on would be sent again. So each
+commit notes which of these events are settled, in the metadata that Kafka stores with the offset:
 
     offset  40 41 42 43 44 45        40 is the committed one; 41, 43 and 44 are settled
     bits     0  1  0  1  1  0        an int whose bit n stands for offset 40 + n
     note    1:40:eAGTAgAAGwAb        version, committed offset, and the bits: deflated (with a checksum), in base64
 
 Usually the deflated bits take less than a hundred bytes. If many lanes advance at about the same pace, only a few
-hundred offsets are settled out of order. If one lane is slow, a long run of settled offsets follows its event, which
-deflates well.
+hundred offsets are settled out of order. If one lane is slow, a long run of settled offsets follows its event. Such a
+run deflates well.
 """
 
 import base64
@@ -17,8 +17,11 @@ import zlib
 from typing import Final
 
 REACH: Final = 22_400
-"""How many offsets a note covers, from the committed offset on. Even if deflating saves nothing, a note of this many
-fits into the 4,096 bytes that a broker allows by default (`offset.metadata.max.bytes`)."""
+"""How many offsets a note covers, from the committed offset on.
+
+Even if deflating saves nothing, such a note fits into the 4,096 bytes that a broker allows by default
+(`offset.metadata.max.bytes`).
+"""
 VERSION: Final = "1"
 
 

@@ -4,12 +4,13 @@
     stream at 42      ^ its lane begins live
     stream at 48                    ^ its lane begins behind, and reads the log from 43
 
-The record of a subscription contains, for each partition, the first offset that is for the subscription. If the stream
-has passed that offset when a worker reads the record, the lane begins behind, with a row.
+A subscription's record contains the first offset that is for the subscription, for each partition. If the stream has
+passed this offset when a worker reads the record, the lane begins behind, with a row.
 
-After a restart, a subscription without a row is of one of two kinds. Either it was live, and its events up to the
-committed offset are settled. Or the former owner of the partition had not read its record yet, so it has not begun. To
-distinguish the two, each commit contains a revision: subscriptions that were created before this revision have begun.
+After a restart, there are two kinds of subscriptions without a row. Some were live: their events up to the committed
+offset are settled. Others have not begun, because the former owner of the partition had not read their records yet. To
+distinguish the two kinds, each commit contains a revision: subscriptions that were created before this revision have
+begun.
 """
 
 from pipeline.core.lane import Lane
@@ -20,9 +21,8 @@ from pipeline.core.subscription import Subscription
 def is_of_former(row: Cursor, subscription: Subscription) -> bool:
     """Whether a row belongs to a deleted subscription that had the same id as *subscription*.
 
-    Between the last revision of the deleted subscription and the first revision of the new one, there is at least one
-    record: the deletion. A subscription written for `routing: key` does not record its first revision, so the result is
-    False.
+    The record of the deletion lies between the last revision of the deleted subscription and the first revision of the
+    new one. A subscription written for `routing: key` does not record its first revision, so the result is False.
     """
     return subscription.starts is not None and row.revision < subscription.created - 1
 
@@ -47,7 +47,7 @@ class Beginnings:
         return f"<Beginnings of {self._number}, {len(self._behind)} behind>"
 
     def first_offset(self, subscription: Subscription, otherwise: int) -> int:
-        """The first offset that is for a subscription; *otherwise* if its record contains no such offset."""
+        """The first offset that is for a subscription, from its record; without such an offset, *otherwise*."""
         start = subscription.start_in(self._topic, self._number, self._topic_id)
         return otherwise if start is None else start
 

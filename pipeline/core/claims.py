@@ -40,7 +40,10 @@ class Claims:
         return f"<Claims to {progress.claimed_to}, handed back {sorted(progress.handed_back)}>"
 
     async def claim(self, flight: InFlight) -> None:
-        """Claim the event and the next events of the queue. Returns when the row that passes them is durable."""
+        """Claim the event and the next events of the queue.
+
+        Returns when the row that moves the cursor past them is durable.
+        """
         flight.claimed = True
         if flight.offset >= self._events.progress.claimed_to:
             await self._claim_from(flight)
@@ -50,7 +53,7 @@ class Claims:
         last = flight.offset
         for event in islice(self._events.queue, self._count - 1):
             last = event.offset
-        # After an edit of the level, an unclaimed event may be in flight. The row must not pass it.
+        # After an edit of the level, an unclaimed event may be in flight. The row must not claim it.
         self._events.progress.claimed_to = max(flight.offset + 1, min([last + 1, *self._events.unclaimed()]))
         try:
             await self._rows.write(self._key)

@@ -35,22 +35,22 @@ class SystemClock:
 def steady_now() -> float:
     """Seconds of the running event loop's clock, to measure durations in this process.
 
-    The system clock may be set back by hours. A wait measured with it would then last hours longer.
+    If the system clock is set back by hours, a wait measured with it lasts hours longer.
     """
     return asyncio.get_running_loop().time()
 
 
 def machine_now() -> float:
-    """Seconds of a clock that only goes forward, also while this process is stopped or its machine is suspended.
+    """Seconds of a clock that never goes back, and continues while this process is stopped or its machine is suspended.
 
     It is CLOCK_BOOTTIME on Linux, elsewhere CLOCK_MONOTONIC, which may stop while the machine is suspended. An event
-    loop's clock may show the time at which its present iteration began, which may be before the process was stopped.
+    loop's clock would not do: it may show when the present iteration began, before the process was stopped.
     """
     return time.clock_gettime(_MACHINE_CLOCK)
 
 
 def shown_time(moment: float) -> str | None:
-    """*moment*, Unix seconds, in RFC 3339; None for 0 and for a time beyond the calendar: a row may contain either."""
+    """*moment*, Unix seconds, in RFC 3339. None for 0 and for a time beyond the calendar, which a row may contain."""
     return rfc3339(moment) if moment else None
 
 

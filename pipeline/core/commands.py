@@ -1,7 +1,7 @@
 """Carries out commands in one partition: replays and skips (docs/design.md, Commands).
 
-A command is part of a revision, and later revisions repeat it. The owner of a partition carries out the commands once,
-in order, and records that in the cursor row. `Reconciler` (reconcile.py) decides which commands are due.
+A command is part of a revision, and later revisions repeat it. The owner of a partition carries out each command once,
+in order, and records this in the cursor row. `Reconciler` (reconcile.py) decides which commands are due.
 """
 
 import logging
@@ -45,7 +45,10 @@ class _Order:
     command: Command
 
     def is_overtaken(self) -> bool:
-        """Whether a task must not carry out the command: it was carried out already, or a newer revision repeats it."""
+        """Whether the command was carried out already, or a newer revision repeats it.
+
+        A task must not carry it out then.
+        """
         is_done = self.lane.events.progress.revision >= self.command.revision  # the revision was read twice
         return is_done or self.lane.subscription is not self.subscription or self.lane.is_draining
 
@@ -77,7 +80,10 @@ class Commands:
         return names(target, self._worker.topic, self._partition.number)
 
     def carry_out(self, lane: Lane, subscription: Subscription, command: Command) -> bool:
-        """Carry out a command, if it concerns this partition. False if a task does that, and then calls `reconcile`."""
+        """Carry out a command, if it concerns this partition.
+
+        Returns False if a task does it later, and then calls `reconcile`.
+        """
         order = _Order(lane, subscription, command)
         match command.resume_from:
             case ReplayTimestamp() as target:
@@ -124,15 +130,15 @@ class Commands:
         if lane.events.progress.row is not None:
             self._partition.rows.mark_stale(lane.key)
         elif self.concern(lane.subscription):
-            # The committed offset has the lane's position, but only a row can record that the command was carried out.
+            # The lane's position is the committed offset, but only a row can record that the command was carried out.
             self._partition.rows.write(lane.key)
 
     # --------------------------------------------------------------- skips
 
     def _is_next_event(self, lane: Lane, offset: int) -> bool | None:
-        """Whether the lane's next event is at *offset*; None if the log has to be read to find out.
+        """Whether the lane's next event is at *offset*.
 
-        The cursor of a lane that is not live may be at an event of another subscription.
+        None if only the log shows it: the cursor of a lane that is not live may be at an event of another subscription.
         """
         first, dispatched_to = lane.first_waiting, self._partition.dispatched_to
         if lane.state is LaneState.LIVE or not first <= offset < dispatched_to:
@@ -141,7 +147,7 @@ class Commands:
         return offset == first if is_known else None
 
     def _skip(self, order: _Order, offset: int, *, is_next: bool) -> None:
-        """Skip the event at *offset* if it is the next one. Otherwise the command has no effect."""
+        """Skip the event at *offset*, but only if it is the next one."""
         lane, number = order.lane, self._partition.number
         if is_next:
             self._worker.observer.settled("skipped")
@@ -163,7 +169,10 @@ class Commands:
         self._pass_by(order)
 
     async def _skip_in_log(self, order: _Order, offset: int) -> None:
-        """Skip the event if it is the lane's first one in the log. Events of other subscriptions may precede it."""
+        """Skip the event if it is the first event of the lane in the log.
+
+        Events of other subscriptions may precede it.
+        """
         lane, reader, number = order.lane, self._worker.reader, self._partition.number
         start, wanted = lane.first_waiting, self._wanted_by(lane)
         is_first = await reader.count(number, wanted, offset, offset + 1) == 1
@@ -184,7 +193,7 @@ class Commands:
         self.resume(order.lane)
 
     async def _replay_from_time(self, order: _Order, target: ReplayTimestamp, here: int) -> None:
-        """Continue from a time. Events from *here* on arrived after the command."""
+        """Continue from a time. All events from the offset *here* on arrived after the command."""
         lane, reader, number = order.lane, self._worker.reader, self._partition.number
         end = await reader.end_of(number) if target.discards else here
         offset = await reader.offset_at(number, target.timestamp_ms)
@@ -198,7 +207,7 @@ class Commands:
             self.resume(lane)
 
     def _go_back_to(self, lane: Lane, offset: int) -> None:
-        """Deliver again from *offset* on. Waiting events before it are never skipped."""
+        """Deliver again from *offset* on. Waiting events before *offset* are not skipped."""
         here, where = lane.first_waiting, self._partition.name
         if offset <= here:
             logger.info("subscription %s: goes back to %d of %s from %d", lane.name, offset, where, here)

@@ -1,4 +1,4 @@
-"""Limits the requests in flight, for the worker and for each subscription over all of its partitions.
+"""Limits the requests in flight of the worker, and of each subscription in all of its partitions.
 
 The worker has a bounded number of slots. Receivers that don't answer must not take all of them. So a lane whose last
 attempt timed out is *suspect*: other lanes get free slots before suspects, and suspects hold at most half of the slots
@@ -34,7 +34,7 @@ class Slots:
         return self._taken
 
     def try_acquire(self, *, suspect: bool) -> bool:
-        """Take a slot if one is free and no lane waits for one."""
+        """Take a slot if one is free and no lane waits for one. Returns whether a slot was taken."""
         if self._taken >= self._limit or self._trusted:
             return False
         if suspect:
@@ -45,7 +45,7 @@ class Slots:
         return True
 
     async def acquire(self, *, suspect: bool) -> None:
-        """Wait for a slot; give it back with `release` and the same *suspect*."""
+        """Wait for a slot. Give it back by `release` with the same *suspect*."""
         if self.try_acquire(suspect=suspect):
             return
         queue = self._suspects if suspect else self._trusted
@@ -55,7 +55,7 @@ class Slots:
             await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                # `_grant` skips it if it is still in the queue.
+                # if the waiter is still in the queue, `_grant` skips it
                 with contextlib.suppress(ValueError):
                     queue.remove(turn)
             else:
@@ -122,12 +122,12 @@ class ConcurrencyLimits:
             raise
 
     def release(self, subscription_id: str) -> None:
-        """Give a place back, and admit waiting lanes up to the limit. An edit may have changed the limit."""
+        """Give a place back, and admit waiting lanes up to the limit, which an edit may have changed."""
         left, limit = self._taken[subscription_id] - 1, self._limits[subscription_id]
         waiting = self._waiting.get(subscription_id, deque())
         while waiting and left < limit:
             turn = waiting.popleft()
-            if not turn.done():  # else it was cancelled while it waited
+            if not turn.done():  # a waiter that is done was cancelled
                 turn.set_result(None)
                 left += 1
         if not waiting:

@@ -38,8 +38,8 @@ _PARAMETERS: Final = re.compile(r"(?<![^&;])([^&;=]*)=([^&;]*)")
 def names_credential(name: str) -> bool:
     """Whether a field with this name holds a credential: `Authorization`, `X-Api-Key`, `accessToken`, `sig`.
 
-    Such a name contains a word like `Credentials` (`X-Service-Credentials`), or ends with such a word (`xauthtoken`). A
-    false positive does little harm: the value is not shown.
+    Such a name contains a word such as `Credentials` (`X-Service-Credentials`), or ends with one (`xauthtoken`). A
+    false positive does little harm: a value is masked without need.
     """
     return _is_one(name) if len(name) <= _LONGEST_KNOWN else _is_one.__wrapped__(name)
 
@@ -51,7 +51,7 @@ def _is_one(name: str) -> bool:
 
 
 def change_query_credentials(url: str, change: ValueChange) -> str:
-    """*url* with every credential in its query replaced by *change*; everything else is unchanged, byte for byte.
+    """*url* with every credential in its query replaced by the result of *change*, and otherwise the same bytes.
 
     *change* gets a unique name for each parameter: if a name occurs twice, the second is passed as `name 2`. Names are
     compared as the receiver decodes them.

@@ -58,8 +58,8 @@ class Delivery:
         chance: draws a number from 0 to 1, for the jitter of a wait.
         concurrency_limits: limit a subscription's requests in flight over all its lanes; None if it has only one lane.
         steady: returns seconds of a monotonic clock, for the rate limits. It is called twice per delivery. The event
-            loop's clock would be slower: in CPython 3.11, finding the running loop takes a system call, which costs 4 %
-            of a delivery.
+            loop's clock is slower: in CPython 3.11, finding the running loop takes a system call, which costs 4 % of a
+            delivery.
         is_addressed: returns whether an event was written for the subscription in whose lane it is (addressed.py). Such
             an event is sent even if the filter does not match.
         probes: limits the probes of each host.
@@ -80,7 +80,7 @@ class Delivery:
     probes: ProbeGate = field(default_factory=ProbeGate)
 
     def seconds_until_turn(self, subscription: Subscription) -> float:
-        """Seconds until the rate limits of the subscription allow an attempt. If 0, the attempt is counted."""
+        """Seconds until the rate limits of the subscription allow an attempt. At 0 the attempt is counted at once."""
         return self.rate_limits.turn(subscription, self.steady())
 
     def slow_start(self, subscription_id: str) -> SlowStart | None:
@@ -96,7 +96,7 @@ class Delivery:
         return replace(slow, until=self.clock.now() + slow.until - self.steady())
 
     async def attempt(self, subscription: Subscription, flight: InFlight) -> Outcome:
-        """Send the event once. The attempt counts as soon as it begins.
+        """Send the event once, and return the outcome. The attempt counts as soon as it begins.
 
         Raises:
             LeaseEndedError: nothing was sent, and the attempt does not count.
@@ -119,7 +119,10 @@ class Delivery:
         return outcome
 
     def decide(self, rules: Rules, flight: InFlight, outcome: Outcome, *, is_probe: bool = False) -> Decision:
-        """Decide what to do after an attempt that did not deliver the event, and record the reason in its tries."""
+        """The decision after an attempt that did not deliver the event.
+
+        Records the reason in the tries of the event.
+        """
         now, tries = self.clock.now(), flight.tries
         flight.tries = tries._replace(error=FailedAttempt(describe(outcome), now, http_status(outcome)))
         if is_probe:
@@ -139,7 +142,7 @@ class Delivery:
     async def dead_letter(self, letter: DeadLetterRecord) -> str | None:
         """Write a dead letter.
 
-        Returns None when the broker has confirmed it; if the broker will never accept it, the reason.
+        Returns None when the broker has confirmed it, or the reason why the broker will never accept it.
         """
         if self.dead_letters is None:
             raise RuntimeError("the policy asked for a dead letter although there is no dead-letter topic")

@@ -1,4 +1,4 @@
-"""Derives keys from those of SECRET_KEYS, each for one purpose. Pure.
+"""Derives keys for single purposes from the keys in SECRET_KEYS. Pure.
 
 The same key must not be used both to encrypt and to sign. HKDF (RFC 5869) derives one key per purpose from each secret
 key, and no derived key reveals anything about another.

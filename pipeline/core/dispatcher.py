@@ -28,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 1.0
 HOLD_CHECKS = 4
-"""How many checks there are in `hold_seconds`. An event may be held for one check interval longer than
-`hold_seconds`."""
+"""The number of checks in `hold_seconds`. An event may be held longer than that by the time between two checks."""
 SHORTEST_PAUSE_SECONDS = 0.01
 """The shortest pause between two checkpoints, even with a shorter `hold_seconds`."""
 SWEEP_CHECKPOINTS = 30
@@ -58,8 +57,8 @@ class Dispatcher:
         limits: the limits of each lane.
         memory: counts the bytes in all queues of the worker.
         on_closed: called with each partition that this worker no longer owns.
-        matching: finds the subscriptions that an event matches; None with `routing: key`. `Sources` keeps it up to
-            date.
+        matching: finds the subscriptions that an event matches, and is kept up to date by `Sources`; None with
+            `routing: key`.
 
     Attributes:
         flow: pauses the stream of a partition; set before the first partition is opened.
@@ -113,7 +112,7 @@ class Dispatcher:
         """Dispatch a batch of one partition to its lanes. Does no I/O, and never raises because of an event."""
         found = self._open.get(number)
         if found is None:
-            # Revoked since the batch was fetched. The batch is not committed, so the next owner reads it again.
+            # The partition was revoked after the fetch. The batch is not committed, so the next owner reads it again.
             return
         self.streamed_at = steady_now()
         found.partition.dispatch(events)
@@ -123,9 +122,8 @@ class Dispatcher:
     def pass_over(self, number: int, batch_end: int | None, end: int) -> bool:
         """Advance to *end*, because the log has no event from *batch_end* up to *end*.
 
-        Returns whether the partition has advanced.
-
-        *batch_end* is the end of the last batch or gap. If that batch has not been dispatched yet, nothing is done.
+        Returns whether the partition has advanced. *batch_end* is the end of the last batch or gap. Does nothing until
+        this batch has been dispatched.
         """
         found = self._open.get(number)
         if found is None or batch_end is None or not found.partition.dispatched_to == batch_end < end:
@@ -191,7 +189,7 @@ class Dispatcher:
         return (entry.partition.begun_to or None) if self.matching is None else self._begun_to(entry)
 
     def ahead_of(self, number: int, offset: int) -> int:
-        """The events that are settled after an *offset* to commit, as bits (ahead.py) for the note of that commit."""
+        """For the note of a commit: the settled events after the *offset* to commit, as bits (ahead.py)."""
         entry = self._open.get(number)
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
@@ -212,7 +210,7 @@ class Dispatcher:
     async def open(self, positions: Mapping[int, int], logs: Mapping[int, LogBounds] | None = None) -> None:
         """Open the partitions of an assignment, each at its position, in parallel. Retries until all are open.
 
-        Offsets in rows are compared with the *logs*, if these are known. Partitions that are revoked before they are
+        Offsets in rows are compared with the *logs*, if the logs are known. Partitions that are revoked before they are
         open are skipped.
         """
         self.assigned = frozenset(positions)
@@ -271,12 +269,12 @@ class Dispatcher:
             await self.clock.sleep(OPEN_PAUSE_SECONDS)
 
     async def _load(self, rows: RowStore) -> Mapping[bytes, Row]:
-        """Open the store and read its rows. Closes the store if that fails."""
+        """Open the store and return its rows. If the rows can't be read, the store is closed again."""
         try:
             found, read_to = await rows.open(), self.registry.read_to
             if any(isinstance(row, UnreadableRow) or row.revision >= read_to for row in found.values()):
-                # The former owner may have read more of the subscriptions' topic. If this worker did not read as much,
-                # a row might seem to have no subscription.
+                # The former owner may have read more of the subscriptions' topic. Until this worker has read as much, a
+                # row may seem to have no subscription.
                 await self.registry.caught_up()
         except BaseException:
             await rows.close()
@@ -313,7 +311,7 @@ class Dispatcher:
         self._on_closed(entry.partition.number)
 
     def lost(self, partition: Behind) -> None:
-        """See `ports.PartitionServices`. Closes the partition; nothing of it is committed any more."""
+        """See `ports.PartitionServices`. Closes the partition; none of its offsets are committed any more."""
         entry = self._open.get(partition.number)
         if entry is None or entry.partition is not partition:
             return
@@ -362,7 +360,7 @@ class Dispatcher:
                 entry.partition.end_holding(steady_now())
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """Handle a change of a subscription. `matching` has been updated with it before."""
+        """Handle a change of a subscription. `matching` contains the change already."""
         is_new = self.matching is not None and self._is_new(subscription_id, subscription)
         for entry in list(self._open.values()):
             entry.partition.reconciler.update(subscription_id, subscription, is_new=is_new)
@@ -376,7 +374,6 @@ class Dispatcher:
         self._created[subscription_id] = subscription.created
         if former is None:
             return True
-        # An unreadable record does not say when its subscription was created, so this is treated as an edit: the events
-        # wait.
+        # An unreadable record does not say when its subscription was created, so it counts as an edit: the events wait.
         is_unreadable = subscription.problem is not None and subscription.starts is None
         return subscription.created > former and not is_unreadable

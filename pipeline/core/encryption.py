@@ -22,7 +22,7 @@ _PURPOSE: Final = "encryption for a context, v1"
 
 
 class Cipher:
-    """Encrypts with the first key, decrypts with any.
+    """Encrypts with the first key, decrypts with any of the keys.
 
     Args:
         keys: Fernet keys.
@@ -64,7 +64,7 @@ class Cipher:
         return True
 
     def decrypt_fernet(self, token: bytes) -> bytes:
-        """Decrypt a token of an earlier version, which is not bound to a context.
+        """The data in a token of an earlier version, which is not bound to a context.
 
         Raises:
             ValueError: none of the keys fits, or *token* is damaged.

@@ -41,16 +41,16 @@ class Mismatch:
 
 
 def explain(wanted: Expression, parsed: ParsedEvent) -> list[Mismatch]:
-    """The comparisons that make a filter reject an event; none if the event matches.
+    """The comparisons that make a filter reject an event; empty if the event matches.
 
-    For an `all`, these are the comparisons that fail. For an `any`, these are all comparisons, because any of them
+    For an `all`, these are the comparisons that fail. For an `any`, these are all of its comparisons, because one match
     would have been enough.
     """
     return [] if wanted.matches(parsed) else list(dict.fromkeys(_mismatches(wanted, parsed, expected=True)))
 
 
 def _mismatches(part: Expression, parsed: ParsedEvent, *, expected: bool) -> Iterator[Mismatch]:
-    """The comparisons that give *part* a result other than the *expected* one."""
+    """The comparisons because of which the result of *part* is not the *expected* one."""
     match part:
         case Compare(dialect, selector, texts):
             found = selector.found(parsed)

@@ -1,9 +1,8 @@
 """Filters that select the events of a subscription, in the dialects of the CloudEvents Subscriptions API. Pure.
 
 A filter is compiled once per revision (subscriptions/filters.py) and evaluated once per event. It compares attributes
-of a CloudEvent, the headers and the key of the record, and values of the body, which JSON pointers select. Only the
-parts of an event that the filter compares are parsed, the body at most once. A missing part matches nothing. Filters
-never raise.
+of a CloudEvent, the headers and the key of the record, and values in the body (by JSON pointer). Only the parts of an
+event that the filter compares are parsed, the body at most once. A missing part matches nothing. Filters never raise.
 
 Sources: CloudEvents Subscriptions API 1.0-wip, section 3.2.4 "Filters"; Kafka binding 1.0.2; RFC 6901 "JSON Pointer".
 """
@@ -37,7 +36,10 @@ Json = dict[str, "Json"] | list["Json"] | str | bool | None
 
 
 class ParsedEvent:
-    """The parts of one event that filters compare. Filters share it, so that the body is parsed at most once."""
+    """The parts of one event that filters compare.
+
+    All filters share this object, so the body is parsed at most once.
+    """
 
     __slots__ = ("_body", "_content_type", "_headers", "_is_parsed", "_is_structured", "event")
 
@@ -270,7 +272,7 @@ class AnyOf:
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Matches if its part does not."""
+    """Matches if its part does not match."""
 
     part: Expression
 

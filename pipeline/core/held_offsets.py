@@ -49,8 +49,8 @@ class HeldOffsets:
             del self._offsets[offset]
             self._home.settle(offset)
         else:
-            # The event was read from the log. Later events of the lane may be noted as settled. If this event were not
-            # noted, the next owner would send it again after them.
+            # The event was read from the log. Later events of the lane may be in the note. Without this event in the
+            # note, the next owner would send it again after the later ones.
             self._window.mark_settled(offset)
 
     def let_go(self, offset: int) -> None:

@@ -1,4 +1,7 @@
-"""An event in flight, and its tries: the attempts so far. A part of them is kept while the event is not in memory."""
+"""An event in flight, and its tries: the attempts so far.
+
+A part of the tries is kept while the event is not in memory.
+"""
 
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -53,7 +56,7 @@ class InFlight:
         epoch: the lane's epoch when the event left the queue; the result of an earlier epoch does not count.
         not_before: when the next attempt is due, Unix seconds; 0 for at once.
         claimed: with at-most-once, whether a row that moves the cursor past the event was written, or is being written.
-        wanted_by: the revision whose filter is known to match the event, so that it is not evaluated again.
+        wanted_by: the revision whose filter is known to match the event. The filter is not evaluated again.
     """
 
     event: Event

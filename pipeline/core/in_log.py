@@ -3,9 +3,9 @@
     log    40 . . 43 . 45 | 46 . 48 . . 51          40, 43... are the lane's, the others belong to other subscriptions
               ^ read_from  ^ counted_from    ^ dispatched_to
 
-From `counted_from` on, each of the lane's events was counted when the stream brought it. Before `counted_from`, it is
-unknown how many offsets belong to the lane: another worker left these events, or a replay moved the cursor back to
-them. Until the lane has read the log up to `counted_from`, the number is an upper bound. After that it is exact.
+From `counted_from` on, each of the lane's events was counted when the stream brought it. It is unknown how many offsets
+before `counted_from` belong to the lane: another worker left these events, or a replay moved the cursor back to them.
+Until the lane has read the log up to `counted_from`, the number is an upper bound. After that it is exact.
 """
 
 from collections.abc import Iterable
@@ -20,7 +20,8 @@ class InLog:
         read_from: the offset at which the lane continues to read the log.
         counted_from: from this offset on, each event was counted when the stream brought it.
         count: the number of events from `counted_from` on.
-        first_ms: the time stamp of the first of these events, or of an earlier event; None if neither is known.
+        first_ms: the time stamp of the first event from `counted_from` on, or of an earlier event; None if neither is
+            known.
     """
 
     __slots__ = ("_first", "count", "counted_from", "first_ms", "read_from")
@@ -34,7 +35,7 @@ class InLog:
         return f"<InLog read_from={self.read_from} {'' if self.is_exact else 'at most '}{self.at_most}>"
 
     def forget(self, counted_from: int, first_ms: int | None = None) -> None:
-        """Start to count at *counted_from*, from which the stream has brought no event yet."""
+        """Start to count at *counted_from*. The stream has not reached this offset yet."""
         self.counted_from = counted_from
         self.count = 0
         self.first_ms = first_ms
@@ -75,7 +76,7 @@ class InLog:
         if goes_back or not self.at_most:
             self._begin_with(event)
         if goes_back and passes_others:
-            # How many of the events from this one to `read_from` are still to be delivered is unknown.
+            # It is unknown how many events from this one to `read_from` are still to be delivered.
             self.counted_from = max(self.counted_from, self.read_from)
         elif event.offset >= self.counted_from:
             self.count += 1
@@ -90,7 +91,7 @@ class InLog:
     def skipped(self, offset: int, dispatched_to: int) -> None:
         """Record that the lane skips *offset*.
 
-        Only if *offset* is the first unread event is it known to be one of the lane's events.
+        It is known to be an event of the lane only if it is the first unread event.
         """
         if self._first != offset:
             self.forget(dispatched_to)

@@ -24,7 +24,10 @@ def decode_key(key: bytes) -> str | None:
 
 
 def keys_among(event: Event, among: Collection[bytes], matching: Matching | None) -> Sequence[bytes]:
-    """The keys in *among* of the subscriptions that *event* is for; if *matching* is None, only the event's own key."""
+    """The keys in *among* of the subscriptions that *event* is for.
+
+    If *matching* is None, that is only the event's own key.
+    """
     if matching is not None:
         return matching.keys(event, among)
     key = event.key or b""

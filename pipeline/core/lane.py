@@ -67,7 +67,7 @@ class Lane(LaneView):
     def pass_over(self, offset: int) -> None:
         """Skip an event of the stream that the former owner has settled."""
         self.events.progress.settle(offset)
-        # The event is not counted as waiting. If the lane falls behind at an earlier event, it reads this one again.
+        # The event is not counted as waiting. If the lane falls behind at an earlier event, it reads this event again.
         self.events.in_log.forget(offset + 1)
 
     def feed(self, events: Sequence[Event], end: int) -> None:
@@ -111,7 +111,7 @@ class Lane(LaneView):
         self._runners -= 1
 
     def take(self) -> InFlight | None:
-        """Take the next event, for a runner. None if there is no event, or if it must not be sent now."""
+        """Hand the next event to a runner. Returns None if there is no event, or if it must not be sent now."""
         if self.state.is_halted or self._home.is_draining or self._runners > self._concurrency:
             return None
         flight = self.events.take()
@@ -120,7 +120,7 @@ class Lane(LaneView):
         return flight
 
     def is_current(self, flight: InFlight) -> bool:
-        """Whether the result of the event still counts. It does not if a command has moved the cursor since."""
+        """Whether the result of the event still counts: no command has moved the cursor since the event was taken."""
         return self.events.is_current(flight)
 
     def may_go_on(self, flight: InFlight) -> bool:
@@ -190,7 +190,7 @@ class Lane(LaneView):
             self._write_row()
 
     def fail(self, flight: InFlight, kind: CauseKind, message: str, *, has_arrived: bool) -> None:
-        """Go into FAILURE and keep the event.
+        """Go into FAILURE, and keep the event.
 
         Args:
             flight: the event at fault.
@@ -204,7 +204,8 @@ class Lane(LaneView):
             observer.dropped("given-up", subscription=self.name, topic=topic, partition=partition, offset=flight.offset)
         else:
             self.claims.hand_back(flight)
-        # This comes before `remove`. The event itself may be claimed, and a row that is written here must not pass it.
+        # This comes before `remove`: the event may be claimed, and the row that is written here must not move the
+        # cursor past it.
         self.claims.hand_back_ahead()
         self.events.remove(flight)
         cause = Cause(kind, message, flight.offset, self._services.clock.now(), flight.tries.summary())
@@ -244,7 +245,7 @@ class Lane(LaneView):
         row.add_done_callback(self._row_landed)
 
     def _row_landed(self, row: "asyncio.Future[None]") -> None:
-        # Only the newest row counts: an older one may have been deleted in the meantime.
+        # Only the newest row counts, because older rows may have been deleted.
         if row is not self._awaited or row.cancelled() or row.exception() is not None:
             return  # fenced or closed: the next owner begins at the committed offset
         if self.events.held.awaits_row:
@@ -255,7 +256,10 @@ class Lane(LaneView):
 
     @property
     def _probes(self) -> RetryPolicy | None:
-        """The schedule of probes; None without probes, or while publisher or consumer have stopped deliveries."""
+        """The schedule of probes.
+
+        None if the lane is not probed, or while publisher or consumer have stopped deliveries.
+        """
         subscription = self.subscription
         return None if subscription is None or self.wanted_status is not Status.STARTED else subscription.probes
 
@@ -353,7 +357,7 @@ class Lane(LaneView):
         self._start_over()
 
     def _start_over(self) -> None:
-        # One row records the command and the end of the FAILURE: the next owner must not find the first alone.
+        # One row records both the command and the end of the FAILURE: the next owner must not find only the command.
         self._enter(LaneState.BEHIND)
         self.waits.end()
         self._write_row()

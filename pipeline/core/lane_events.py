@@ -6,7 +6,7 @@ In order of offsets:
                                                                      the log from `in_log.read_from` on (all others)
 
 The cursor (`next`) is the first of these offsets. The partition's window also holds each event that came from the
-stream, until the event is settled or the row that covers it is durable.
+stream, until the event is settled or a durable row keeps it.
 """
 
 from collections.abc import Iterable
@@ -109,7 +109,7 @@ class LaneEvents:
 
     def pass_by(self, event: Event) -> None:
         """Leave an event of the stream to the log, for a lane that is not live."""
-        # If the row is durable, the cursor keeps the event. Until then the window has to hold it.
+        # Until the row is durable and keeps the event, the window has to hold it.
         if self.held.awaits_row:
             self.held.add(event.offset)
         self.in_log.came(event)
@@ -127,7 +127,8 @@ class LaneEvents:
     def feed(self, events: Iterable[Event], end: int) -> None:
         """Queue the events of a stretch of the log that begins at or before `in_log.read_from`, and ends at *end*."""
         for event in events:
-            # With several events in flight, one may return to the log and be read again. The others are skipped here.
+            # If several events were in flight and one of them returned to the log, all of them are read again. Those
+            # that did not return are skipped here.
             if event.offset < self.in_log.read_from or event.offset in self.in_flight:
                 continue
             if self.queue.is_full or self.queue.is_rationed:
@@ -145,7 +146,7 @@ class LaneEvents:
     # --------------------------------------------------------------- from the queue to a runner, and settled
 
     def take(self) -> InFlight | None:
-        """Move the first event of the queue to those in flight; None if there is none."""
+        """Move the first event of the queue to the events in flight, and return it; None if the queue is empty."""
         event = self.queue.popleft()
         if event is None:
             return None
@@ -180,7 +181,7 @@ class LaneEvents:
     # --------------------------------------------------------------- to the log
 
     def empty_queue(self, beyond: int) -> None:
-        """Leave the queued events to the log. Reading continues with the first of them, never before the cursor."""
+        """Leave the queued events to the log. Reading continues at the first of them, but not before the cursor."""
         self.in_log.read_from = max(self.progress.floor, self._first_queued(beyond))
         self.in_log.left(self.queue)
         self.queue.clear()
@@ -193,7 +194,7 @@ class LaneEvents:
             self.shelved = flight.shelved()
 
     def remove(self, flight: InFlight) -> None:
-        """Remove an event from those in flight, because the cursor keeps it or it was given up."""
+        """Remove an event from the events in flight, because the cursor keeps it or it was given up."""
         del self.in_flight[flight.offset]
 
     def keep(self, flight: InFlight) -> None:
@@ -202,7 +203,7 @@ class LaneEvents:
         self.in_log.returned(flight.event, passes_others=passes_others)
 
     def recall_tries(self, cause: Cause) -> None:
-        """Restore the tries of the event at fault from the cause of a FAILURE, unless the row contained them."""
+        """If the row did not contain the tries of the event at fault, restore them from the cause of the FAILURE."""
         if cause.attempts is not None and cause.offset == self.in_log.read_from and self.shelved is None:
             tries = Tries(cause.attempts.count, cause.attempts.since)
             self.shelved = Shelved(self.in_log.read_from, tries, 0.0)
@@ -216,7 +217,8 @@ class LaneEvents:
     def move(self, offset: int) -> None:
         """Continue from *offset*, before or after the cursor; events in flight no longer count.
 
-        Claimed events before *offset* stay in flight: the cursor has passed them, and they may not have been sent yet.
+        But claimed events before *offset* stay in flight: the cursor has passed them, and some may not have been sent
+        yet.
         """
         passed = [flight for flight in self.in_flight.values() if flight.claimed and flight.offset < offset]
         self._forget_flights()

@@ -77,7 +77,7 @@ class LaneQueue:
     def is_rationed(self) -> bool:
         """Whether the queue may hold only one event, because the worker's memory is full.
 
-        With one event each, all lanes can continue, even if the queues of receivers that hang fill the memory.
+        Events for receivers that hang may fill the memory. With one event each, all lanes can continue.
         """
         return bool(self._events) and self._memory.is_full
 

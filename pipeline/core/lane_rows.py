@@ -25,12 +25,12 @@ from pipeline.core.waiting import oldest_ms, waiting_in
 CHECKPOINT_EVENTS: Final = 500
 """A lane that is behind writes its row at once after this many offsets, without waiting for the checkpoint."""
 COUNTED_ROWS: Final = 50
-"""How many rows per second are written only to update the displayed number of waiting events."""
+"""How many rows per second are written only because the displayed number of waiting events has changed."""
 COUNT_SECONDS: Final = 1.0
 IDLE_STRIDE: Final = 10_000
 """The row of an idle lane follows the stream in steps of this many offsets."""
 LAST_ROWS_SECONDS: Final = 10.0
-"""How long a drain waits for the last rows. If they are not durable, events may be repeated, but none is lost."""
+"""How long a drain waits for the last rows. Without these rows, events may be repeated, but no event is lost."""
 
 
 def row_of(lane: Lane) -> Cursor:
@@ -72,7 +72,7 @@ def _first(lane: Lane, cursor: int) -> InFlight | Shelved | None:
 
 
 def is_trying(lane: Lane, tries: int = 2) -> bool:
-    """Whether the row has to record tries: an event was tried at least *tries* times, or waits for its next attempt."""
+    """Whether the row has to record tries: the event was tried at least *tries* times, or waits for another attempt."""
     return lane.events.shelved is not None or any(
         flight.tries.made >= tries or flight.not_before for flight in lane.events.in_flight.values()
     )
@@ -128,7 +128,7 @@ class LaneRows:
         self._uncounted.setdefault(self._lanes[key], offset)
 
     def delete(self, lane: Lane) -> None:
-        """Delete the row of a lane that needs none."""
+        """Delete the row of a lane that needs no row."""
         self.forget(lane)
         lane.events.progress.row_deleted()
         self._put(lane.key, None)
@@ -166,7 +166,7 @@ class LaneRows:
         self._counted_at = now
         for lane in list(islice(self._uncounted, COUNTED_ROWS)):
             if lane.state is LaneState.LIVE:
-                del self._uncounted[lane]  # it has read what was left to the log
+                del self._uncounted[lane]  # the lane has read the events that were left to the log
             else:
                 self.write(lane.key)
         counted_to = next(iter(self._uncounted.values()), dispatched_to)
@@ -196,9 +196,9 @@ class LaneRows:
     def _is_superfluous(self, lane: Lane, row: Cursor, committed: int | None, begun_to: int) -> bool:
         subscription = lane.subscription
         if subscription is not None:
-            # A row that records commands is kept as long as the subscription's record contains commands. Otherwise they
-            # would be carried out again. The row of a lane that began behind is kept until a commit records that the
-            # lane has begun.
+            # A row that records commands is kept as long as the subscription's record contains commands. Without the
+            # row, they would be carried out again. The row of a lane that began behind is kept until a commit records
+            # that the lane has begun.
             has_begun = subscription.starts is None or subscription.created < begun_to
             if subscription.commands or not has_begun:
                 return False
@@ -208,8 +208,8 @@ class LaneRows:
         current = row_of(lane)
         has_followed = lane.events.progress.settled_to <= row.next
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
-            # Only `dispatched` has moved, and it is the same for all lanes. With the old row, a restart would read a
-            # stretch of the log that has no events of this lane, which does no harm.
+            # Only `dispatched` has moved, which is the same for all lanes. With the old row, the next owner reads a
+            # stretch of the log without events of this lane, which does no harm.
             current = replace(current, next=row.next)
         return current != row or (lane.state is not LaneState.LIVE and current.standing != row.standing)
 

@@ -8,7 +8,7 @@
     probing ──accepted, resume, skip, replay, edit──▶ behind             FAILURE ends (probing.py)
     probing ──no answer, command, edit──▶ halted                         failed: waits for the next probe
     behind ──skip, replay, an event returns to the log──▶ behind         the cursor moves; the event is read again
-    behind ──read up to `dispatched_to`──▶ live                             decided in one step, without an await
+    behind ──read up to `dispatched_to`──▶ live                          decided in one step, without an await
     any ──the subscription is deleted──▶ live                            with no events left
 
 halted: failed, stopped (by the consumer), paused (by the publisher), closed.
