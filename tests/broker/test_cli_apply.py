@@ -120,8 +120,8 @@ async def test_a_file_that_drops_protection_causes_a_warning(webhooks: Webhooks)
 async def test_contradictory_options_of_prune_are_refused(webhooks: Webhooks) -> None:
     for words, sentence in (
         (["--prune"], "--prune needs either --metadata NAME=VALUE or --all"),
-        (["--all"], "they need --prune"),
-        (["--metadata", "a=b"], "they need --prune"),
+        (["--all"], "neither works without --prune"),
+        (["--metadata", "a=b"], "neither works without --prune"),
         (["--prune", "--all", "--metadata", "a=b"], "--prune needs either"),
         (["--prune", "--all"], "use --yes"),
     ):
