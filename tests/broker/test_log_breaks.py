@@ -219,8 +219,10 @@ async def test_events_removed_before_they_are_read_are_counted(found: Cluster, r
     finally:
         worker.send_signal(signal.SIGCONT)
     await until_committed(found, 55)
-    assert bodies(recorder)[5:] == ["fetched already 0", *(f"new {number}" for number in range(24, 49))]
-    assert await counted(worker, 'webhooks_dropped_total{rule="retention"}') == 24
+    delivered, left = bodies(recorder)[5:], [f"new {number}" for number in range(24, 49)]
+    # A worker that is stopped between two fetches gets its first event only after the deletion.
+    assert delivered in (left, ["fetched already 0", *left])
+    assert await counted(worker, 'webhooks_dropped_total{rule="retention"}') == 50 - len(delivered)
 
 
 async def test_the_last_commit_of_a_worker_is_not_for_a_deleted_topic(found: Cluster, recorder: Recorder) -> None:
