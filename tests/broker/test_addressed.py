@@ -62,7 +62,7 @@ async def test_a_redrive_reaches_only_the_rejecting_subscription(
         assert letter["redriven"] is True
 
 
-async def test_a_second_dead_letter_is_for_the_same_subscription(
+async def test_a_second_dead_letter_has_the_subscription_of_the_first(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("addressed-again"), tmp_path) as (found, webhooks, recorder):

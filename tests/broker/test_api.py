@@ -86,7 +86,7 @@ async def test_an_id_may_have_any_printable_characters(client: Client) -> None:
             assert (await response.json())["result"] == "deleted"
 
 
-async def test_put_creates_and_replaces_conditionally(client: Client) -> None:
+async def test_a_conditional_put_creates_or_replaces(client: Client) -> None:
     async with client.put(f"{PATH}/new", json=document(None), headers={"If-Match": "*"}) as response:
         await problem(response, 412)
     async with client.put(f"{PATH}/new", json=document(None), headers={"If-None-Match": "*"}) as response:
@@ -164,7 +164,7 @@ async def test_of_two_concurrent_creators_one_succeeds(client: Client, other: Cl
             assert (await response.json())["metadata"] == {"team": winner}
 
 
-async def test_pages_go_through_all_subscriptions_once(client: Client) -> None:
+async def test_following_the_pages_gives_each_subscription_once(client: Client) -> None:
     names = [f"sub-{number:02}" for number in range(7)]
     for name in names:
         await created(client, name)

@@ -72,7 +72,7 @@ async def test_a_repeated_request_is_carried_out_once(client: Client, other: Cli
     assert again[1]["id"] != first[1]["id"]
 
 
-async def test_a_key_is_valid_for_one_request(client: Client, other: Client) -> None:
+async def test_an_idempotency_key_is_valid_for_one_request(client: Client, other: Client) -> None:
     await sent(client, document(None))
     for asked in (client, other):
         status, body = await sent(asked, {**document(None), "metadata": {"a": "b"}})
@@ -91,7 +91,7 @@ async def test_the_key_of_a_failed_request_may_be_used_again(client: Client) -> 
     assert (await sent(client, document()))[0] == 201
 
 
-async def test_actions_repeat_their_answers(client: Client, other: Client) -> None:
+async def test_a_repeated_action_gets_the_first_answer_again(client: Client, other: Client) -> None:
     async with client.post(PATH, json=document()) as response:
         assert response.status == 201
     replay = {"timestamp": "2026-01-31T08:00:00Z"}

@@ -122,7 +122,7 @@ async def test_a_tenant_s_bulk_change_affects_only_its_subscriptions(client: Cli
     assert await total(client, state="paused") == 2
 
 
-async def test_a_bulk_change_skips_a_subscription_just_moved_away(
+async def test_a_bulk_change_skips_a_subscription_that_changed_tenant(
     client: Client, worker: ApiWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit_all = worker.store.edit_all

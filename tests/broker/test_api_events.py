@@ -59,7 +59,7 @@ async def test_match_shows_the_beginning_of_a_long_text(client: Client) -> None:
     assert mismatch["found"] == ["x" * LONGEST_FOUND + "…"]
 
 
-async def test_match_shows_who_would_get_an_event_and_why_not(client: Client) -> None:
+async def test_match_shows_who_would_get_an_event_and_who_would_not(client: Client) -> None:
     found = await post(client, "/api/match", {"value": {"kind": "sent"}})
     assert (found["matched"], found["total"]) == (1, 2)
     assert [(each["id"], each["getsIt"]) for each in found["subscriptions"]] == [("every", True), ("paid", False)]

@@ -124,7 +124,7 @@ async def test_startfrom_earliest_begins_with_the_first_event(shop: Shop) -> Non
     assert await shop.offsets() == [0, 0]
 
 
-async def test_startfrom_a_time_begins_there_or_at_the_end(real_shop: Shop) -> None:
+async def test_startfrom_a_time_begins_at_that_time_or_at_the_end(real_shop: Shop) -> None:
     await real_shop.broker.add_partitions(real_shop.source, 2)
     minute = int(time.time()) // 60 * 60_000 - 600_000
     await real_shop.write(0, minute, minute + 60_000, minute + 120_000)
@@ -136,7 +136,7 @@ async def test_startfrom_a_time_begins_there_or_at_the_end(real_shop: Shop) -> N
     assert await real_shop.offsets() == [1, 1]
 
 
-async def test_the_end_includes_events_of_open_transactions(real_shop: Shop) -> None:
+async def test_startfrom_now_comes_after_events_of_open_transactions(real_shop: Shop) -> None:
     broker = real_shop.broker
     producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id=real_shop.source)
     await producer.start()
@@ -175,7 +175,7 @@ async def test_a_recreated_topic_is_recognised_by_its_id(real_shop: Shop) -> Non
     assert found.start_in(real_shop.source, 0, "another-topic") == 0
 
 
-async def test_an_edit_keeps_beginning_and_creation(shop: Shop) -> None:
+async def test_an_edit_keeps_the_start_and_the_revision_of_creation(shop: Shop) -> None:
     async with shop.store() as store:
         await store.apply(document("other"))
         first = await store.apply(document())

@@ -168,7 +168,7 @@ def test_a_closed_broker_says_so() -> None:
         broker.create_topic("x", 1)
 
 
-def test_without_confluent_kafka_the_extra_is_named() -> None:
+def test_without_confluent_kafka_an_error_names_the_extra() -> None:
     """Runs in a separate interpreter in which the import fails, as without the package."""
     program = """
 import sys

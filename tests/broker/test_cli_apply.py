@@ -76,7 +76,7 @@ async def test_one_mistake_prevents_all_writes_and_deletions(webhooks: Webhooks)
     assert await revisions(webhooks) == before
 
 
-async def test_prune_deletes_unnamed_subscriptions_of_a_set(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_prune_deletes_subscriptions_that_no_document_names(webhooks: Webhooks, tmp_path: Path) -> None:
     prune = ["--prune", "--metadata", "customer=acme"]
 
     tried = await run(webhooks, *prune, "--dry-run", documents=[changed()])

@@ -44,7 +44,7 @@ async def test_changes_by_commands_are_recorded(webhooks: Webhooks, broker: Test
     assert SECRET not in json.dumps(found)
 
 
-async def test_an_unrecorded_change_is_made_and_reported(
+async def test_a_change_that_can_t_be_recorded_is_made_and_reported(
     broker: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     name = unique_name("cli")

@@ -58,7 +58,7 @@ async def revisions(webhooks: Webhooks) -> dict[str, int]:
     return {each["id"]: each["revision"] for each in listed}
 
 
-async def test_a_shared_outage_is_shown_confirmed_and_repaired(webhooks: Webhooks) -> None:
+async def test_failures_of_one_outage_are_shown_and_resumed_together(webhooks: Webhooks) -> None:
     before = await revisions(webhooks)
     outage = ["resume", "--all", "--cause", "server-error", "--host", "example.com"]
 

@@ -69,7 +69,7 @@ async def test_without_routing_subscriptions_can_be_shown_and_paused(make: Calla
     assert (shown["routing"], shown["createdRevision"], shown["revision"]) == (None, 0, 1)
 
 
-async def test_without_a_broker_the_error_has_no_keys(make: Callable[..., Any]) -> None:
+async def test_without_a_broker_the_error_shows_no_keys_of_events(make: Callable[..., Any]) -> None:
     unsaid = await make(routing=None)
     ended = await replace(unsaid, environment={**unsaid.environment, "WEBHOOKS_BOOTSTRAP_SERVERS": "127.0.0.1:1"}).run(
         "check"

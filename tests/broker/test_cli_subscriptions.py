@@ -74,7 +74,7 @@ async def test_a_missing_topic_is_reported_with_a_command_to_create_it(
     assert ended.err.endswith("; webhooks check names each missing topic, and makes those of the pipeline\n")
 
 
-async def test_apply_creates_updates_or_leaves_unchanged(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_apply_creates_or_updates_or_changes_nothing(webhooks: Webhooks, tmp_path: Path) -> None:
     (tmp_path / "one.json").write_text(json.dumps(ONE))
     (tmp_path / "both.yaml").write_text(f"--- {json.dumps(ONE)}\n--- {json.dumps({**TWO, 'qos': 'none'})}\n")
     first, both = str(tmp_path / "one.json"), str(tmp_path / "both.yaml")
@@ -471,7 +471,7 @@ async def test_partitions_with_the_same_effect_are_printed_on_one_line(webhooks:
     assert ended.err == "partitions 0-2: the position is unknown: no worker has started there yet\n"
 
 
-async def test_a_replay_by_time_reports_each_partition(
+async def test_a_replay_by_time_reports_its_effect_in_each_partition(
     kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]
 ) -> None:
     webhooks = await prepared(kafka, tmp_path, unique_name("cli"))

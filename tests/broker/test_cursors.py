@@ -76,7 +76,7 @@ async def test_a_binary_header_name_does_not_stop_the_loading(broker: TestBroker
     assert await found(broker, topic) == {b"sub-1": STOPPED}
 
 
-async def test_a_deleted_row_is_gone(broker: TestBroker, topic: str) -> None:
+async def test_a_deleted_row_is_not_loaded(broker: TestBroker, topic: str) -> None:
     async with opened(broker, topic) as rows:
         await rows.put(b"sub-1", Cursor(next=5))
         await rows.put(b"sub-1", None)

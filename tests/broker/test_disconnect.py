@@ -24,7 +24,7 @@ async def test_a_consumer_whose_fetches_fail_closes_without_an_error(embedded: T
     assert not consumer._client._conns
 
 
-async def test_a_producer_does_not_wait_for_its_broker(embedded: TestBroker) -> None:
+async def test_closing_a_producer_does_not_wait_for_its_broker(embedded: TestBroker) -> None:
     assert embedded.mock is not None
     await embedded.create_topic("events")
     producer = AIOKafkaProducer(**embedded.connection.client_options())

@@ -114,7 +114,7 @@ async def test_a_clean_stop_repeats_nothing_of_any_subscription(
         assert not recorder.out_of_order()
 
 
-async def test_a_hanging_receiver_delays_no_other_and_no_commit(
+async def test_a_hanging_receiver_delays_no_other_receiver_or_commit(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("match-hang"), tmp_path, workers=1) as (found, recorder):

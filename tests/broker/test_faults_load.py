@@ -79,7 +79,7 @@ async def test_an_outage_neither_repeats_nor_reorders_the_load(embedded: TestBro
     assert all(found == list(range(len(found))) for found in sequences.values())
 
 
-async def test_events_beyond_the_queue_are_not_produced(embedded: TestBroker, topic: str) -> None:
+async def test_events_that_do_not_fit_into_the_queue_are_not_produced(embedded: TestBroker, topic: str) -> None:
     load = Load(embedded, [topic], SUBSCRIPTIONS, PER_SECOND, buffered_events=10, acknowledged_seconds=0.2)
     down(embedded)
     async with running(load):

@@ -129,7 +129,7 @@ async def test_with_latest_new_partitions_are_read_from_the_beginning(
         assert len(recorder.calls) == total
 
 
-async def test_partitions_added_while_stopped_are_delivered(
+async def test_partitions_added_while_no_worker_runs_are_delivered(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     held = SUBSCRIPTIONS[0]

@@ -111,7 +111,7 @@ async def found(
 
 
 @pytest.mark.parametrize("more", [20, 70])
-async def test_a_topic_recreated_meanwhile_is_read_from_its_beginning(
+async def test_a_topic_recreated_while_a_worker_runs_is_read_whole(
     found: Cluster, recorder: Recorder, more: int
 ) -> None:
     worker = await found.start_worker()
@@ -130,7 +130,7 @@ async def test_a_topic_recreated_meanwhile_is_read_from_its_beginning(
     assert "log.broken" in worker.output()
 
 
-async def test_a_topic_recreated_while_stopped_is_read_from_its_start(found: Cluster, recorder: Recorder) -> None:
+async def test_a_topic_recreated_while_no_worker_runs_is_read_whole(found: Cluster, recorder: Recorder) -> None:
     await found.subscribe(recorder, "failing")
     recorder.behaviours["failing"] = answer(400)
     first = await found.start_worker()

@@ -83,7 +83,7 @@ async def test_at_least_once_loses_nothing_and_keeps_order_over_kill_9(
         assert not recorder.out_of_order()
 
 
-async def test_at_most_once_loses_one_per_subscription_over_kill_9(
+async def test_at_most_once_loses_at_most_one_per_subscription(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("kill"), tmp_path, "at-most-once") as (found, recorder):

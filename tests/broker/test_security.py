@@ -63,7 +63,7 @@ async def deliver_and_reject(found: Cluster, recorder: Recorder, letters: TestBr
     assert "ERROR" not in worker.output()
 
 
-async def test_a_secured_source_with_dead_letters_on_a_plain_cluster(
+async def test_a_secured_source_and_plain_dead_letters_work_together(
     source: TestBroker, kafka: TestBroker, unique_name: Name, tmp_path: Path, recorder: Recorder
 ) -> None:
     app = unique_name("secured")
@@ -76,7 +76,7 @@ async def test_a_secured_source_with_dead_letters_on_a_plain_cluster(
     assert await topics(kafka, app) == {"-dlq"}
 
 
-async def test_a_plain_source_with_dead_letters_on_a_secured_cluster(
+async def test_a_plain_source_and_secured_dead_letters_work_together(
     secured: SecuredKafka, kafka: TestBroker, unique_name: Name, tmp_path: Path, recorder: Recorder
 ) -> None:
     letters, app = secured.broker("SCRAM-SHA-512"), unique_name("secured-dlq")
@@ -142,7 +142,7 @@ async def test_a_wrong_protocol_is_reported_in_a_sentence(secured: SecuredKafka,
         assert not has_password(ended.out + ended.err, source)
 
 
-async def test_a_wrong_dead_letter_password_names_their_cluster(
+async def test_a_wrong_password_names_the_cluster_of_dead_letters(
     secured: SecuredKafka, kafka: TestBroker, unique_name: Name, tmp_path: Path
 ) -> None:
     topic = await kafka.create_topic(unique_name("events"), 1)

@@ -81,7 +81,7 @@ def test_a_partition_that_is_committed_to_its_end_has_no_lag() -> None:
     assert lag.longest_seconds() == 0.0
 
 
-def test_a_process_that_works_uses_cpu_time_and_memory() -> None:
+def test_cpu_time_and_memory_of_a_process_are_measured() -> None:
     before, began = cpu_seconds(os.getpid()), time.process_time()
     while time.process_time() - began < 0.1:
         pass

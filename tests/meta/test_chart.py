@@ -199,7 +199,7 @@ def test_the_pods_are_as_restricted_as_the_image_allows(render: Render) -> None:
 
 
 @with_helm
-def test_the_user_may_be_chosen_by_the_operator_or_the_cluster(render: Render) -> None:
+def test_the_operator_or_the_cluster_chooses_the_user_id(render: Render) -> None:
     def context(user: int | None) -> Mapping[str, Any]:
         made = render({**LEAST, "runAsUser": user})["StatefulSet"]["spec"]["template"]["spec"]["securityContext"]
         assert isinstance(made, dict)

@@ -199,7 +199,7 @@ def test_the_schema_of_the_values_lists_all_alerts() -> None:
 
 
 @with_helm
-def test_the_dashboard_is_the_file_with_the_sidecar_s_label(tmp_path: Path) -> None:
+def test_the_dashboard_file_gets_the_sidecar_s_label(tmp_path: Path) -> None:
     values = {**ON, "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Webhooks"}}}
     made = documents(tmp_path, values)["ConfigMap/deliver-dashboard"]
 

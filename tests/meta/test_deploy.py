@@ -43,7 +43,7 @@ def lines() -> dict[str, Line]:
     return found
 
 
-def test_every_setting_is_in_the_example_in_order() -> None:
+def test_the_example_lists_every_setting_in_order() -> None:
     assert list(lines()) == [CONFIG, *(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)]
 
 
@@ -57,7 +57,7 @@ def test_settings_without_a_default_are_not_commented_out(name: str) -> None:
     assert lines()[f"{PREFIX}{name.upper()}"].is_default is not Settings.model_fields[name].is_required()
 
 
-def test_the_values_shown_are_the_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_shows_the_default_values(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in KNOWN:
         monkeypatch.delenv(name, raising=False)
     needed = {"WEBHOOKS_API": "definition.yaml", "WEBHOOKS_SECRET_KEYS": Fernet.generate_key().decode()}
@@ -149,7 +149,7 @@ def test_compose_builds_on_the_base_of_the_dockerfile() -> None:
     assert all(args == {"BASE": f"${{BASE_IMAGE:-{default[1]}}}"} for args in built)
 
 
-def test_compose_names_workers_alike_on_pages_and_in_metrics() -> None:
+def test_pages_and_metrics_in_compose_name_workers_equally() -> None:
     assert [COMPOSE["services"][name]["hostname"] for name in WORKERS] == list(WORKERS)
 
 
@@ -185,7 +185,7 @@ def test_the_compose_file_names_its_addresses_and_its_token() -> None:
     assert f"/d/{dashboard['uid']}\n" in said
 
 
-def test_the_prometheus_of_compose_may_read_every_worker() -> None:
+def test_prometheus_in_compose_may_read_every_worker() -> None:
     (job,) = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yaml").read_text())["scrape_configs"]
     port = Settings.model_fields["web_port"].default
 
@@ -194,7 +194,7 @@ def test_the_prometheus_of_compose_may_read_every_worker() -> None:
         assert COMPOSE["services"][name]["environment"]["WEBHOOKS_METRICS_TOKEN"] == job["authorization"]["credentials"]
 
 
-def test_the_grafana_of_compose_finds_metrics_and_dashboard() -> None:
+def test_grafana_in_compose_finds_its_metrics_and_dashboard() -> None:
     (source,) = yaml.safe_load((DEPLOY / "grafana" / "datasource.yaml").read_text())["datasources"]
     (provider,) = yaml.safe_load((DEPLOY / "grafana" / "dashboards.yaml").read_text())["providers"]
 

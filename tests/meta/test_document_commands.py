@@ -58,13 +58,13 @@ def mistake(call: str) -> str | None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_command_is_run_or_gives_a_reason(document: str) -> None:
+def test_a_command_in_a_document_is_run_or_says_why_not(document: str) -> None:
     left_out = [each.text for each in commands(document) if not each.not_run and document not in WALKED]
     assert left_out == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_command_of_the_program_exists_with_its_options(document: str) -> None:
+def test_a_command_in_a_document_exists_with_its_options(document: str) -> None:
     assert {call: found for call in calls(document) if (found := mistake(call))} == {}
 
 
@@ -122,5 +122,5 @@ line
         (("a.c",), "abc", False),
     ],
 )
-def test_shown_output_is_compared(shown: tuple[str, ...], output: str, *, expected: bool) -> None:
+def test_shown_output_is_compared_with_real_output(shown: tuple[str, ...], output: str, *, expected: bool) -> None:
     assert as_shown(shown, output) is expected

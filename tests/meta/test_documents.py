@@ -92,7 +92,7 @@ def test_links_to_missing_targets_are_found() -> None:
     assert missing_files("see `core/lane.py`, tests/conftest.py and https://example.com/a/b.py") == []
 
 
-def test_the_states_of_a_lane_are_as_in_the_code() -> None:
+def test_the_documented_states_of_a_lane_are_those_of_the_code() -> None:
     row = re.compile(r"^\| `([A-Z]+)` \| (.+?) \| `(\w+)` \|", re.MULTILINE)
     feeds = {"the stream": "live", "the log, read again": "behind", "nowhere": "halted"}
 

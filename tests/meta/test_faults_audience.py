@@ -43,7 +43,7 @@ def test_filter_and_ledger_select_the_same_events(choice: Choice) -> None:
     assert 0 < chosen_ones < 25 * len(NAMES)
 
 
-def test_with_match_an_event_is_for_one_or_for_all() -> None:
+def test_with_match_an_event_is_for_one_subscription_or_for_all() -> None:
     audience = audience_of({name: subscriber(chosen(Routing.MATCH, name)) for name in NAMES})
     for sequence, wanted in ((0, NAMES), (1, [NAMES[4]]), (9, [NAMES[4]]), (10, NAMES)):
         assert audience(a_record(sequence * len(NAMES) + 4)) == wanted

@@ -51,7 +51,7 @@ def test_order_and_losses_are_counted_per_topic_and_partition() -> None:
     assert (made.misordered, made.lost, made.lost_of_one) == (0, 2, 1)
 
 
-def test_an_event_that_never_arrived_is_lost_and_named() -> None:
+def test_an_event_that_never_arrived_counts_as_lost() -> None:
     found = events(3)
     made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1), call(found[2], 3)])
     assert (made.lost, made.examples["lost"]) == (1, [("t-0-1", "s")])
@@ -69,7 +69,7 @@ def test_whether_a_refused_event_is_lost_depends_on_the_level() -> None:
     assert Promise().broken({Qos.AT_MOST_ONCE: made}) == ["at-most-once: 1 given up, allowed 0: t-0-0 for s"]
 
 
-def test_at_most_once_may_lose_only_as_many_as_were_claimed() -> None:
+def test_at_most_once_may_lose_no_more_than_was_claimed() -> None:
     found = events(3)
     made = verdict(Qos.AT_MOST_ONCE, found, [call(found[0], 1)])
     assert made.lost == 2
@@ -122,27 +122,27 @@ def test_a_call_for_another_subscription_is_reported() -> None:
     assert verdict(Qos.AT_LEAST_ONCE, found, [astray], [Delivery("t-0-0", "q")]).lost == 1
 
 
-def test_a_dead_letter_is_no_loss() -> None:
+def test_a_dead_lettered_event_does_not_count_as_lost() -> None:
     found = events(1)
     made = verdict(Qos.AT_LEAST_ONCE, found, [call(found[0], 1, status=422)], [found[0].delivery])
     assert (made.lost, made.dead_lettered, made.repeated) == (0, 1, 0)
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_an_event_dead_lettered_twice_is_repeated(level: Qos) -> None:
+def test_an_event_dead_lettered_twice_counts_as_repeated(level: Qos) -> None:
     found = events(1)
     made = verdict(level, found, [call(found[0], 1, status=422)], [found[0].delivery, found[0].delivery])
     assert (made.lost, made.repeated, made.dead_lettered) == (0, 1, 1)
 
 
 @pytest.mark.parametrize("level", list(Qos))
-def test_accepted_and_dead_lettered_counts_as_repeated(level: Qos) -> None:
+def test_an_event_accepted_and_dead_lettered_counts_as_repeated(level: Qos) -> None:
     found = events(1)
     made = verdict(level, found, [call(found[0], 1)], [found[0].delivery])
     assert made.repeated == (0 if level is Qos.AT_MOST_ONCE else 1)
 
 
-def test_an_event_that_was_accepted_twice_is_repeated() -> None:
+def test_an_event_accepted_twice_counts_as_repeated() -> None:
     found = events(2)
     calls = [call(found[0], 1), call(found[1], 2), call(found[1], 3, attempt=2)]
     made = verdict(Qos.AT_LEAST_ONCE, found, calls)

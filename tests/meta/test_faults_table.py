@@ -27,7 +27,7 @@ def test_a_row_sums_up_the_runs_of_its_fault() -> None:
     assert text.endswith("No run broke a promise.")
 
 
-def test_a_run_that_broke_a_promise_is_named_below_the_table() -> None:
+def test_a_run_that_broke_a_promise_is_listed_below_the_table() -> None:
     text = report([a_run("none", 1), a_run("none", 2, "at-least-once: 1 lost, allowed 0: t-0-7", lost=1)])
     assert rows(text)[0][-2:] == ["2, **1 broken**", "1, 2"]
     assert text.splitlines()[-1] == "- none, seed 2: at-least-once: 1 lost, allowed 0: t-0-7"

@@ -34,7 +34,7 @@ def test_the_workflow_runs_the_whole_check_on_a_kafka() -> None:
     assert f"image: ${{KAFKA_IMAGE:-{JOB['services']['kafka']['image']}}}" in compose
 
 
-def test_the_workflow_may_only_read() -> None:
+def test_the_workflow_has_only_read_permissions() -> None:
     assert WORKFLOW["permissions"] == {"contents": "read"}
     assert "permissions" not in JOB
     assert "secrets." not in FILE.read_text()

@@ -113,7 +113,7 @@ async def bench() -> AsyncIterator[Bench]:
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "HS256", "HS384", "HS512"])
-async def test_an_event_is_sent_with_the_token_for_its_assertion(bench: Bench, algorithm: str) -> None:
+async def test_an_event_is_sent_with_the_token_got_for_an_assertion(bench: Bench, algorithm: str) -> None:
     is_rsa = algorithm == "RS256"
     server = TokenServer({"client-1": Client(algorithm, KEY.public_key() if is_rsa else SECRET)})
     signing: dict[str, Any] = {} if is_rsa else {"signatureAlgorithm": f"HMAC_{algorithm}"}
@@ -159,7 +159,7 @@ async def test_the_token_server_trusts_the_chain_of_a_key_store(bench: Bench) ->
     assert without.error.startswith("invalid_client: the chain does not end at the authority")
 
 
-async def test_with_another_key_no_token_and_no_event_is_sent(bench: Bench) -> None:
+async def test_with_a_wrong_key_neither_token_nor_event_is_sent(bench: Bench) -> None:
     another = rsa.generate_private_key(65537, 2048).public_key()
     endpoint = await bench.endpoint(TokenServer({"client-1": Client("RS256", another)}))
     refused = await bench.deliver(bench.subscription(endpoint, keyContent=INLINE))

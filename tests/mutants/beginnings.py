@@ -17,14 +17,14 @@ BEGINNINGS: Final = (
         "pipeline/kafka/log_positions.py",
         was='isolation_level="read_uncommitted"',
         becomes='isolation_level="read_committed"',
-        tests=(f"{OFFSETS}test_the_end_includes_events_of_open_transactions",),
+        tests=(f"{OFFSETS}test_startfrom_now_comes_after_events_of_open_transactions",),
     ),
     Mutant(
         "a time after the last event is the beginning of the log",
         "pipeline/kafka/log_positions.py",
         was="ends[tp] if found[tp] is None",
         becomes="0 if found[tp] is None",
-        tests=(f"{OFFSETS}test_startfrom_a_time_begins_there_or_at_the_end",),
+        tests=(f"{OFFSETS}test_startfrom_a_time_begins_at_that_time_or_at_the_end",),
     ),
     Mutant(
         "the id of the topic is not stored with the offsets",
@@ -62,14 +62,17 @@ BEGINNINGS: Final = (
         "pipeline/subscriptions/start_offsets.py",
         was='("start_from", "start", "created_revision")',
         becomes='("start_from", "created_revision")',
-        tests=(f"{EDITS}test_an_edit_keeps_the_start", f"{OFFSETS}test_an_edit_keeps_beginning_and_creation"),
+        tests=(
+            f"{EDITS}test_an_edit_keeps_the_start",
+            f"{OFFSETS}test_an_edit_keeps_the_start_and_the_revision_of_creation",
+        ),
     ),
     Mutant(
         "an edit counts as a creation",
         "pipeline/subscriptions/crossing.py",
         was="if known is not None and is_for_match:",
         becomes="if known is None:",
-        tests=(f"{OFFSETS}test_an_edit_keeps_beginning_and_creation",),
+        tests=(f"{OFFSETS}test_an_edit_keeps_the_start_and_the_revision_of_creation",),
     ),
     Mutant(
         "another beginning in an edit is ignored",

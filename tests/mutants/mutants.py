@@ -266,7 +266,7 @@ MUTANTS: Final = (
         "pipeline/kafka/source_log.py",
         was="if (await describe_topic(client_of(consumer), self._topic)).id == topic.id:",
         becomes="if True:",
-        tests=(f"{SOURCE_LOG}test_the_bounds_of_a_log_belong_to_the_id_read_with_them",),
+        tests=(f"{SOURCE_LOG}test_bounds_and_id_of_a_log_are_read_from_the_same_topic",),
     ),
     Mutant(
         "events of aborted transactions are counted",
@@ -372,7 +372,7 @@ MUTANTS: Final = (
         "pipeline/core/log_bounds.py",
         was="if noted is not None and log.topic_id is not None and noted != log.topic_id:",
         becomes="if False:",
-        tests=(f"{LOG_BREAKS}test_a_topic_recreated_while_stopped_is_read_from_its_start",),
+        tests=(f"{LOG_BREAKS}test_a_topic_recreated_while_no_worker_runs_is_read_whole",),
     ),
     Mutant(
         "a recreated topic counts as one that was never read",
@@ -658,7 +658,7 @@ MUTANTS: Final = (
         "pipeline/cluster/fate.py",
         was="(has_successor or worker.last",
         becomes="(worker.last",
-        tests=("tests/unit/cluster/test_fate.py::test_a_worker_with_a_successor_counts_as_killed",),
+        tests=("tests/unit/cluster/test_fate.py::test_a_replaced_worker_that_did_not_close_counts_as_killed",),
     ),
     # ----------------------------------------------------------- auth/token_cache.py
     Mutant(
@@ -795,7 +795,7 @@ MUTANTS: Final = (
         "pipeline/http/connection.py",
         was="        self.discard(wire)\n        return wire",
         becomes="        return wire",
-        tests=(f"{TRANSPORT}test_a_connection_is_used_again",),
+        tests=(f"{TRANSPORT}test_a_connection_is_used_for_the_next_request",),
     ),
     Mutant(
         "a request that must not be repeated is sent once more",

@@ -114,11 +114,11 @@ def test_bash_completes_commands_and_options() -> None:
 @pytest.mark.parametrize(
     ("shell", "part"), [("zsh", "compdef _webhooks_completion webhooks"), ("fish", "complete --no")]
 )
-async def test_other_shells_get_a_script(shell: str, part: str) -> None:
+async def test_other_shells_get_a_completion_script(shell: str, part: str) -> None:
     assert part in await WITHOUT_SETTINGS.done("completion", shell)
 
 
-async def test_the_version_is_that_of_the_distribution() -> None:
+async def test_the_version_is_the_installed_version() -> None:
     assert (await WITHOUT_SETTINGS.done("--version")).startswith("webhooks, version ")
 
 

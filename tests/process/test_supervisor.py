@@ -83,7 +83,7 @@ async def test_a_worker_that_ends_again_and_again_is_restarted() -> None:
         assert await running.stop(signal.SIGTERM) == 0
 
 
-async def test_a_second_signal_kills_and_the_exit_code_is_1() -> None:
+async def test_a_second_signal_kills_the_workers_with_exit_code_1() -> None:
     async with supervised(STUBBORN) as running:
         for name in ("worker-1", "worker-2"):
             await pid_of(running, name)

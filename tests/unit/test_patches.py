@@ -179,7 +179,7 @@ def test_faust_s_own_command_refuses_to_start_without_patches(
         worker.app  # noqa: B018 - the access of `faust -A pipeline.worker`
 
 
-def test_the_command_check_reports_a_missing_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_check_command_reports_a_missing_patch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
     result = CliRunner().invoke(CommandGroup("webhooks", {"check": check.command}), ["check"])
     assert result.exit_code == 1

@@ -132,7 +132,7 @@ def test_a_pem_key_comes_from_the_folder_or_the_subscription(tmp_path: Path) -> 
         assert verified(auth, KEY.public_key())["iss"] == "me"
 
 
-def test_the_endpoint_is_the_audience_unless_it_is_named() -> None:
+def test_the_default_audience_is_the_token_endpoint() -> None:
     assert made().endpoint == "https://id.example/token"
     named = made(audience="urn:issuer", endpoint="https://id.example/oauth/token", scopes=["a", "b"])
     assert (named.endpoint, named.audience, named.scopes) == (

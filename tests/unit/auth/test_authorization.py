@@ -113,7 +113,7 @@ async def test_after_an_unretried_401_the_next_event_has_a_fresh_token(bench: Be
     assert bench.callback.sent == ["Bearer T1", "Bearer T2"]
 
 
-async def test_a_handshake_answered_401_repeats_with_a_fresh_token(bench: Bench) -> None:
+async def test_a_handshake_answered_401_is_repeated_with_a_fresh_token(bench: Bench) -> None:
     bench.callback.script = [NotPermitted("401", token_refused=True)]
     assert await bench.send(subscription(), EVENT, 1) == Delivered(200)
     assert bench.callback.calls == [("s", 41, 1, "Bearer T1"), ("s", 41, 1, "Bearer T2")]

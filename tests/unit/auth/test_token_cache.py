@@ -237,7 +237,7 @@ async def test_a_failed_fetch_is_not_repeated_within_a_second(
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_the_retry_after_of_an_endpoint_is_obeyed(bench: Bench) -> None:
+async def test_a_token_endpoint_s_retry_after_header_is_obeyed(bench: Bench) -> None:
     bench.issuer.script = [TokenUnavailable("HTTP 429", 90.0)]
     assert await bench.cache.renewed(S, 0) == TokenUnavailable("HTTP 429", 90.0)
     bench.clock.time += 89.0
@@ -247,7 +247,7 @@ async def test_the_retry_after_of_an_endpoint_is_obeyed(bench: Bench) -> None:
     assert await bench.cache.renewed(S, 0) == "Bearer T2"
 
 
-async def test_the_retry_after_of_an_endpoint_has_a_limit(bench: Bench) -> None:
+async def test_a_token_endpoint_s_retry_after_header_has_a_limit(bench: Bench) -> None:
     hasty = replace(S, retry=RetryPolicy(initial_delay_seconds=1.0, max_delay_seconds=2.0))
     bench.issuer.script = [TokenUnavailable("HTTP 429", 1e9)]
     await bench.cache.renewed(S, 0)
@@ -256,7 +256,7 @@ async def test_the_retry_after_of_an_endpoint_has_a_limit(bench: Bench) -> None:
     assert await bench.cache.renewed(hasty, 0) == "Bearer T2"
 
 
-async def test_an_early_renewal_obeys_retry_after(bench: Bench) -> None:
+async def test_an_early_renewal_obeys_the_retry_after_header(bench: Bench) -> None:
     await bench.cache.renewed(S, 0)
     bench.clock.time += 3545
     bench.issuer.script = [TokenUnavailable("HTTP 429", 30.0)]

@@ -215,14 +215,14 @@ async def test_other_answers_of_a_token_endpoint_are_refusals(bench: Bench, stat
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 503, 599])
-async def test_temporary_statuses_mean_unavailable(bench: Bench, status: int) -> None:
+async def test_temporary_statuses_make_a_token_endpoint_unavailable(bench: Bench, status: int) -> None:
     bench.endpoint.status, bench.endpoint.body = status, b"oops"
     assert await bench.ask() == TokenUnavailable(f"HTTP {status} from 127.0.0.1:{bench.server.port}")
 
 
 @pytest.mark.parametrize("status", [408, 429, 503])
 @pytest.mark.parametrize(("asked", "seconds"), [("120", 120.0), ("soon", None), (None, None)])
-async def test_a_busy_endpoint_may_send_retry_after(
+async def test_a_busy_token_endpoint_may_send_a_retry_after_header(
     bench: Bench, status: int, asked: str | None, seconds: float | None
 ) -> None:
     bench.endpoint.status, bench.endpoint.retry_after = status, asked
@@ -231,7 +231,7 @@ async def test_a_busy_endpoint_may_send_retry_after(
     assert answer.retry_after_seconds == seconds
 
 
-async def test_an_unreachable_endpoint_is_unavailable(bench: Bench) -> None:
+async def test_a_token_endpoint_that_can_t_be_reached_is_unavailable(bench: Bench) -> None:
     port = bench.server.port
     await bench.server.close()
     assert await bench.ask() == TokenUnavailable(f"connection refused by 127.0.0.1:{port}")
@@ -243,7 +243,7 @@ async def test_a_token_endpoint_is_guarded_like_a_callback(bench: Bench) -> None
     assert "10.0.0.0/8" in answer.error
 
 
-async def test_a_redirect_does_not_get_the_secret(bench: Bench) -> None:
+async def test_the_target_of_a_redirect_does_not_get_the_secret(bench: Bench) -> None:
     bench.endpoint.location = bench.url
     bench.endpoint.status = 307
     assert isinstance(await bench.ask(), TokenRefused)
@@ -298,7 +298,7 @@ def test_the_beginning_of_a_long_secret_is_masked_in_an_error() -> None:
     assert peak < len(auth.client_secret)  # all of its forms would take thirty times as much
 
 
-def test_an_error_shows_no_credential_of_the_endpoints_query() -> None:
+def test_an_error_shows_no_credential_in_the_endpoint_s_query() -> None:
     auth = OAuth2Auth("https://id.example/token?api_key=in-the-url%21", "c", "s")
     body = json.dumps({"error": "no", "error_description": "/token?api_key=in-the-url%21, in-the-url!"}).encode()
     answer = read_answer(auth.endpoint, token_request(auth, NOW).secrets, 400, body, NOW)

@@ -69,7 +69,7 @@ async def test_the_guard_checks_token_endpoints_too(post_form: PostForm) -> None
     assert "the private network" in got.error
 
 
-async def test_silence_is_a_timeout(post_form: PostForm) -> None:
+async def test_without_an_answer_the_request_times_out(post_form: PostForm) -> None:
     async with Receiver(silent) as endpoint:
         got = await post_form(replace(SUBSCRIPTION, http=HttpLimits(1, 0.05)), endpoint.url, "client_secret=s3cret", {})
     assert isinstance(got, Failed)

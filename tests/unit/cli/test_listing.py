@@ -70,7 +70,7 @@ def test_the_table_fits_a_hundred_columns(name: str) -> None:
     assert as_rows([], NOW) == "ID  STATE  WAITING  OLDEST  HOST  WHY"
 
 
-def test_wrong_keys_are_reported_once_with_advice() -> None:
+def test_wrong_secret_keys_are_reported_once_with_advice() -> None:
     box = SecretBox([Fernet.generate_key().decode()])
     with pytest.raises(ConfigurationError) as caught:
         box.decrypt_secrets(SecretBox([Fernet.generate_key().decode()]).encrypt_secrets(parse_subscription(SIGNED)))

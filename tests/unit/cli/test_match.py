@@ -46,7 +46,7 @@ def test_every_verdict_has_its_reasons(given: Subscription, wanted: list[tuple[s
     assert rows(found) == wanted
 
 
-def test_a_verdict_in_json_has_uncut_values() -> None:
+def test_a_verdict_in_json_has_complete_values() -> None:
     [found] = verdicts([subscription({"not": {"prefix": {"key": ["customer-", "x" * 100]}}})], EVENT, None)
     assert found.as_document() == {
         "id": "a",

@@ -10,7 +10,7 @@ from pipeline.core.subscription import Subscription
 
 
 @pytest.mark.parametrize("text", ["soon", "1969-12-31T00:00:00Z"])
-def test_a_time_that_cannot_be_used_is_named_by_its_option(text: str) -> None:
+def test_an_error_about_a_time_names_the_option(text: str) -> None:
     with pytest.raises(ConfigurationError, match=f'^--since: "{text}" is ') as caught:
         since_ms(text)
     assert len(caught.value.problems) == 1

@@ -95,7 +95,7 @@ def test_progress_is_shown_for_long_work_on_terminals(
     assert ("checking" in stderr.getvalue(), "100%" in stderr.getvalue()) == (is_shown, is_shown)
 
 
-def test_a_table_is_as_wide_as_its_cells_and_shows_controls() -> None:
+def test_a_table_fits_its_cells_and_escapes_control_characters() -> None:
     assert as_table(["ID", "ERROR"], [["a", None], ["long", "\x1b[2J\n"]]) == (
         "ID    ERROR\na     -\nlong  \\x1b[2J\\n"
     )

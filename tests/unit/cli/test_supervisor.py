@@ -45,7 +45,7 @@ def test_each_worker_has_its_own_id_if_an_id_is_set() -> None:
     assert [member.environment["WEBHOOKS_INSTANCE_ID"] for member in members] == ["host-1-worker-1", "host-1-worker-2"]
 
 
-def test_a_taken_port_is_named_before_anything_starts() -> None:
+def test_a_taken_port_is_reported_before_anything_starts() -> None:
     port = free_ports(2)
     with (
         socket.create_server(("127.0.0.1", port + 1)),

@@ -229,7 +229,7 @@ def test_dropped_results_are_counted_with_their_offsets(recorded: Recorded, monk
     assert recorded.telemetry.attempts["delivered"] == 5
 
 
-def test_the_next_record_names_results_that_were_lost(recorded: Recorded) -> None:
+def test_the_next_record_lists_results_that_were_lost(recorded: Recorded) -> None:
     recorded.attempt(Delivered(200), event(4))
     recorded.attempt(ServerError(500), event(9), Retry(1.0))
     recorded.recorder.dropped("discarded", 3, subscription="sub-1", topic="events", partition=0, offset=19, since=2)

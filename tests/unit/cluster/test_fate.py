@@ -148,7 +148,7 @@ def test_an_event_for_another_subscription_is_filtered() -> None:
     assert told(is_anothers=True, read_to=1.0).status == "filtered"
 
 
-def test_a_dropped_range_covers_its_events_of_the_subscription() -> None:
+def test_an_event_in_a_dropped_range_is_reported_as_dropped() -> None:
     for owner in ("s", None):
         fate = told(ALIVE, results(ranges=[(owner, "dropped", "discarded", 5, 9)]))
         assert (fate.status, fate.why) == ("dropped", "discarded")
@@ -195,7 +195,7 @@ def test_concurrent_workers_leave_no_gap() -> None:
     assert told(older, newer, progress=OPEN).status == "waiting"
 
 
-def test_a_worker_with_a_successor_counts_as_killed() -> None:
+def test_a_replaced_worker_that_did_not_close_counts_as_killed() -> None:
     killed, next_one = Session("killed", NOW - 20, 100.0, "all"), Session("next", NOW - 1, NOW - 15, "all")
     assert "the worker killed was killed" in (told(killed, next_one, progress=OPEN).why or "")
 

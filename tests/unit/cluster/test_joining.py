@@ -67,7 +67,7 @@ def test_an_old_row_of_the_present_owner_has_an_exact_count() -> None:
         (None, OWNER, 100 - 9),
     ],
 )
-def test_without_a_count_by_the_owner_there_is_an_upper_bound(
+def test_without_a_row_of_the_owner_the_count_is_not_exact(
     standing: Standing | None, owner: Owner, at_most: int | None
 ) -> None:
     found = lane(Cursor(9, Status.FAILURE, standing=standing), owner)
@@ -143,7 +143,7 @@ def test_a_subscription_without_lanes_has_a_state_as_well(
         ("the certificate is not trusted", "the certificate is not trusted"),
     ],
 )
-def test_messages_that_differ_in_addresses_and_numbers_are_equal(message: str, found: str) -> None:
+def test_messages_are_grouped_despite_addresses_and_numbers(message: str, found: str) -> None:
     assert shape(message) == found
 
 

@@ -235,7 +235,7 @@ async def test_a_rejected_notification_is_dropped_and_logged() -> None:
 
 
 @in_virtual_time
-async def test_a_webhook_that_is_down_queues_a_bounded_number() -> None:
+async def test_notifications_for_a_webhook_that_is_down_are_limited() -> None:
     webhook, drops = Webhook(*[ServerError(500)] * 10_000), Drops()
     await sent(webhook, notes(MOST_WAITING + 5), drops, seconds=1.0)
     reasons = Counter(error for _, _, error in drops)

@@ -351,7 +351,7 @@ def test_an_error_names_path_value_and_what_is_allowed(document: dict[str, Any],
     assert found[0].startswith(sentence)
 
 
-def test_a_password_of_the_wrong_type_is_not_repeated(document: dict[str, Any]) -> None:
+def test_an_error_does_not_repeat_a_password_of_a_wrong_type(document: dict[str, Any]) -> None:
     entrypoint(document)["configuration"]["proxy"] = {"enabled": True, "password": 777123, "host": "p", "port": 1}
     assert "777123" not in "\n".join(problems(document))
 

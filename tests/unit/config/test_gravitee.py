@@ -76,7 +76,7 @@ def same(definition: Definition) -> dict[str, object]:
     return {name: getattr(definition, name) for name in Definition.__slots__ if name not in left_out}
 
 
-def test_parts_beside_the_api_are_named() -> None:
+def test_ignored_parts_beside_the_api_are_reported() -> None:
     assert set(api_of(read_documents(FILES / "console-export.json"), "f").ignored) == {
         "export",
         "members",
@@ -91,7 +91,7 @@ def test_parts_beside_the_api_are_named() -> None:
     )
 
 
-def test_subscriptions_are_found_in_pages_and_states() -> None:
+def test_subscriptions_are_read_from_pages_and_terraform_states() -> None:
     assert [each.document["id"] for each in found_in("subscriptions.json").subscriptions] == [
         "sub-shop",
         "sub-depot",
@@ -141,7 +141,7 @@ def test_a_template_that_only_other_tools_resolve_is_refused() -> None:
     assert problem.startswith("f: apim_apiv4.orders: endpointGroups[0].name: contains a Terraform reference; read the ")
 
 
-def test_terraforms_own_language_is_not_read() -> None:
+def test_terraform_s_own_language_is_not_read() -> None:
     assert problems(lambda: load_definition(Path("orders.tf"))) == [
         "orders.tf: is Terraform's own language; read the output of terraform show -json"
     ]

@@ -99,7 +99,7 @@ def test_an_error_names_setting_value_and_what_is_allowed(
     assert problems() == [problem]
 
 
-def test_a_wrong_network_is_named(environment: pytest.MonkeyPatch) -> None:
+def test_a_wrong_network_is_reported(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("WEBHOOKS_ALLOW_PRIVATE_NETWORKS", "10.0.0.0/8,10.0.0.1/8")
     assert problems()[0].startswith('WEBHOOKS_ALLOW_PRIVATE_NETWORKS: "10.0.0.1/8" is not a network in CIDR notation')
 
@@ -107,7 +107,7 @@ def test_a_wrong_network_is_named(environment: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "server", ["dns.example", "127.1", "127.0.0.1:0", "127.0.0.1:65536", "127.0.0.1:", "[::1", "[::1]", "::1:x", ":53"]
 )
-def test_a_wrong_name_server_is_named(environment: pytest.MonkeyPatch, server: str) -> None:
+def test_a_wrong_name_server_is_reported(environment: pytest.MonkeyPatch, server: str) -> None:
     environment.setenv("WEBHOOKS_NAME_SERVERS", f"127.0.0.1,{server}")
     allowed = "an address, with :port if it isn't 53"
     assert problems() == [f'WEBHOOKS_NAME_SERVERS: "{server}" is not a name server; allowed: {allowed}']
@@ -142,7 +142,7 @@ def test_variables_of_kubernetes_and_tests_are_ignored(environment: pytest.Monke
     assert Settings().app == "webhooks"
 
 
-def test_a_wrong_secret_is_not_repeated(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_error_does_not_repeat_a_wrong_secret(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("WEBHOOKS_SECRET_KEYS", f"{KEY},hunter2")
     file = tmp_path / "settings.yaml"
     file.write_text("admin_token: 777123\n")
@@ -180,7 +180,7 @@ def test_secrets_are_shown_only_as_set_or_not_set(environment: pytest.MonkeyPatc
         "http://localhost/jwks",
     ],
 )
-def test_a_jwk_set_is_a_file_or_comes_over_https_or_loopback(environment: pytest.MonkeyPatch, location: str) -> None:
+def test_a_jwk_set_comes_from_a_file_or_from_https_or_loopback(environment: pytest.MonkeyPatch, location: str) -> None:
     environment.setenv("WEBHOOKS_ADMIN_JWKS", location)
     assert Settings().admin_jwks == location
 

@@ -158,7 +158,7 @@ async def test_a_lane_that_is_behind_reads_its_addressed_events() -> None:
 
 @pytest.mark.parametrize("dead_letters", [False, True])
 @in_virtual_time
-async def test_an_event_addressed_to_an_unknown_subscription_counts(*, dead_letters: bool) -> None:
+async def test_an_event_for_an_unknown_addressee_is_not_lost_silently(*, dead_letters: bool) -> None:
     core = Core(matches=True, dead_letters=dead_letters)
     begun(core, "b", "order")
     await core.open()

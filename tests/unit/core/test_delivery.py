@@ -67,7 +67,7 @@ async def test_a_lane_without_retries_left_stops_and_keeps_the_event() -> None:
 
 
 @in_virtual_time
-async def test_a_401_is_retried_once_and_at_once_with_a_fresh_token() -> None:
+async def test_a_401_is_retried_once_immediately_with_a_fresh_token() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0, Rejected(401, token_used=True))
@@ -287,7 +287,7 @@ async def test_silent_receivers_leave_half_of_the_slots_to_others() -> None:
 
 
 @in_virtual_time
-async def test_every_end_of_an_attempt_gives_its_slot_back() -> None:
+async def test_an_attempt_gives_its_slot_back_however_it_ends() -> None:
     core = await Core(subscription(), slots=2).open()
     await core.stream(1)
     assert core.slots.taken == 1

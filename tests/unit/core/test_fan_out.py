@@ -96,7 +96,7 @@ async def test_a_subscription_read_after_its_start_begins_behind() -> None:
 
 
 @in_virtual_time
-async def test_begun_to_grows_only_when_the_rows_are_durable() -> None:
+async def test_begun_to_is_raised_only_when_the_rows_are_durable() -> None:
     core = await Core(matches=True).open()
     await core.stream(2, "a")
     core.publish(begun(core, "a", 1))
@@ -120,7 +120,7 @@ async def test_begun_to_grows_only_when_the_rows_are_durable() -> None:
 
 
 @in_virtual_time
-async def test_an_opening_waits_until_begun_subscriptions_are_read() -> None:
+async def test_opening_waits_for_subscriptions_that_have_begun() -> None:
     core = Core(matches=True)
     await core.open()
     core.publish(begun(core, "a", 0))

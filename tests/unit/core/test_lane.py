@@ -300,7 +300,7 @@ async def test_a_failure_keeps_an_unsent_claimed_event() -> None:
 
 
 @in_virtual_time
-async def test_the_row_of_a_finished_command_moves_with_the_commits() -> None:
+async def test_while_a_lane_is_idle_its_command_row_follows_commits() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)

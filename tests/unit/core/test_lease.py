@@ -116,7 +116,7 @@ async def test_the_lease_is_counted_from_the_sending_of_the_heartbeat(lease: Lea
     assert not await renews(lease, moment, HEARTBEAT, HeartbeatResponse_v0(0), seconds=14.0)
 
 
-async def test_joining_renews_the_lease_and_a_rejoin_order_does_not(lease: Lease, moment: Moment) -> None:
+async def test_a_join_renews_the_lease_and_a_demand_to_rejoin_does_not(lease: Lease, moment: Moment) -> None:
     again = SyncGroupResponse_v0(RebalanceInProgressError.errno, b"")
     assert not await renews(lease, moment, SYNC, again)
     assert await renews(lease, moment, SYNC, SyncGroupResponse_v0(0, b""))

@@ -238,7 +238,7 @@ def test_a_subscription_with_several_paths_is_found_once() -> None:
     assert made.keys(event(type="y", key="k")) == (b"a", b"c")
 
 
-def test_a_filter_that_can_t_be_indexed_is_called() -> None:
+def test_a_filter_that_can_t_be_indexed_is_always_evaluated() -> None:
     made = index(subscription("a", lambda event: event.offset == 1))
     assert made.keys(event()) == (b"a",)
     assert made.keys(PlainEvent("orders", 0, 2, None, None)) == ()
@@ -266,7 +266,7 @@ def test_a_few_subscriptions_are_evaluated_without_the_tree() -> None:
     assert counted.reads == 0
 
 
-def test_an_any_with_a_part_that_has_no_index_has_no_index() -> None:
+def test_any_of_several_parts_has_no_index_if_one_part_has_none() -> None:
     made = index(subscription("a", {"any": [{"exact": {"type": "x"}}, {"not": {"exact": {"type": "y"}}}]}))
     assert len(nodes(made)) == 1
     assert [made.keys(event(type=each)) for each in "xyz"] == [(b"a",), (), (b"a",)]

@@ -182,7 +182,7 @@ def test_delays_grow_up_to_the_maximum(policy: RetryPolicy, delays: list[float])
     [lambda s: Rejected(429, b"", s), lambda s: ServerError(503, b"", s), lambda s: TokenUnavailable("429", s)],
     ids=["rejected", "server-error", "token-unavailable"],
 )
-def test_retry_after_is_bounded_by_delay_and_ten_times_maximum(
+def test_a_retry_after_header_is_bounded_by_the_policy_s_delays(
     busy: Callable[[float | None], Outcome], asked: float | None, waits: float
 ) -> None:
     assert delay(EXPONENTIAL, 1, busy(asked)) == waits
@@ -252,7 +252,7 @@ def test_default_retries_are_spread_around_their_delays() -> None:
 
 
 @given(st.floats(0, 1))
-def test_jitter_does_not_shorten_retry_after(chance: float) -> None:
+def test_jitter_does_not_shorten_a_retry_after_header(chance: float) -> None:
     assert delay(EXPONENTIAL, 1, Rejected(429, b"", 12.0), chance) == 12.0
 
 
@@ -266,7 +266,7 @@ def test_no_retry_begins_after_the_deadline(outcome: Outcome) -> None:
     )
 
 
-def test_a_retry_after_beyond_the_deadline_ends_the_retries() -> None:
+def test_a_retry_after_header_beyond_the_deadline_ends_retries() -> None:
     limited = ruled(max_elapsed_seconds=60.0)
     assert decide(limited, 1, Rejected(429, b"", 61.0)) == DeadLetter("expired")
 

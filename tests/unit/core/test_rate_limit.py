@@ -134,7 +134,7 @@ def test_only_busy_answers_widen_the_gap(outcome: Outcome) -> None:
     assert pace.turn(PLAIN, 0.5) == pytest.approx(0.5)
 
 
-def test_a_retry_after_outlasts_the_slow_start() -> None:
+def test_a_retry_after_header_outlasts_the_slow_start() -> None:
     pace, now = RateLimits(), 0.0
     pace.saw(PLAIN, ServerError(503), now)
     while pace._paces["s"].gap > 2 * rate_limits.NO_GAP_SECONDS:
@@ -164,7 +164,7 @@ def test_several_busy_answers_at_once_count_once() -> None:
     assert pace.turn(PLAIN, 3.1) == pytest.approx(0.5)
 
 
-def test_a_retry_after_has_a_limit_from_the_policy() -> None:
+def test_a_retry_after_header_is_limited_by_the_policy() -> None:
     pace = RateLimits()
     pace.saw(PLAIN, Rejected(429, b"", 5.0), 100.0)
     assert pace.turn(PLAIN, 101.0) == pytest.approx(4.0)
@@ -181,7 +181,7 @@ def test_other_answers_cause_no_slow_start(outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("busy", [ServerError(503), Rejected(429, retry_after_seconds=5.0)])
-def test_an_edit_ends_a_slow_start_and_a_retry_after(busy: Outcome) -> None:
+def test_an_edit_ends_a_slow_start_and_a_retry_after_wait(busy: Outcome) -> None:
     pace = RateLimits()
     for now in (0.0, 10.0, 20.0):
         pace.turn(PLAIN, now)
@@ -230,7 +230,7 @@ def test_a_slow_start_is_reported_until_it_ends() -> None:
     assert set(pace.slow_starts(now, 9)) == {"other"}
 
 
-def test_a_retry_after_is_reported_until_it_has_passed() -> None:
+def test_a_retry_after_header_is_reported_until_it_has_passed() -> None:
     pace = RateLimits()
     pace.saw(PLAIN, Rejected(429, b"", 5.0), 100.0)
     assert pace.slow_start("s", 104.0) == SlowStart(0, None, 105.0)

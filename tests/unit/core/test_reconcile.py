@@ -439,7 +439,7 @@ async def test_a_broken_record_is_a_failure_until_it_is_corrected() -> None:
 
 
 @in_virtual_time
-async def test_starting_at_and_ending_at_are_obeyed() -> None:
+async def test_startingat_and_endingat_are_obeyed() -> None:
     now = asyncio.get_running_loop().time()
     core = await Core(subscription(starting_at=now + 10.0, ending_at=now + 20.0)).open()
     await core.stream(1)
@@ -457,7 +457,7 @@ async def test_starting_at_and_ending_at_are_obeyed() -> None:
 
 
 @in_virtual_time
-async def test_stopped_by_consumer_and_paused_by_publisher_differ() -> None:
+async def test_a_consumer_s_stop_and_a_publisher_s_pause_differ() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)

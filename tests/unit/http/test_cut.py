@@ -100,7 +100,7 @@ def listening(backlog: int = 10) -> Iterator[tuple[socket.socket, str]]:
 
 
 @pytest.mark.parametrize("has_reset", [False, True])
-async def test_a_close_before_the_request_is_read_may_have_arrived(*, has_reset: bool) -> None:
+async def test_after_a_close_before_reading_the_event_may_have_arrived(*, has_reset: bool) -> None:
     with listening() as (listener, where):
         async with client() as callback:
             call = asyncio.ensure_future(callback(subscription(f"http://{where}/"), EVENT, 1))
@@ -116,7 +116,7 @@ async def test_a_close_before_the_request_is_read_may_have_arrived(*, has_reset:
 
 
 @pytest.mark.parametrize("event", [EVENT, BIG], ids=["small", "big"])
-async def test_without_an_accept_the_event_may_have_arrived(event: PlainEvent) -> None:
+async def test_on_an_unaccepted_connection_the_event_may_have_arrived(event: PlainEvent) -> None:
     with listening() as (_, where):
         async with client() as callback:
             outcome = await callback(subscription(f"http://{where}/", read_timeout=0.2), event, 1)
@@ -191,7 +191,7 @@ async def test_an_answer_before_the_whole_request_is_sent_counts() -> None:
         assert await callback(called, replace(EVENT, value=b""), 1) == Delivered(201)
 
 
-async def test_an_early_answer_before_a_reset_counts_or_is_lost() -> None:
+async def test_an_answer_followed_by_a_reset_counts_or_is_broken() -> None:
     refuse = raw(b"HTTP/1.1 413 -\r\nContent-Length: 7\r\n\r\ntoo big", then_close=True)
     async with client() as callback, Receiver(refuse, answer(201), reads_body=False) as receiver:
         called = subscription(receiver.url)

@@ -206,7 +206,7 @@ async def test_a_401_to_fixed_credentials_is_a_refusal(bench: Bench) -> None:
     assert refused == NotPermitted("it answered 401 to OPTIONS")
 
 
-async def test_subscriptions_with_other_credentials_ask_separately(bench: Bench) -> None:
+async def test_other_credentials_need_a_separate_handshake(bench: Bench) -> None:
     """What a receiver answers to one subscription's password must not hold for another subscription."""
     receiver = await bench.receiver(held(answer(401)), GRANTED, answer(200))
     wrong = asking(receiver, name="wrong", auth=BasicAuth("user", "wrong"))
@@ -245,7 +245,7 @@ async def test_attempts_that_wait_share_one_handshake(bench: Bench) -> None:
     ],
     ids=str,
 )
-async def test_only_an_edit_of_the_handshake_s_request_repeats_it(
+async def test_only_an_edit_that_changes_the_handshake_repeats_it(
     bench: Bench, edit: dict[str, Any], asks: bool
 ) -> None:
     receiver = await bench.receiver(origin("*"))

@@ -144,7 +144,7 @@ async def test_an_invalid_answer_to_connect_is_not_quoted(bench: Bench, says: by
 
 
 @pytest.mark.parametrize("end", [hang_up, reset, raw(b"HTTP/1.1 200", then_close=True)])
-async def test_a_proxy_that_closes_before_its_answer_is_named(bench: Bench, end: Behaviour) -> None:
+async def test_a_proxy_that_closes_without_an_answer_is_named(bench: Bench, end: Behaviour) -> None:
     outcome, _ = await bench.connect(end)
     assert failed(outcome) == f"the proxy closed the connection before it answered CONNECT {HOST}:9"
 

@@ -258,7 +258,7 @@ def test_an_unsendable_access_token_is_refused_and_not_shown(authorization: str)
         head().request(event(), 1, authorization)
 
 
-def test_each_attempt_is_signed_at_its_time() -> None:
+def test_each_attempt_is_signed_with_its_own_time() -> None:
     it = head(signer=Signer.from_secrets([SECRET]), clock=StoppedClock())
     body = b'{"test": 2432232314}'
     request = it.request(event(*sealed("msg_p5jXN8AQM9LWM0D4loKWxJek", body), value=body), 1)

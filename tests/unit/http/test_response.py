@@ -43,7 +43,7 @@ def test_a_rejection_says_whether_a_token_was_sent() -> None:
     assert judge(answer(401), NOW, token_used=True) == Rejected(401, b"body", token_used=True)
 
 
-def test_retry_after_is_found_however_the_name_is_spelled() -> None:
+def test_a_retry_after_header_is_found_in_any_case() -> None:
     assert judge(answer(503, {"RETRY-after": "5"}), NOW) == ServerError(503, b"body", 5.0)
 
 
@@ -72,7 +72,7 @@ def test_retry_after_is_found_however_the_name_is_spelled() -> None:
         ("\0", None),
     ],
 )
-def test_retry_after_becomes_seconds_or_is_ignored(value: str | None, expected: float | None) -> None:
+def test_a_retry_after_header_becomes_seconds_or_is_ignored(value: str | None, expected: float | None) -> None:
     assert retry_after_seconds(value, NOW) == expected
 
 
@@ -91,11 +91,11 @@ def far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ["Wed Oct 21 07:28:00 2015", "Wed, 21 Oct 2015 07:28:00", "Wed, 21 Oct 2015 07:28:00 -0000"],
     ids=["asctime", "no zone", "unknown zone"],
 )
-def test_a_date_in_retry_after_without_a_zone_is_in_utc(value: str) -> None:
+def test_a_retry_after_date_without_a_zone_is_in_utc(value: str) -> None:
     assert retry_after_seconds(value, NOW) == 80.0
 
 
 @given(st.text())
-def test_any_retry_after_is_read_without_an_error(value: str) -> None:
+def test_any_retry_after_header_is_read_without_an_error(value: str) -> None:
     seconds = retry_after_seconds(value, NOW)
     assert seconds is None or seconds >= 0

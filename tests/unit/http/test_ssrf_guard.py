@@ -113,7 +113,7 @@ def test_the_tables_of_addresses_are_complete() -> None:
 @pytest.mark.parametrize(
     ("address", "name"), [(address, name) for name, addresses in REFUSED.items() for address in addresses]
 )
-def test_a_non_public_address_is_refused_by_its_network(address: str, name: str) -> None:
+def test_the_refusal_of_an_address_names_its_network(address: str, name: str) -> None:
     verdict = Guard().verdict(address)
     assert verdict is not None
     assert name in verdict
@@ -332,7 +332,7 @@ def test_a_name_of_this_host_is_refused_behind_a_proxy(host: str) -> None:
     assert Guard((), names).verdict_on_host(f"other-{host}") is None
 
 
-def test_the_names_of_this_host_come_from_host_name_and_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_host_s_names_come_from_host_name_and_hosts_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: "Worker-1")
     hosts, resolv = tmp_path / "hosts", tmp_path / "resolv.conf"
     hosts.write_text(

@@ -187,7 +187,7 @@ async def test_a_server_can_not_choose_a_costly_modulus(
     assert is_offered or (isinstance(outcome, Failed) and not outcome.may_have_arrived)
 
 
-async def test_with_tls_1_3_an_end_without_an_alert_may_have_arrived(calls: Calls) -> None:
+async def test_without_a_tls_1_3_alert_the_event_may_have_arrived(calls: Calls) -> None:
     _, outcome = await calls.call(server(RIGHT, AUTHORITY), TlsOptions(trusted_pem=pem(AUTHORITY)))
     assert isinstance(outcome, Failed)
     assert outcome.may_have_arrived
@@ -243,7 +243,7 @@ def test_an_encrypted_key_is_refused_without_a_terminal_prompt() -> None:
 
 
 @pytest.mark.parametrize("answer_begun", [False, True])
-async def test_an_alert_after_the_answer_began_proves_no_refusal(answer_begun: bool) -> None:
+async def test_after_an_answer_began_an_alert_proves_nothing(answer_begun: bool) -> None:
     alert = ssl.SSLError(1, "alert")
     alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
     error = ClientOSError()

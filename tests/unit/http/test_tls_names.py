@@ -215,7 +215,7 @@ async def test_a_certificate_can_be_trusted_without_its_root(bench: Bench) -> No
     assert "unable to get" in await bench.refused(other, pinned)
 
 
-async def test_a_receivers_certificate_can_not_sign_others(bench: Bench) -> None:
+async def test_a_receiver_s_certificate_can_not_sign_others(bench: Bench) -> None:
     leaf = issued(HOST)
     key = serialization.load_pem_private_key(leaf.key, None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)

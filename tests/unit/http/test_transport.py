@@ -220,7 +220,7 @@ async def test_5xx_and_beyond_is_a_server_error(straight: Bench, status: int) ->
     assert await straight.call(answer(status, b"oops")) == ServerError(status, b"oops")
 
 
-async def test_retry_after_is_read(any_route: Bench) -> None:
+async def test_the_retry_after_header_is_read(any_route: Bench) -> None:
     assert await any_route.call(answer(429, headers=[("Retry-After", "17")])) == Rejected(429, b"", 17.0)
     assert await any_route.call(answer(503, headers=[("retry-after", " 3 ")])) == ServerError(503, b"", 3.0)
 
@@ -370,7 +370,7 @@ BROKEN = (
 )
 
 
-async def test_a_broken_answer_may_have_arrived(any_route: Bench) -> None:
+async def test_after_a_broken_answer_the_event_may_have_arrived(any_route: Bench) -> None:
     for data, sentence in BROKEN:
         outcome = await any_route.call(raw(data, then_close=True))
         assert isinstance(outcome, Failed), data
@@ -378,7 +378,7 @@ async def test_a_broken_answer_may_have_arrived(any_route: Bench) -> None:
         assert sentence in outcome.error
 
 
-async def test_a_reset_after_the_request_may_have_arrived(any_route: Bench) -> None:
+async def test_after_a_reset_the_event_may_have_arrived(any_route: Bench) -> None:
     outcome = await any_route.call(reset)
     assert isinstance(outcome, Failed)
     assert outcome.may_have_arrived
@@ -426,7 +426,7 @@ async def test_an_early_answer_counts_and_ends_the_connection(any_route: Bench) 
 
 # The proxy of these tests forwards the first request of a connection only.
 @pytest.mark.parametrize("any_route", ["straight", "tls", "tunnel", "socks", "socks-tls"], indirect=True)
-async def test_a_connection_is_used_again(any_route: Bench) -> None:
+async def test_a_connection_is_used_for_the_next_request(any_route: Bench) -> None:
     receiver = await any_route.receiver(answer(200, b"ok"), answer(500, b"x" * 5000), answer(204))
     subscription = await any_route.subscription(receiver)
     for expected in (Delivered(200), ServerError(500, b"x" * 1024), Delivered(204)):

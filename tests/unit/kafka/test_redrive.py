@@ -71,7 +71,7 @@ def test_a_record_of_another_program_is_described_too(key: bytes | None) -> None
 
 
 @pytest.mark.parametrize("text", [b"x", b"-1", b"9" * 5_000, "\u0663".encode(), b""])
-def test_an_invalid_number_is_unknown(text: bytes) -> None:
+def test_an_invalid_number_in_a_header_counts_as_unknown(text: bytes) -> None:
     headers = [("dlq.status", text), ("dlq.attempts", text), ("dlq.last-attempt-at", text)]
     facts = read_facts(PlainEvent("letters", 0, 7, b"s", None, headers, 3_000))
     assert (facts.status, facts.attempts, facts.at) == (None, None, "1970-01-01T00:00:03.000Z")

@@ -112,7 +112,7 @@ GARBAGE: dict[bytes, int | None] = {
 
 
 @pytest.mark.parametrize("value", GARBAGE, ids=lambda value: repr(value[:60]))
-def test_garbage_is_recognised_and_its_problem_named(value: bytes) -> None:
+def test_garbage_is_recognised_and_its_problem_described(value: bytes) -> None:
     row = read_row(value)
 
     assert isinstance(row, UnreadableRow)

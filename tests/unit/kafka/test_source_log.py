@@ -30,7 +30,7 @@ class Consumer:
         return dict.fromkeys(tps, next(self.ends))
 
 
-async def test_the_bounds_of_a_log_belong_to_the_id_read_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bounds_and_id_of_a_log_are_read_from_the_same_topic(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the former id, the new log would look like a truncated log, and its events would be skipped."""
     topics = iter((FORMER, PRESENT, PRESENT, PRESENT))
 

@@ -52,7 +52,7 @@ def test_the_rate_covers_only_the_last_minute() -> None:
     assert rate.per_second() == 0.0
 
 
-def test_the_rate_survives_a_long_silence() -> None:
+def test_the_rate_is_right_after_a_long_silence() -> None:
     watch = Watch()
     rate = MinuteRate(watch)
     for _ in range(100):
@@ -101,7 +101,7 @@ def test_each_offset_counts_once(ranges: list[tuple[int, int]]) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 4))))
-def test_a_bounded_number_of_ranges_counts_no_offset_twice(ranges: list[tuple[int, int]]) -> None:
+def test_ranges_limited_in_number_count_no_offset_twice(ranges: list[tuple[int, int]]) -> None:
     counted = OffsetRanges(most=2)
     seen: set[int] = set()
     for start, size in ranges:

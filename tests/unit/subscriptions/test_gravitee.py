@@ -209,7 +209,7 @@ def test_a_missing_page_is_an_error(total: dict[str, Any]) -> None:
         imported(contents(numbered("f", pages[:1])))
 
 
-def test_any_depth_of_nesting_is_refused() -> None:
+def test_any_deeply_nested_part_is_refused() -> None:
     nested: object = "x"
     for _ in range(sys.getrecursionlimit()):  # hypothesis raises the limit
         nested = [nested]

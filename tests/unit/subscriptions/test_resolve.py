@@ -103,7 +103,7 @@ def test_a_subscription_can_only_lower_timeouts() -> None:
     assert found.http == HttpLimits(3.0, 0.5, 60.0)
 
 
-def test_a_limit_above_the_entrypoints_is_refused_on_apply() -> None:
+def test_a_limit_above_that_of_the_entrypoint_is_refused() -> None:
     document = {"id": "s", "configuration": {"callbackUrl": "https://e.example", "http": {"readTimeout": 10_001}}}
     with pytest.raises(ConfigurationError, match=r"http.readTimeout: 10001 is more than .*; allowed: 1 to 10000$"):
         check_limits(parse_subscription(document), DEFINITION)

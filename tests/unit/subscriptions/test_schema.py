@@ -339,7 +339,7 @@ def test_valid_callback_urls_are_accepted(url: str) -> None:
     assert parse_subscription(document).configuration.entrypoint_configuration.callback_url == url
 
 
-def test_secrets_of_the_wrong_type_are_not_repeated() -> None:
+def test_errors_do_not_repeat_secrets_of_a_wrong_type() -> None:
     document = copy.deepcopy(FULL)
     options(document)["auth"]["basic"]["password"] = 777123
     options(document)["signing"]["secrets"] = [777123]

@@ -212,7 +212,7 @@ def test_unusable_keys_are_skipped() -> None:
         (b" " * (LARGEST_BYTES + 1), "is larger than 262144 bytes"),
     ],
 )
-def test_an_invalid_set_is_reported_without_its_keys(data: bytes, sentence: str) -> None:
+def test_an_invalid_jwk_set_is_reported_without_its_keys(data: bytes, sentence: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_key_set(data)
 
@@ -354,7 +354,7 @@ async def test_a_slow_answer_has_a_time_limit() -> None:
         assert await sentence_of(url, 0.3) == f"WEBHOOKS_ADMIN_JWKS: {url} can't be read: no answer in time"
 
 
-def test_a_file_is_read_at_start(tmp_path: Path, clock: ManualClock) -> None:
+def test_a_file_of_keys_is_read_at_the_start(tmp_path: Path, clock: ManualClock) -> None:
     file = tmp_path / "jwks.json"
     with pytest.raises(ConfigurationError, match=rf"^WEBHOOKS_ADMIN_JWKS: {file} can't be read: No such file"):
         admin_tokens(str(file), APP, clock)
@@ -368,7 +368,7 @@ def test_a_file_is_read_at_start(tmp_path: Path, clock: ManualClock) -> None:
     assert asyncio.run(reason(admin_tokens(str(file), APP, clock), KEY.token())) is None
 
 
-async def test_a_file_that_has_changed_is_read_again(tmp_path: Path, clock: ManualClock) -> None:
+async def test_a_file_of_keys_that_has_changed_is_read_again(tmp_path: Path, clock: ManualClock) -> None:
     file = tmp_path / "jwks.json"
     file.write_bytes(key_set(KEY))
     tokens = await asyncio.to_thread(admin_tokens, str(file), APP, clock)

@@ -290,7 +290,7 @@ async def test_a_wrong_token_is_refused(client: Client, authorization: str) -> N
     assert "wrong" in body["detail"]
 
 
-async def test_the_token_comes_as_bearer_or_as_a_browsers_password(client: Client) -> None:
+async def test_the_token_is_sent_as_bearer_or_as_a_browser_s_password(client: Client) -> None:
     async with client.get("/lanes", headers={"Authorization": f"bearer  {TOKEN}"}) as response:
         assert response.status == 200
     async with client.get("/worker", headers=PASSWORD) as response:
@@ -442,7 +442,7 @@ async def test_a_ready_worker_may_have_warnings(client: Client, reporter: FixedR
         assert "partition 3: &lt;odd&gt;" in await response.text()
 
 
-async def test_lanes_are_json_without_secrets(client: Client, reporter: FixedReporter) -> None:
+async def test_lanes_are_shown_as_json_without_secrets(client: Client, reporter: FixedReporter) -> None:
     reporter.lane_reports = [
         replace(
             FAILED,

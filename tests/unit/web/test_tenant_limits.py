@@ -30,7 +30,7 @@ def test_all_principals_of_a_tenant_share_one_limit() -> None:
         pass
 
 
-def test_an_operator_has_no_limit_of_a_tenant() -> None:
+def test_the_limit_of_a_tenant_does_not_apply_to_operators() -> None:
     places = Places("things are done", 4, 2)
     with ExitStack() as taken:
         for _ in range(4):

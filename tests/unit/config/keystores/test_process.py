@@ -59,7 +59,7 @@ def test_the_process_reports_the_same_errors_as_the_worker(opener: StoreProcess,
     assert there.value.problems == here.value.problems
 
 
-def test_a_store_that_hides_its_rounds_does_not_block_the_next(opener: StoreProcess) -> None:
+def test_a_costly_store_does_not_block_the_next_store(opener: StoreProcess) -> None:
     costly = hidden(2**31 - 1)
     check_cost(costly, "f")
     with pytest.raises(ConfigurationError, match=r"^f: takes more than 2 s of work to open; allowed: 1000000 rounds"):
@@ -67,7 +67,7 @@ def test_a_store_that_hides_its_rounds_does_not_block_the_next(opener: StoreProc
     assert opener.client(KEYS).key_pem
 
 
-def test_a_store_that_hides_few_rounds_is_opened(opener: StoreProcess) -> None:
+def test_a_store_with_few_hidden_rounds_is_opened(opener: StoreProcess) -> None:
     # The store has the key, but not its certificate.
     with pytest.raises(ConfigurationError, match="contains no private key with its certificate"):
         opener.client(Store("PKCS12", "f", hidden(1), PASSWORD))

@@ -20,7 +20,7 @@ from pipeline.web.pages.formats import ago, duration, plural, rate, span, waitin
         (864_000, "10 d"),
     ],
 )
-def test_a_length_of_time_has_its_two_largest_units(seconds: float, text: str) -> None:
+def test_a_length_of_time_is_shown_in_its_two_largest_units(seconds: float, text: str) -> None:
     assert span(seconds) == text
 
 

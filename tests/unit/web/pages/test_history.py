@@ -63,7 +63,7 @@ def test_a_quantile_lies_within_its_bucket(counts: list[tuple[str, int]], share:
     assert quantile(counts, share) == value
 
 
-def test_a_plot_ends_at_the_right_and_leaves_gaps() -> None:
+def test_a_plot_ends_at_the_right_edge_and_shows_gaps() -> None:
     found = plot("Rate", [("sent", "good", [0.0, None, 4.0, 2.0])], str, 5)
     assert found.top == "5.0"
     assert found.lines[0].path == f"M150.0 {HEIGHT}.0h0M450.0 24.0h0L{WIDTH}.0 72.0"

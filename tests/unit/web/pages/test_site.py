@@ -74,7 +74,7 @@ async def test_pages_run_no_inline_and_no_foreign_scripts(client: Client, view: 
     assert all(address.startswith(("/", "#")) for address in loaded), loaded
 
 
-async def test_style_sheet_and_script_are_what_the_pages_name(client: Client) -> None:
+async def test_the_style_sheet_and_the_script_of_the_pages_exist(client: Client) -> None:
     page = await get(client, "/")
     for address, kind in (
         (page.one("link", rel="stylesheet").attributes["href"], "text/css"),
@@ -258,7 +258,7 @@ async def test_a_dead_letter_shows_its_age() -> None:
     assert page.all("time")[-1].attributes["title"] == "2026-02-02T02:30:00Z"
 
 
-async def test_a_reader_sees_no_buttons(client: Client, view: FixedView) -> None:
+async def test_a_user_who_may_only_read_sees_no_buttons(client: Client, view: FixedView) -> None:
     view.items = [failed("sub-1")]
     page = await get(client, "/subscription", headers=token("read"), id="sub-1")
     assert not page.all("button", class_="act")
