@@ -31,7 +31,7 @@ async def plain(broker: TestBroker, unique_name: Callable[[str], str], tmp_path:
         yield found
 
 
-async def test_only_matching_events_are_sent_and_the_others_counted(plain: Cluster, recorder: Recorder) -> None:
+async def test_only_matching_events_are_sent_and_others_are_counted(plain: Cluster, recorder: Recorder) -> None:
     await plain.subscribe(recorder, "sub-1", endpoint=PAID_IN_EUROPE)
     wanted = b'{"order": {"n": 7}}'
     records = [

@@ -109,7 +109,7 @@ async def test_a_deletion_by_prune_asks_for_confirmation(webhooks: Webhooks, tmp
     assert {*await revisions(webhooks)} == {"sub-1"}
 
 
-async def test_a_file_that_drops_protection_causes_a_warning(webhooks: Webhooks) -> None:
+async def test_a_file_that_removes_protection_causes_a_warning(webhooks: Webhooks) -> None:
     bare = {"id": "sub-1", "configuration": {"callbackUrl": "https://example.com/hook"}, "metadata": ACME}
 
     for words in (["--dry-run"], []):

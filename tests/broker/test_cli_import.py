@@ -208,7 +208,7 @@ async def test_imported_files_are_private_and_never_replaced(webhooks: Webhooks,
     )
 
 
-async def test_without_output_dir_secrets_are_masked_on_the_terminal(webhooks: Webhooks, tmp_path: Path) -> None:
+async def test_without_output_dir_the_terminal_shows_masked_secrets(webhooks: Webhooks, tmp_path: Path) -> None:
     before = files_in(tmp_path)
     shown = await webhooks.run("import-gravitee", str(FILES / "console-export.json"), str(FILES / "subscriptions.json"))
     assert shown.code == 0

@@ -131,7 +131,7 @@ async def are_there(view: ClusterView, alive: int, gone: int) -> bool:
     return [worker.is_gone for worker in workers].count(True) == gone and len(workers) == alive + gone
 
 
-async def test_a_killed_worker_is_gone_and_its_partitions_unowned(
+async def test_a_killed_worker_is_gone_and_its_partitions_are_unowned(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
     async with cluster(kafka, unique_name("killed"), tmp_path, partitions=2) as found:

@@ -121,7 +121,7 @@ async def test_a_subscription_closed_by_another_process_stays_closed(three: list
         await one.apply(document(status="ACCEPTED", consumerStatus="STARTED"))
 
 
-async def test_no_command_is_lost_to_another_change(three: list[Worker]) -> None:
+async def test_no_command_is_lost_because_of_another_change(three: list[Worker]) -> None:
     one, two, third = three
     await one.store.apply(document())
     given = 0

@@ -113,7 +113,7 @@ async def test_expansion_under_load_loses_and_repeats_nothing(
             assert await count_partitions(kafka.connection, name) == AFTER
 
 
-async def test_with_latest_new_partitions_are_read_from_the_beginning(
+async def test_new_partitions_are_read_from_the_beginning_with_latest(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with growing(kafka, unique_name("latest"), tmp_path, latest=True) as (found, recorder):

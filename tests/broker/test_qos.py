@@ -101,7 +101,7 @@ async def test_at_most_once_with_ten_claims_loses_at_most_ten(
         await comes_to_an_end_at_most_once(found, recorder, 10)
 
 
-async def test_a_worker_frozen_past_its_session_repeats_nothing(
+async def test_a_worker_frozen_beyond_its_session_repeats_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with loaded(kafka, unique_name("frozen"), tmp_path, "at-most-once") as (found, recorder):
@@ -184,7 +184,7 @@ async def test_a_rolling_restart_loses_and_repeats_nothing(
 
 
 @pytest.mark.parametrize("qos", ["at-least-once", "at-most-once"])
-async def test_workers_that_join_and_leave_lose_and_repeat_nothing(
+async def test_joining_and_leaving_workers_lose_and_repeat_nothing(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, qos: str
 ) -> None:
     async with loaded(kafka, unique_name("scale"), tmp_path, qos, workers=1) as (found, recorder):

@@ -199,7 +199,7 @@ async def test_a_worker_that_waits_for_a_right_ends_cleanly(limited: Limited) ->
 
 
 @pytest.mark.parametrize("name", ["group", "source", "cursors-write", "transactional-ids", "dlq"])
-async def test_a_right_revoked_and_granted_again_loses_no_event(
+async def test_revoking_and_granting_a_right_again_loses_no_event(
     limited: Limited, recorder: Recorder, name: str
 ) -> None:
     found, right = limited.cluster, limited.rights[name]

@@ -43,7 +43,7 @@ def missing(done: subprocess.CompletedProcess[str]) -> list[str]:
     return re.findall(r"^\.ci/tools: no (\w+), so its tests are skipped: .+$", done.stderr, re.MULTILINE)
 
 
-def test_without_go_and_apt_tools_are_reported_as_missing(tmp_path: Path) -> None:
+def test_tools_are_reported_as_missing_without_go_and_apt(tmp_path: Path) -> None:
     done = run(tmp_path)
 
     assert (done.returncode, done.stdout) == (0, "")

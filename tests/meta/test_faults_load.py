@@ -41,12 +41,12 @@ def test_each_topic_has_events_of_every_round_of_subscriptions() -> None:
     assert first == ["a", "b"] * (len(SUBSCRIPTIONS) // 2)
 
 
-def test_a_run_in_which_too_few_events_count_is_broken() -> None:
+def test_a_run_with_too_few_counted_events_is_broken() -> None:
     assert too_little(5_094, 36_783) == ["only 5094 of 36783 events of the load counted (14%), less than 90%"]
     assert too_little(0, 50)
     assert too_little(0, 0), "without a load a run says nothing"
 
 
-def test_a_run_in_which_most_events_count_is_valid() -> None:
+def test_a_run_with_most_events_counted_is_valid() -> None:
     assert too_little(90, 100) == []
     assert share(101, 100) == 1.0, "the last ones were made after the pace was looked at"

@@ -583,7 +583,7 @@ MUTANTS: Final = (
         "pipeline/subscriptions/merging.py",
         was="if not missing and commands == self.read[-1].commands and is_told:",
         becomes="if not missing and is_told:",
-        tests=(f"{CROSSING}test_no_command_is_lost_to_another_change",),
+        tests=(f"{CROSSING}test_no_command_is_lost_because_of_another_change",),
     ),
     Mutant(
         "a change whose condition was not met is kept",

@@ -16,7 +16,7 @@ SOURCES: Final = (
         becomes="names(target, target.topic or self._worker.topic,",
         tests=(
             f"{TESTS}test_a_failure_and_a_skip_affect_one_topic_only",
-            f"{TESTS}test_a_replay_goes_back_in_one_topic",
+            f"{TESTS}test_a_replay_goes_back_in_one_topic_only",
         ),
     ),
     Mutant(

@@ -57,7 +57,7 @@ async def test_apply_without_a_file_explains_how_to_name_one() -> None:
     assert ended.err.endswith("Error: name a file, or - for standard input\n")
 
 
-async def test_commands_of_faust_are_shown_when_they_are_asked_for() -> None:
+async def test_faust_s_commands_are_shown_only_on_request() -> None:
     ended = await WITHOUT_SETTINGS.run("--help-all")
 
     assert (ended.code, ended.err) == (0, "")

@@ -191,7 +191,7 @@ async def test_a_late_401_to_a_replaced_token_fetches_no_further_token(bench: Be
     assert bench.fetches == 2
 
 
-async def test_if_every_token_is_rejected_one_a_second_is_fetched(bench: Bench) -> None:
+async def test_if_every_token_is_rejected_one_is_fetched_per_second(bench: Bench) -> None:
     answer = await bench.cache.renewed(S, 0)
     for _ in range(100):  # ten seconds of a callback that answers 401, ten times a second
         assert isinstance(answer, str)

@@ -94,7 +94,7 @@ async def test_the_secret_is_posted_in_the_form(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("scopes", "sent"), [((), None), (("roles",), ["roles"]), (("roles", "https://a/b"), ["roles https://a/b"])]
 )
-async def test_scopes_are_joined_by_a_space_and_left_out_without_any(
+async def test_scopes_are_joined_by_spaces_and_left_out_if_empty(
     bench: Bench, scopes: tuple[str, ...], sent: list[str] | None
 ) -> None:
     await bench.ask(scopes=scopes)

@@ -30,7 +30,7 @@ async def post_form() -> AsyncIterator[PostForm]:
     await transport.close()
 
 
-async def test_a_form_is_posted_and_the_whole_answer_kept(post_form: PostForm) -> None:
+async def test_a_form_is_posted_and_the_whole_answer_is_kept(post_form: PostForm) -> None:
     body = b"t" * MAX_BODY_BYTES
     async with Receiver(answer(200, body, [("X-A", "b")])) as endpoint:
         headers = {"Content-Type": "application/x-www-form-urlencoded", "Authorization": "Basic a"}

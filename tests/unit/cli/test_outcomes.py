@@ -34,7 +34,7 @@ def standing(state: State, *lanes: State) -> SubscriptionState:
         ("resume", None, True),
     ],
 )
-def test_only_rows_written_after_a_command_count(
+def test_rows_written_before_a_command_do_not_count(
     action: Action, after: SubscriptionState | None, *, settled: bool
 ) -> None:
     assert is_settled(failed("s"), after, action) is settled

@@ -127,7 +127,7 @@ def test_responses_and_errors_are_cut(recorded: Recorded) -> None:
     assert len(error.result.error or "") < 600
 
 
-def test_the_mode_failures_omits_first_attempt_deliveries() -> None:
+def test_mode_failures_omits_deliveries_at_the_first_attempt() -> None:
     recorded = Recorded("failures")
     recorded.attempt(Delivered(200), event(4))
     recorded.attempt(Delivered(200), event(5), attempt=2)

@@ -92,7 +92,7 @@ async def test_rows_and_announcements_are_joined() -> None:
     assert (found.waiting, found.failing_since) == (3, 50.0)
 
 
-async def test_the_newer_of_row_and_announcement_counts() -> None:
+async def test_the_newer_of_a_lane_s_row_and_announcement_is_shown() -> None:
     told = Told(subscription("a"))
     told.worker(AnnouncedLane("a", "events", 0, 9, 1))
     told.row("a", failed(), at=told.now + 1)

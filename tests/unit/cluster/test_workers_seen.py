@@ -23,7 +23,7 @@ def test_a_partition_belongs_to_the_last_worker_to_announce_it() -> None:
     assert seen.counts() == {"events": 4}
 
 
-def test_a_silent_worker_is_gone_and_later_forgotten() -> None:
+def test_a_silent_worker_is_shown_as_gone_and_later_forgotten() -> None:
     seen = WorkersSeen()
     seen.take(said("a", 0), 10.0)
     now = 10.0 + GONE_SECONDS + 1

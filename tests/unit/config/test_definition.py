@@ -202,7 +202,7 @@ def test_dead_letters_may_name_an_endpoint_or_a_group(document: dict[str, Any]) 
     assert found.dlq.topic == "own-dlq"
 
 
-def test_a_proxy_is_the_system_s_a_configured_one_or_none(document: dict[str, Any]) -> None:
+def test_a_proxy_may_be_configured_or_the_system_s_or_absent(document: dict[str, Any]) -> None:
     def with_proxy(**options: object) -> Definition:
         entrypoint(document)["configuration"]["proxy"] = options
         return parse_definition(document)

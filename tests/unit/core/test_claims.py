@@ -52,7 +52,7 @@ async def test_events_of_one_claim_need_no_further_row() -> None:
 
 
 @in_virtual_time
-async def test_the_committed_offset_passes_no_claimed_unsent_event() -> None:
+async def test_no_commit_passes_a_claimed_event_that_is_not_sent() -> None:
     core = await claimed()
     assert core.committable == 1
     await core.answer(0)

@@ -27,7 +27,7 @@ async def answers(core: Core, count: int) -> None:
 
 
 @in_virtual_time
-async def test_filtered_events_are_settled_unsent_and_counted() -> None:
+async def test_filtered_events_are_settled_and_counted_but_not_sent() -> None:
     core = await Core(subscription(filter=Even())).open()
     await core.stream(4)
     await answers(core, 2)
@@ -136,7 +136,7 @@ async def test_a_new_filter_and_a_replay_together_lose_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_rate_spaces_the_attempts_and_costs_no_rows() -> None:
+async def test_a_rate_spaces_the_attempts_and_writes_no_rows() -> None:
     core = await Core(subscription(rate=Rate(2.0))).open()
     await core.stream(4)
     await core.answer(0)

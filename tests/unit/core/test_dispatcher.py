@@ -60,7 +60,7 @@ async def test_an_offset_is_committed_until_the_broker_confirms_it() -> None:
 
 
 @in_virtual_time
-async def test_a_gap_is_skipped_after_the_events_before_it() -> None:
+async def test_a_gap_is_skipped_once_earlier_events_are_dispatched() -> None:
     core = await Core(subscription()).open()
     batch = core.produce(2)
     core.dispatcher.pass_over(0, 2, 5)

@@ -149,7 +149,7 @@ async def test_a_full_lane_at_qos_none_drops_the_newest_event() -> None:
 
 
 @in_virtual_time
-async def test_resuming_a_failed_lane_resends_nothing_in_flight() -> None:
+async def test_a_resume_sends_no_event_that_is_still_in_flight_again() -> None:
     spec = subscription(qos=Qos.AUTO)
     core = await Core(spec).open()
     await core.stream(3)

@@ -168,7 +168,7 @@ def test_a_deletion_leaves_nothing_in_the_index(steps: Sequence[Subscription | s
 # ------------------------------------------------------------------- single filters
 
 
-def test_results_are_sorted_in_any_order_of_updates() -> None:
+def test_results_are_sorted_whatever_the_order_of_updates() -> None:
     made = index(
         subscription("c", {"exact": {"type": "paid"}}),
         subscription("ä"),

@@ -155,7 +155,7 @@ def test_while_busy_the_gap_doubles_up_to_the_longest_delay() -> None:
     assert gaps == pytest.approx([0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0])
 
 
-def test_several_busy_answers_at_once_count_once() -> None:
+def test_simultaneous_busy_answers_count_as_one() -> None:
     pace = RateLimits()
     for _ in range(20):
         pace.turn(PLAIN, 3.0)

@@ -15,7 +15,7 @@ from pipeline.core.socks_credentials import MAX_BYTES, credentials_problem
         (5, "u" * MAX_BYTES, " " * MAX_BYTES),
     ],
 )
-def test_credentials_that_a_proxy_can_get_are_accepted(
+def test_credentials_that_can_be_sent_to_a_proxy_are_accepted(
     version: int, username: str | None, password: str | None
 ) -> None:
     assert credentials_problem(version, username, password) is None

@@ -97,7 +97,7 @@ async def test_a_failure_and_a_skip_affect_one_topic_only() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_goes_back_in_one_topic() -> None:
+async def test_a_replay_goes_back_in_one_topic_only() -> None:
     core = await Two(begun()).begin()
     await core.stream(1)
     await core.pay(0)

@@ -26,7 +26,7 @@ async def opened(row: UnreadableRow, *, revision: int = 1) -> Core:
 
 @in_virtual_time
 @pytest.mark.parametrize(("place", "begins_at"), [(None, 4), (2, 2), (6, 6)])
-async def test_a_lane_stops_at_its_unreadable_row_or_the_commit(place: int | None, begins_at: int) -> None:
+async def test_a_lane_with_an_unreadable_row_stops_and_keeps_its_place(place: int | None, begins_at: int) -> None:
     core = await opened(UnreadableRow("it is not JSON", place))
     await core.dispatch(core.log.read(4, 4))
 

@@ -80,7 +80,7 @@ def test_settled_offsets_beyond_the_reach_of_a_note_wait() -> None:
     assert made.ahead_of(5) == 0b1111 << REACH - 5, "no offset is left out"
 
 
-def test_a_window_uses_the_former_note_up_to_the_note_s_end() -> None:
+def test_a_window_uses_the_former_note_to_its_last_offset() -> None:
     made = Window(40, 0b1101)
     assert (made.noted_to, made.has_news) == (44, False)
     assert [made.is_noted(offset) for offset in range(40, 44)] == [True, False, True, True]

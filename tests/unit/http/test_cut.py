@@ -183,7 +183,7 @@ async def _refuse_and_linger(exchange: Exchange) -> None:
     await exchange.gone()
 
 
-async def test_an_answer_before_the_whole_request_is_sent_counts() -> None:
+async def test_an_answer_counts_before_the_whole_request_is_sent() -> None:
     async with client() as callback, Receiver(_refuse_and_linger, answer(201), reads_body=False) as receiver:
         called = subscription(receiver.url)
         assert await callback(called, BIG, 1) == Rejected(413, b"too big")

@@ -90,7 +90,7 @@ async def test_only_the_proxy_sees_the_credentials_of_a_tunnel(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("status", [204, 302, 400, 403, 407, 500, 502, 503, 504])
-async def test_an_answer_to_connect_other_than_200_is_a_failure(bench: Bench, status: int) -> None:
+async def test_an_answer_other_than_200_to_connect_is_a_failure(bench: Bench, status: int) -> None:
     outcome, proxy = await bench.connect(answer(status))
     assert failed(outcome) == f"the proxy answered {status} to CONNECT {HOST}:9"
     await proxy.until(lambda it: it.open_connections == 0)

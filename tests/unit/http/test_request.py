@@ -242,7 +242,7 @@ def test_without_auth_a_subscription_may_set_its_own_credentials() -> None:
         Header("a", "b\nc"),
     ],
 )
-def test_headers_a_subscription_may_not_set_are_left_out(header: Header) -> None:
+def test_headers_that_a_subscription_may_not_set_are_left_out(header: Header) -> None:
     left_out: list[str] = []
     assert head(header, left_out=left_out).request(event(), 1) == head().request(event(), 1)
     assert left_out == [header.name]

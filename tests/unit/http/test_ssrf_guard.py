@@ -369,7 +369,7 @@ LOOPBACK = Guard([ip_network("127.0.0.0/8")])
 INSIDE = ["10.0.0.7", "169.254.169.254", "fd00::7", "::1"]
 
 
-async def test_only_allowed_addresses_of_a_name_are_connected_to() -> None:
+async def test_a_name_is_called_only_at_its_allowed_addresses() -> None:
     for addresses in (["127.0.0.1", *INSIDE], [*INSIDE, "127.0.0.1"], ["10.0.0.7", "127.0.0.1", "::1"]):
         async with Receiver() as receiver:
             async with calling(Names(mixed=addresses), LOOPBACK) as callback:

@@ -162,9 +162,7 @@ async def test_a_certificate_for_the_host_is_accepted(bench: Bench, names: list[
         *("address-as-name", "only-common-name", "address-in-common-name"),
     ],
 )
-async def test_a_certificate_for_another_host_is_refused_if_checked(
-    bench: Bench, pem: Pem, host: str, why: str
-) -> None:
+async def test_a_certificate_for_another_host_fails_the_name_check(bench: Bench, pem: Pem, host: str, why: str) -> None:
     assert why in await bench.refused(pem, TRUSTED, host)
     await bench.accepted(pem, replace(TRUSTED, verify_hostname=False), host)
 

@@ -216,7 +216,7 @@ async def test_3xx_and_4xx_are_rejected_and_no_redirect_is_followed(straight: Be
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504, 599, 600, 999])
-async def test_5xx_and_beyond_is_a_server_error(straight: Bench, status: int) -> None:
+async def test_5xx_and_higher_statuses_are_server_errors(straight: Bench, status: int) -> None:
     assert await straight.call(answer(status, b"oops")) == ServerError(status, b"oops")
 
 
@@ -283,7 +283,7 @@ async def test_a_101_is_final_and_closes_the_connection(straight: Bench, data: b
     assert receiver.connections == 2
 
 
-async def test_an_endless_series_of_interim_answers_ends(straight: Bench) -> None:
+async def test_an_endless_series_of_interim_answers_is_cut_off(straight: Bench) -> None:
     receiver = await straight.receiver(endless(b"", b"HTTP/1.1 100 -\r\n\r\n" * (MAX_INTERIM_ANSWERS // 4)))
     assert await straight.callback(await straight.subscription(receiver), event(), 1) == Rejected(100)
     await receiver.until(lambda it: it.open_connections == 0)
@@ -313,7 +313,7 @@ async def test_a_refused_proxy_is_named(straight: Bench) -> None:
     assert outcome == Failed("connection refused by the proxy", may_have_arrived=False)
 
 
-async def test_a_refused_tunnel_names_the_proxy_and_nothing_arrived() -> None:
+async def test_if_the_proxy_refuses_a_tunnel_nothing_has_arrived() -> None:
     async with AsyncExitStack() as stack:
         it = await bench("tunnel", stack)
         receiver = await it.receiver()

@@ -202,7 +202,7 @@ def test_the_log_level_of_faust_hides_no_line() -> None:
     assert not ours.isEnabledFor(logging.DEBUG)
 
 
-def test_a_wrong_format_and_level_are_named_with_what_is_allowed() -> None:
+def test_errors_about_format_and_level_say_what_is_allowed() -> None:
     with pytest.raises(ConfigurationError) as raised:
         logging_config("xml", "LOUD")  # type: ignore[arg-type]  # a mistake that a user may make
 

@@ -191,7 +191,7 @@ async def test_a_recreated_topic_is_recognised_without_a_leader() -> None:
         (7, "begun-to=-1;topic-id=a", Committed(7, "a")),
     ],
 )
-def test_the_note_beside_an_offset_is_read(offset: int, metadata: str | None, committed: Committed) -> None:
+def test_the_note_of_a_committed_offset_is_read(offset: int, metadata: str | None, committed: Committed) -> None:
     assert Committed.read(offset, metadata) == committed
 
 

@@ -50,7 +50,7 @@ def test_a_changed_secret_is_not_shown() -> None:
     assert 'callbackUrl: "https://example.com/hook?key=********"' in "\n".join(lines(after, None))
 
 
-def test_dropped_protection_causes_a_warning() -> None:
+def test_removed_protection_causes_a_warning() -> None:
     bare, protected = subscription(), subscription(**PROTECTED)
 
     assert dropped(bare, protected) == (

@@ -66,7 +66,7 @@ def test_a_secret_that_begins_like_a_ciphertext_is_encrypted() -> None:
     assert box.decrypt_secrets(box.encrypt_secrets(plain)) == plain
 
 
-def test_plain_secrets_in_a_record_are_read_as_they_are() -> None:
+def test_unencrypted_secrets_in_a_record_are_read() -> None:
     plain = parse_subscription(DOCUMENT)
     assert SecretBox([OLD]).decrypt_secrets(plain) == plain
 

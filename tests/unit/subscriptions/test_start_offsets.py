@@ -47,14 +47,14 @@ def refused(subscription: WireSubscription, definition: Definition) -> list[str]
     return caught.value.problems
 
 
-def test_with_key_topics_and_a_start_are_refused() -> None:
+def test_topics_and_a_start_are_refused_with_routing_by_key() -> None:
     check_routing(wanted(topics=None, startFrom=None), KEY)
     topics, start_from = refused(wanted(topics=["orders"], startFrom="now"), KEY)
     assert topics.startswith("topics: is only allowed with routing: match; ")
     assert start_from.startswith("startFrom: is only allowed with routing: match; ")
 
 
-def test_with_match_topics_must_be_source_topics() -> None:
+def test_with_match_the_topics_must_be_source_topics() -> None:
     check_routing(wanted(topics=["orders"], startFrom="earliest"), MATCH)
     assert refused(wanted(topics=["orders", "odrers", "x"]), MATCH) == [
         'topics[1]: "odrers" is not a source topic; did you mean orders?',

@@ -11,7 +11,7 @@ from tests.support.fakes import MemoryRegistry
 from tests.support.fixed_view import FixedView, failed
 
 
-async def test_the_largest_groups_are_listed_and_the_others_counted() -> None:
+async def test_the_largest_groups_are_listed_and_others_are_counted() -> None:
     names = [(f"sub-{number}-{each}", number) for number in range(130) for each in range(2 if number == 129 else 1)]
     view = FixedView([failed(name, f"the callback answered {number}") for name, number in names])
     operations = ClusterOperations(view, Lookup(cast("Registry", MemoryRegistry())))

@@ -93,7 +93,7 @@ def test_a_store_that_is_cut_off_anywhere_is_refused(length: int) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_as_entries_are_read_or_refused(entries: bytes) -> None:
+def test_entries_of_any_bytes_are_read_or_refused(entries: bytes) -> None:
     data = signed(struct.pack(">II", 0xFEEDFEED, 2) + entries)
     try:
         store = read_jks(data, PASSWORD, F)
