@@ -169,7 +169,7 @@ def test_compose_opens_its_ports_only_on_this_machine() -> None:
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
-def test_the_compose_file_names_its_addresses_and_its_token() -> None:
+def test_the_compose_file_states_its_addresses_and_its_token() -> None:
     said = (DEPLOY / "compose.yaml").read_text().partition("\nx-image")[0]
     services = COMPOSE["services"]
 

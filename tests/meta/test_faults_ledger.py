@@ -78,7 +78,7 @@ def test_at_most_once_may_lose_no_more_than_was_claimed() -> None:
     assert Promise(refused=True).broken({Qos.AT_MOST_ONCE: made}) != []
 
 
-def test_at_most_once_losses_are_counted_per_subscription() -> None:
+def test_losses_at_level_at_most_once_count_by_subscription() -> None:
     mixed = [*events(3), *(replace(event, key=f"u{event.key}") for event in events(3, subscription="r"))]
     first_s, _, last_s, first_r, _, last_r = mixed
     two_late = [call(event, at) for at, event in enumerate([last_s, first_s, last_r, first_r])]

@@ -45,7 +45,7 @@ def test_more_rows_than_possible_lanes_are_a_problem() -> None:
     assert problem == "there were 33 cursor rows for 32 subscriptions"
 
 
-def test_the_summary_compares_the_thirds_and_has_the_maximum() -> None:
+def test_the_summary_has_two_thirds_of_the_run_and_the_maximum() -> None:
     found = soaked({"tasks": 120}).summary()
     assert found["tasks"] == {"first": 90, "last": 120, "most": 120}
     assert found["rows"] == {"first": 20, "last": 20, "most": 20}

@@ -152,7 +152,7 @@ async def test_a_rate_spaces_the_attempts_and_writes_no_rows() -> None:
 
 
 @in_virtual_time
-async def test_if_the_rate_exceeds_the_hold_time_no_event_is_lost() -> None:
+async def test_a_rate_slower_than_the_hold_time_loses_no_event() -> None:
     core = await Core(subscription(rate=Rate(0.1))).open()
     await core.stream(3)
     await core.answer(0)
