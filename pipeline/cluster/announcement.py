@@ -1,8 +1,8 @@
 """The format of the announcements that a worker writes to `<app>.workers` every two seconds. Pure.
 
 The key of a record is the worker's name. A tombstone means that the worker has stopped. `decode` validates every value,
-because anyone with access to the topic may have written the record. Unknown fields are ignored, so that older workers
-can read announcements of newer workers.
+because anyone with access to the topic may have written the record. Unknown fields are ignored, so older workers can
+read the announcements of newer workers.
 """
 
 import json
@@ -32,7 +32,7 @@ class AnnouncedLane:
     Attributes:
         waiting: the number of its unsettled events.
         attempts: the number of attempts for its next event, including one that is under way.
-        failing_since: when the first of these attempts began, Unix seconds; None if no attempt has failed.
+        failing_since: when the first attempt for this event began, Unix seconds; None if no attempt has failed.
         next_try_at: when the next attempt is due, Unix seconds; None if no attempt is scheduled.
         error: why the last attempt failed; None if no attempt has failed.
         oldest_event_at: the time of the oldest event, Unix seconds.
@@ -112,7 +112,7 @@ def encode(announcement: Announcement) -> bytes:
 
 
 def _shown_partition(each: PartitionState) -> list[object]:
-    """The partition as a list, which is shorter than an object: a worker may write a thousand every two seconds."""
+    """The partition as a list, which is shorter than an object: there may be a thousand partitions."""
     offsets = [each.committed, each.opened_at, each.dispatched, each.counted_to, each.end]
     return [each.topic, each.partition, each.is_counted, *offsets]
 

@@ -91,7 +91,7 @@ class Announcer:
         )
         try:
             await started(producer)
-            topics = (await producer.client.fetch_all_metadata()).topics()  # this request does not create the topic
+            topics = (await producer.client.fetch_all_metadata()).topics()  # does not create the topic
         except BaseException:
             await self._disconnect()
             raise

@@ -30,9 +30,9 @@ FLUSH_SECONDS: Final = 0.2
 SESSION_SECONDS: Final = 30.0
 """How often a worker records that it is logging."""
 RETRY_SECONDS: Final = 5.0
-"""The pause after an error; the results of that time are dropped."""
+"""The pause after an error. Results during the pause are dropped."""
 MOST_UNCONFIRMED_BYTES: Final = 8 * 1024 * 1024
-"""While this many records are unconfirmed, results stay in the recorder, whose memory is bounded."""
+"""While this many bytes are unconfirmed, results stay in the recorder, whose memory is bounded."""
 BATCH_BYTES: Final = 256 * 1024
 REQUEST_TIMEOUT_MS: Final = 20_000
 CLOSE_SECONDS: Final = 3.0

@@ -1,7 +1,6 @@
 """Pages through the attempts of a subscription, newest first.
 
-The log is read backwards in periods of growing length until the time limit. A page contains the time back to which the
-log was read.
+The log is read backwards in periods of growing length until the time limit. A page says how far back the log was read.
 """
 
 import asyncio
@@ -24,7 +23,7 @@ FIRST_STRETCH_SECONDS: Final = 2.0
 FEW_RECORDS: Final = 2_000
 """A period with at most this many records is read in one step."""
 OVERLAP_MS: Final = 5_000
-"""The time by which records of different workers may be out of order."""
+"""How far the records of different workers may be out of order."""
 
 
 class EntryPosition(NamedTuple):
@@ -57,7 +56,7 @@ class AttemptPage:
 
     Attributes:
         next: the argument *after* for the next page, which has older entries; None if there are no older entries.
-        searched_to: the time back to which the log was read, Unix seconds; None if all of it was read.
+        searched_to: how far back the log was read, Unix seconds; None if all of it was read.
     """
 
     items: tuple[Entry, ...]
@@ -87,12 +86,12 @@ class Backwards:
         self._scan = scan
         self._subscription = subscription
         self._webhook_id = webhook_id
-        self._mark = TypeAdapter(str).dump_json(subscription)  # every record about the subscription contains this
+        self._mark = TypeAdapter(str).dump_json(subscription)  # every record about the subscription contains its id
         self._before = before
         self._limit = limit
 
     async def run(self) -> AttemptPage:
-        """Read one page."""
+        """The page."""
         scan = self._scan
         begins, ends = await scan.begins(), await scan.ends()
         until_ms = time.time() * 1000 + OVERLAP_MS
@@ -113,7 +112,7 @@ class Backwards:
                 for number in scan.numbers:
                     found = self._newest([*found, *await self._stretch(number, starts[number], ends[number])])
                 ends, complete_ms = starts, since_ms
-                # The next period is as long as can be read in half of the remaining time.
+                # The next period is chosen so that reading it takes half of the remaining time.
                 seconds *= min(2.0, 0.5 * scan.seconds_left / max(began - scan.seconds_left, 0.001))
         except OutOfTime:
             found = [each for each in found if each[0].at_ms >= complete_ms]

@@ -1,6 +1,6 @@
 """Records the results of attempts and of events, as an observer of the core, until `AttemptLog` takes the results.
 
-For a delivery, the recorder only appends two numbers to a list, which takes half a microsecond. It does the rest when
+For a delivery, the recorder only appends two numbers to a list, which takes half a microsecond. Records are built when
 the results are taken. Deliveries never wait for the log. Memory is bounded: results that do not fit are dropped and
 counted.
 """
@@ -40,7 +40,7 @@ from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
 
 LATE_SECONDS: Final = 60.0
-"""Results of events older than this have a separate key."""
+"""Results of events that are older than this have the key of late events."""
 MOST_OFFSETS: Final = 20_000
 """The largest number of short results in memory, enough for about 100,000 deliveries a second."""
 MOST_ENTRIES: Final = 2_000

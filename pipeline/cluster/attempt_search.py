@@ -1,7 +1,7 @@
 """Searches the attempt log: the newest attempts of a subscription, and the fate of an event.
 
 The log has the attempts of three days, and no search reads all of it. The search for an event begins a few minutes
-before the event's timestamp. From a few minutes after the timestamp on, it reads only records of late events
+before the event's timestamp. A few minutes after the timestamp, only records of late events are left to read
 (attempts.py). The attempts of a subscription are read backwards (attempt_pages.py). Each search has a time limit, and
 its result says how far it read.
 """
@@ -35,7 +35,7 @@ from pipeline.kafka.topics import attempts_topic, cursors_topic
 
 SEARCH_SECONDS: Final = 10.0
 SLACK_SECONDS: Final = 300.0
-"""The largest difference between the clocks of producers and workers, plus the delay with which results are written."""
+"""The largest difference between the clocks of producers and workers, plus the delay before results are written."""
 
 
 class KnownSubscriptions(Protocol):
@@ -81,7 +81,9 @@ class AttemptSearch:
     async def attempts(
         self, subscription: str, after: str | None = None, limit: int = 50, webhook_id: str | None = None
     ) -> AttemptPage:
-        """A page of the attempts of a subscription, newest first, with the events that ended otherwise, such as skips.
+        """A page of the attempts of a subscription, newest first.
+
+        Also has events that ended without an attempt, such as skips.
 
         Args:
             subscription: the id of the subscription.
@@ -103,7 +105,7 @@ class AttemptSearch:
     async def fate(self, webhook_id: str, subscription: str | None = None) -> list[Fate]:
         """What became of an event for one subscription, or for all subscriptions that it was or is for.
 
-        A redriven event keeps its first webhook-id. Its new position is accepted instead of that id.
+        A redriven event is found by its first webhook-id or by its new position.
 
         Raises:
             BrokerError: the source, its group or the cursors can't be read.
@@ -155,7 +157,7 @@ class AttemptSearch:
         return position
 
     def _wanted(self, event: Event | None, subscription: str | None) -> dict[str, bool | None]:
-        """The event's subscriptions and the requested one; for each, whether its filter matches."""
+        """The event's subscriptions and the requested one, each with whether its filter matches."""
         if event is None:
             return {} if subscription is None else {subscription: None}
         if self._definition.routing is Routing.KEY:
@@ -297,7 +299,7 @@ class _Forwards:
             self._history.read_to = self._last_ms / 1000
 
     async def _record_begin(self, number: int, begin: int, at_ms: float | None) -> None:
-        """Store when the log begins if the event may have been settled before."""
+        """If the event may have been settled before the log begins, store when it begins."""
         async for records in self._scan.read(number, begin, begin + 1):
             first, found = records[0], decoded(records[0].value)
             at = found.since if begin == 0 and isinstance(found, Session) else first.timestamp / 1000

@@ -1,6 +1,6 @@
 """The format of `<app>.attempts`: the results of attempts, and of events. Pure.
 
-A record has the results that one worker logged about one source partition from a fifth of a second. Its key is
+A record has the results of one worker about one source partition from a fifth of a second. Its key is
 `<topic>/<partition>`, followed by `/late` if the events were older than a minute. So a search for an event reads all
 records of the first minutes after its timestamp, and after that only records with `/late`. The value is JSON:
 
@@ -12,13 +12,14 @@ records of the first minutes after its timestamp, and after that only records wi
      "lost":      [[17, 90, 120]]}
 
 Most results are deliveries, so these are compact: subscription, host, attempt, status, offsets (the first one, then the
-differences), and durations in milliseconds. `lost` has the number of dropped results, with their first and last offset.
+differences), and durations in milliseconds. `lost` has numbers of dropped results, with the first and last offset.
 
 The offset of an entry is the offset in the event's webhook-id. If the event was redriven, `position` is its new
 position.
 
-A worker also writes records with the key `session` to every partition of the log: while it runs, which attempts it
-logs; when it stops, that it has ended. If the end is missing, the worker was killed, and its last results are lost.
+A worker also writes records with the key `session` to every partition of the log. While it runs, they say which
+attempts it logs. The last one says that the worker has ended. If the last one is missing, the worker was killed, and
+its last results are lost.
 """
 
 import operator
@@ -39,7 +40,7 @@ SESSION_KEY: Final = b"session"
 RecordedDecision = Literal["delivered", "retry", "dead-letter", "dead-lettered", "failure", "dropped", "skipped"]
 """What follows an attempt. dead-letter: a dead letter will be written; dead-lettered: the broker has confirmed it."""
 _NUMBER: Final = re.compile("[0-9]{1,19}")
-"""At most as many digits as the largest offset. Python raises an error for more than 4,300 digits."""
+"""At most as many digits as the largest offset. With more than 4,300 digits, Python's `int` would raise an error."""
 FINAL: Final = frozenset({"delivered", "dead-lettered", "dropped", "skipped"})
 """The decisions that settle an event."""
 LogMode = Literal["all", "failures", "off"]
@@ -60,7 +61,7 @@ Lost = tuple[Count, Offset, Offset]
 
 @dataclass(slots=True)
 class Result:
-    """All details of an attempt that did not deliver an event, or of how an event ended.
+    """The details of an attempt that did not deliver an event, or of the end of an event.
 
     Attributes:
         offset: the offset in the webhook-id, of the `Results`' partition; None for a FAILURE that no event caused.
@@ -92,7 +93,8 @@ class Result:
 class Entry:
     """One result of the attempt log, with the id and the position of its event.
 
-    The record is a `Result`, or `Results`, which contains several in compact form. Without an event, both are None.
+    The record in the log is a `Result`, or `Results`, which contains several in compact form. Without an event, id and
+    position are None.
     """
 
     webhook_id: str | None
@@ -168,7 +170,7 @@ class Results:
         yield from (result for result in self.entries if subscription in {None, result.subscription})
 
     def ranges_with(self, offset: int) -> Iterator[Entry]:
-        """Entries about ranges that contain *offset*. The log does not say which of a range's events are affected."""
+        """Entries about ranges that contain *offset*. The log does not say which events of a range are affected."""
         for owner, decision, reason, first, last in self.ranges:
             if first <= offset <= last:
                 yield self._entry(Result(owner, offset, self.at, decision, None, reason))
@@ -213,7 +215,7 @@ def encode(record: Results | Session) -> bytes:
 
 
 def decode(value: bytes | None) -> Results | Session:
-    """Decode a value, which anyone may have written.
+    """The record in a value, which anyone may have written.
 
     Raises:
         ValueError: *value* is not a record of the log.
@@ -267,6 +269,6 @@ def parse_id(webhook_id: str) -> Position | None:
     if not topic or len(numbers) != 2 or not all(map(_NUMBER.fullmatch, numbers)):  # noqa: PLR2004 - partition, offset
         return None
     partition, offset = map(int, numbers)
-    # Compared as text, because an id with leading zeros is a different id.
+    # The ids are compared as text, because an id with leading zeros is a different id.
     is_same = offset <= LARGEST_OFFSET and f"{topic}-{partition}-{offset}" == webhook_id
     return (topic, partition, offset) if is_same else None

@@ -1,7 +1,7 @@
 """The record of changes in `<app>.audit`: who changed what, from where, when, and to which revision.
 
-A record has no secrets: it has the id of a changed document, and nothing else of the document. It may also have a
-request's Idempotency-Key and the answer, so that any worker recognizes the repeated request.
+A record has no secrets, because it has only the id of a changed document. It may also have a request's Idempotency-Key
+and the answer, so that any worker recognizes the request if it is repeated.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ logger = logging.getLogger(__name__)
 WRITE_SECONDS: Final = 5.0
 READ_SECONDS: Final = 10.0
 PAUSE_SECONDS: Final = 30.0
-"""After a failed write, nothing is written for this long. Otherwise each request would wait for a timeout."""
+"""The pause after a failed write. Without this pause, each request would wait for a timeout."""
 CHANGES_IN_RECORD: Final = 200
-"""Brokers accept records of 1 MiB, and an id may take 3 KiB in JSON."""
+"""The most changes in a record. Brokers accept records of 1 MiB, and an id may take 3 KiB in JSON."""
 LARGEST_REQUEST: Final = 100_000
 """The longest request that is recorded, in characters of JSON. Brokers accept records of 1 MiB."""
 
@@ -58,9 +58,10 @@ class Entry:
 
 
 class AuditLog:
-    """Writes changes to the topic, and finds repeated requests in it. Connects on first use.
+    """Writes changes to the topic, and finds repeated requests there.
 
-    If the topic is missing or can't be written, changes are still carried out. The worker's log has all of them, too.
+    Connects on first use. If the topic is missing or can't be written, changes are still carried out. The worker's log
+    has all changes, too.
 
     Args:
         connection: connects to the cluster of the source topics.
@@ -151,7 +152,7 @@ class AuditLog:
     async def _started_tail(self) -> Tail:
         async with self._opening:
             if self._tail is None:
-                # Checked first, because a tail would wait until the topic exists.
+                # The topic is checked first, because a tail would wait until it exists.
                 await count_partitions(self._connection, self._topic)
                 self._tail = Tail(self._connection, self._topic, self._take, self._clock)
                 await self._tail.start()
@@ -169,7 +170,7 @@ class AuditLog:
 
 
 def entries(entry: Entry, revisions: Mapping[str, int]) -> Iterator[Entry]:
-    """The entries for a change of many subscriptions: as many as their revisions need."""
+    """The entries for a change of many subscriptions: one for each `CHANGES_IN_RECORD` revisions."""
     changes = list(revisions.items())
     for start in range(0, max(1, len(changes)), CHANGES_IN_RECORD):
         part = dict(changes[start : start + CHANGES_IN_RECORD])

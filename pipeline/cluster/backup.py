@@ -7,7 +7,7 @@
     {"kind": "end", "lines": 4}
 
 Secrets stay encrypted. Keys and values that are not UTF-8 are objects: {"base64": "…"}. Unknown fields are ignored, so
-a later program may add fields. It increases the version if older programs must not read the file.
+a later program may add fields. The version is increased if older programs must not read the file.
 """
 
 import base64
@@ -81,7 +81,8 @@ def read_lines(lines: Iterable[str]) -> Backup:
     """Read a backup from its lines.
 
     Raises:
-        ConfigurationError: the backup is damaged or incomplete, or this version can't read it; names the line.
+        ConfigurationError: the backup is damaged or incomplete, or this version can't read it. The error names the
+            line.
     """
     reading = _Reading()
     for number, line in enumerate(lines, 1):

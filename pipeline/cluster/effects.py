@@ -1,7 +1,7 @@
 """Previews the effect of a command in each partition, for the command line and the API.
 
-The numbers are upper bounds, because lanes continue to deliver. A user who may not read everything can still run a
-command; the preview then says what is unknown.
+The numbers are upper bounds, because lanes continue to deliver. A user who lacks the right to read something can still
+run a command; the preview says what is unknown.
 """
 
 import asyncio
@@ -28,14 +28,14 @@ from pipeline.kafka.event_count import EventCounter
 from pipeline.kafka.topics import end_offset, partitions_of
 
 COUNT_SECONDS: Final = 5.0
-"""The time limit for counting events. After it, offsets are counted instead, which are also an upper bound."""
+"""The time limit for counting events. When it is over, offsets are counted, which give an upper bound."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOffset:
     """An offset in a source topic.
 
-    With *is_event*, it must be the offset of an existing event, not the end of the log.
+    With *is_event*, an event must exist at the offset, so it can't be the end of the log.
     """
 
     topic: str
@@ -46,7 +46,7 @@ class SourceOffset:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """The state before a command, or its effect, in one partition: a sentence for people and facts for programs."""
+    """The state before a command, or the command's effect, in one partition."""
 
     topic: str
     partition: int
@@ -281,7 +281,10 @@ async def check_exists(definition: Definition, target: SourceOffset) -> None:
 
 
 def as_lines(effects: Iterable[Effect], definition: Definition) -> list[str]:
-    """One line for all partitions of a topic with equal effects. With several topics, the line names its topic."""
+    """The effects as lines.
+
+    Partitions of a topic with equal effects share a line, which names the topic if there are several.
+    """
     alike: dict[tuple[str, str | None], list[int]] = {}
     for each in effects:
         topic = each.topic if definition.source.others else None

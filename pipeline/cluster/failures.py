@@ -1,7 +1,7 @@
 """Groups subscriptions that fail for the same reason: an outage of one receiver is one group.
 
-Groups are updated with each change of a subscription. Computing them from a hundred thousand subscriptions for each
-page would take too long.
+The groups are updated with each change of a subscription, because computing them for each page from a hundred thousand
+subscriptions takes too long.
 """
 
 import asyncio
@@ -48,7 +48,7 @@ class Group:
         self._shown = None
 
     def shown(self, without: frozenset[str] = frozenset()) -> FailureGroup | None:
-        """The group in the form that is shown, without some members; None if no member is left."""
+        """The group as it is shown, without the excluded members; None if no member is left."""
         if not without.isdisjoint(self.members):
             return _group(self.key, {name: why for name, why in self.members.items() if name not in without})
         if self._shown is None:
@@ -97,12 +97,12 @@ class FailureGroups:
         return list(self._groups.values())
 
     def names(self, state: State) -> list[str]:
-        """The ids of the subscriptions that fail in this state."""
+        """The ids of the subscriptions that are in this state."""
         return [name for key, group in self._groups.items() if key[0] == state for name in group.members]
 
 
 def largest_first(groups: Iterable[FailureGroup | None]) -> list[FailureGroup]:
-    """The groups that are not None, largest first."""
+    """The groups sorted by size, largest first, without None."""
     found = [group for group in groups if group is not None]
     return sorted(found, key=lambda group: (-group.count, group.state, group.kind, group.message, group.host))
 

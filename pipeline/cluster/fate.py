@@ -1,7 +1,7 @@
 """Concludes what became of an event from the attempt log and the position of the lane. Pure.
 
-If the log may be incomplete, a missing entry proves nothing. Wherever any other answer would be a guess, the answer is
-"unknown", with the reason.
+If the log may be incomplete, a missing entry proves nothing. The answer is never a guess, but "unknown" with the
+reason.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ FateStatus = Literal["delivered", "waiting", "dead-lettered", "skipped", "droppe
 SILENCE_SECONDS: Final = 65.0
 """A worker records at least twice in this time that it is logging."""
 FLUSH_SECONDS: Final = 35.0
-"""After this time, a worker's results are in the log, or the log says how many were lost."""
+"""After this time, a worker's results are in the log, or the log has the number of lost results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,8 @@ class History:
         entries, ranges: sorted by time.
         lost: dropped results that may have been about the event: pairs of a number and the time when the worker
             recorded it.
-        begins_at: the time of the oldest record, if older records were deleted and the event is older than that time.
-        began_at: when the first worker began to log, if the event is older than that time.
+        begins_at: the time of the oldest record, if older records were deleted and the event is older.
+        began_at: when the first worker began to log, if the event is older.
         read_to: the time of the last record that was read, if the time limit ended the reading.
         unreadable: how many records could not be read.
         problem: why the log could not be read.
@@ -112,7 +112,7 @@ class History:
         return modes == {"all"}
 
     def gap(self, event_at: float | None, now: float, *, is_settled: bool) -> str | None:
-        """Why the log may lack entries about an event of this time; None if it lacks none."""
+        """Why the log may lack entries about an event of this time; None if the log is complete."""
         if self.problem is not None:
             return f"the attempt log can't be read: {self.problem}"
         if self.read_to is not None:
@@ -157,7 +157,7 @@ class PartitionProgress:
     rows: Mapping[str, Cursor | None]
 
     def is_settled(self, subscription: str | None, offset: int) -> bool | None:
-        """Whether the event is settled; None if that depends on a row that can't be read."""
+        """Whether the event is settled; None if the answer depends on a row that can't be read."""
         if subscription is not None and subscription in self.rows:
             row = self.rows[subscription]
             return None if row is None else offset < row.next
@@ -197,7 +197,7 @@ class Case:
 
 
 def conclude(case: Case) -> Fate:
-    """Conclude what became of the event."""
+    """What became of the event."""
     entries = sorted(
         (each for each in case.history.entries if each.subscription == case.subscription),
         key=lambda each: each.result.at,
@@ -235,7 +235,7 @@ def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
 
 
 def _waits_for(case: Case, row: Cursor) -> str:
-    """A sentence about the event that is delivered first, if any, and about the state of the subscription."""
+    """A sentence about an event that has to be delivered before, if any, and about the state of the subscription."""
     is_behind = case.is_ordered and row.next < case.history.offset
     ahead = f"it waits behind {case.webhook_id.rpartition('-')[0]}-{row.next}; " if is_behind else ""
     return f"{ahead}the subscription is {_stands(row)}"

@@ -1,6 +1,6 @@
 """Joins a subscription, its cursor rows and the announcements of workers into its state. Pure.
 
-A lane may have a row, an announcement by its worker, both or neither. If it has both, the newer one is used.
+A lane may have a row and an announcement by its worker. The newer of the two is used.
 
     row, halted or behind    the state is in the row; waiting events are counted as far as the owner's rows are complete
     row, live                at-most-once keeps this row; the announcement has the waiting events
@@ -35,7 +35,7 @@ STATE_OF: Final[dict[Status, State]] = {
 """The states of subscriptions that must not deliver. Here, FAILURE means that the record can't be used."""
 SERVER_ERRORS: Final = 500
 LONGEST_SHAPED: Final = 1_000
-"""How many characters of a message `shape` reads."""
+"""The most characters of a message that `shape` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +162,12 @@ def joined(
         subscription: the newest revision of the subscription.
         status: the desired status at the present time.
         lanes: the lanes of the subscription that have a row or are announced.
-        is_unowned: whether another partition that may have its events certainly has no owner.
+        is_unowned: whether another partition certainly has no owner, and may have events of the subscription.
         has_told_all: whether the workers have announced every lane with waiting events.
         last_success_at: the time of the last delivery that a worker announced.
-        slow_start: the limited rate of its receiver; retries wait for it, too.
-        pending: the partitions whose owners have not carried out a command yet. The events that wait there are unknown.
+        slow_start: the limited rate of its receiver, which delays retries too.
+        pending: the partitions whose owners have not carried out a command yet. The numbers of waiting events in these
+            partitions are unknown.
     """
     if pending:
         lanes = [_uncounted(lane) if (lane.topic, lane.partition) in pending else lane for lane in lanes]
@@ -262,7 +263,10 @@ class Reason:
 
 
 def reason_of(found: Iterable[SeenRow | AnnouncedLane]) -> Reason | None:
-    """Why the most urgent lane fails, retries or is behind; None if no lane does. Ignores the owners of partitions."""
+    """Why the most urgent lane fails, retries or is behind; None without such a lane.
+
+    Ignores the owners of partitions.
+    """
     reasons = [reason for each in found if (reason := _reason(each)) is not None]
     return min(reasons, key=lambda reason: urgency(reason.state), default=None)
 
@@ -296,8 +300,7 @@ def unreadable(row: UnreadableRow) -> str:
     return f"its cursor row can't be read: {row.reason}"
 
 
-# A host matches only at its first character. Otherwise the search would continue to the end of a long text from each of
-# its characters.
+# A host matches only at its first character, because a search that begins at every character of a long text is slow.
 _DIFFERING: Final = re.compile(
     r"""'[^']*'|"[^"]*"|(?:\[[0-9a-fA-F:.]+\]|(?<![\w.-])[\w.-]+)(?::\d+)+\b|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
 )

@@ -38,7 +38,7 @@ PAUSE_SECONDS: Final = 30.0
 RETRY: Final = RetryPolicy(
     max_attempts=100, initial_delay_seconds=5.0, max_delay_seconds=300.0, max_elapsed_seconds=6 * 3600.0
 )
-"""The retries of the webhook. A notification that it does not accept within six hours is only in the topic."""
+"""The retries of the webhook. If the webhook does not accept a notification within six hours, only the topic has it."""
 RULES: Final = Rules(Qos.AT_LEAST_ONCE, RETRY, Interrupt(), has_dead_letters=False)
 HEADERS: Final = (("content-type", CONTENT_TYPE.encode()),)
 
@@ -146,7 +146,7 @@ class TopicSink:
         connection: connects to the cluster of the source topics.
         topic: `<app>.events`.
         source: the worker, as the `source` of the CloudEvents.
-        on_dropped: called with 0 and the reason if the topic can't be written. The notification is then tried again.
+        on_dropped: called with 0 and the reason if the topic can't be written. The write is then tried again.
     """
 
     def __init__(self, connection: KafkaConnection, topic: str, source: str, on_dropped: OnDropped) -> None:
@@ -191,7 +191,7 @@ class Call(Protocol):
 
 
 class WebhookSink:
-    """Delivers notifications to the operator's webhook like events: signed, guarded, retried.
+    """Delivers notifications to the operator's webhook as signed requests, guarded and retried.
 
     Args:
         call: makes one attempt.
@@ -206,7 +206,8 @@ class WebhookSink:
         self._source = source
         keys = () if signing_secret is None else (signing_secret,)
         self._subscription = Subscription("notifications", 0, url, retry=RETRY, signing_secrets=keys)
-        # Parts of the webhook-id, which must differ from the ids of events and of other workers' notifications.
+        # These are parts of the webhook-id, which must differ from the ids of events and of other workers'
+        # notifications.
         self._record = PlainEvent(f"notifications-{secrets.token_hex(8)}", 0, 0, None, None, HEADERS)
         self._count = 0
 

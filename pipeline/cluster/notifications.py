@@ -6,7 +6,7 @@
     dead-letters.unavailable, .available dead letters can't be written; they can be written again
     worker.fenced                        a worker lost a partition, because Kafka refused its cursor rows
 
-A subscription has lanes in several partitions. It gets one notification when the first lane fails, and one when the
+A subscription has lanes in several partitions. One notification is made when the first lane fails, and one when the
 last lane has recovered.
 """
 
@@ -37,7 +37,7 @@ Kind = Literal[
 PREFIX: Final = "webhook-pipeline."
 CONTENT_TYPE: Final = "application/cloudevents+json; charset=UTF-8"
 MOST_SUBJECTS: Final = 10_000
-"""How many subjects are remembered to avoid repeated notifications. With more, some notifications are repeated."""
+"""How many subjects are remembered to avoid repeated notifications. With more subjects, some are repeated."""
 AGAIN_SECONDS: Final = 60.0
 """The shortest time between two equal notifications of `tell_once`."""
 
@@ -148,7 +148,7 @@ class Notifier:
         self._observer.subscription_recovered(subscription, topic, partition, cause, by)
         facts = {"by": by, **self._facts(subscription, topic, partition, cause)}
         partitions = self._failed.get(subscription.id)
-        if partitions is None:  # a former owner has sent the notification of the failure
+        if partitions is None:  # a former owner made the notification of the failure
             self.tell_once("subscription.recovered", subscription.id, facts)
             return
         partitions.discard((topic, partition))

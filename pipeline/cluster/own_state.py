@@ -22,7 +22,7 @@ from pipeline.observability.telemetry import Telemetry
 
 RATE_SECONDS: Final = 10.0
 LOOKED_AT: Final = 5_000
-"""How many lanes of a partition are examined for one announcement. An overloaded worker has more."""
+"""How many lanes of a partition are examined for one announcement. Only an overloaded worker has more."""
 
 
 class OwnState:
@@ -30,7 +30,7 @@ class OwnState:
 
     Args:
         version: the version of the software.
-        reporter: says why the worker is not ready, and has its warnings.
+        reporter: has the worker's warnings, and the reason why it is not ready.
         sources: the partitions of the worker.
         telemetry: the counters of the worker.
         clock: has the time.
@@ -58,7 +58,7 @@ class OwnState:
         self._dispatched: dict[tuple[str, int], int] = {}
 
     def announcement(self) -> Announcement:
-        """Make the current announcement. Each success is announced once."""
+        """The current announcement. Each success is announced once."""
         now = self._clock.now()
         partitions = [partition for each in self._sources for partition in each.partitions()]
         lanes = [(lane, partition) for partition in partitions for lane in _announceable(partition)]

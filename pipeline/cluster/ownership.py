@@ -38,7 +38,7 @@ class Ownership:
     Attributes:
         counts: the number of partitions of each source topic.
         unowned: the partitions that certainly have no owner.
-        unknown: the partitions that no worker announces, but that may have an owner.
+        unknown: the partitions that no worker announces, and that may have an owner.
         problem: a sentence about why the group can't be described, or None.
     """
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 REMEMBER_SECONDS: Final = 86_400.0
 MOST_BYTES: Final = 32 * 1024 * 1024
 LEAST_BYTES: Final = 2048
-"""The smallest size that is counted for a request, because a request takes memory even without an answer."""
+"""The smallest size that is counted for a request. Even without an answer, a request takes memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Restores a backup: finds what prevents the restore, describes its effects, and carries it out.
+"""Restores a backup: checks whether the restore is possible, describes its effects, and carries it out.
 
 Subscriptions are written first, commits last. An interrupted restore has to be run again as a whole.
 """
@@ -32,7 +32,7 @@ class Restore:
         app: the name of the application.
         source: the source topics of the application.
         keeps_subscriptions: restore only cursor rows and commits.
-        keeps_positions: restore only subscriptions; the existing rows and commits are adapted to them.
+        keeps_positions: restore only subscriptions, and adapt the existing rows and commits to them.
     """
 
     backup: Backup

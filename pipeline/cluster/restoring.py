@@ -1,7 +1,7 @@
-"""Adapts a backup to the topics into which it is restored. Revisions are offsets, so the new topic has others. Pure.
+"""Adapts a backup to the topics into which it is restored. Revisions are offsets, so they change in a new topic. Pure.
 
 subscription   its first revision is removed, so the revision of the new record replaces it
-row            refers to the new revision if its lane had carried out the newest one, else to the revision before it
+row            refers to the new revision if its lane had carried out the newest one, else to the previous revision
 commit         begun-to=N becomes the new revision of the first subscription that had not begun
 """
 
@@ -24,7 +24,7 @@ def created(subscription: Kept) -> int:
 
 
 def by_creation(subscriptions: Sequence[Kept]) -> list[Kept]:
-    """Subscriptions sorted by creation. Writing them in this order keeps the meaning of begun-to."""
+    """Subscriptions sorted by creation. Written in this order, begun-to keeps its meaning."""
     return sorted(subscriptions, key=created)
 
 
@@ -77,7 +77,7 @@ def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Revis
 
 
 def begun(commit: Commit, revisions: Iterable[Revisions]) -> Commit:
-    """*commit* with begun-to in terms of the new revisions."""
+    """*commit* with begun-to translated to the new revisions."""
     known = list(revisions)
     fields = commit.metadata.split(";")
     for index, field in enumerate(fields):

@@ -1,4 +1,4 @@
-"""Finds subscriptions whose events retention is about to delete from the source topic, and reports each once.
+"""Finds subscriptions whose events will soon be deleted by the source topic's retention, and reports each one once.
 
 The events of a lane that is behind, failed, paused or stopped wait in the log. A subscription is reported when its
 oldest event has reached nine tenths of the retention time, so that the operator still has time to act.
@@ -34,7 +34,7 @@ class RetentionWatch:
 
     Args:
         sources: the partitions of the worker.
-        retention_ms: returns how long a topic keeps events, in milliseconds; None if indefinitely, or if unknown.
+        retention_ms: returns how long a topic keeps events, in milliseconds; None: indefinitely, or unknown.
         tell: called with a subscription and the facts about its oldest event.
         clock: has the time.
     """

@@ -27,7 +27,7 @@ class Noted:
 
 
 async def read_noted(settings: Settings, definition: Definition, ids: Iterable[str] | None = None) -> Noted | str:
-    """Read the rows of some or all subscriptions. Returns a sentence if they can't be read: callers show the rest."""
+    """Read the rows of some or all subscriptions. If they can't be read, returns a sentence, which callers show."""
     source = definition.source
     keys = None if ids is None else [each.encode() for each in ids]
     try:

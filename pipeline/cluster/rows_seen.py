@@ -1,7 +1,7 @@
 """The newest cursor row of every lane in the topic. Pure.
 
-At-most-once writes a row for each event. So only the newest row of each lane is decoded, either when a caller asks for
-it or in the next round of the view.
+At-most-once writes a row for each event. To save time, only the newest row of each lane is decoded, when a caller asks
+for it or in the next round of the view.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -8,7 +8,7 @@ from pipeline.core.redaction import shown_address
 from pipeline.core.subscription import Subscription
 
 BETWEEN: Final = "\n"
-"""Separates the parts of the searchable text, so that no search matches across two parts."""
+"""Separates the parts of the searchable text. No search can match across it."""
 
 
 class Search:

@@ -43,12 +43,12 @@ async def is_subscription(app: str, source: Source, subscription: str) -> bool |
 
 
 async def send(source: Source, event: PlainEvent) -> PlainEvent:
-    """Write an event, and return it with its partition and offset once every in-sync replica has it.
+    """Write an event. When every in-sync replica has it, return the event with its partition and offset.
 
     Raises:
         BrokerError: the cluster can't be reached, does not have the topic, or refuses the event.
     """
-    # Checked first, because writing to a missing topic might create it.
+    # The topic is checked first, because a write to a missing topic might create it.
     await count_partitions(source.connection, event.topic)
     producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **source.connection.client_options())
     try:

@@ -13,9 +13,10 @@ from pipeline.subscriptions.session import READ_SECONDS, opened_registry
 
 @asynccontextmanager
 async def opened_view(settings: Settings, definition: Definition) -> AsyncIterator[ClusterView]:
-    """Open a view that has read all topics to their ends. It is stopped at the end.
+    """Open a view that has read all topics to their ends.
 
-    Its `problems` name what can't be read. It does not follow later changes of subscriptions.
+    The view is stopped at the end. Its `problems` name what can't be read. Later changes of subscriptions are not
+    followed.
 
     Raises:
         BrokerError: the cluster can't be reached, or the topics do not exist or can't be read in time.

@@ -24,7 +24,7 @@ def shown_state(state: SubscriptionState, *, with_workers: bool = True) -> dict[
 
 
 def _shown_cause(state: SubscriptionState) -> dict[str, Any] | None:
-    """The cause as JSON. A subscription has several lanes, so topic and partition of the offset are added."""
+    """The cause as JSON, with topic and partition of the offset, because a subscription has several lanes."""
     if state.cause is None:
         return None
     lane = next((lane for lane in state.lanes if lane.cause is state.cause), None)

@@ -119,12 +119,12 @@ class SubscriptionState:
 
 @dataclass(frozen=True, slots=True)
 class StateFilter:
-    """A filter of subscriptions. An attribute that is empty or None matches all subscriptions.
+    """A filter of subscriptions. An empty attribute, or None, matches all subscriptions.
 
     Attributes:
         text: a part of the id, of the host or of a metadata value, ignoring case.
         states: the state is one of these.
-        causes: the reason of the failure is one of these kinds of `FailureGroup`.
+        causes: the kind of the failure (`FailureGroup.kind`) is one of these.
         host: the host of the callback, ignoring case; without a port, any port matches.
         metadata: the subscription has all of these names and values.
         ids: the id is one of these.
@@ -170,7 +170,7 @@ class FailureGroup:
         ids: the first hundred ids.
         waiting: exactly how many of their events wait; None if unknown.
         waiting_at_least: how many of their events certainly wait.
-        waiting_at_most: an upper bound of `waiting`; None if unknown, or if the group is too large to add up.
+        waiting_at_most: an upper bound of `waiting`; None if unknown, or if the group has too many members.
         oldest_waiting_at: the time of the oldest known waiting event, Unix seconds; None if there is none.
     """
 
@@ -197,7 +197,7 @@ class PartitionState:
         opened_at: the offset at which its owner began.
         dispatched: the next offset to be dispatched.
         counted_to: the rows of all lanes count waiting events at least up to this offset.
-        is_counted: whether every row that does not count beyond `counted_to` is at most a few seconds old.
+        is_counted: whether all rows that count only up to `counted_to` are at most a few seconds old.
         end: the end of the log, as last read by the owner.
     """
 

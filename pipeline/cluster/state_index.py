@@ -15,7 +15,7 @@ class StateIndex:
     """The states of all subscriptions, as of the last `update` of each.
 
     Attributes:
-        failing: the subscriptions that fail, retry or are broken. Whether a member of `timed` fails also depends on the
+        failing: the subscriptions that fail, retry or are broken. For a member of `timed`, this also depends on the
             time.
     """
 
@@ -31,7 +31,7 @@ class StateIndex:
         Args:
             subscription: the newest revision of the subscription.
             host: the host of its callback.
-            reason: why one of its lanes fails, retries or is behind; None if no lane does.
+            reason: why one of its lanes fails, retries or is behind; None without such a lane.
         """
         name = subscription.id
         if subscription.problem is not None:

@@ -1,4 +1,4 @@
-"""Decides which subscriptions would get an event, and says why all others would not."""
+"""Decides which subscriptions would get an event, and explains why all others would not."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ class Verdict:
     """Whether a subscription would get the event.
 
     Attributes:
-        mismatches: the failed comparisons, if it would not.
+        mismatches: the failed comparisons, if it would not get the event.
         address: what the address of the event says about the subscription; None if the event has no address.
     """
 
@@ -70,13 +70,13 @@ def verdicts(subscriptions: Sequence[Subscription], event: Event, ids: WebhookId
 
     Args:
         subscriptions: the subscriptions that may get the event.
-        event: the event, as if it were written now.
+        event: the event, with the present time.
         ids: verifies the address of the event; None with `routing: key`, where events have no address.
     """
     index, parsed = SubscriptionIndex(), ParsedEvent(event)
     matching = index if ids is None else AddressedMatching(index, ids)
     for each in subscriptions:
-        matching.update(each.id, replace(each, starts=None))  # an event that is written now is after each start
+        matching.update(each.id, replace(each, starts=None))  # the event is new, so it is after each start
     getting = set(matching.keys(event))
     addressee = None if ids is None else addressee_of(event)
     if ids is None or addressee is None:

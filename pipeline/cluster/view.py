@@ -7,7 +7,7 @@
 joining.py decides what is shown for a lane, such as how many events wait and whether that number is exact. The view is
 in no consumer group, writes nothing and needs no partition. Every worker has a view, and `webhooks console` is a view
 with pages. `problems` has a sentence for each part that can't be read. New records are read twice a second and before
-each answer, so an answer is as new as the topics.
+each answer, so each answer is up to date.
 """
 
 import asyncio
@@ -119,12 +119,12 @@ class ClusterView:
 
     @property
     def has_read_states(self) -> bool:
-        """Whether subscriptions and rows are current. The rest, the announcements of workers, may be missing."""
+        """Whether subscriptions and rows are current. Announcements of workers may be missing."""
         return self._written.is_current and self._registry.is_current and not self._rows.has_unread
 
     @property
     def rows_problem(self) -> str | None:
-        """Why rows can't be read, as a sentence; None if they can. Without rows, all states are unknown."""
+        """Why rows can't be read, as a sentence; None if they can be read. Without rows, all states are unknown."""
         return self._written.problem
 
     def problems(self) -> list[str]:
@@ -172,7 +172,7 @@ class ClusterView:
         )
 
     def _has_told_all(self, places: set[Place], now: float) -> bool:
-        """Whether a lane in these partitions, if it has no row and no announcement, certainly has no waiting events."""
+        """Whether a lane in these partitions certainly has no waiting events if it has no row and no announcement."""
         return self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(places)
 
     def _lanes(self, name: str) -> list[LanePlace]:
@@ -187,7 +187,7 @@ class ClusterView:
         return lanes
 
     def _found(self, name: str) -> Iterator[tuple[Place, SeenRow | AnnouncedLane]]:
-        """The row or the announcement of each lane, whichever is newer, by topic and partition."""
+        """The newer of row and announcement of each lane, by topic and partition."""
         rows, lanes = self._rows.of(name), self._workers.lanes(name)
         for place in sorted({*rows, *lanes}):
             seen, said = rows.get(place), lanes.get(place)

@@ -1,4 +1,4 @@
-"""Has the newest announcements: which workers are present or gone, and what they own. Pure except for the clock.
+"""Which workers are present or gone, and which partitions they own, from announcements. Pure except for the clock.
 
 The owner of a partition is the worker that announced it last, unless that worker is gone. A partition that no worker
 announces may still have an owner, because older versions announce nothing. For such a partition, ownership.py describes
@@ -85,7 +85,7 @@ class WorkersSeen:
         return now - self._heard_at.get(worker, 0.0) > GONE_SECONDS
 
     def owned(self, now: float) -> dict[Place, str]:
-        """The owners of partitions: for each, the worker that is present and announced it last."""
+        """The owner of each partition: of the workers that are present, the one that announced it last."""
         return {
             (each.topic, each.partition): worker
             for worker, said in sorted(self._said.items(), key=lambda found: self._heard_at[found[0]])
@@ -114,7 +114,7 @@ class WorkersSeen:
         return self._successes.get(name)
 
     def slow_start(self, name: str, revision: int, now: float) -> SlowStart | None:
-        """The slow start of a subscription's receiver with the lowest rate that a worker announced, or None."""
+        """The announced slow start of a subscription's receiver; if there are several, the one with the lowest rate."""
         found = [
             slow
             for worker, said in self._said.items()

@@ -24,7 +24,7 @@ class LaneView:
         start: all events of the lane before this offset are settled.
 
     Attributes:
-        is_suspect: whether the last attempt timed out. Other lanes then get free slots before this one.
+        is_suspect: whether the last attempt timed out. Other lanes get free slots before a suspect.
     """
 
     def __init__(self, key: bytes, home: Home, rows: RowWriter, services: LaneServices, start: int) -> None:
@@ -77,7 +77,7 @@ class LaneView:
 
     @property
     def read_from(self) -> int:
-        """The offset at which the lane continues to read the log; meaningless while it is live."""
+        """The offset at which the lane continues to read the log; meaningless while the lane is live."""
         return self.events.in_log.read_from
 
     @property
@@ -113,7 +113,7 @@ class LaneView:
 
     @property
     def wants_to_read(self) -> bool:
-        """Whether the log has to be read: the lane is behind, is due and has room; or it needs an event for a probe."""
+        """Whether the log has to be read: the lane is behind, is due and has room, or needs an event for a probe."""
         return (
             (self.state is LaneState.BEHIND or (self.is_probing and not (self.events.queue or self.events.in_flight)))
             and not self.waits.is_timed
@@ -125,7 +125,7 @@ class LaneView:
     def trusts_notes(self) -> bool:
         """Whether events that the former owner noted as settled are skipped.
 
-        They are not skipped if the lane has a row or a command to carry out: a replay may deliver them again.
+        If the lane has a row or a command to carry out, they are not: a replay may deliver them again.
         """
         progress, subscription = self.events.progress, self.subscription
         awaits_command = subscription is not None and progress.revision < subscription.revision

@@ -7,8 +7,8 @@ and created again. The committed offset and the cursor rows then point to no eve
     the offset is beyond the end  continue at the end: everything before the offset was delivered
     retention has passed it       continue at the beginning of the log: earlier events can't be delivered any more
 
-If the broker has no topic ids (before Kafka 2.8, and the embedded one), a recreated topic can't be recognised. Then an
-offset beyond the end always counts as the second case.
+Brokers before Kafka 2.8, and the embedded broker, have no topic ids. Then a recreated topic can't be recognised, and an
+offset beyond the end counts as the second case.
 """
 
 from dataclasses import dataclass

@@ -7,7 +7,7 @@ A tree of the comparisons in the filters, from headers and key of the record dow
                     └─ type is "order.sent"                                      d
 
 At each node, one look-up in a hash table for each compared part of the event finds the branches that match. So the cost
-depends on the number of these parts and of the subscriptions that are reached, not on the number of all subscriptions.
+does not depend on the number of all subscriptions, but on the numbers of compared parts and of reached subscriptions.
 The body is parsed only if a matching branch compares it.
 
 A filter is first split into alternatives. Each one is a path: exact comparisons and prefixes that must all match. Other
@@ -48,7 +48,7 @@ Path = tuple[Expression, ...]
 class SubscriptionIndex:
     """An index of all subscriptions by their filters, updated with each change.
 
-    A key is the id of a subscription in UTF-8. Results are sorted, so they do not depend on the order of changes.
+    A key is the id of a subscription in UTF-8. Results are sorted, so the order of changes does not matter.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class SubscriptionIndex:
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
         """Update the index with the newest revision of a subscription; None if it was deleted.
 
-        Every event matches a broken subscription, because its lanes keep events until it is repaired.
+        Every event matches a broken subscription, whose lanes keep events until the subscription is repaired.
         """
         key = subscription_id.encode()
         if subscription is None:
@@ -133,7 +133,7 @@ class _Node:
     """A node of the tree: the end of a path, or a part of longer paths.
 
     Attributes:
-        above: the parent node, and the comparison that leads from it to this one; None for a root.
+        above: the parent node, and the comparison that leads from the parent to this node; None for a root.
         certain: the keys of the subscriptions that match every event that gets here.
         asked: the filters that have to be evaluated for an event that gets here, by key.
         branches: the nodes below, by selector, length of the prefix (None for an exact comparison) and text. A text
@@ -233,10 +233,7 @@ def _is_indexed(part: Expression) -> TypeGuard[Compare]:
 
 
 def _rank(part: Expression) -> int:
-    """The rank of a part in its path.
-
-    The body comes last. Attributes come right before it, because they may be in the body.
-    """
+    """The rank of a part in its path. The body comes last, right after attributes, which may be in the body."""
     if not _is_indexed(part):
         return _UNINDEXED
     place = 2 if isinstance(part.selector, Pointer) else 1 if isinstance(part.selector, Attribute) else 0
@@ -277,5 +274,5 @@ def _paths_of_all(parts: Iterable[Expression]) -> list[Path]:
 
 
 def _cost(paths: Sequence[Path]) -> tuple[int, int]:
-    """How much work the paths cause; less is better. It consists of the worst rank and the number of paths."""
+    """How much work the paths cause, as the worst rank and the number of paths."""
     return max((min(map(_rank, path), default=_UNINDEXED) for path in paths), default=0), len(paths)

@@ -116,16 +116,16 @@ class Standing:
 class Cursor:
     """A row of `<app>.cursors`: a subscription's position in one partition (docs/design.md, Lanes and cursors).
 
-    Rows that differ only in `error` or `event_ms` are considered equal. While the lane is live, so are rows that differ
-    only in `standing`.
+    Rows that differ only in `error` or `event_ms` are equal. While the lane is live, rows that differ only in
+    `standing` are equal too.
 
     Attributes:
         next: the next offset to deliver. All events before it are settled.
         attempt: how many times the event at `next` has been tried.
-        first_attempt_at: when it was first tried, Unix seconds.
+        first_attempt_at: when this event was first tried, Unix seconds.
         not_before: when the next attempt is due, Unix seconds.
         revision: the newest revision of the subscription whose command was carried out here.
-        error: why the event at `next` was not delivered so far, if known.
+        error: why the last attempt did not deliver the event at `next`, if known.
         event_ms: the time stamp of the event at `next`, if known.
         standing: the state of the lane; None in rows of earlier versions.
         topic_id: the id of the topic that `next` belongs to; None if not known. Set by the row store.

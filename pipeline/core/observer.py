@@ -67,10 +67,10 @@ class Observer(Protocol):
         offset: int | None = None,
         since: int | None = None,
     ) -> None:
-        """*count* events were given up by *rule*; *offset* is that of the last one.
+        """*count* events were given up by *rule*; *offset* is the last one's.
 
-        With *since*, the events lie between *since* and *offset*. That range may also contain settled events and events
-        of other subscriptions.
+        With *since*, the events lie between *since* and *offset*. Settled events and events of other subscriptions may
+        lie there too.
         """
 
     def log_broken(self, topic: str, partition: int, found: Break, *, subscription: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Opens a partition: restores lanes from the rows of its former owner, and applies what that owner had not read yet."""
+"""Opens a partition: restores lanes from the former owner's rows, and applies changes that this owner had not read."""
 
 import logging
 from collections.abc import Iterable, Mapping

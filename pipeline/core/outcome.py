@@ -49,7 +49,7 @@ class Failed:
 
     Attributes:
         error: a sentence without secrets, e.g. "connection refused by 127.0.0.1:9".
-        may_have_arrived: False only if the request provably was not sent; then at-most-once may try again.
+        may_have_arrived: whether the request may have been sent. At-most-once tries again only if it provably was not.
         timed_out: whether the receiver was silent for too long. Its lane is then a suspect (concurrency.py).
     """
 
@@ -93,7 +93,7 @@ Outcome = Delivered | Rejected | ServerError | Failed | TokenRefused | TokenUnav
 
 
 def may_have_arrived(outcome: Outcome) -> bool:
-    """Whether the receiver may have seen the event; False only if it provably has not."""
+    """Whether the receiver may have seen the event: there is no proof that it has not."""
     match outcome:
         case TokenRefused() | TokenUnavailable() | NotPermitted():
             return False

@@ -25,7 +25,7 @@ from pipeline.core.window import SharedWindow, Window
 logger = logging.getLogger(__name__)
 
 PRESSURE_EVENTS = 4_000
-"""With more unsettled offsets than this, a partition takes no more events until half of them are settled.
+"""With more unsettled offsets than this, a partition takes no events until half of them are settled.
 
 Without this limit, a large backlog would overflow every queue, and each lane would leave the stream and read the log
 again.
@@ -36,11 +36,13 @@ PATIENCE_SECONDS = 1.0
 """In a paused partition, a lane that lags far behind the others leaves the stream after it has held an event this
 long."""
 LAGGING_FACTOR = 3
-"""A lane lags far behind if its lag is more than this many times that of the quicker lanes (the lower quartile)."""
+"""A lane lags far behind if its lag is more than this many times the lag of the quicker lanes (the lower quartile)."""
 FAIR_STRETCHES = 8
-"""One stretch of the log in this many is read for the lane that has waited longest, all others for the lane that is
-furthest behind. If all stretches were read for the lane that is furthest behind, a long replay of one lane would block
-the lanes that are further ahead."""
+"""One stretch of the log in this many is read for the lane that has waited longest.
+
+The others are read for the lane that is furthest behind. If every stretch were read for the lane that is furthest
+behind, a long replay of one lane would block all other lanes.
+"""
 
 
 class Partition:
@@ -101,7 +103,7 @@ class Partition:
             return
         elif not (events := self._offer_by_match(events, self._matching)):
             return
-        # This comes last, because a lane that leaves the stream in the middle of a batch continues from the old
+        # This comes last: if a lane leaves the stream in the middle of a batch, it continues from the old
         # `dispatched_to`.
         self.progressed_at = self._worker.clock.now()
         self.window.advance(events[-1].offset + 1, steady_now())
@@ -122,7 +124,10 @@ class Partition:
                 lane.offer(event)
 
     def _offer_by_match(self, events: Sequence[Event], matching: Matching) -> Sequence[Event]:
-        """Offer events until too many deliveries are unsettled (one event may be many). Returns the offered events."""
+        """Offer events until too many deliveries are unsettled (an event may cause many).
+
+        Returns the offered events.
+        """
         lanes, noted_to, unmatched = self.lanes, self.window.noted_to, 0
         for place, event in enumerate(events):
             if self.window.load > PRESSURE_DELIVERIES:
@@ -176,7 +181,7 @@ class Partition:
             self._worker.resume(self.number)
 
     def _go_on(self) -> None:
-        """Offer the events that were kept back, as many as the limit allows."""
+        """Offer as many of the kept events as the limit allows."""
         events, self._kept_back = self._kept_back, ()
         if events and not self.is_draining:
             self._worker.dispatch(self.number, events)
@@ -228,8 +233,8 @@ class Partition:
     def wanted(self) -> Wanted | None:
         """The next stretch of the log to read; None if no lane has room.
 
-        It begins at the lane that is furthest behind, or at the one that has waited longest, and serves every lane that
-        it covers.
+        It begins at the reading position of the lane that is furthest behind or has waited longest, and serves every
+        lane that it covers.
         """
         for lane in list(self._behind):
             # A lane that has caught up calls `wants_events` again when its row is durable.
@@ -246,8 +251,8 @@ class Partition:
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
         """Give each lane its events of a stretch of the log, from the wanted offset up to *end*.
 
-        Events that were not dispatched yet are left to the stream. A lane that called `wants_events` after the stretch
-        was requested gets nothing, because its events may have been left out.
+        Events that were not dispatched yet are left to the stream. If a lane called `wants_events` only after the
+        stretch was requested, its events may have been left out, so it gets nothing.
         """
         self._stretches += 1
         start, end = wanted.start, min(end, self.dispatched_to)
@@ -289,8 +294,8 @@ class Partition:
             return
         self.end_holding(steady_now())
         self.reconciler.keep_time()
-        # Until the former owner's note is passed, rows must not be deleted: a lane without a row would skip replayed
-        # events that are in the note.
+        # Until the stream has passed the former owner's note, rows must not be deleted: a lane without a row would skip
+        # replayed events that are in the note.
         is_past_note = self.committed is not None and self.committed >= self.window.noted_to
         self.rows.refresh(self.committed if is_past_note else None, self.begun_to)
         self.rows.count(self.dispatched_to, steady_now())
@@ -312,7 +317,7 @@ class Partition:
                 lane.go_behind()
 
     def _pace(self) -> int:
-        """The offset that a lane must have passed to keep pace with the quicker lanes."""
+        """The offset that a lane must have passed so that it does not lag far behind the quicker lanes."""
         head, dispatched_to = self.window.committable, self.dispatched_to
         firsts = [(lane.events.held.first, lane.events.progress.settled_to) for lane in self.lanes.values()]
         lags = sorted(
@@ -362,7 +367,10 @@ class Partition:
         return self.window.committable
 
     def _count_cut_off(self) -> None:
-        """Count claimed events whose attempt was cancelled: at-most-once can't send them again, so they may be lost."""
+        """Count claimed events whose attempt was cancelled.
+
+        They may be lost, because at-most-once can't send them again.
+        """
         for lane in self.lanes.values():
             for flight in lane.events.in_flight.values():
                 if flight.claimed:
@@ -373,7 +381,7 @@ class Partition:
         for lane in self.lanes.values():
             for offset in lane.events.progress.handed_back:
                 flight = lane.events.in_flight.get(offset)
-                if flight is None or not flight.claimed:  # else `_count_cut_off` has counted it
+                if flight is None or not flight.claimed:  # `_count_cut_off` has counted all others
                     self._count_given_up(lane, offset)
 
     def _count_given_up(self, lane: Lane, offset: int) -> None:
@@ -386,7 +394,7 @@ class Partition:
         if not self.is_draining:
             self.is_draining = True
             for lane in self.lanes.values():
-                lane.claims.hand_back_ahead()  # no row will record it, so these events are counted below
+                lane.claims.hand_back_ahead()  # no row will record this, so the events are counted below
             self._count_cut_off()
             self._count_handed_back()
         for lane in self.lanes.values():

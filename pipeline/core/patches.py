@@ -1,8 +1,8 @@
 """Checks whether patches of libraries take effect.
 
 Where a library has no public way to do what the pipeline needs, a module replaces one of its attributes, or overrides a
-private method. If another version of the library renames that attribute or method, or no longer uses it, no error is
-raised. But the patch has no effect: for example, no lease is renewed.
+private method. If another version of the library renames the attribute or method, or no longer uses it, the patch
+silently has no effect: for example, no lease is renewed.
 
 So each module with such patches lists them in PATCHES, and a worker checks all of them before it starts (worker.py).
 tests/meta/test_canary.py pins the names and signatures that are used.

@@ -1,7 +1,7 @@
 """Which commands concern a partition, and which of them its owner has not carried out yet. Pure.
 
-The owner records in the lane's row which commands it has carried out (commands.py). Until then, the row and the
-committed offset have a position that the lane will leave, so they do not tell how many events wait.
+The owner records in the lane's row which commands it has carried out (commands.py). Until a command is carried out, row
+and committed offset have a position that the lane will leave, so they do not show how many events wait.
 """
 
 from pipeline.core.model import Cursor
@@ -15,8 +15,8 @@ def names(target: ReplayOffset | Skip, topic: str, number: int) -> bool:
 
 def is_replay_in(target: ResumeFrom, topic: str, number: int) -> bool:
     """Whether a command is a replay that concerns this partition, even if the subscription has no lane there."""
-    # A time concerns every partition: producers have their own partitioners, and a topic that gains partitions does
-    # not move its events.
+    # A time concerns every partition: the events of a key may be in any partition, because of the producer's
+    # partitioner, or because the topic has gained partitions.
     return isinstance(target, ReplayTimestamp) or (isinstance(target, ReplayOffset) and names(target, topic, number))
 
 

@@ -43,7 +43,7 @@ class Settle:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Try the event again, not before *after_seconds*; with a fresh access token if *renew_token*."""
+    """Try the event again after *after_seconds* or later; with a fresh access token if *renew_token*."""
 
     after_seconds: float
     renew_token: bool = False
@@ -51,7 +51,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Write the event to the dead-letter topic; it is settled when the broker has confirmed that."""
+    """Write the event to the dead-letter topic. The event is settled when the broker has confirmed the dead letter."""
 
     reason: Reason
 
@@ -123,9 +123,10 @@ def decide(
 
 
 def decide_probe(rules: Rules, outcome: Outcome, *, token_renewed: bool = False) -> Decision:
-    """The decision for the outcome of a probe (probing.py), as if attempts were left and there were no deadline.
+    """The decision for the outcome of a probe (probing.py).
 
-    Instead of a retry, the subscription stays in FAILURE until the next probe.
+    The number of attempts and the deadline do not matter. Instead of a retry, the subscription stays in FAILURE until
+    the next probe.
     """
     decision = decide(rules, 0, outcome, token_renewed=token_renewed, elapsed_seconds=-math.inf)
     if isinstance(decision, Retry) and not decision.renew_token:
@@ -188,7 +189,7 @@ def delay(retry: RetryPolicy, attempt: int, outcome: Outcome | None, chance: flo
     this delay into a span, and *chance* picks a point in the span. `Retry-After` can lengthen the delay, up to
     `longest_wait`, but not shorten it.
     """
-    # A float power overflows beyond 2**1023. The maximum is reached long before 2**63 seconds.
+    # The bound prevents an overflow (a float ends at 2**1023), and is far above any maximum.
     growth = attempt if retry.strategy is RetryStrategy.LINEAR else 2.0 ** min(attempt - 1, 63)
     wait = min(retry.initial_delay_seconds * growth, retry.max_delay_seconds)
     shortest, longest = _span(retry, wait)

@@ -23,10 +23,9 @@ class LaneLimits:
     Attributes:
         events: the number of events in the queue.
         bytes: the bytes in the queue, as `queue_memory.size_of` counts them.
-        hold_seconds: how long an event may hold back the partition's committed offset. If an event has to wait at
-            least this long, a lane that sends one event at a time falls behind, and reads the event again when it is
-            due.
-        claim_events: with at-most-once, how many events one row claims. A crash may lose that many per lane.
+        hold_seconds: how long an event may hold back the partition's committed offset. A lane that sends one event at a
+            time falls behind if its event has to wait at least this long, and reads the event again when it is due.
+        claim_events: with at-most-once, how many events one row claims. A crash may lose as many events of each lane.
     """
 
     events: int
@@ -142,7 +141,10 @@ class Rows(Protocol):
     """The fenced store of one partition's cursor rows (kafka/cursors.py)."""
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
-        """Write or delete (None) a row with the next group commit. The future raises FencedError for a former owner."""
+        """Write a row, or delete it (None), with the next group commit.
+
+        The future of a former owner raises FencedError.
+        """
         ...
 
 
@@ -178,7 +180,7 @@ class Behind(Protocol):
         ...
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        """Take the wanted events from the wanted offset up to *end*. *events* may contain other events, too."""
+        """Take the wanted events up to *end*. *events* may also contain other events."""
         ...
 
     def log_begins_at(self, offset: int) -> None:

@@ -4,7 +4,7 @@
       ▲                         │
       └──────── no answer ──────┘     a probe sends the first event once
 
-A probe is an attempt by the rules of its level, and counts as one. So a probe risks no more than a `resume`. A FAILURE
+A probe counts as an attempt, with the rules of the subscription's level. So it risks no more than a `resume`. A FAILURE
 is probed only if it may end without a change by an operator. The cause in the cursor row has the number of probes and
 the time of the next one.
 """
@@ -60,7 +60,7 @@ class ProbeGate:
         self._taken: Counter[str] = Counter()
 
     def enter(self, who: object, host: str) -> bool:
-        """Whether *who* may probe *host* now. If so, the probe is counted, and *who* has to call `leave` afterwards."""
+        """Whether *who* may probe *host* now. If True, the probe is counted until *who* calls `leave`."""
         if self._taken[host] >= PROBES_PER_HOST:
             return False
         self._hosts[who] = host

@@ -13,8 +13,7 @@ class Progress:
         settled_to: the offset after the last settled one.
         handed_back: offsets whose claim was handed back, until a row at or before them is durable.
         last_success_at: the time of the last delivery, Unix seconds; None if none is known.
-        claimed_to: events before this offset that are not sent yet were claimed with an earlier event; 0 if there are
-            none.
+        claimed_to: unsent events before this offset were claimed together with an earlier event; 0 if there are none.
     """
 
     __slots__ = ("claimed_to", "floor", "handed_back", "last_success_at", "revision", "row", "settled_to")
@@ -34,7 +33,7 @@ class Progress:
         self.last_success_at = None if row.standing is None else row.standing.last_success_at
 
     def row_sent(self, row: Cursor) -> None:
-        """Record that the row was handed to the store. From now on, the cursor must not be before this row."""
+        """Record that the row was handed to the store. From now on, the cursor must not be before the row's cursor."""
         self.row = row
         self.floor = row.next
 
@@ -43,7 +42,7 @@ class Progress:
         self.row = None
 
     def row_landed(self, row: Cursor) -> None:
-        """Record that the row is durable. It completes the hand-back of claims at and after its cursor."""
+        """Record that the row is durable. This completes the hand-back of claims at and after the row's cursor."""
         self.handed_back = {offset for offset in self.handed_back if offset < row.next}
 
     def abandon(self, position: int) -> None:

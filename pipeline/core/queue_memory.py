@@ -36,12 +36,12 @@ class QueueMemory:
 
     @property
     def is_full(self) -> bool:
-        """Whether the queues take at least as much as they may."""
+        """Whether the queues have reached the bound."""
         return self.used >= self._bound
 
     @property
     def is_over_its_bound(self) -> bool:
-        """Whether the queues take more than they may."""
+        """Whether the queues have exceeded the bound."""
         return self.used > self._bound
 
     @property

@@ -4,7 +4,7 @@
     slow start after 429 or 503, a gap between two calls: each further 429 or 503 doubles it, other answers reduce it
     hold       no call of the subscription before the time that a `Retry-After` asked for
 
-A new revision ends slow start and hold, and so does a resume: its author may know more than the last answer shows.
+A new revision, such as a resume, ends slow start and hold: its author may know more than the last answer shows.
 
 `Delivery` calls `turn` before each attempt and `saw` after it. Nothing here waits or locks; times are seconds of a
 monotonic clock. Each worker has its own state, which does not survive a restart.
@@ -24,13 +24,16 @@ FIRST_GAP_SECONDS: Final = 0.5
 """The first gap between two calls, unless the policy's longest delay is shorter."""
 
 GAP_FACTOR: Final = 0.75
-"""Each answer other than 429 and 503 multiplies the gap by this: about fifteen answers end a gap of half a second."""
+"""Each answer other than 429 and 503 multiplies the gap by this factor.
+
+About fifteen answers end a gap of half a second.
+"""
 
 NO_GAP_SECONDS: Final = 0.01
 """A gap shorter than this ends the slow start."""
 
 MAX_PACES: Final = 50_000
-"""The most subscriptions that are tracked. A new one replaces the oldest one without a rate from a handshake."""
+"""The most subscriptions that are tracked. A new one replaces the oldest, unless that has a rate from a handshake."""
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVICE_UNAVAILABLE: Final = 503
@@ -50,9 +53,9 @@ def share_by_partitions(owned: int, counts: Collection[int]) -> float:
 def share_by_sizes(owned: int, counts: Collection[int]) -> float:
     """A worker's share of a rate if a subscription's events have one key.
 
-    In topics with equally many partitions, these events are in partitions with the same number, and so on one worker.
-    So n different sizes of topics mean at most n workers, and each of them gets 1/n of the rate. For the arguments, see
-    `share_by_partitions`.
+    In topics with equally many partitions, these events are in partitions with the same number, and therefore on one
+    worker. With n different sizes of topics, they are on at most n workers, and each worker gets 1/n of the rate. For
+    the arguments, see `share_by_partitions`.
     """
     return 1.0 if owned >= sum(counts) else 1 / len(set(counts))
 
@@ -237,7 +240,7 @@ class RateLimits:
         retry = subscription.retry
         if retry_after_seconds is not None:
             pace.held_until = max(pace.held_until, now + min(retry_after_seconds, longest_wait(retry)))
-        # Answers to several calls that were under way at once widen the gap only once.
+        # If several calls were under way at once, their answers widen the gap only once.
         elif not pace.gap or now - pace.widened_at >= pace.gap:
             pace.gap = min(max(2 * pace.gap, FIRST_GAP_SECONDS), retry.max_delay_seconds)
             pace.widened_at = now

@@ -60,7 +60,7 @@ class Reconciler:
             lane.configure(None, UNKNOWN_RULES)
             return
         if matches:
-            # So that its rows are not mistaken for those of a deleted subscription with this id (`is_of_former`).
+            # Its rows must not be mistaken for rows of a deleted subscription with this id (`is_of_former`).
             lane.record_revision(max(lane.events.progress.revision, subscription.created - 1))
         rules = Rules(subscription.qos, subscription.retry, subscription.interrupt, worker.has_dead_letters)
         lane.configure(subscription, rules)
@@ -72,11 +72,12 @@ class Reconciler:
     def update(self, subscription_id: str, subscription: Subscription | None, *, is_new: bool = False) -> None:
         """Apply a new revision; None if the subscription was deleted.
 
-        *is_new* is only set with `routing: match`: the subscription was not known before.
+        With `routing: match`, *is_new* says that the subscription was not known before.
         """
         partition, key = self._partition, subscription_id.encode()
         lane = partition.lanes.get(key)
-        # A subscription created before `begun_to` has begun. Then this is an edit that was written after a deletion.
+        # If the subscription was created before `begun_to`, it has begun, and this is an edit that was written after a
+        # deletion.
         if is_new and subscription is not None and subscription.created >= partition.begun_to:
             if lane is not None:  # the lane of a deleted subscription with this id, or of earlier events
                 self._forget(lane, partition.beginnings.first_offset(subscription, partition.dispatched_to))
@@ -114,8 +115,8 @@ class Reconciler:
     def _passed_to(self, subscription: Subscription) -> int:
         """The offset before which a subscription without a row can't begin live.
 
-        The former owner wrote its note without a subscription that has just been created. So the note must not apply to
-        it: the lane begins behind, with a row, because lanes with a row ignore notes.
+        The former owner's note does not include a subscription that has just been created. So its lane begins behind,
+        with a row, because lanes with a row ignore notes.
         """
         dispatched_to = self._partition.dispatched_to
         return dispatched_to if subscription.starts is None else max(dispatched_to, self._partition.window.noted_to)
@@ -130,7 +131,7 @@ class Reconciler:
     def _forget(self, lane: Lane, again_from: int | None = None) -> None:
         """Give up the lane's events.
 
-        Those from *again_from* on do not count as dropped: a new subscription gets them.
+        Events from *again_from* on do not count as dropped: a new subscription gets them.
         """
         in_memory = [*lane.events.in_flight, *(event.offset for event in lane.events.queue)]
         read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)
@@ -156,7 +157,7 @@ class Reconciler:
         progress = lane.events.progress
         for command in subscription.commands:
             if command.revision > progress.revision and not self._commands.carry_out(lane, subscription, command):
-                # A row that is written in the meantime has to show that the subscription was known.
+                # A row that is written while a task carries out a command has to show that the subscription was known.
                 lane.record_revision(command.revision - 1)
                 if lane.wanted_status is not Status.STARTED:  # a pause or stop does not wait for the task
                     lane.follow_wanted_status()

@@ -6,4 +6,4 @@ CLOUD_EVENT_PREFIX: Final = "ce_"
 """An attribute of a CloudEvent (Kafka binding 1.0.2, section 3.2.3)."""
 
 DEAD_LETTER_PREFIX: Final = "dlq."
-"""A fact about a dead letter (docs/design.md, Dead letters). Receivers don't get it after a redrive."""
+"""A fact about a dead letter (docs/design.md, Dead letters). After a redrive, receivers don't get this header."""

@@ -70,7 +70,7 @@ _CUT_USERINFO: Final = re.compile(r"://[^/\s?#\"'<>]*\Z")
 def mask(text: str) -> str:
     """*text* with everything that looks like a credential replaced by `***`, in linear time.
 
-    This is the last line of defence: values that are known to be secret must not be put into a text at all.
+    This is the last line of defence: no code may put a value into a text if it knows that the value is secret.
     """
     if text.isascii() and not has_hint(text):
         return text  # most texts; trying all patterns costs fifty times as much
@@ -81,7 +81,10 @@ def mask(text: str) -> str:
 
 
 def has_hint(text: str) -> bool:
-    """Whether an ASCII *text* may contain a credential. Other texts may contain letters that fold to ASCII letters."""
+    """Whether an ASCII *text* may contain a credential.
+
+    (Texts with other letters, which may fold to ASCII, need `mask`.)
+    """
     lowered = text.lower()
     return any(hint in lowered for hint in _HINTS)
 
@@ -100,7 +103,7 @@ def mask_cut(text: str, most: int) -> str:
 
 
 def _without_tokens(text: str) -> str:
-    """Mask JSON Web Tokens anywhere in a text.
+    """*text* with all JSON Web Tokens masked.
 
     A regular expression would read `-eyJ-eyJ...` to its end from each `eyJ`, in quadratic time.
     """
@@ -137,7 +140,7 @@ _WITHOUT_PORT: Final = re.compile(r"[^:()]+|\[[^]]*\]")
 
 
 def shown_address(url: str) -> str:
-    """Host and port of the URL, without userinfo; without a port, that of the scheme."""
+    """Host and port of the URL, without userinfo. If the URL has no port, the default port of its scheme."""
     host, scheme = shown_host(url), url.partition(":")[0].lower()
     return f"{host}{_PORTS[scheme]}" if scheme in _PORTS and _WITHOUT_PORT.fullmatch(host) else host
 

@@ -10,7 +10,7 @@ class UnreadableRow:
     """A row that can't be used.
 
     Its lane goes into FAILURE at the row's cursor, or at the committed offset if the cursor can't be read either. It
-    waits for an operator, because continuing by itself could skip or repeat events.
+    waits for an operator, because an automatic continuation could skip or repeat events.
 
     Attributes:
         reason: what is wrong with the row, a short sentence.

@@ -137,14 +137,14 @@ class Runner:
             delivery.observer.throttled("slots")
             await lane.waits.until_slot(slots, suspect=suspect)
         try:
-            # Read only now: during the waits, the lane may have been stopped or edited.
+            # This is read only now, because the lane may have been stopped or edited during the waits.
             subscription = lane.subscription
             if subscription is None or not lane.may_go_on(flight) or not self._is_wanted(subscription, flight):
                 return None
             delivery.lease.check()
             if subscription.qos is Qos.AT_MOST_ONCE:
-                # Claim only with a slot: a crash between claim and request loses the event, so the time between them
-                # must be short.
+                # The event is claimed only with a slot: a crash between claim and request loses it, so that time must
+                # be short.
                 await lane.claims.claim(flight)
                 if not lane.is_current(flight):
                     return None
@@ -158,7 +158,10 @@ class Runner:
     # --------------------------------------------------------------- waits
 
     async def _sleep(self, flight: InFlight, seconds: float) -> bool:
-        """Wait for *seconds*. Returns whether this runner continues: for a long wait, the event returns to the log."""
+        """Wait for *seconds*.
+
+        Returns whether this runner continues; if the wait is long, the event returns to the log instead.
+        """
         lane = self._lane
         if lane.is_delivering:
             if lane.shelve(flight, seconds):
@@ -175,7 +178,10 @@ class Runner:
         return lane.may_go_on(flight)
 
     async def _awaits_lease(self, flight: InFlight) -> bool:
-        """Keep an event that has to be dead-lettered until the lease is held. False if the lane is drained first."""
+        """Wait for the lease, with an event that has to be dead-lettered.
+
+        Returns False if the lane is drained first.
+        """
         lane, lease = self._lane, self._delivery.lease
         while flight.epoch == lane.events.epoch and not lane.is_draining and not lease.is_held:
             await lane.waits.until_held(lease)

@@ -1,7 +1,6 @@
 """The source topics of a worker: a dispatcher for each, sharing the memory, the slots and the index of filters.
 
-A worker owns partition numbers: with a number, it owns the partition with that number of each source topic
-(runtime/assignor.py).
+A worker owns partition numbers. A worker with the number 3 owns partition 3 of each source topic (runtime/assignor.py).
 """
 
 import asyncio
@@ -87,7 +86,7 @@ class Sources:
         await asyncio.gather(*(each.open(by_topic[each.topic], known[each.topic]) for each in self))
 
     async def drain(self, wanted: Iterable[TopicPartition], seconds: float) -> dict[TopicPartition, int]:
-        """Bring partitions to rest; see `Dispatcher.drain`."""
+        """Drain partitions; see `Dispatcher.drain`."""
         numbers = _by_topic(dict.fromkeys(wanted))
         found = await asyncio.gather(*(each.drain(numbers[each.topic], seconds) for each in self))
         return _of_topics(zip(self.topics, found, strict=True))

@@ -76,7 +76,7 @@ class RetryPolicy:
         initial_delay_seconds: the delay before the first retry.
         max_delay_seconds: the longest delay between two attempts; `Retry-After` may ask for up to ten times as much.
         jitter: how the delay is randomised.
-        max_elapsed_seconds: how long after the first attempt another one may begin; None for no such limit.
+        max_elapsed_seconds: no attempt begins later than this after the first one; None for no limit.
         statuses: the statuses that are retried; those beyond 599 are treated as 500.
     """
 
@@ -92,11 +92,11 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The highest rate at which a callback may be called.
+    """The highest rate of calls to a callback.
 
     Attributes:
         per_second: attempts per second, on average.
-        burst: how many attempts may follow each other without a pause after an idle time.
+        burst: how many attempts may begin at once after an idle time.
     """
 
     per_second: float
@@ -108,7 +108,7 @@ class Handshake:
     """How a receiver is asked for permission to deliver (http/handshake.py).
 
     Attributes:
-        origin: the DNS name in whose name permission is requested.
+        origin: the DNS name of the sender that requests permission.
         rate_per_minute: the requested rate; None: no rate is requested.
     """
 
@@ -157,9 +157,9 @@ class Skip:
 
 @dataclass(frozen=True, slots=True)
 class ReplayOffset:
-    """`resumeFrom`: continue from an offset of one partition. Skips waiting events only if it *discards* them.
+    """`resumeFrom`: continue from an offset of one partition.
 
-    Without a topic, the only source topic is meant.
+    Waiting events are skipped only with *discards*. Without a topic, the only source topic is meant.
     """
 
     partition: int
@@ -317,14 +317,15 @@ class Subscription:
     Attributes:
         revision: the offset of its record in `<app>.subscriptions`.
         concurrency: requests in flight at a time; 1 for the ordered levels.
-        created: the revision of its first record. A subscription that is deleted and created again is a new one.
+        created: the revision of its first record. A subscription that is deleted and created again counts as a new one.
         starts: where the subscription begins, by source topic. None: it was written for `routing: key`, and begins at
             the committed offset.
         topics: the source topics whose events it gets; None for all of them.
         metadata: the owner's notes about it, without influence on deliveries.
         probes: when a FAILURE is probed (probing.py); None if it waits for an operator.
         resume_from: the command of this revision.
-        earlier: the commands of earlier revisions, oldest first: an owner that has not carried them out yet does so.
+        earlier: the commands of earlier revisions, oldest first. Owners carry out those that they have not carried out
+            yet.
         problem: why its record can't be used, a sentence. Its lanes are then in FAILURE.
     """
 

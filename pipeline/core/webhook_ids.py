@@ -1,8 +1,8 @@
 """The `webhook-id` of an event, and the only subscription of an addressed event. Pure.
 
 The id is `<topic>-<partition>-<offset>`. A redrive writes an event to another offset, and keeps its first id in the
-record header `dlq.webhook-id`. With `routing: match`, an event that was written for one subscription names it in
-`dlq.for`, because a redrive must not repeat the event to other subscriptions.
+record header `dlq.webhook-id`. With `routing: match`, an event that was written for one subscription names this
+subscription in `dlq.for`, because a redrive must not repeat the event to others.
 
 Any producer can write these headers. So they count only with a valid seal in the header `dlq.seal`, which can be made
 only with one of SECRET_KEYS. The seal covers the headers, the key and the value. A seal that is copied to another event
@@ -21,13 +21,13 @@ from pipeline.core.model import Event
 from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 
 FIRST_ID: Final = f"{DEAD_LETTER_PREFIX}webhook-id"
-"""The record header with the id that an event was first sent with."""
+"""The record header with the first id of an event."""
 
 ADDRESSEE: Final = f"{DEAD_LETTER_PREFIX}for"
 """The record header with the id of the only subscription that an event is for, with `routing: match`."""
 
 SEAL: Final = f"{DEAD_LETTER_PREFIX}seal"
-"""The record header that proves that the pipeline wrote the other two: a version and an HMAC-SHA256 in base64.
+"""The record header that proves that the pipeline wrote the other two headers: a version and an HMAC-SHA256 in base64.
 
 Version `v1,`, in dead letters, covers `FIRST_ID`. Version `v2,` also covers `ADDRESSEE`; `FIRST_ID` may be missing.
 """
@@ -70,7 +70,7 @@ class WebhookIds:
         return cls(tuple(derive_key(key, _PURPOSE) for key in secret_keys))
 
     def of(self, event: Event) -> str:
-        """The id of *event*, the same for every attempt; after a redrive, the id that it was first sent with."""
+        """The id of *event*, the same for every attempt and after every redrive."""
         return (self.first_of(event) if event.headers else None) or own_id(event)
 
     def first_of(self, event: Event) -> str | None:

@@ -52,10 +52,10 @@ class Window:
         # The settled offsets from `_base` on: bit n stands for the offset `_base + n`.
         self._base = start
         self._ahead = ahead
-        # Settled offsets that are too far ahead for a note now. They have to be noted later: if only later events of a
-        # lane were noted, the next owner would send an earlier event after them.
+        # Settled offsets that are too far ahead for a note now. They have to be noted later. If a note had only later
+        # events of a lane, the next owner would send the earlier event after them.
         self._far: set[int] = set()
-        # The end of each batch, and when it came. This shows the age of any offset without a time stamp for each event.
+        # The end of each batch, and when the batch came: enough to find the age of any offset.
         self._batches: deque[tuple[int, float]] = deque()
 
     def __len__(self) -> int:
@@ -96,7 +96,7 @@ class Window:
         self.let_go(offset)
 
     def mark_settled(self, offset: int) -> None:
-        """Mark a dispatched offset as settled: commits of earlier offsets will contain it in their note."""
+        """Mark a dispatched offset as settled. The notes of commits will contain it."""
         if offset <= self.committable:
             return
         bit = offset - self._base
@@ -160,8 +160,8 @@ class Window:
 class SharedWindow(Window):
     """A window in which several lanes may hold the same offset, for `routing: match`.
 
-    When the last of its lanes releases an offset, it leaves the window and is noted as settled. A lane that released an
-    offset without settling it has a durable row, and lanes with a row ignore notes.
+    When the last of its lanes releases an offset, the offset leaves the window and is noted as settled. A lane that
+    released an offset without settling it has a durable row, and lanes with a row ignore notes.
     """
 
     __slots__ = ("_holders", "_load")

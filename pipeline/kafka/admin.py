@@ -99,7 +99,7 @@ async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | No
 
 
 async def topic_setting(connection: KafkaConnection, topic: str, name: str) -> str | None:
-    """The value of a topic's setting; None if it has no value, or if this user may not read it.
+    """The value of a topic's setting. None if the setting has no value, or if this user may not read it.
 
     Raises:
         BrokerError: the cluster can't be reached.

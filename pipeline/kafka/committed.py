@@ -2,7 +2,7 @@
 
 The fields are the topic's id, the note of the events settled beyond the offset (core/ahead.py), and with
 `routing: match` the revision before which subscriptions had begun (core/beginnings.py). Workers of versions without
-notes only read a `topic-id=` at the beginning. If a note precedes this field, they ignore both:
+notes read only a `topic-id=` at the beginning. If a note precedes this field, they ignore note and field:
 
     topic-id=5u7...
     settled=1:40:eAGTAgAAGwAb;topic-id=5u7...
@@ -37,8 +37,8 @@ class Committed:
         topic_id: the id of the topic; None if it is not known.
         settled: the note of the events that are settled beyond the offset; None if there is none.
         begun_to: subscriptions created before this revision had begun; 0 if the commit does not contain it. A commit
-            without any of the fields was made by hand to move the group. Then all subscriptions count as begun, so that
-            none begins a second time.
+            without fields was made by hand to move the group. Then all subscriptions count as begun, so that no
+            subscription begins a second time.
     """
 
     offset: int | None
@@ -64,8 +64,8 @@ class Committed:
 
 
 def _revision(text: str) -> int:
-    """The revision in a commit; 0 if it is unreadable, which is safe.
+    """The revision in a commit, which anybody with access to the group may have written.
 
-    Anybody with access to the group may have written the commit.
+    If it is unreadable, 0, which is safe.
     """
     return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0

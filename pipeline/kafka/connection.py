@@ -1,4 +1,4 @@
-"""How to connect to a Kafka cluster: one value, from which every client takes its options."""
+"""How to connect to a Kafka cluster. Every client takes its options from this value."""
 
 import re
 import ssl
@@ -48,7 +48,7 @@ class KafkaConnection:
 
     @cached_property  # reading the system's certificates takes 20 ms; a worker makes dozens of clients
     def ssl_context(self) -> ssl.SSLContext | None:
-        """The TLS context, made once; None without TLS. Read it at start-up first, because making it reads files.
+        """The TLS context; None without TLS. Read this property at start-up, because the first access reads files.
 
         Raises:
             ConfigurationError: OpenSSL refuses the client's certificate or key.
@@ -98,9 +98,8 @@ class KafkaConnection:
 class PromptSSLObject(ssl.SSLObject):
     """Sends `close_notify` without waiting for the peer's (RFC 8446 section 6.1).
 
-    asyncio and uvloop wait for the peer's notice, which a broker does not send. They usually wait for half a second.
-    uvloop waits for 30 seconds (`ssl_shutdown_timeout`) if it misses the end of the connection, and aiokafka's `stop()`
-    waits as long.
+    Both asyncio and uvloop wait for the peer's notice, which a broker does not send: usually half a second, but if
+    uvloop misses the end of the connection, 30 seconds (`ssl_shutdown_timeout`). aiokafka's `stop()` waits as long.
     """
 
     def unwrap(self) -> None:

@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class ReadRows:
-    """Rows by key, topic and partition, and a sentence for partitions without a leader, whose rows can't be read."""
+    """Rows by key, topic and partition, and a sentence about partitions whose rows can't be read without a leader."""
 
     found: list[Row]
     troubles: list[str]

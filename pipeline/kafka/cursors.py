@@ -45,14 +45,17 @@ FENCED_ERRORS: Final = (
     InvalidTxnState,
     OutOfOrderSequenceNumber,
 )
-"""After one of these the producer is unusable, and a new one would fence the partition's current owner."""
+"""After one of these errors the producer is unusable, and a new producer would fence the partition's current owner."""
 RETRY_PAUSE_SECONDS: Final = 0.5
 CLOSE_SECONDS: Final = 2.0
 ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000
 KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
-"""The longest time without a transaction. Kafka forgets a transactional id that was unused for seven days
-(`transactional.id.expiration.ms`). A partition whose lanes are all live may need no rows for longer than that."""
+"""The longest time without a transaction.
+
+Kafka forgets a transactional id that was unused for seven days (`transactional.id.expiration.ms`), and a partition
+whose lanes are all live may need no rows for weeks.
+"""
 
 
 @dataclass(slots=True)
@@ -63,7 +66,7 @@ class _Group:
     waiters: list["asyncio.Future[None]"] = field(default_factory=list)
 
     def end(self, refusal: str | None = None) -> None:
-        """Tell the waiters that the rows are durable, or why they will never be."""
+        """Tell the waiters that the rows are durable, or why they will never become durable."""
         for waiter in self.waiters:
             if waiter.done():
                 continue
@@ -224,7 +227,7 @@ class KafkaRows:
                     waiter.cancel()  # no effect on futures that are done
 
     async def _write(self, group: _Group) -> None:
-        """Commit a group, again and again until that succeeds or can't succeed any more."""
+        """Commit a group. Try again until the commit succeeds, or until it can't succeed any more."""
         while True:
             try:
                 await self._commit(group.rows)

@@ -39,7 +39,7 @@ LONGEST_PAUSE_SECONDS: Final = 10.0
 
 
 def headers_of(letter: DeadLetterRecord, ids: WebhookIds) -> list[tuple[str, bytes]]:
-    """The record's own headers, unchanged, and the `dlq.*` headers, which replace those of an earlier dead letter.
+    """The record's own headers, unchanged, and `dlq.*` headers in place of those of an earlier dead letter.
 
     Args:
         letter: the dead letter to be written.
@@ -101,7 +101,7 @@ class KafkaDeadLetterWriter:
     async def put(self, letter: DeadLetterRecord) -> None:
         """Write one letter; see `DeadLetterWriter.put`.
 
-        While the broker is down, or refuses the write because a right is missing, this tries again without a limit.
+        Tries again without a limit while the broker is down, or refuses the write because a right is missing.
         """
         headers = headers_of(letter, self._ids)
         pause = FIRST_PAUSE_SECONDS
@@ -125,8 +125,8 @@ class KafkaDeadLetterWriter:
             await producer.send_and_wait(self.topic, value, event.key, headers=headers)
         except KafkaError as error:
             if not error.retriable:
-                # The refused letter has used up a sequence number. So the broker would refuse all later records of this
-                # producer in this partition as out of order.
+                # The refused letter has used up a sequence number. So the broker would refuse this producer's later
+                # records in this partition as out of order.
                 await self._replace(producer)
             raise
 
@@ -138,7 +138,7 @@ class KafkaDeadLetterWriter:
         await disconnect(producer)
 
     async def _started(self) -> AIOKafkaProducer:
-        """The producer. It starts with the first letter, so a worker can start before the dead-letter cluster is up."""
+        """The producer. The first letter starts it, so that a worker can start before the dead-letter cluster is up."""
         async with self._starting:
             if self._producer is None:
                 producer = AIOKafkaProducer(

@@ -1,4 +1,4 @@
-"""The partition that a key's events are in, if their producer uses Kafka's default partitioner."""
+"""The partition of a key, if the producer uses Kafka's default partitioner."""
 
 from functools import lru_cache
 
@@ -12,6 +12,6 @@ def default_partition(subscription_id: str, partitions: int) -> int:
     return _hash(subscription_id) % partitions
 
 
-@lru_cache(maxsize=131_072)  # a key takes microseconds, and pages with 100,000 subscriptions are shown repeatedly
+@lru_cache(maxsize=131_072)  # cached, because a key takes microseconds, and pages show 100,000 subscriptions repeatedly
 def _hash(subscription_id: str) -> int:
     return int(murmur2(subscription_id.encode())) & _POSITIVE

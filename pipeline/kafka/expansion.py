@@ -12,8 +12,8 @@ may be killed at any step without harm, because of two rules:
 - The group's initial offsets are committed before the first member joins (runtime/initial_offsets.py). So a partition
   without a committed offset is new, and is delivered from its beginning with any `autoOffsetReset`.
 
-All workers do this at the same time, and the broker refuses all requests except for the first. A worker also does it
-when it starts (runtime/topics.py).
+All workers do this at the same time, and the broker refuses all requests except the first. A starting worker expands
+its topics too (runtime/topics.py).
 """
 
 import logging
@@ -39,11 +39,11 @@ class TopicClients(Protocol):
     """This worker's Kafka clients, whose metadata must follow changes of the source topics (runtime/consumer.py)."""
 
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
-        """Refresh the clients' metadata, unless it has this many partitions of each source topic already."""
+        """Refresh the clients' metadata, if it has fewer partitions of a source topic."""
         ...
 
     def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
-        """Store the present id of a source topic; None if the brokers don't tell it."""
+        """Store the present id of a source topic; None if the brokers have no topic ids."""
         ...
 
 
@@ -92,7 +92,8 @@ class PartitionExpansion:
         if not counts:
             return  # deleted, and not recreated yet
         for name in counts:
-            # In a recreated topic with many events, no fetch may be out of range. So the id has to be compared.
+            # If a topic was recreated and has many events, perhaps no fetch is out of range. So the id has to be
+            # compared.
             self._clients.learn_topic_id(name, await find_topic_id(client_of(admin), name))
         problems = await self._grow_own(admin, found, max(counts.values()))
         if problems:
@@ -108,7 +109,10 @@ class PartitionExpansion:
         await self._clients.learn_partitions(counts)
 
     async def _grow_own(self, admin: AIOKafkaAdminClient, found: Mapping[str, Partitions], most: int) -> list[str]:
-        """Give the pipeline's own topics as many partitions as the largest source has. Returns what prevents it."""
+        """Give the pipeline's own topics as many partitions as the largest source has.
+
+        Returns the problems that prevent it.
+        """
         small = [name for name in self._own if name in found and found[name].count < most]
         problems = await grow(admin, dict.fromkeys(small, most))
         late = [f"{each}; new partitions of its source are not delivered until it has them" for each in problems]
@@ -124,12 +128,12 @@ class PartitionExpansion:
 
 
 async def grow(admin: AIOKafkaAdminClient, wanted: Mapping[str, int], *, validate_only: bool = False) -> list[str]:
-    """Add partitions to topics, one topic after the other, and stop at the first that the brokers refuse.
+    """Add partitions to topics, one topic after the other. Stops at the first topic that the brokers refuse.
 
     Args:
         admin: a connected client.
         wanted: how many partitions each topic needs at least.
-        validate_only: only ask whether it would be possible.
+        validate_only: only ask whether the brokers would add the partitions.
 
     Returns:
         Empty, or one sentence that begins with the refused topic.

@@ -1,7 +1,7 @@
 """Follows a topic with any number of partitions, for display. Problems are reported as a sentence, never raised.
 
-It uses a plain aiokafka consumer without a group. Unlike a `Tail`, it does not wait for partitions without a leader, it
-also reads partitions that are added later, and it may begin at a time instead of the beginning.
+It uses a plain aiokafka consumer without a group. It differs from a `Tail`: it does not wait for partitions without a
+leader, reads partitions that are added later, and may begin at a time.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ class Follower:
 
     @property
     def has_tried(self) -> bool:
-        """Whether the first reading has succeeded or failed: the follower is current, or `problem` says why not."""
+        """Whether the first reading has ended: the follower is current, or `problem` says why not."""
         return self.is_current or self._has_trouble
 
     @property

@@ -18,7 +18,7 @@ EMBEDDED_WAIT_MS: Final = 50
 """How long a broker may hold a fetch. Kafka answers as soon as there is a record; the embedded broker always waits."""
 REQUEST_TIMEOUT_MS: Final = 10_000
 LOOK_SECONDS: Final = 10.0
-"""How often a reader checks whether the broker still answers, which a consumer does not report."""
+"""How often a reader checks whether the broker still answers. A consumer does not report a silent broker."""
 FIRST_PAUSE_SECONDS: Final = 0.25
 
 
@@ -67,7 +67,7 @@ async def keep_following(
         topic: the name of the topic, for the log.
         follow: follows the topic until something fails.
         note_trouble: called with the reason of each failure.
-        clock: times the pauses between attempts. The pauses grow until an attempt has succeeded for a while.
+        clock: times the pauses between attempts, which grow until an attempt has succeeded for a while.
         longest_pause_seconds: the longest pause.
     """
     pause = FIRST_PAUSE_SECONDS

@@ -16,7 +16,10 @@ from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topic_ids import find_topic_id
 
 _DEAD: Final = "Dead"
-"""The state of a group that does not exist, or whose members the coordinator shows only to newer clients."""
+"""The state of a group that does not exist.
+
+Also of a group whose members the coordinator shows only to newer clients.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ async def group_positions(
 async def _positions(
     admin: AdminClient, group: str, topics: Sequence[str], topic_ids: Mapping[str, str | None]
 ) -> GroupPositions:
-    # The members are read before the offsets. A member that leaves in between commits its offsets first.
+    # The members are read before the offsets: a member that leaves in between has committed its offsets.
     state, members = await _members(admin, group)
     committed = await admin.list_consumer_group_offsets(group)
     offsets: dict[str, dict[int, int]] = {}
@@ -91,7 +94,7 @@ async def commit_positions(
             metadata.
 
     Raises:
-        BrokerError: the group has members, or the cluster can't be reached, or refuses.
+        BrokerError: the group has members, or the cluster can't be reached, or refuses the commit.
     """
     consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **connection.client_options())
     notes = metadata or {}

@@ -63,10 +63,11 @@ _NO_COORDINATOR_YET: Final = (GroupCoordinatorNotAvailableError, GroupLoadInProg
 
 
 class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
-    """aiokafka's client asks one broker at random and gives up if that one is down. This client asks the others too.
+    """aiokafka's client asks one broker at random and gives up if that one is down.
 
-    Without it, a worker could not start while one of several brokers is down. It could not use a new cluster either:
-    there, Kafka creates its topic for groups at the first request for a coordinator, and cannot answer that request.
+    This client asks the other brokers too. Without it, a worker could not start while one of several brokers is down,
+    or on a new cluster: there, Kafka creates its topic for groups at the first request for a coordinator, and cannot
+    answer that request.
     """
 
     async def list_consumer_group_offsets(self, *arguments: Any, **options: Any) -> Any:
@@ -101,15 +102,15 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
 
 
 async def started(client: Any) -> None:
-    """Start a producer or a consumer. Finish even when cancelled: an interrupted start leaks a connection."""
+    """Start a producer or a consumer. A cancellation does not interrupt the start, which would leak a connection."""
     await _finished(client.start())
 
 
 async def closed(client: Any) -> None:
-    """Close a client or an admin client. Finish even when cancelled.
+    """Close a client or an admin client, to the end even when cancelled.
 
-    aiokafka's `close` swallows a cancellation that arrives while it waits for its own task. A task that looks something
-    up again and again would then never end, nor would the stop of the worker, which waits for the task.
+    The method `close` of aiokafka swallows a cancellation that arrives while it waits for its own task. A task with a
+    loop would then continue, and the stop of the worker would wait for it indefinitely.
     """
     await _finished(client.close())
 
@@ -125,7 +126,7 @@ async def _finished(work: Coroutine[Any, Any, object]) -> None:
 
 
 async def start_or_disconnect(client: Any) -> None:
-    """Start a producer or a consumer; disconnect it if that fails or is cancelled."""
+    """Start a producer or a consumer. If the start fails or is cancelled, disconnect."""
     try:
         await client.start()
     except BaseException:
@@ -137,8 +138,8 @@ async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
     """Stop an aiokafka producer or consumer. Records that are not confirmed within *seconds* stay unconfirmed.
 
     aiokafka's producer waits in `stop()` until all its records are confirmed. Without a broker it waits indefinitely,
-    and a worker would not stop either. The consumer's `stop()` may raise the CancelledError of a fetch, which the
-    caller would mistake for its own.
+    so a worker would not stop. The consumer's `stop()` may raise the CancelledError of a fetch, which the caller would
+    mistake for its own cancellation.
     """
     stopping = asyncio.ensure_future(client.stop())
     try:
@@ -169,7 +170,7 @@ async def _end_sender(producer: Any) -> None:
 
 
 def keep_lease_of(consumer: AIOKafkaConsumer, lease: Lease) -> None:
-    """Renew *lease* with each confirmation of the consumer's group coordinator; without a group, do nothing."""
+    """Renew *lease* with each confirmation by the consumer's group coordinator. Does nothing without a group."""
     coordinator = coordinator_of(consumer)
     if isinstance(coordinator, GroupCoordinator):
         keep_lease(coordinator, lease)
@@ -178,7 +179,8 @@ def keep_lease_of(consumer: AIOKafkaConsumer, lease: Lease) -> None:
 def keep_lease(coordinator: Any, lease: Lease) -> None:
     """Renew *lease* with each confirmed heartbeat or sync, as of the moment at which the request was sent.
 
-    aiokafka has no hook for that. Without this function the lease (core/lease.py) ends, and nothing is sent any more.
+    aiokafka has no hook for confirmed heartbeats. Without this function the lease (core/lease.py) ends, and nothing is
+    sent any more.
     """
     send = coordinator._send_req  # noqa: SLF001 - sends every request to the group
 
@@ -211,7 +213,7 @@ def pace_fetches(consumer: AIOKafkaConsumer, pause_seconds: Callable[[], float])
         if (seconds := pause_seconds()) > 0:
             try:
                 await asyncio.sleep(seconds)
-            except asyncio.CancelledError:  # as aiokafka: the result is no longer of interest
+            except asyncio.CancelledError:  # aiokafka also ignores an error of this result
                 return False
         return bool(await send(assignment, node_id, request))
 
@@ -222,14 +224,15 @@ def pace_fetches(consumer: AIOKafkaConsumer, pause_seconds: Callable[[], float])
 
 
 class BeginSoon(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]  # aiokafka has no types
-    """Begins a transaction. While the coordinator is still ending the previous one, tries again: soon, then less often.
+    """Begins a transaction.
 
-    Ending a transaction usually takes a few milliseconds, and longer while a broker is down. aiokafka always waits for
-    20 ms, without an option to change that. This is most of the time of an at-most-once claim.
+    While the coordinator is still ending the previous one, tries again: soon, then less often. Ending a transaction
+    usually takes a few milliseconds, and longer while a broker is down. aiokafka always waits for 20 ms, and has no
+    option. These 20 ms would be most of the time of an at-most-once claim.
     """
 
     def handle_response(self, resp: Any) -> float | None:
-        """The seconds to wait before trying again; None if there is no need."""
+        """The seconds to wait before trying again; None if the transaction has begun."""
         pause: float | None = super().handle_response(resp)
         is_still_ending = pause == sender.BACKOFF_OVERRIDE
         tries = getattr(self._sender, "marker_tries", 0) if is_still_ending else 0
@@ -244,7 +247,8 @@ def retrieve_errors(producer: Any) -> None:
     """Retrieve the errors in aiokafka's own futures, because asyncio would log each one as never retrieved.
 
     There is one future for the end of a transaction, and one for each batch that is sent. Callers get the same errors
-    from the futures of their records. Call this before a transaction is aborted, which replaces the first future.
+    from the futures of their records. Call this before a transaction is aborted, because the abort replaces the first
+    future.
     """
     transactions, batches = producer._txn_manager, producer._message_accumulator._batches  # noqa: SLF001 - see above
     waiters = [batch._drain_waiter for queue in batches.values() for batch in queue]  # noqa: SLF001 - as above
@@ -260,7 +264,7 @@ def is_broken(producer: AIOKafkaProducer) -> bool:
 
     The producer must not be in a transaction.
 
-    aiokafka has no public way to find out. Without this check, a partition's rows would be written again and again.
+    aiokafka does not tell this publicly. Without this check, a partition's rows would be written again and again.
     """
     transactions = producer._txn_manager  # noqa: SLF001 - see above
     return transactions is not None and transactions.state is not TransactionState.READY
@@ -300,10 +304,10 @@ def positions(consumer: AIOKafkaConsumer, topic: str) -> dict[int, int]:
 
 
 def set_fetch(consumer: AIOKafkaConsumer, *, wait_ms: int, isolation_level: str) -> None:
-    """Set how long a broker may hold an empty fetch, and the isolation level. Call it before the consumer starts.
+    """Set how long a broker may hold an empty fetch, and the isolation level.
 
-    Both are arguments of the consumer, but Faust creates it and passes neither. Without them a busy partition starves
-    others, and events of aborted transactions are delivered.
+    Call this before the consumer starts. A consumer has arguments for both, but Faust, which creates the consumer, does
+    not pass them. Without them a busy partition starves others, and events of aborted transactions are delivered.
     """
     consumer._fetch_max_wait_ms = wait_ms  # noqa: SLF001 - see above
     consumer._isolation_level = isolation_level  # noqa: SLF001 - see above
@@ -313,7 +317,7 @@ def set_fetch(consumer: AIOKafkaConsumer, *, wait_ms: int, isolation_level: str)
 
 
 def _renews_lease() -> bool:
-    """Have aiokafka send a heartbeat that is confirmed at once."""
+    """Whether a heartbeat of aiokafka that is confirmed at once renews a lease."""
     coordinator = GroupCoordinator.__new__(GroupCoordinator)
     coordinator.group_id, coordinator.generation, coordinator.member_id = "", 0, ""
     lease = Lease(LEASE_PROBE_SECONDS)

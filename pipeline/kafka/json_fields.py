@@ -1,4 +1,4 @@
-"""Reads the JSON of records that anyone with access to a topic may have written, so every value is checked.
+"""Reads the JSON of records, and checks every value: anyone with access to a topic may have written a record.
 
 Every function raises a ValueError whose message says what is invalid.
 """

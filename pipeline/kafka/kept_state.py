@@ -1,7 +1,7 @@
 """The state of an application in Kafka, as it is stored: subscriptions, cursor rows, the group's commits.
 
-The parts are read one after the other, while workers may run. The commits are read before the rows. If a lane falls
-behind in between, its row is read too. So every unsettled event before a commit has a row.
+Workers may run while the parts are read. The commits are read before the rows: if a lane falls behind in between, its
+row is read too. So every unsettled event before a commit has a row.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class KeptState:
 
 
 async def read_state(source: Source, app: str) -> KeptState:
-    """Read the present state of an application.
+    """The present state of an application.
 
     Raises:
         BrokerError: a topic is missing, a partition of it has no leader, or the cluster can't be reached.

@@ -25,7 +25,7 @@ POLL_MS: Final = 500
 BATCH: Final = 200
 """Letters per read, and so per commit of a redrive."""
 SILENCE_SECONDS: Final = 30.0
-"""If an existing letter does not arrive in this time, the broker counts as gone: a consumer does not report that."""
+"""If an existing letter does not arrive in this time, the broker counts as gone. A consumer does not report this."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
@@ -36,10 +36,11 @@ class LetterFacts:
 
     Attributes:
         place: its position in the dead-letter topic, `<topic>-<partition>-<offset>`.
-        subscription: the id in the record key or, with `routing: match`, in `dlq.subscription`; None if that is no id.
+        subscription: the id in the record key or, with `routing: match`, in `dlq.subscription`; None without a valid
+            id.
         source: the topic from which the letter came.
-        at: the time of the last attempt, or of the record if that is unknown, in RFC 3339 and UTC (Z); None for a time
-            beyond the calendar.
+        at: the time of the last attempt or, if unknown, of the record, in RFC 3339 and UTC (Z); None for a time beyond
+            the calendar.
     """
 
     place: str
@@ -105,7 +106,7 @@ class LetterReader:
         self.troubles = troubles
 
     async def batches(self, number: int, start: int) -> AsyncIterator[Sequence[Event]]:
-        """The letters of partition *number* in log order, from *start* or the first that still exists.
+        """The letters of partition *number* in log order, from *start* or from the first existing letter on.
 
         Raises:
             BrokerError: the brokers did not deliver a letter in time.
@@ -123,7 +124,7 @@ class LetterReader:
                 yield letters
 
     async def _next(self, partition: TopicPartition, before: int) -> tuple[Sequence[Event], int]:
-        """The next letters, and the position after them. There may be none if only transaction markers follow."""
+        """The next letters, and the position after them. There may be no letter if only transaction markers follow."""
         position = before
         letters: Sequence[Event] = ()
         while position == before and not letters:

@@ -35,10 +35,10 @@ class LogPositions:
 
 
 async def log_positions(connection: KafkaConnection, topic: str, times_ms: Collection[int] = ()) -> LogPositions:
-    """Ask the brokers for positions, because a worker's metadata may lack partitions that were just added.
+    """The positions, as the brokers know them: a worker's metadata may lack partitions that were just added.
 
     An end is after all replicated events, even those of open transactions. So an event that was written before this
-    call is before the end, no matter when its transaction is committed.
+    call is before the end, even if its transaction is committed later.
 
     Raises:
         BrokerError: the cluster can't be reached, or does not have the topic, or a partition has no leader and can't be
@@ -51,7 +51,7 @@ async def log_positions(connection: KafkaConnection, topic: str, times_ms: Colle
             if found.leaderless:
                 raise BrokerError(found.troubles(topic)[0])
             tps = [TopicPartition(topic, number) for number in range(found.count)]
-            # Ask for the ends first. An event that is written after that is not before the end.
+            # The ends come first: an event that is written later is not before the end.
             ends = await consumer.end_offsets(tps)
             begins = await consumer.beginning_offsets(tps)
             since = {time: await _since(consumer, tps, time, ends) for time in times_ms}

@@ -1,7 +1,7 @@
 """Reads the log again for lanes that are behind, with one plain consumer per source topic.
 
-Each read begins at the reading position of a lane that has room, usually of the lane that is furthest behind. Every
-lane that the stretch covers gets its events (docs/design.md, The log reader). So one read serves all lanes that fell
+Each read begins at the reading position of a lane that has room, usually of the lane that is furthest behind. The
+stretch that was read has events for many lanes (docs/design.md, The log reader). So one read serves all lanes that fell
 behind together. With `routing: key`, records that no lane waits for are skipped before they become objects.
 """
 
@@ -28,8 +28,7 @@ STRETCH_EVENTS: Final = 250
 BREATH_SECONDS: Final = 0.001
 """The pause after each read while the stream is busy, so that deliveries from the stream get the event loop."""
 FETCH_BYTES: Final = 256 * 1024
-"""The largest response, because a response is parsed without yielding. An event that is larger is fetched
-nevertheless."""
+"""The largest response, because a response is parsed without yielding. A larger event is fetched nevertheless."""
 FETCH_WAIT_MS: Final = 50
 """How long a broker may hold an empty fetch. An empty fetch only occurs as a prefetch at the end of the log, and the
 next request must not wait for it."""
@@ -124,8 +123,8 @@ class LogReader:
             self._wanted.clear()
             for partition in list(self._wanting):
                 await self._read_guarded(partition)
-                # A consumer that has fetched records already returns them without suspending. Without this pause,
-                # the loop would starve all other tasks.
+                # A consumer returns fetched records without suspending. Without this pause, the loop would starve all
+                # other tasks.
                 await asyncio.sleep(BREATH_SECONDS if partition.is_streaming else 0)
             if self._wanting:
                 self._wanted.set()

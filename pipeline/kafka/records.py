@@ -1,12 +1,11 @@
 r"""aiokafka's consumer, patched to read every record that a broker accepts.
 
 In Kafka the name of a record header is bytes. Java clients write UTF-8, other clients may write any bytes, and brokers
-do not check them. Java's consumer replaces bytes that it can't decode. aiokafka raises an error instead, at every fetch
-that contains the record. So the partition would stop until the record is deleted.
-
-Here a batch that aiokafka's parser rejects is parsed again, by a slower parser that escapes such names, as in `x-\xff`.
-An escaped name is not a valid HTTP field name, so the header is not sent (http/headers.py), but it can be logged and
-written to a dead letter. All other batches cost no more than before.
+do not check them. Java's consumer replaces bytes that it can't decode. But aiokafka raises an error at every fetch that
+contains the record. So the partition would stop until the record is deleted. Here a batch that aiokafka's parser
+rejects is parsed again, by a slower parser that escapes such names, as in `x-\xff`. An escaped name is not a valid HTTP
+field name, so the header is not sent (http/headers.py), but it can be logged and written to a dead letter. All other
+batches are parsed by aiokafka.
 
 Faust creates its consumer itself, and aiokafka's fetcher looks up its parser in its own module. So importing this
 module replaces the parser there, for all consumers of the process. It also replaces the method with which the fetcher
@@ -35,7 +34,7 @@ PASSED_OVER_AT_ONCE = 64
 
 
 class Sieve:
-    """Makes a consumer skip records by their keys, at a fifth of the cost of handing them out.
+    """Makes a consumer skip records by their keys. Skipping costs a fifth of handing out.
 
     Pass it to the consumer as `key_deserializer`, which aiokafka hands on to the code that creates records. `keys` may
     be changed between two calls of the consumer. Skipped records count as read.
@@ -58,8 +57,8 @@ class SiftedBatch:
     """Wraps a batch and hands out the records that its sieve lets through.
 
     The last record is always handed out, because a consumer's position moves only with a record that is handed out. In
-    a long run of skipped records, one in `PASSED_OVER_AT_ONCE` is handed out too. A call of the consumer ends after a
-    number of records, so without these it could take very long.
+    a long run of skipped records, one in `PASSED_OVER_AT_ONCE` is handed out too, so that a call of the consumer, which
+    ends after a number of records, does not take long.
     """
 
     __slots__ = ("_batch", "_sieve")
@@ -137,7 +136,7 @@ class RepeatableBatches:
         return batch
 
     def repeat(self) -> bool:
-        """Hand the last batch out once more; False if that would change nothing."""
+        """Prepare to hand the last batch out once more. Returns False if that would change nothing."""
         if self._is_repeated or self._bytes[_MAGIC_OFFSET] < _FIRST_MAGIC_WITH_HEADERS:
             return False
         self._repeated, self._is_repeated = EscapingBatch(self._bytes), True
@@ -157,7 +156,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
 
     def __next__(self) -> Any:
         while True:
-            # Called for each record. Does what aiokafka's method does, and is as fast unless parsing raises an error.
+            # Called for each record. Without an error, it does what aiokafka's method does, as fast.
             try:
                 return next(self._records_iterator)
             except StopIteration:
@@ -178,7 +177,8 @@ class EscapingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka ha
     _pos: int
 
     def _read_msg(self) -> _DefaultRecordPy:
-        # See https://kafka.apache.org/documentation/#record. A ValueError or IndexError means that it is not a record.
+        # The format: https://kafka.apache.org/documentation/#record. A ValueError or IndexError means that this is no
+        # record.
         buffer = self._buffer
         length, start = decode_varint(buffer, self._pos)
         if not 0 < length <= len(buffer) - start:
@@ -215,8 +215,8 @@ _set_error: Final = fetcher.Fetcher._set_error  # noqa: SLF001 - replaced below
 def keep_first_error(self: Any, tp: TopicPartition, error: Exception) -> None:
     """Record an error of a partition, unless there is an earlier one that the consumer has not raised yet.
 
-    In aiokafka, a second error fails an assertion, which ends the fetcher. After that, no partition is fetched,
-    although the worker remains in its group.
+    In aiokafka, a second error fails an assertion and ends the fetcher. The worker would remain in its group, and fetch
+    nothing.
     """
     if not isinstance(self._records.get(tp), fetcher.FetchError):
         _set_error(self, tp, error)

@@ -1,4 +1,4 @@
-"""Writes dead letters back to the source topic, each at most once, no matter how often a redrive runs.
+"""Writes dead letters back to the source topic, each at most once, even if a redrive runs several times.
 
 Consumer groups of the dead-letter cluster record the progress. A letter is redriven when the source's brokers have
 confirmed the event. A group's committed offset in a partition is the first letter that its runs have not handled:
@@ -7,8 +7,8 @@ confirmed the event. A group's committed offset in a partition is the first lett
     <app>.redrive.<id>          runs for one subscription
     <app>.redrive-skipped       runs over the letters that the first kind skips
 
-Each letter belongs to at most two groups. It has been redriven if it lies before the committed offset of either group,
-so runs of different kinds don't repeat each other's work. Kafka forgets an unused group after offsets.retention.minutes
+Each letter belongs to at most two groups. If it lies before the committed offset of one of them, it has been redriven.
+So runs of different kinds don't repeat each other's work. Kafka forgets an unused group after offsets.retention.minutes
 (a week by default).
 """
 
@@ -32,7 +32,7 @@ from pipeline.kafka.letters import LetterFacts, LetterReader, opened_letters, re
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 
 HOPELESS: Final = {"unknown-subscription", "undecodable"}
-"""Dead letters with these reasons would be dead-lettered again: their subscription has to be created first."""
+"""Dead letters with these reasons would be dead-lettered again, unless their subscription is created first."""
 
 NO_IDS: Final = WebhookIds()
 
@@ -67,10 +67,10 @@ class Redriven:
     """The result for one letter.
 
     Attributes:
-        place: the new position in the source topic, `<topic>-<partition>-<offset>`; None if it was not written.
+        place: the new position in the source topic, `<topic>-<partition>-<offset>`; None if the letter was not written.
         why_not: why the letter was skipped, a sentence; None if it was written (or would be, in a dry run).
-        is_duplicate: whether the letter was skipped because this run has written another one of the same event and
-            subscription. After a crash, an event may be dead-lettered twice.
+        is_duplicate: whether the letter was skipped because this run has written another letter of the same event and
+            subscription. After a crash, an event may have two.
     """
 
     letter: LetterFacts
@@ -169,7 +169,7 @@ class Marks:
             group = scope.group(self._app)
             offsets = await self._admin.list_consumer_group_offsets(group, partitions=self._partitions)
             if len(offsets) < len(self._partitions):
-                # aiokafka ignores the error of a group. Without this check, all letters would be redriven again.
+                # aiokafka ignores the error code of a group. Without this check, all letters would be redriven again.
                 raise BrokerError(f"group {group}: its offsets can't be read")
             self._known[scope] = {each.partition: max(0, found.offset) for each, found in offsets.items()}
         return self._known[scope]
@@ -206,7 +206,7 @@ class Redrive:
     seen: set[tuple[str, str | None]] = field(default_factory=set)
 
     async def run(self) -> AsyncIterator[Redriven]:
-        """Go through the letters from the end of the last run of this scope. Yield each result when it is confirmed."""
+        """Handle the letters after the end of the last run of this scope. Yields each result when it is confirmed."""
         left = self.limit
         starts = await self.marks.of(self.scope)
         for number in self.reader.ends:
@@ -242,7 +242,7 @@ class Redrive:
         return batch, results
 
     def _is_duplicate(self, letter: LetterFacts) -> bool:
-        """Whether the run has already had a letter of the same event and subscription; otherwise, remember this one."""
+        """Whether the run has already had a letter of the same event and subscription. Remembers this letter."""
         if letter.webhook_id is None:
             return False
         event = letter.webhook_id, letter.subscription
@@ -255,7 +255,10 @@ class Redrive:
         return await self.marks.are_past(letter, [each for each in scopes_of(letter) if each != self.scope])
 
     async def _write(self, letters: Sequence[tuple[Event, Redriven]]) -> dict[int, str]:
-        """Write letters to their topics and wait for all confirmations. Returns the new place of each by old offset."""
+        """Write letters to their topics and wait for all confirmations.
+
+        Returns the new place of each letter, by old offset.
+        """
         if self.producer is None:
             return {}
         topics = [result.letter.source or self.source.topic for _, result in letters]
@@ -314,7 +317,7 @@ async def redriven_among(
 ) -> set[str]:
     """The places of the letters that have been redriven.
 
-    The time is unknown: the groups record the progress of runs, but not when they handled a letter.
+    The times are unknown: groups record only the progress of runs.
 
     Raises:
         BrokerError: the groups' offsets can't be read.

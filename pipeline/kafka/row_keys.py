@@ -1,10 +1,10 @@
-r"""The keys of the rows in `<app>.cursors`. One partition has the rows for that partition of every source topic.
+r"""The keys of the rows in `<app>.cursors`. Partition 3 has the rows for partition 3 of every source topic.
 
     one source topic   the key is the id of the subscription
     several            \xff<topic>/<id of the subscription>
 
-A definition may gain and lose topics. So both forms are read, and a row keeps its key until it is written again. A row
-with a plain key belongs to the topic whose id it contains.
+A definition may gain and lose topics. So workers read both forms, and a row keeps its key until it is written again. A
+row with a plain key contains its topic's id.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,11 @@ MARK: Final = b"\xff"
 KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
 """The key of a record without meaning. Its value is always null, so compaction removes it."""
 SOURCE_KEY: Final = b"\xffsource-topic"
-"""The key of the id of the topic that was last delivered from the partition. Kafka deletes a topic's offsets with the
-topic. Without this id, a recreated topic would look like one that was never read."""
+"""The key of the record with the id of the topic that was last delivered from the partition.
+
+Kafka deletes a topic's offsets with the topic. Without this record, a recreated topic would look like a topic that was
+never read.
+"""
 
 
 def split_key(key: bytes, topics: Sequence[str]) -> tuple[str, bytes] | None:
@@ -42,7 +45,7 @@ class FoundRows(NamedTuple):
 
     Attributes:
         rows: the rows, by subscription id.
-        elsewhere: the ids whose rows have a key in the other form than the one that will be written.
+        elsewhere: the ids whose rows have a key in the other form than the next write will use.
         last_topic_id: the id of the topic that was delivered last; None if it is not known.
     """
 
@@ -69,7 +72,7 @@ class RowKeys:
         return key if self.is_alone else self._prefix + key
 
     def other_of(self, key: bytes) -> bytes:
-        """What `of` would return if `is_alone` were the opposite."""
+        """The other form of the key that `of` returns."""
         return self._prefix + key if self.is_alone else key
 
     def last_topic_id(self, topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> str | None:

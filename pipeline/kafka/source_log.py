@@ -33,8 +33,7 @@ class SourceLog:
     async def look(self, numbers: Collection[int]) -> dict[int, LogBounds]:
         """The bounds of these partitions' logs. Retries until the brokers answer.
 
-        The bounds of a partition without a leader are unknown. It gets `LogBounds.unseen`, so that the other partitions
-        need not wait.
+        A partition without a leader gets `LogBounds.unseen`, so that the other partitions need not wait.
         """
         while True:
             try:
@@ -70,7 +69,8 @@ class SourceLog:
             led = [number for number in numbers if topic.led is None or number in topic.led]
             tps = [TopicPartition(self._topic, number) for number in led]
             begins = await consumer.beginning_offsets(tps) if tps else {}
-            # The end of all records (read uncommitted). The end of the readable records may be before a stored offset.
+            # The end of all records (read uncommitted), because the end of the readable records may be before a stored
+            # offset.
             ends = await consumer.end_offsets(tps) if tps else {}
             if (await describe_topic(client_of(consumer), self._topic)).id == topic.id:
                 unseen = dict.fromkeys(numbers, LogBounds.unseen(topic.id))

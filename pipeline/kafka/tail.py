@@ -168,7 +168,7 @@ class Tail:
 
     async def _look_up(self) -> int:
         async with self._lookup_turn:
-            # Callers from now on may have seen a later state of the topic, so they can't share this look-up.
+            # Later callers may have seen a later state of the topic, so they can't share this look-up.
             self._lookup = None
             while True:
                 try:

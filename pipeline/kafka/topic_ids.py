@@ -1,4 +1,4 @@
-"""Looks up the id of a topic, which distinguishes a recreated topic from the deleted one (KIP-516).
+"""Looks up the id of a topic. It tells a recreated topic from the deleted one (KIP-516).
 
 aiokafka 0.14 supports Metadata up to version 5, which has only names. Version 10, since Kafka 2.8, has the ids
 (https://kafka.apache.org/protocol#The_Messages_Metadata).
@@ -152,5 +152,5 @@ async def describe_topic(client: AIOKafkaClient, topic: str) -> TopicNow:
 
 
 async def find_topic_id(client: AIOKafkaClient, topic: str) -> str | None:
-    """Find the id of a topic; see `describe_topic`."""
+    """The id of a topic; see `describe_topic`."""
     return (await describe_topic(client, topic)).id

@@ -1,7 +1,7 @@
 """The cursor rows of one source topic's partition, in a store that all source topics share (row_keys.py).
 
-A worker that owns a partition number owns the partition with that number in every source topic. So there is one
-producer for each number, and its transactional id does not depend on the topics of the definition.
+A worker owns the partitions with the same number of all source topics. So there is one producer for each number, and
+its transactional id does not depend on the topics of the definition.
 """
 
 import asyncio
@@ -107,10 +107,10 @@ class TopicRows:
         if self.topic_id is not None and store.topic_ids.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
             written = store.put_topic_id(self._keys.of(SOURCE_KEY), self.topic_id)
             other = self._keys.other_of(SOURCE_KEY)
-            # With several source topics, the other id determines to which topic the rows with plain keys belong.
+            # With several source topics, the stored topic id determines to which topic rows with plain keys belong.
             if self._keys.is_alone and store.topic_ids.get(other):
                 store.put_topic_id(other, None)
-            # This comes before any commit: if there is a commit, but no topic id here, the next owner reports lost
+            # The topic id comes before any commit: if the next owner finds a commit but no topic id, it reports lost
             # rows.
             await written
         return found.rows

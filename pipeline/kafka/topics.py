@@ -115,10 +115,10 @@ async def producer_for(connection: KafkaConnection, topic: str) -> AIOKafkaProdu
 
 
 async def end_offset(connection: KafkaConnection, topic: str, partition: int) -> int:
-    """The offset that the next event of a partition will have.
+    """The offset of the next event of a partition.
 
     Raises:
-        BrokerError: the cluster can't be reached, or refuses.
+        BrokerError: the cluster can't be reached, or refuses the request.
     """
     consumer = AIOKafkaConsumer(enable_auto_commit=False, **connection.client_options())
     tp = TopicPartition(topic, partition)

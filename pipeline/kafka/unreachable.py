@@ -24,7 +24,7 @@ REQUEST_TIMEOUT_SECONDS: Final = 10.0
 async def why_unreachable(
     connection: KafkaConnection, *, timeout_seconds: float = REQUEST_TIMEOUT_SECONDS
 ) -> str | None:
-    """Why the bootstrap servers can't be reached; if there are several, with a reason for each.
+    """Why the bootstrap servers can't be reached, with a reason for each server.
 
     Args:
         connection: connects to the cluster.
@@ -48,7 +48,7 @@ async def _reason(connection: KafkaConnection, server: str, timeout_seconds: flo
     try:
         found = await create_conn(host.strip("[]"), int(port), request_timeout_ms=timeout_seconds * 1000, **options)
         try:
-            # If the client has skipped the login, a broker refuses it only at the first request.
+            # If the client has skipped the login, a broker refuses the client only at the first request.
             await found.send(MetadataRequest([]))
         finally:
             found.close()
