@@ -248,7 +248,7 @@ async def test_a_skip_during_a_probe_continues_with_the_next_event() -> None:
 
 
 @in_virtual_time
-async def test_at_most_once_probes_only_with_an_event_not_sent_yet() -> None:
+async def test_at_most_once_probes_with_the_next_event_not_sent_yet() -> None:
     core = await Core(probed(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(2)
     await core.land()

@@ -108,7 +108,7 @@ async def test_a_deletion_waits_for_the_stores_of_earlier_records(reading: Readi
     assert reading.told == [("a", 0), ("a", None)]
 
 
-async def test_an_unusable_store_is_reported_with_the_same_sentence(reading: Reading) -> None:
+async def test_edits_and_records_get_the_same_error_about_a_store(reading: Reading) -> None:
     reading.reader.take("a", record("a", b"no store"), 0)
     await reading.reader.parsed()
     with pytest.raises(ConfigurationError) as caught:

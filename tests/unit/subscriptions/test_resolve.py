@@ -93,7 +93,7 @@ def test_unset_fields_get_the_entrypoint_s_values() -> None:
     ("qos", "asked", "concurrency"),
     [("auto", None, 5), ("auto", 3, 3), ("none", 9, 5), ("at-most-once", 3, 1), ("at-least-once", None, 1)],
 )
-def test_concurrency_is_the_lower_limit_or_one_if_ordered(qos: str, asked: int | None, concurrency: int) -> None:
+def test_ordered_levels_have_concurrency_1_and_others_the_limit(qos: str, asked: int | None, concurrency: int) -> None:
     found = made({"qos": qos}, http={"maxConcurrentConnections": asked})
     assert (found.qos, found.concurrency) == (Qos(qos), concurrency)
 
@@ -146,7 +146,7 @@ def test_credentials_that_are_no_header_value_are_refused() -> None:
 
 
 @pytest.mark.parametrize("qos", ["auto", "at-most-once", "at-least-once"])
-def test_retries_can_be_switched_off_and_qos_none_has_none(qos: str) -> None:
+def test_retries_can_be_disabled_and_are_always_off_at_qos_none(qos: str) -> None:
     assert made({"qos": qos}).retry.enabled
     assert not made({"qos": qos}, retry={"retryOption": "No Retry"}).retry.enabled
     assert not made({"qos": "none"}, retry={"retryOption": "Retry On Fail"}).retry.enabled
