@@ -12,7 +12,7 @@ MARGIN_SECONDS: Final = 60.0
 """The longest time before the expiry at which a token is renewed."""
 
 MARGIN_SHARE: Final = 0.1
-"""The same margin as a share of the token's lifetime. The smaller of the two applies."""
+"""The margin before the expiry as a share of the token's lifetime. The smaller margin applies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,8 +22,8 @@ class AccessToken:
     Attributes:
         value: the part after `Bearer `.
         obtained_at: when it was requested, Unix seconds.
-        expires_at: Unix seconds; equal to *obtained_at* for a token that is used once. None if the endpoint did not
-            state it; the token is then valid until a callback answers 401.
+        expires_at: when it expires, Unix seconds; equal to *obtained_at* for a token that is used once. None if the
+            endpoint did not say; the token is then valid until a callback answers 401.
     """
 
     value: str = field(repr=False)
@@ -45,7 +45,7 @@ class AccessToken:
 
     @property
     def is_for_once(self) -> bool:
-        """Whether the token's lifetime is 0. Then only the callers that waited for the token use it; it is not kept."""
+        """Whether the token's lifetime is 0. Such a token is not kept: only the callers that waited for it use it."""
         return self.expires_at == self.obtained_at
 
     def is_good(self, now: float) -> bool:

@@ -35,7 +35,10 @@ class Authorized:
     def __call__(
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
     ) -> Awaitable[Outcome]:
-        """Make the attempt. With *renew_token*, first request a new token, because a callback has answered 401."""
+        """The outcome of the attempt.
+
+        With *renew_token*, a new token is requested first, because a callback has answered 401.
+        """
         if isinstance(subscription.auth, ClientAuth):
             return self._send_with_token(subscription, event, attempt, renew_token=renew_token)
         return self.callback(subscription, event, attempt)

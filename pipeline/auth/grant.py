@@ -1,4 +1,4 @@
-"""The state of one set of client credentials: its token, and the result of the last request for one. Pure."""
+"""The state of one set of client credentials: the token, and the result of the last token request. Pure."""
 
 import asyncio
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,10 @@ NoToken = TokenRefused | TokenUnavailable
 """Why there is no token."""
 
 COOL_DOWN_SECONDS: Final = 1.0
-"""After a failure, or after the renewal of a rejected token, no lane requests a token for this long. Otherwise a
-thousand lanes would flood an endpoint that is down, or whose tokens a callback always rejects."""
+"""After a failure, or after the renewal of a rejected token, no lane requests a token for this long.
+
+Without this pause, a thousand lanes could flood an endpoint that is down, or whose tokens are always rejected.
+"""
 
 _NEVER: Final = float("-inf")
 _ALWAYS: Final = float("inf")
@@ -71,7 +73,7 @@ class Grant:
         self._failed_at = now
 
     def usable(self, now: float) -> AccessToken | None:
-        """The token, unless it has expired or was rejected. Just after a renewal, a rejection does not count."""
+        """The token, unless it has expired or was rejected. A rejection right after a renewal does not count."""
         token = self.token
         if token is None or not token.is_good(now):
             return None
@@ -80,7 +82,7 @@ class Grant:
         return token
 
     def recent_failure(self, now: float, longest_wait_seconds: float) -> NoToken | None:
-        """The last failure, as long as it also applies to new requests for a token.
+        """The last failure, as long as no new request for a token may be made.
 
         Args:
             now: the present time, Unix seconds.
@@ -94,12 +96,12 @@ class Grant:
         return failure if _is_recent(self._failed_at, now) else None
 
     def prefers(self, stored: AccessToken, now: float) -> bool:
-        """Whether the *stored* token, perhaps from another worker, is better than the one in use."""
+        """Whether the *stored* token, perhaps of another worker, is better than the token in use."""
         if not stored.is_good(now):
             return False
         return self.token is None or (stored.value != self.token.value and stored.obtained_at > self.token.obtained_at)
 
 
 def _is_recent(moment: float, now: float) -> bool:
-    # If the clock was set back, no moment counts as recent.
+    # After the clock was set back, no moment counts as recent.
     return 0.0 <= now - moment < COOL_DOWN_SECONDS

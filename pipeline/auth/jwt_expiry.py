@@ -13,7 +13,7 @@ NEAR_SECONDS: Final = 7 * 86400.0
 def expiry_warning(token_value: str, now: float) -> str | None:
     """A sentence if the token is a JWT whose `exp` (RFC 7519 section 4.1.4) has passed or is near, else None.
 
-    The signature is not verified: that is up to the receiver.
+    Only the receiver can verify the signature.
 
     Args:
         token_value: the bearer token; never part of the answer.

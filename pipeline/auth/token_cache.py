@@ -1,8 +1,9 @@
 """The access tokens of a worker. A token is looked up for every event, and fetched once for all lanes that need it.
 
-A token belongs to a set of credentials, and has a row in each partition that uses it. So lanes of a worker share it,
-and it moves to another worker with any of its partitions. Failures are outcomes, never exceptions. authorization.py
-uses this module. The store is a protocol, implemented by a Faust table (token_store.py, runtime/token_table.py).
+A token belongs to a set of credentials, and has a row in each partition that uses it. So the lanes of a worker share
+the token, and it moves to another worker together with any of its partitions. Failures are outcomes, never exceptions.
+authorization.py uses this module. The store is a protocol, implemented by a Faust table (token_store.py,
+runtime/token_table.py).
 """
 
 import asyncio
@@ -82,9 +83,9 @@ class TokenCache:
         self._saves: set[asyncio.Task[None]] = set()
 
     def cached(self, subscription: Subscription, partition: int) -> str | None:
-        """The value of `Authorization`, if it is available without waiting. If it is None, call `renewed`.
+        """The value of `Authorization`, if it is available without waiting; if None, call `renewed`.
 
-        Shortly before a token expires this starts its renewal, and returns the old one until then.
+        Shortly before a token expires, its renewal begins, and the old token is returned until the renewal has ended.
         """
         grant = self._grants.get(subscription.auth)
         if grant is None or partition not in grant.partitions:
@@ -129,7 +130,7 @@ class TokenCache:
             grant.reject(authorization)
 
     def release(self, partition: int) -> None:
-        """Forget the tokens of a partition that was given back, except those that other partitions share."""
+        """Forget the tokens of a partition that was given back, unless other partitions use them too."""
         for auth, grant in list(self._grants.items()):
             grant.partitions.discard(partition)
             if not grant.partitions and grant.request is None:
@@ -239,6 +240,6 @@ class TokenCache:
 
 
 def _report_fault(subscription: str, request: "asyncio.Task[AccessToken | NoToken]") -> None:
-    # Perhaps no caller waits for an early renewal, so its unexpected exceptions are logged here.
+    # An early renewal may have no caller that waits for it, so unexpected exceptions are logged here.
     if not request.cancelled() and (fault := request.exception()) is not None:
         logger.error("the request for a token of subscription %r failed", subscription, exc_info=fault)

@@ -32,7 +32,7 @@ LONGEST_LIFETIME_SECONDS: Final = 100 * 366 * 86400.0
 """A longer lifetime is implausible."""
 
 UNBELIEVED_LIFETIME_SECONDS: Final = 86400.0
-"""How long a token with an implausible lifetime is used."""
+"""How long a token with such an implausible lifetime is used."""
 
 
 class TokenAnswer(Protocol):
@@ -93,7 +93,7 @@ class ClientCredentials:
         self, subscription: Subscription, auth: ClientAuth
     ) -> AccessToken | TokenRefused | TokenUnavailable:
         """A token for *auth*, the auth of *subscription*, or why there is none."""
-        # The lifetime is counted from the request, so that no token is used after it has expired.
+        # The lifetime is counted from the request, so that no expired token is used.
         asked_at = self.clock.now()
         request = token_request(auth, asked_at)
         answer = await self.post_form(subscription, auth.endpoint, request.body, request.headers)
@@ -240,7 +240,8 @@ def _number(value: object) -> float | None:
 def _explanation(secrets: Collection[str], fields: Mapping[str, object]) -> str:
     """`error: error_description` of an error answer (RFC 6749 section 5.2), with all secrets masked."""
     parts = [_shown(fields[name]) for name in ("error", "error_description") if fields.get(name)]
-    # Cut first: to search a long text for all forms of a long secret would block the event loop for seconds.
+    # The text is cut first, because a search of a long text for all forms of a long secret blocks the event loop for
+    # seconds.
     text, forms = ": ".join(parts), in_all_forms(_beginning(secret) for secret in secrets)
     shown = masked_excerpt(_beginning(text), forms).decode("utf-8", "replace")
     for secret in secrets:  # `masked_excerpt` does not mask short secrets
@@ -256,5 +257,5 @@ def _beginning(text: str) -> bytes:
 
 
 def _printable(text: str) -> str:
-    """Text of an endpoint for use in a message: without credentials, cut to length, on one line."""
+    """The text of an endpoint for a message: without credentials, shortened, on one line."""
     return one_line(mask_cut(text, ERROR_CHARACTERS))

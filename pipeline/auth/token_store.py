@@ -3,8 +3,8 @@
     key    partition (4 bytes, big-endian) + fingerprint of the credentials (32 bytes)
     value  box(JSON of the token, with the fingerprint again), bound to that key
 
-Because of this binding, an attacker who can write to the topic, but has no encryption key, can't copy a row to give one
-subscription the token of another. (In rows of earlier versions, the fingerprint in the value has this purpose.)
+The binding protects against an attacker who can write to the topic, but has no encryption key: a copied row can't give
+one subscription the token of another. (In rows of earlier versions, the fingerprint in the value does this.)
 """
 
 import asyncio
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 PARTITION_BYTES: Final = 4
 
 UNDATED_SECONDS: Final = 30 * 86400.0
-"""How long the row of a token without a known expiry is kept. In memory, the token is kept as long as it is used."""
+"""How long the row of a token without a known expiry is kept. (In memory, it is kept as long as it is used.)"""
 
 
 class Box(Protocol):
@@ -92,7 +92,7 @@ class StoredTokens:
         """
         deleted = 0
         for key in self.rows.row_keys():
-            await asyncio.sleep(0)  # a decryption takes about 50 us, and there may be thousands
+            await asyncio.sleep(0)  # a decryption takes about 50 us, and there may be thousands of rows
             value = self.rows.row(key)
             token = None if value is None else self._read(key, value)
             if token is not None and now >= _useless_at(token):

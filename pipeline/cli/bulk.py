@@ -53,7 +53,7 @@ def change_matching(action: Action, edit: Edit, selection: Selection) -> None:
     if found and not selection.dry_run:
         if not (selection.is_confirmed or ask(f"{action} {_number(len(found))}?")):
             raise click.Abort
-        # Unlike a resume, a replay is written even if the subscription is well.
+        # A replay is written even if the subscription is well; a resume is not.
         edits = {name: unless_well(edit, is_well=state.is_well and action != "replay") for name, state in found.items()}
         with_store(lambda store: _change(store, action, edits, selection.backup, done))
     updated = {each.id: each.revision for each in done.changes if each.what != "unchanged"}

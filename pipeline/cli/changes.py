@@ -47,10 +47,7 @@ def change_one(
     preview: Preview | None = None,
     outcomes: Outcomes | None = None,
 ) -> None:
-    """Make a change, print it, and wait for its outcome.
-
-    Before that, check that *target* exists, and show the *preview*.
-    """
+    """Check that *target* exists, show the *preview*, make a change, print the change, and wait for its outcome."""
 
     async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
         known = None if preview is None else await store.subscription(preview.subscription)
@@ -87,9 +84,7 @@ def change_many(
     output: Format,
     outcomes: Outcomes,
 ) -> None:
-    """Make a change to several subscriptions, print each, and wait for the outcomes.
-
-    Before that, show how many events wait for them.
+    """Show how many events wait, make a change to several subscriptions, print each change, and wait for the outcomes.
 
     Args:
         names: the ids of the subscriptions.

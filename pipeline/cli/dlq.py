@@ -49,7 +49,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     """
     wanted = LetterFilter(subscription, reason, None if since is None else since_ms(since))
     settings, definition = configured()
-    # One more than is shown, to find out whether there are more.
+    # One letter more than is shown is read, to find out whether there are more.
     letters, troubles = asyncio.run(dead_letters.newest_letters(definition, settings.app, limit + 1, wanted))
     for trouble in troubles:
         say(trouble, err=True)

@@ -55,7 +55,7 @@ def command(place: str, output: Format) -> None:
 
 
 async def _read(definition: Definition, place: str) -> Event:
-    """Read the letter.
+    """The letter.
 
     Raises:
         BrokerError: the topic can't be read.

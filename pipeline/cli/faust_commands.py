@@ -106,7 +106,7 @@ def _umbrella(own: Container[str], /, **options: Any) -> None:
 
 
 def _adopt(name: str, command: click.Command) -> click.Command:
-    """Change *command* so that the application is created immediately before it runs."""
+    """Change *command* so that the application is created immediately before it runs. Returns *command*."""
     adopted = copy.copy(command)
     adopted.hidden = name != WORKER
     if name == WORKER:

@@ -65,7 +65,7 @@ def printable(value: object) -> str:
 
 
 def ask(question: str) -> bool:
-    """Ask on stderr and read the answer from stdin: yes or no.
+    """Ask on stderr, and read yes or no from stdin. Returns whether the answer is yes.
 
     Raises:
         Abort: the input has ended.

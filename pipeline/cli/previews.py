@@ -25,7 +25,7 @@ class Preview:
     is_always_shown: bool = False
 
     async def show(self, subscription: Subscription, output: Format) -> list[Effect] | str:
-        """Print and return the effects. If they are unknown, print why. The command does not need them.
+        """Print and return the effects. If they are unknown, print why; the command can run without them.
 
         Raises:
             ConfigurationError: the command is refused.
@@ -43,7 +43,7 @@ class Preview:
 
 
 async def show_waiting(subscriptions: Sequence[Subscription], output: Format) -> dict[str, list[Effect]] | str:
-    """Print and return how many events wait for each subscription, or print why that is unknown."""
+    """Print and return how many events wait for each subscription, or print why the numbers are unknown."""
     settings, definition = configured()
     try:
         found = await find_positions(settings, definition, subscriptions)

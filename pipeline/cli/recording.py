@@ -1,4 +1,4 @@
-"""Records the changes of commands in `<app>.audit`, as the API does."""
+"""Records the changes of commands in `<app>.audit`, where the API also records its changes."""
 
 import getpass
 import os
@@ -20,7 +20,7 @@ from pipeline.kafka.topics import audit_topic
 async def record(
     settings: Settings, definition: Definition, facts: Mapping[str, Any], revisions: Mapping[str, int] | None = None
 ) -> None:
-    """Record what the running command has done. If that fails, print why.
+    """Record what the running command has done. If this fails, print why.
 
     Args:
         settings: have the name of the application.

@@ -98,7 +98,10 @@ async def _restore(settings: Settings, definition: Definition, backup: Backup, a
 
 
 def _undecryptable(settings: Settings) -> Callable[[Kept], str | None]:
-    """A function that returns why a stored subscription can't be decrypted. Unreadable ones are restored unchanged."""
+    """A function that returns why a stored subscription can't be decrypted.
+
+    Unreadable records are restored unchanged.
+    """
     box = secret_box(settings)
 
     def why(subscription: Kept) -> str | None:

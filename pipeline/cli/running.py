@@ -12,7 +12,8 @@ from pipeline.observability.logs import logging_config
 def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
     """Read the settings and the definition that they name, and set the log level to *level*.
 
-    The Kafka clients would also log each error that a command reports. LOG_LEVEL=DEBUG shows their lines.
+    The log is quiet, because Kafka clients log each error that a command reports anyway. LOG_LEVEL=DEBUG shows their
+    lines.
 
     Raises:
         ConfigurationError: the settings or the definition can't be used.
@@ -25,7 +26,7 @@ def configured(*, level: str = "CRITICAL") -> tuple[Settings, Definition]:
 def end_cleanly_on_signals() -> None:
     """Make SIGTERM and SIGINT end the process with exit code 0.
 
-    Faust, once it runs, handles these signals in the same way.
+    When Faust runs, it handles these signals in the same way.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))

@@ -75,8 +75,8 @@ class Definition:
         """How an event finds its subscriptions.
 
         Raises:
-            ConfigurationError: neither the definition nor the setting has a routing. There is no default: a wrong guess
-                would send every event to every receiver, or deliver none.
+            ConfigurationError: neither the definition nor the setting has a routing. There is no default: a wrong
+                routing would send every event to every receiver, or deliver none.
         """
         if self.stated_routing is None:
             raise unsaid_routing(self.entrypoint)

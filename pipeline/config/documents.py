@@ -1,4 +1,4 @@
-"""Reads YAML and JSON files as plain data. Unlike YAML 1.1, it keeps times as text and refuses duplicate keys."""
+"""Reads YAML and JSON files as plain data. Differs from YAML 1.1: times stay text, and duplicate keys are errors."""
 
 import json
 from collections.abc import Hashable
@@ -91,6 +91,6 @@ def read_document(path: Path) -> object:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        # The YAML loader reports the error with line and column.
+        # not JSON: the YAML loader reports the error with line and column
         raise ValueError("duplicate key")
     return result

@@ -1,4 +1,4 @@
-"""Inspects pydantic models: the alias and the marks of a field, the field at a location."""
+"""Inspects pydantic models: the alias and the marks of a field; the field at a location."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache

@@ -57,7 +57,7 @@ class StrictModel(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
-        # Computed once for each class, because a starting worker reads thousands of subscriptions.
+        # These are computed once for each class, because a starting worker reads thousands of subscriptions.
         fields = cls.model_fields
         cls.marked_secret = frozenset(name for name, field in fields.items() if is_secret(field))
         cls.marked_url = frozenset(name for name, field in fields.items() if is_url(field))
@@ -87,7 +87,7 @@ def problem(sentence: str, field: str | None = None) -> PydanticCustomError:
 
 
 def read(model: type[Model], data: object, path: str = "") -> Model:
-    """Validate *data* as a *model*.
+    """*data* as a *model*, after validation.
 
     Args:
         model: the model.
@@ -133,7 +133,7 @@ def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> 
         if part is None:
             kept[key] = value
             continue
-        # Without `join`, which costs more than the rest: the field has a plain name.
+        # The name is plain, so `join`, which costs more than the rest, is not needed.
         kept[key], deeper = _drop_below(part, value, f"{path}.{key}" if path else str(key))
         dropped += deeper
     return kept, dropped

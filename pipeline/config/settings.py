@@ -321,7 +321,7 @@ def _is_name_server(text: str) -> bool:
 
 
 def _is_trustworthy(url: str) -> bool:
-    """Whether an answer from *url* certainly comes from its host."""
+    """Whether an answer from *url* certainly comes from the host in the URL."""
     parts = split_url(url)
     if parts is None or not parts.hostname or "@" in parts.netloc:
         return False

@@ -14,10 +14,10 @@ from pipeline.config.model_fields import alias, homes, is_secret, literals, loca
 from pipeline.core.shown import kind, printable, shown
 
 _KEY: Final = "[key]"
-"""The suffix that pydantic adds to a location if a name is wrong and not its value."""
+"""The suffix that pydantic adds to a location if the name is wrong, and not the value."""
 
 _MOST_HOMES: Final = 3
-"""If a name is allowed in more places than this, no place is suggested."""
+"""No place is suggested for a name that is allowed in more places than this."""
 
 _PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
 

@@ -12,7 +12,7 @@ from pipeline.core.errors import ConfigurationError
 
 @contextmanager
 def explained(host: str, port: int) -> Iterator[None]:
-    """Explain errors of a block that binds this address.
+    """A context that explains the errors of its block, which binds this address.
 
     Raises:
         ConfigurationError: raised in place of an OSError.

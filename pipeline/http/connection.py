@@ -1,8 +1,8 @@
 """Connections: aiohttp's protocol and C parser, with strict rules for idle connections and limits on answers.
 
 Private names of aiohttp's ResponseHandler (`_payload`, `_buffer`, `_exception`) show how much of an answer has arrived.
-Without them the size of an answer has no limit, and closing a connection does not wake a task that reads from it. A
-worker checks PATCHES before it starts.
+Without these names, the size of an answer would have no limit, and closing a connection would not wake a task that
+reads from it. A worker checks PATCHES before it starts.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _PIECE_BYTES: Final = 4096
 """The parser gets a long answer in pieces of this size, because it makes objects and copies of its whole input."""
 
 _MOST_UNREAD_ANSWERS: Final = 32
-"""The most unread answers on a connection, more than one exchange could use. With more, the connection is closed."""
+"""The most unread answers on a connection; one exchange can't use as many. With more, the connection is closed."""
 
 _FAREWELL_SECONDS: Final = 0.1
 """How long sending TLS's close_notify may take. The receiver's close_notify is not needed."""
@@ -118,7 +118,7 @@ class Wire(ResponseHandler):
         self._set_deadline(seconds)
         self._received_bytes = 0
         self._payload = None
-        # A new parser, because the last one may have started to parse bytes after its answer.
+        # A new parser, because the old one may have parsed bytes after its answer.
         self._parse_from_here()
 
     def park(self, seconds: float) -> None:
@@ -129,7 +129,7 @@ class Wire(ResponseHandler):
     def _set_deadline(self, seconds: float) -> None:
         """Expire or close the connection after *seconds*.
 
-        Deadlines share a timer, because a timer of its own would cost a 30th of a delivery.
+        All deadlines share a timer, because a separate timer costs a 30th of a delivery.
         """
         self._deadline = deadline = self._loop.time() + seconds
         timer = self._deadline_timer
@@ -199,10 +199,7 @@ class Wire(ResponseHandler):
             self._parse(data[start : start + _PIECE_BYTES])
 
     def _has_enough(self) -> bool:
-        """Whether the rest of an answer is not needed.
-
-        If the answer exceeds a limit, its reader is told that the answer has ended.
-        """
+        """Whether the rest of an answer is not needed. If the answer exceeds a limit, its reader gets an end here."""
         if self.transport is None or self._exception is not None:
             return True
         if len(self._buffer) > _MOST_UNREAD_ANSWERS:
@@ -240,8 +237,8 @@ class Wire(ResponseHandler):
         _wake(self._payload, exc)
 
     def _parse_head_apart(self, data: bytes) -> bool:
-        # aiohttp discards a complete answer if something invalid follows it in the same packet: a body where none is
-        # allowed, or a longer body than announced. If they arrived in separate packets, the answer would have counted.
+        # aiohttp discards a complete answer if something invalid follows in the same packet: a body where none is
+        # allowed, or a longer body than announced. In separate packets, the answer would have counted.
         head, end, rest = data.partition(b"\r\n\r\n")
         if not rest:
             return False
@@ -262,13 +259,13 @@ class Wire(ResponseHandler):
         """Close the connection. Unlike aiohttp's method, this also wakes a task that is still reading an answer."""
         payload, self._is_closed_here = self._payload, True
         if self.transport is not None:
-            # Otherwise the connection would wait 30 s for the receiver's close_notify, and count towards no limit.
+            # Without this, the connection would wait 30 s for the receiver's close_notify, and count towards no limit.
             self._farewell = self._loop.call_later(_FAREWELL_SECONDS, self.transport.abort)
         super().close()
         _wake(payload, ServerDisconnectedError())
 
     def abort(self) -> None:
-        """Like `close`, but without sending buffered data."""
+        """Close the connection without sending buffered data."""
         payload, self._is_closed_here = self._payload, True
         super().abort()
         _wake(payload, ServerDisconnectedError())

@@ -7,7 +7,8 @@ from typing import Final
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Auth, BasicAuth, JwtProfileAuth, NoAuth, OAuth2Auth, TokenAuth
 
-# RFC 6750's b64token allows less, but not every issuer keeps to it. No character that could end the line is allowed.
+# RFC 6750's b64token allows fewer characters, but not every issuer keeps to it. No character that could end the line is
+# allowed.
 _BEARER_TOKEN: Final = re.compile(r"[\x21-\x7e]+")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 

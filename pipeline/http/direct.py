@@ -1,7 +1,7 @@
 """Connects sockets without `loop.sock_connect`.
 
-uvloop's `sock_connect` passes even numeric addresses to `getaddrinfo`, which runs in a few threads of libuv. Two names
-whose servers don't answer occupy these threads, and then every new connection of the process waits.
+uvloop's `sock_connect` passes even numeric addresses to `getaddrinfo`, which runs in a few threads of libuv. If two
+names have servers that don't answer, they occupy these threads, and every new connection of the process waits.
 """
 
 import asyncio

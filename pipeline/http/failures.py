@@ -1,7 +1,7 @@
 """Why there is no complete answer, as `Failed`. Messages name host and port, but no query, header or token. Pure.
 
-Messages don't quote the receiver, which may echo the request. They don't reveal the worker's network either: a proxy is
-called "the proxy", without its host, port or addresses.
+Messages don't quote the receiver, which may echo the request. They don't reveal the worker's network: a proxy is called
+"the proxy", without its host, port or addresses.
 """
 
 import errno
@@ -27,8 +27,10 @@ _CERTIFICATE_ALERTS: Final = (
     "ALERT_UNKNOWN_CA",
     "ALERT_UNSUPPORTED_CERTIFICATE",
 )
-"""Alerts with which a server ends a TLS 1.3 handshake that already looks complete to the client (RFC 8446 section
-4.4.2.4). A request that is written after the handshake never gets past the server's TLS layer."""
+"""Alerts with which a server ends a TLS 1.3 handshake although the client has completed it (RFC 8446 section 4.4.2.4).
+
+A request that the client has written by then never gets past the server's TLS layer.
+"""
 
 _PROXY: Final = "the proxy"
 
@@ -121,9 +123,9 @@ def _tls_reason(error: BaseException) -> str:
 
 
 def not_let_through() -> Failed:
-    """The failure for a 407 (RFC 9110 section 15.5.8) on a proxied route. It is not a refusal of the event.
+    """The failure for a 407 (RFC 9110 section 15.5.8) on a proxied route.
 
-    A 407 should come from the proxy, but a receiver could send one too.
+    A 407 is not a refusal of the event. It should come from the proxy, but a receiver could send one too.
     """
     return Failed(f"{_PROXY} answered 407 and wants other credentials", may_have_arrived=True)
 

@@ -4,10 +4,9 @@
     WebHook-Request-Origin: events.example.com      WebHook-Allowed-Origin: events.example.com
     WebHook-Request-Rate: 120                       WebHook-Allowed-Rate: 100
 
-Every request to the callback contains the origin, deliveries too (webhook.py). Subscriptions with the same question
-share one request and its permission, which a worker keeps as long as it runs. The worker asks again after a failure,
-when an edit changes the question, and when a refused subscription is resumed. The asynchronous form
-(WebHook-Request-Callback) is not supported.
+Deliveries also contain the origin (webhook.py). Subscriptions with the same question share one OPTIONS request and its
+permission, which a worker keeps as long as it runs. The worker asks again after a failure, when an edit changes the
+question, and when a refused subscription is resumed. The asynchronous form (WebHook-Request-Callback) is not supported.
 
 Source: CloudEvents 1.0.2, "HTTP 1.1 Web Hooks for Event Delivery", section 4.
 """
@@ -29,7 +28,10 @@ MAX_REMEMBERED: Final = 50_000
 """The most permissions that are kept. A new one replaces the oldest, which has to be asked for again."""
 
 REFUSAL_SECONDS: Final = 60.0
-"""How long a refusal applies to all events of a revision. Without it, QoS none would ask again for each event."""
+"""How long a refusal applies to all events of a revision.
+
+Without this time, QoS none would ask again for each event.
+"""
 
 _LONGEST_SHOWN: Final = 100
 _UNAUTHORIZED: Final = 401
@@ -169,7 +171,7 @@ class Permitted:
 
 
 def _question(subscription: Subscription) -> Hashable:
-    """Everything on which the question and its route depend. Subscriptions with equal questions share the answer."""
+    """Everything that determines the question and its route. Subscriptions with equal questions share the answer."""
     return (
         subscription.url,
         subscription.handshake,
@@ -207,7 +209,7 @@ def verdict_of(answer: Answer, handshake: Handshake, *, token_used: bool = False
 def _permission(rate: str | None, handshake: Handshake) -> Permission | NotPermitted:
     asked = handshake.rate_per_minute
     if rate is None:
-        # If a rate was asked for, the receiver has to answer with one. If it does not, the requested rate is the limit.
+        # If the question had a rate and the answer has none, the requested rate is the limit.
         return Permission(None if asked is None else asked / _SECONDS_PER_MINUTE)
     text = rate.strip()
     if text == "*":

@@ -49,8 +49,10 @@ _RESERVED: Final = FRAMING | OWN
 _FOLDED: Final = re.compile(r"[^0-9a-z]")
 
 _NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
-"""Headers that are not attributes: `ce_` has no name, and `ce_datacontenttype` is sent as `content-type` (CloudEvents
-HTTP binding 3.1.1)."""
+"""Record headers with the prefix that are no attributes.
+
+`ce_` has no name, and `ce_datacontenttype` is sent as `content-type` (CloudEvents HTTP binding 3.1.1).
+"""
 
 # CloudEvents HTTP binding section 3.1.3.2: space, double quote, percent and everything but visible ASCII is encoded.
 _CLOUD_EVENT_SAFE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -59,7 +61,7 @@ _CLOUD_EVENT_PLAIN: Final = re.compile(rb"[\x21\x23\x24\x26-\x7e]*")
 
 @dataclass(frozen=True, slots=True)
 class RecordField:
-    """How record headers with a certain name are sent.
+    """How the record headers of one name are sent.
 
     Attributes:
         key: the name in lower case, for comparisons.

@@ -13,8 +13,8 @@ RESOLV_CONF: Final = Path("/etc/resolv.conf")
 def own_names(hosts_file: Path = HOSTS_FILE, resolv_conf: Path = RESOLV_CONF) -> frozenset[str]:
     """The names of this host in lower case, without any lookup.
 
-    These are the host name, its first label in each search domain, and names from the hosts file: those of loopback
-    addresses, and those in a line that contains another name of this host.
+    These are the host name, its first label in each search domain, and names from the hosts file: in lines of loopback
+    addresses, and in lines with another name of this host.
 
     Args:
         hosts_file: a file in the format of hosts(5).

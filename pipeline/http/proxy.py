@@ -55,7 +55,7 @@ class SystemProxies:
 
 
 def proxy_route(proxy: Proxy | None, system: SystemProxies | None, url: URL) -> ProxyRoute | None:
-    """The route to *url*: *proxy*, or else the proxy in *system*, or else None, which is a direct connection.
+    """The route to *url*: *proxy* if given, otherwise the proxy in *system*; None for a direct connection.
 
     Raises:
         ConfigurationError: the proxy's URL is invalid.

@@ -100,7 +100,7 @@ class RequestHead:
         return b"".join([start, *kept, own.encode("latin-1"), b"content-length: 0\r\n\r\n"])
 
     def _with_record_headers(self, event: Event, webhook_id: str) -> bytes:
-        """The head with the event's headers. A `dlq.webhook-id` without a valid seal is reported as left out."""
+        """The head with the event's headers. A `dlq.webhook-id` without a valid seal is left out and reported."""
         lines: dict[str, bytes] = {}
         for name, value in event.headers:
             if name.startswith(DEAD_LETTER_PREFIX):

@@ -1,9 +1,9 @@
 """Resolves host names with c-ares: the hosts file and DNS, without a thread for each lookup.
 
-The event loop's `getaddrinfo` runs in one of a few threads. A few names whose servers never answer occupy all of them,
-and then no other connection can be made. c-ares uses sockets and its own time limit. It reads the hosts file,
-`/etc/resolv.conf` and the order in `/etc/nsswitch.conf`, but no other sources of names (mDNS, LDAP). `localhost` and
-names below it are always loopback addresses, even if DNS has others (RFC 6761 section 6.3).
+The event loop's `getaddrinfo` runs in one of a few threads. If the servers of a few names never answer, these names
+occupy all threads, and no other connection can be made. c-ares uses sockets and its own time limit. It reads the hosts
+file, `/etc/resolv.conf` and the order in `/etc/nsswitch.conf`, but no other sources of names (mDNS, LDAP). `localhost`
+and names below it are always loopback addresses, even if DNS has others (RFC 6761 section 6.3).
 
 The resolver does not decide where callbacks may connect to: the guard checks each socket's address (ssrf_guard.py).
 """
@@ -18,7 +18,7 @@ from aiohttp import AsyncResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 QUERY_SECONDS: Final = 1.5
-"""How long a name server has to answer the first try; later tries allow more."""
+"""How long a name server has to answer the first try. Later tries have more time."""
 TRIES: Final = 3
 LOOKUP_SECONDS: Final = 5.0
 """The longest a lookup takes, with all tries, name servers and search domains."""
@@ -40,7 +40,7 @@ class Resolver(AbstractResolver):
     Concurrent callers share one lookup of a name, which continues if they are cancelled.
 
     Args:
-        name_servers: the name servers to use instead of the system's: addresses, each with `:port` unless that is 53.
+        name_servers: addresses of the name servers to use instead of the system's, with `:port` if the port is not 53.
     """
 
     def __init__(self, name_servers: Sequence[str] = ()) -> None:

@@ -1,6 +1,6 @@
 """Masks the secrets of a request in its answer. Pure.
 
-A receiver may repeat the request in its error page, and so put credentials into dead letters and causes: verbatim, or
+A receiver may repeat the request in its error page, so dead letters and causes could contain credentials: verbatim, or
 in base64, percent-encoding, JSON or HTML.
 """
 
@@ -21,7 +21,7 @@ from pipeline.core.subscription import BasicAuth, JwtProfileAuth, NoAuth, OAuth2
 from pipeline.http.signature import without_prefix
 
 SHORTEST_BYTES: Final = 4
-"""Shorter values are not masked: they occur in so many places that a mask would hide half of an answer."""
+"""Shorter values are not masked: they occur so often that masks would hide half of an answer."""
 
 _MASK: Final = MASK.encode()
 _PERCENT: Final = re.compile("%..")
@@ -99,8 +99,8 @@ def _forms(secret: bytes) -> Iterator[bytes]:
     """The forms that *secret* may take in an answer."""
     yield secret
     for shift, start in enumerate((0, 2, 3)):
-        # The base64 of a secret depends on its position in the encoded text. Characters that also encode a part of the
-        # neighbouring bytes are cut off.
+        # The base64 of a secret depends on its position in the encoded text. The characters at its ends that also
+        # encode neighbouring bytes are cut off.
         encoded = base64.b64encode(bytes(shift) + secret)[start : (shift + len(secret)) * 8 // 6]
         yield from (encoded, encoded.translate(_URL_SAFE))
     for encoded in (base64.b64encode(secret), base64.urlsafe_b64encode(secret)):
@@ -166,7 +166,7 @@ def masked_excerpt(excerpt: bytes, secrets: Iterable[bytes]) -> bytes:
 
 
 def _cut_off(excerpt: bytes, secret: bytes) -> int:
-    """The length of the longest prefix of *secret* that *excerpt* ends with; 0 if that is too short."""
+    """The length of the longest prefix of *secret* with which *excerpt* ends; 0 if the prefix is too short."""
     tail = excerpt[-SHORTEST_BYTES:]
     end = min(len(secret), len(excerpt))
     while len(tail) == SHORTEST_BYTES and (place := secret.rfind(tail, 0, end)) >= 0:

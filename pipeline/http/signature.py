@@ -1,4 +1,4 @@
-"""Signatures as in Standard Webhooks 1.0 (standardwebhooks.com, section "Signature scheme"). Pure."""
+"""Signatures of Standard Webhooks 1.0 (standardwebhooks.com, section "Signature scheme"). Pure."""
 
 import base64
 import binascii
@@ -83,7 +83,7 @@ def _hmac_sha256(key: bytes, path: str) -> Sign:
 
 
 def _ed25519(seed: bytes, path: str) -> Sign:
-    # Some tools append the public key to the seed, as libsodium does.
+    # Some tools, such as libsodium, append the public key to the seed.
     if len(seed) not in {_SEED_BYTES, 2 * _SEED_BYTES}:
         raise ConfigurationError(f"{path}: has {len(seed)} bytes, must have 32 or 64 (in base64)")
     private_key = Ed25519PrivateKey.from_private_bytes(seed[:_SEED_BYTES])

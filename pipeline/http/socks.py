@@ -38,11 +38,11 @@ class SocksProxy:
 
 
 class SocksError(ConnectionError):
-    """The proxy was reached but gave no connection; nothing was sent to the receiver.
+    """The proxy was reached, but made no connection to the receiver. Nothing was sent to the receiver.
 
     Attributes:
         reason: why there is no connection, without credentials and without text from the proxy.
-        is_refusal: whether the proxy answered that it refuses to connect, or could not connect.
+        is_refusal: whether the proxy answered that it refuses to connect or can't connect.
     """
 
     def __init__(self, reason: str, *, is_refusal: bool = False) -> None:
@@ -84,7 +84,7 @@ async def connect_on(proxy: SocksProxy, sock: socket.socket, host: str, port: in
 
 
 class _Connected(Proxy):
-    """Gives python-socks a connected socket. Otherwise it would look up the proxy again, and try only one address."""
+    """Gives python-socks a connected socket. By itself, it would look up the proxy again, and try only one address."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock

@@ -1,7 +1,7 @@
 """Keeps callbacks from internal addresses, unless these are allowed (server-side request forgery, CWE-918).
 
-The guard checks the address that a socket is about to connect to (`guarded_socket`). This is after name resolution and
-parsing, so nothing can change between check and use.
+The guard checks the address that a socket is about to connect to (`guarded_socket`). The check comes after name
+resolution and parsing, so nothing can change between check and use.
 """
 
 import errno
@@ -20,10 +20,10 @@ _REFUSED: Final = (
     ("10.0.0.0/8", "the private network"),
     ("100.64.0.0/10", "the shared network"),
     ("127.0.0.0/8", "the loopback network"),
-    # Metadata addresses of clouds come first, although later networks contain them, so that messages name them.
+    # Metadata addresses of clouds come before the networks that contain them, so that messages name them.
     ("169.254.169.254/32", "the metadata address"),
     ("169.254.0.0/16", "the link-local network"),
-    # A public address, but within Azure it is the virtual machine's host: DNS, health probes, secrets.
+    # A public address; but in Azure, the virtual machine's host answers it: DNS, health probes, secrets.
     ("168.63.129.16/32", "the metadata address"),
     ("172.16.0.0/12", "the private network"),
     ("192.0.0.0/24", "the protocol-assignment network"),
@@ -79,8 +79,8 @@ class Guard:
     """Checks addresses.
 
     Args:
-        allowed_networks: the exceptions (`ALLOW_PRIVATE_NETWORKS`). An IPv4 network also allows the IPv4-mapped form of
-            its addresses, which leads to the same machines, but no other IPv6 address that contains an IPv4 address.
+        allowed_networks: the exceptions (`ALLOW_PRIVATE_NETWORKS`). An IPv4 network also allows the IPv4-mapped IPv6
+            form of its addresses, which leads to the same machines, but no other IPv6 form.
         own_names: the names of this host, in lower case.
 
     An IPv6 address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address in it, so that address is
@@ -118,8 +118,8 @@ class Guard:
         """Why a proxy may not be asked to connect to *host*, a sentence; None if it may.
 
         Args:
-            host: the host of a URL. If it looks like an address, it must be one in the usual notation. A name is
-                refused only if it is a loopback name or a name of this host: the proxy resolves names.
+            host: the host of a URL. A host that looks like an address must be an address in the usual notation. A name
+                is refused only if it is a loopback name or a name of this host: the proxy resolves names.
         """
         if ":" in host or _ENDS_IN_A_NUMBER.fullmatch(host):
             return self.verdict(host)

@@ -11,7 +11,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import TlsOptions
 
 MAX_CONTEXTS: Final = 1024
-"""The most contexts that are kept. A new one replaces the oldest, which is built again when needed."""
+"""The most contexts that are kept. A new context replaces the oldest, which is built again when needed."""
 
 
 class TlsContexts:
@@ -41,7 +41,7 @@ class TlsContexts:
 def tls_context(options: TlsOptions) -> ssl.SSLContext:
     """A client context: TLS 1.2 or newer, the system's roots and those of the options. Reads files, so it blocks.
 
-    As in Java, any certificate in a trust store is trusted directly, even be it a receiver's own certificate or an
+    Any certificate in a trust store is trusted directly (as in Java), even a receiver's own certificate or an
     intermediate one.
 
     Raises:
@@ -53,7 +53,7 @@ def tls_context(options: TlsOptions) -> ssl.SSLContext:
     # Without DHE, because the server chooses the modulus: with 10,000 bits, each handshake would block the event loop
     # for half a second. Every server that has DHE in TLS 1.2 has ECDHE, too; browsers have not offered DHE since 2020.
     context.set_ciphers(":".join(cipher["name"] for cipher in context.get_ciphers() if cipher["kea"] != "kx-dhe"))
-    # The common name in the subject does not identify the receiver (RFC 9110 section 4.3.4).
+    # A common name in the subject does not identify the receiver (RFC 9110 section 4.3.4).
     context.hostname_checks_common_name = False
     # Python 3.13 changed both defaults, and trust should not depend on the version.
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN

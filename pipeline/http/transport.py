@@ -40,10 +40,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_INTERIM_ANSWERS: Final = 16
-"""The most 1xx answers before the final one; one more is treated as the final one."""
+"""The most 1xx answers before the final one. One more counts as the final answer."""
 
 _UNREAD_BYTES: Final = 1024
-"""The caller need not read a complete body up to this size, because aiohttp does not stop reading from the socket."""
+"""Up to this size, the caller need not read a complete body, because aiohttp does not stop reading from the socket."""
 
 _FIRST_STATUS: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101
@@ -79,8 +79,8 @@ class Transport:
 
     Args:
         guard: checks every address before a socket connects to it. Addresses of proxies are not checked, because the
-            operator chooses proxies. For a URL behind a proxy it checks the host as written; the proxy resolves names,
-            so the proxy has to refuse internal addresses.
+            operator chooses proxies. If there is a proxy, the guard checks the host as written. The proxy resolves
+            names, so the proxy has to refuse internal addresses.
         max_in_flight: the most connections in use; the same number may be idle. Deliveries are limited by slots already
             (core/concurrency.py), so this mostly limits other requests, such as those for tokens.
         idle_timeout_seconds: the time after which unused connections are closed.
@@ -187,7 +187,8 @@ class Transport:
             check: called before each write, when there is a connection; if it raises, nothing is sent.
         """
         may_reuse = _any if repeatable else Wire.is_fit
-        # This wait comes first, because connection and *check* have to be checked right before the request is written.
+        # This wait comes first: the connection has to be checked, and *check* called, right before the request is
+        # written.
         await self._burst.begins()
         answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=may_reuse)
         if isinstance(answer, _ClosedIdle) and repeatable:
@@ -230,7 +231,7 @@ class Transport:
             is_success = 200 <= message.code < 300  # noqa: PLR2004 - the successes of RFC 9110
             body, is_drained = await _read_body(payload, keep_of_success if is_success else keep)
             if wire.expired:
-                # For aiohttp, the end of the connection ends a body without a length, even if this side closed the
+                # In aiohttp, the end of the connection ends a body without a length, even if this side closed the
                 # connection.
                 return not_answered(destination, TimeoutError(), expired=True, answer_begun=True)
             # The receiver may have answered before the whole request was written.
@@ -357,7 +358,7 @@ def _announces_body(message: "RawResponseMessage") -> bool:
 
 
 def _is_to_end() -> bool:
-    """Whether the running task itself was cancelled, rather than a task or future that it awaits."""
+    """Whether the running task itself was cancelled, and not only a task or future that it awaits."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

@@ -21,11 +21,14 @@ from pipeline.http.signature import Signer
 from pipeline.http.transport import Transport
 
 MAX_PREPARED: Final = 10_000
-"""The most subscriptions whose head and destination are kept. A new one replaces the oldest."""
+"""The most subscriptions whose head and destination are kept. A new subscription replaces the oldest."""
 
 AT_MOST_ONCE_IDLE_SECONDS: Final = 1.0
-"""How long an at-most-once connection may be idle. If the receiver closes it while a request is sent, this level can't
-repeat the request. Servers close idle connections after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or later."""
+"""How long an at-most-once connection may be idle.
+
+If the receiver closes the connection while a request is sent, this level can't repeat the request. Servers close idle
+connections after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or later.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Callback:
         """The outcome of the attempt.
 
         Args:
-            subscription: the subscription. Its head and destination are computed again only for another object.
+            subscription: the subscription. Head and destination are computed once for each object.
             event: the event to send.
             attempt: the number of the attempt, from 1.
             authorization: the value of `Authorization` from an OAuth 2.0 access token.

@@ -1,9 +1,9 @@
 """Finds subscriptions that have no lane in this worker: none of their events waits in its partitions.
 
 A worker removes a lane that has no work, and other workers own other partitions. So a subscription without a lane is
-either idle, or its partition belongs to another worker. This module guesses which is the case from the partition that
-Kafka's default partitioner selects for the subscription's key. The guess may be wrong: a producer may use another
-partitioner, and when a topic gains partitions, its events stay in their partitions.
+idle, or its partition belongs to another worker. This module guesses from the partition that Kafka's default
+partitioner selects for the subscription's key. The guess may be wrong: a producer may use another partitioner, and when
+a topic gains partitions, its events stay in their partitions.
 
 With `routing: match`, a subscription's events may be in any partition, so every subscription without a lane is shown as
 idle. The same applies if the source topics have different numbers of partitions.
@@ -88,7 +88,7 @@ class Absent:
         return "idle" if default_partition is None or default_partition in self._sources.assigned else "elsewhere"
 
     def report(self, name: str) -> AbsentReport | None:
-        """Describe a subscription; None if it no longer exists."""
+        """The report about a subscription; None if it no longer exists."""
         subscription = self._known.get(name)
         if subscription is None:
             return None

@@ -96,8 +96,8 @@ class OffsetRanges:
     """Counts each offset of one partition once, however often it is added.
 
     Args:
-        most: how many ranges are stored. With more, the gap between the two lowest ranges counts as added, so the sum
-            may be too low, but never too high.
+        most: how many ranges are stored. With more ranges, the gap between the two lowest counts as added already. So
+            the sum may be too low, but never too high.
     """
 
     __slots__ = ("_most", "_ranges")
@@ -142,7 +142,7 @@ class LineLimit:
         self._keys: Bounded[Hashable, tuple[float, int]] = Bounded(most_keys)
 
     def passes(self, key: Hashable, count: int = 1) -> int | None:
-        """The number of lines of *key* suppressed since the last one; None if no line may be written now."""
+        """The number of lines of *key* suppressed since the last written line; None if no line may be written now."""
         now = self._monotonic()
         last_at, suppressed = self._keys.get(key, (None, 0))
         if last_at is not None and now - last_at < self._interval:

@@ -73,7 +73,7 @@ def _shown(value: Any) -> Any:
 
 
 def _word(value: object) -> str:
-    """*value* as one word. It is quoted like JSON unless it is plain, so that no id can forge a field or a line."""
+    """*value* as one word. It is quoted as JSON unless it is plain, so that no id can forge a field or a line."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return text if text and _PLAIN.issuperset(text) else json.dumps(text)
 
@@ -85,7 +85,7 @@ class MaskCredentials(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite *record* if necessary."""
+        """Rewrite *record* if necessary. Returns True."""
         if isinstance(record.msg, Facts):
             record.msg = record.msg.masked()
         else:
@@ -127,7 +127,7 @@ class ThinOut(logging.Filter):
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message. If the arguments don't fit the template, both are returned, so that no line is lost."""
+    """The message. If the arguments don't fit the template, template and arguments, so that no line is lost."""
     try:
         return record.getMessage()
     except (TypeError, ValueError, KeyError):

@@ -21,7 +21,7 @@ from pipeline.observability.status import LaneReport, PartitionReport, Reporter,
 from pipeline.observability.telemetry import Telemetry
 
 BUILD: Final = (version("webhook-pipeline"), python_version())
-"""The versions of the pipeline and of Python. They are read once, because reading the former uses the disk."""
+"""The versions of the pipeline and of Python. They are read once, because the pipeline's version is on disk."""
 
 
 class Metrics:
@@ -244,8 +244,8 @@ def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -
         "webhooks_events_waiting_at_most",
         "An upper bound of the unsettled events.",
         ("topic", "partition", "state"),
-        # Unsettled events have different offsets, all at or after the lowest cursor. The exception is events in flight,
-        # which may be claimed.
+        # Unsettled events have different offsets, all at or after the lowest cursor, except for claimed events in
+        # flight.
         ((key, min(number, furthest.get(key, 0) + in_flight[key])) for key, number in at_most.items()),
     )
 

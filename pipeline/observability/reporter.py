@@ -41,7 +41,7 @@ class WorkerReporter:
         readiness: returns a sentence about why the parts outside the core are not ready (`_readiness` in app.py), or
             None.
         warnings: returns warnings for the operator that don't affect readiness.
-        missing_rights: returns a sentence about the rights that the worker lacks in Kafka; None if it has all.
+        missing_rights: returns a sentence about the rights in Kafka that the worker lacks; None if it lacks none.
         stopping: returns a sentence while the worker stops; None before.
         end_of: returns the end of a partition's log, as far as known.
         name: host and port of the worker's pages.
@@ -99,8 +99,8 @@ class WorkerReporter:
         """A sentence about why the worker is not ready; None if it is ready."""
         problem = self._readiness()
         if self._sources.has_opened and not self._deliver.lease.is_held:
-            # Checked first: while the brokers are unavailable, other parts fail too, but nothing is sent for this
-            # reason.
+            # The lease is checked first: while the brokers are unavailable, other parts fail too, but the missing lease
+            # stops deliveries.
             problem = "sending is paused until the group's coordinator confirms a heartbeat: Kafka does not answer"
         # Most other problems are consequences of a stop or a missing right.
         problem = self._stopping() or self._missing_rights() or problem
@@ -156,7 +156,7 @@ class WorkerReporter:
             unsettled=len(window),
             oldest_unsettled_seconds=max(0.0 if since is None else steady_now() - since, self._oldest_left(partition)),
             lanes=len(lanes),
-            # Without the lease, no work is possible. The brokers are the cause, so a restart would not help.
+            # Without the lease, no work is possible. The cause is the brokers, so a restart does not help.
             has_work=has_work and self._deliver.lease.is_held,
             progressed_at=partition.progressed_at,
         )

@@ -23,14 +23,13 @@ class LaneReport:
         status: "started", "failure", "stopped", "paused" or "closed".
         next: the first unsettled offset.
         waiting: the number of unsettled events, including those in flight; None if they have not been counted
-            (core/unread.py).
+            (core/waiting.py).
         waiting_at_most: an upper bound of `waiting`, which may include offsets of other subscriptions' events.
         oldest_event_at: the timestamp of the oldest unsettled event, Unix seconds; None if unknown.
         queued: the number of events in memory.
         in_flight: the number of requests under way.
-        attempt: the highest number of attempts for an event so far; at ordered levels, the number for the event at
-            `next`.
-        first_attempt_at: when the first of these attempts began, Unix seconds; None if there was none.
+        attempt: the highest number of attempts for one event so far. At ordered levels, this is the event at `next`.
+        first_attempt_at: when the first of these attempts began, Unix seconds; None without attempts.
         not_before: when the next attempt is due, Unix seconds; 0 if the lane waits for no attempt.
         error: why the last attempt failed, while the event is retried.
         warning: a warning for the operator, e.g. "the bearer token expired at ...".
@@ -121,8 +120,7 @@ class WorkerReport:
         name: host and port of its pages, which identify the worker.
         topics: the source topics.
         partition_count: the number of partitions of the largest topic; None while unknown.
-        assigned: the partition numbers of the worker. It owns the partition with such a number in every topic that has
-            one.
+        assigned: the partition numbers of the worker. It owns the partitions with these numbers in all source topics.
         ready: whether the registry has been read and every assigned partition is open.
         problem: a sentence about why it is not ready, or None.
         holds_lease: whether events may be sent, because the group has recently confirmed a heartbeat (core/lease.py).
@@ -188,5 +186,5 @@ class Reporter(Protocol):
         ...
 
     def absent_one(self, subscription: str) -> AbsentReport | None:
-        """Describe a subscription without a lane; None if there is no such subscription."""
+        """The report about a subscription without a lane; None if there is no such subscription."""
         ...

@@ -50,13 +50,13 @@ ProbeResult = Literal["failed", "recovered"]
 """The result of a probe of a subscription in FAILURE."""
 
 StatusClass = Literal["1xx", "2xx", "3xx", "4xx", "5xx", "none"]
-"""The class of an answer's HTTP status. 5xx is everything from 500 on; none: the receiver did not answer."""
+"""The class of an answer's HTTP status. 5xx: all from 500 on; none: the receiver did not answer."""
 
 TokenResult = Literal["ok", "refused", "unavailable"]
 """The result of a request to a token endpoint."""
 
 LOG_INTERVAL_SECONDS: Final = 10.0
-"""The shortest time between two lines of one kind and subscription. A line has the number of suppressed ones."""
+"""The shortest time between two lines of one kind and subscription. A line has the number of suppressed lines."""
 
 WARNING_SECONDS: Final = 3600.0
 """How long a worker warns about a break in a log."""
@@ -212,8 +212,8 @@ class Telemetry:
     ) -> None:
         """*count* events were dropped by *rule*. *offset* is the last event's offset.
 
-        An offset that retention deleted may be reported several times: for the group, and for each row at that
-        position. It is counted once. The log lines have the number of each report.
+        An offset that retention deleted may be reported several times: for the group, and for each row at the offset.
+        It is counted once, but each report is logged with its own number.
         """
         if rule == "retention" and topic is not None and partition is not None and offset is not None:
             self.drops[rule] += self._deleted[topic, partition].add(offset + 1 - count, offset + 1)
@@ -235,7 +235,7 @@ class Telemetry:
         self.log_breaks[found.kind] += 1
         self._broken_logs[topic, partition, found.kind] = self._monotonic()
         if found.kind == "recreated" and subscription is None:
-            self._deleted.pop((topic, partition), None)  # they were offsets of the former topic
+            self._deleted.pop((topic, partition), None)  # the counted offsets were those of the former topic
         facts = {
             "kind": found.kind,
             "subscription": subscription,

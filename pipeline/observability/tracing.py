@@ -1,8 +1,8 @@
 """Makes OpenTelemetry spans of delivery attempts, with the optional packages of the extra `otel`.
 
 Each attempt is a span of kind CLIENT. It continues the trace of the record's `traceparent` and `tracestate`. The
-receiver gets the `traceparent` of this span instead of the record's. A thread exports spans from a bounded queue with
-OTLP over HTTP. Spans that do not fit are dropped and counted, so a delivery never waits for a collector.
+receiver gets the `traceparent` of this span, not the record's. A thread exports spans from a bounded queue with OTLP
+over HTTP. Spans that do not fit are dropped and counted, so a delivery never waits for a collector.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ class Spans:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(is_done.set)
 
-        # A daemon thread, because an event loop waits at its end for the threads of its executor.
+        # This is a daemon thread: at its end, an event loop waits for the threads of its executor.
         threading.Thread(target=shut_down, name="spans-shutdown", daemon=True).start()
         try:
             async with asyncio.timeout(CLOSE_SECONDS):
@@ -110,7 +110,10 @@ class Spans:
             logger.warning("traces: the collector did not accept the last spans within %.0f s", CLOSE_SECONDS)
 
     def begin(self, subscription: Subscription, event: Event, attempt: int) -> tuple[Any, Event]:
-        """Begin the span of an attempt. Returns the span, if any, and the event with the headers that continue it."""
+        """Begin the span of an attempt.
+
+        Returns the span, if any, and the event with the headers that continue the span.
+        """
         if self._tracer is None:
             return None, event
         carrier: dict[str, list[str]] = {}

@@ -1,7 +1,7 @@
 """Detects source topics whose keys are not subscription ids, so that all of their events become dead letters.
 
-The usual cause is a business topic whose keys are, for example, orders or customers. Nothing fails, but nothing is
-delivered. With `routing: match`, keys may be anything, and events that match no subscription are normal.
+The usual cause is a business topic whose keys are, for example, orders or customers. Then no event is delivered, and no
+error shows this. With `routing: match`, keys may be anything, and events that match no subscription are normal.
 """
 
 import logging
@@ -56,8 +56,7 @@ class UnmatchedEvents:
         seen = sum(telemetry.dead_letters[reason] for reason in REASONS)
         seen += telemetry.drops["unknown-subscription"] + telemetry.drops["undecodable"]
         more = seen - self._seen
-        # If events with and events without a subscription came since the last look, their order is unknown, so the
-        # count restarts.
+        # If some events since the last look had a subscription, the order is unknown, so the count restarts.
         self._in_a_row = self._in_a_row + more if matched == self._matched else 0
         self._seen, self._matched = seen, matched
         if more and self.warning is not None:

@@ -23,7 +23,7 @@ class FlowControl(FlowControlEvent):
     """Faust's flow control between consumer and streams.
 
     When a recovery ends, Faust resumes the flow, which empties the queues. If the flow was not suspended before, the
-    queues may hold records that were just fetched. These must not be lost.
+    queues may hold records that were just fetched. Such records must not be lost.
     """
 
     def resume(self) -> None:
@@ -87,7 +87,7 @@ class DeliveryApp(faust.App):
 
     def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
         """See `expansion.TopicClients`."""
-        # A worker without partitions would not learn the new id by rejoining. So it would rejoin at every check.
+        # Rejoining does not tell a worker without partitions the new id, so it would rejoin at every check.
         if self.parts.log_checks[topic].is_another(topic_id) and self.parts.sources[topic].assigned:
             self.rejoin()
 
@@ -142,7 +142,7 @@ class DeliveryApp(faust.App):
                 await self.delivery_consumer.give_back(self.parts.sources.partitions())
         finally:
             await self.parts.log_checks.close()
-            # This is also necessary after an error. Otherwise Faust would wait indefinitely.
+            # Also after an error: without this, Faust would wait indefinitely.
             await super().on_stop()
 
 

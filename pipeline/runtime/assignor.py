@@ -1,9 +1,9 @@
 """Assigns partitions by number: a worker that is assigned number 3 gets partition 3 of every topic.
 
 So one worker has the events of a partition number, its rows in `<app>.cursors` and its access tokens. Faust's assignor
-does this only for topics that have the same number of partitions. This assignor therefore pretends to Faust's assignor
-that all topics have the same number of partitions and that all members read all topics. Then it removes from the result
-the partitions that do not exist, and those of topics that a member does not read. The following cases need this:
+does this only for topics that have the same number of partitions. So this assignor tells Faust's assignor that all
+topics have the same number of partitions and that all members read all topics. Then it removes from the result the
+partitions that do not exist, and those of topics that a member does not read. The following cases need this:
 
 - A source topic may have fewer partitions than another.
 - While topics are expanded one after the other, a number is assigned only when the changelog topics of the tables have
@@ -90,10 +90,10 @@ class LevelAssignor(PartitionAssignor):
 
 
 def _as_all(metadata: ConsumerProtocolMemberMetadata, topics: list[str], count: int) -> ConsumerProtocolMemberMetadata:
-    """A member's metadata, changed so that the member seems to read all topics. Numbers from *count* on are removed.
+    """A member's metadata, changed so that the member seems to read all topics.
 
-    A new leader with old metadata may know fewer partitions than the last leader did. Faust would fail on a partition
-    that the leader does not know.
+    Numbers from *count* on are removed: a new leader may know fewer partitions than the last one, and Faust would fail
+    on an unknown partition.
     """
     client = ClientMetadata.loads(metadata.user_data)
     client.assignment = ClientAssignment(

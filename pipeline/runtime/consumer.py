@@ -41,7 +41,7 @@ PAUSED_POLL_SECONDS = 0.02
 """How long a fetch waits while a partition is paused. When the partition resumes, its events are delayed by at most
 this."""
 LAST_COMMIT_SECONDS = 10.0
-"""How long a drain waits for the last commit. If that commit fails, events are repeated, but none is lost."""
+"""How long a drain waits for the last commit. If the commit fails, events are repeated, but no event is lost."""
 
 
 class DeliveryConsumer(driver.Consumer):
@@ -84,7 +84,7 @@ class DeliveryConsumer(driver.Consumer):
     # --------------------------------------------------------------- fetching
 
     async def _drain_messages(self, fetcher: ServiceT) -> None:
-        """Pass fetched messages to the stream, like Faust's loop, which would create four tasks for each message."""
+        """Pass fetched messages to the stream. Faust's own loop would create four tasks for each message."""
         try:
             while not (self.should_stop or fetcher.should_stop):
                 async for _, message in self.getmany(FETCH_SECONDS):
@@ -106,7 +106,7 @@ class DeliveryConsumer(driver.Consumer):
         batches = {tp: records[tp] for tp in records if tp in sources and records[tp] and self._is_wanted(tp, active)}
         if batches:
             yield self._message_of(batches)
-            # After the yield, because Faust may cancel it. A batch that is dispatched twice does no harm.
+            # This comes after the yield, which Faust may cancel. A batch that is dispatched twice does no harm.
             for tp in batches:
                 self.delivery_thread.reached_stream(tp)
         others = {tp: batch for tp, batch in records.items() if tp not in sources}
@@ -135,12 +135,12 @@ class DeliveryConsumer(driver.Consumer):
         if self._paused_sources:
             await self._some_flow()
         if not self.flow_active:
-            # Faust's fetch would wait too, but the wait has to end before the generation is read.
+            # Faust's fetch would also wait, but the wait has to end before the generation is read.
             await self.wait(cast("Any", self.can_resume_flow))
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(PAUSED_POLL_SECONDS if self._paused_sources else timeout)
         records = found or {}
-        # These offsets are taken even if the fetch is discarded, because they are not valid in the next generation.
+        # Even if the fetch is discarded, these offsets are taken, because they are not valid in the next generation.
         out_of_range = self.delivery_thread.take_out_of_range()
         if self.should_stop:
             return generation, {}, active
@@ -184,7 +184,7 @@ class DeliveryConsumer(driver.Consumer):
         return active is None or tp in active or tp in self._buffered_partitions
 
     async def _some_flow(self) -> None:
-        """Wait while every partition is paused; Faust would sleep for a second."""
+        """Wait while every partition is paused. Without this, Faust would sleep for a second."""
         self._flowing.clear()
         if not self._active_partitions:
             with contextlib.suppress(TimeoutError):
@@ -223,11 +223,11 @@ class DeliveryConsumer(driver.Consumer):
         Returns how far the offsets advanced; None if the commit was not confirmed.
         """
         if not settled:
-            return 0  # raised at once, because without a broker a commit under way never ends
+            return 0  # This error is raised at once: without a broker, a commit under way never ends.
         async with self._commit_lock:
             assigned = self.assignment()
             # A partition that was given back during this wait has been committed already. A second, late commit would
-            # have no metadata, and would overwrite that one.
+            # have no metadata, and would overwrite the first.
             owned = {
                 tp: offset
                 for tp, offset in settled.items()
@@ -253,7 +253,7 @@ class DeliveryConsumer(driver.Consumer):
             opening.cancel()
         if opening.cancelled():
             # The partitions have already been given back. If this method returned, Faust would resume the stream for
-            # the old assignment. Faust cancels this wait at the next assignment, or when it stops.
+            # the old assignment. So it waits until Faust cancels it, at the next assignment or when Faust stops.
             await asyncio.Event().wait()
         opening.result()
 

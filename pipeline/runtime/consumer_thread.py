@@ -45,15 +45,20 @@ from pipeline.runtime.retrying_consumer import RetryingConsumerThread
 logger = logging.getLogger(__name__)
 
 FETCH_WAIT_MS = 100
-"""How long a broker may hold an empty fetch. Partitions with unprocessed records are not part of the fetch and have to
-wait for its end. With a longer time, a busy partition among idle ones would starve."""
+"""How long a broker may hold an empty fetch.
+
+Partitions with unprocessed records are not part of the fetch and have to wait until it ends. If it took longer, a busy
+partition among idle ones would starve.
+"""
 SMALL_FETCH_EVENTS = 64
 GATHER_SECONDS = 0.002
-"""How long after a small fetch the next one is sent. Without this pause, a low steady rate would mean a fetch for every
-few events, and fetches would be most of the cost. Events that were fetched do not wait, and the next fetch returns what
-has arrived in the meantime."""
+"""How long after a small fetch the next one is sent.
+
+Without this pause, each fetch would return only a few events at a low rate, and fetches would be most of the cost. The
+events of the small fetch do not wait, and the next fetch returns all events that have arrived in the meantime.
+"""
 LEAVE_SECONDS = 5.0
-"""How long a stop waits to leave the group. A worker that has not left counts as dead after the session timeout."""
+"""How long a stop waits to leave the group. If the worker can't leave, it counts as dead after the session timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         return cast("Parts", cast("Any", self.app).parts)
 
     async def call_thread(self, fun: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
-        """Call *fun* directly. A real thread would have a queue for this."""
+        """Call *fun* directly, without the queue that a real thread needs; returns the result."""
         return await maybe_async(fun(*args, **kwargs))
 
     async def on_thread_started(self) -> None:
@@ -118,7 +123,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
     async def _keepalive2(self) -> None:
         """Do nothing. mode would log an error whenever the loop is blocked for three seconds.
 
-        That needs no report: the lease then ends.
+        No report is needed, because the lease ends then.
         """
 
     async def _gather_remaining_tasks(self) -> None:
@@ -302,7 +307,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
 class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):
     """Faust's listener, which counts every assignment as a new generation.
 
-    Kafka's generation stays the same if a member rejoins without a change. Records that were fetched before would then
+    If a member rejoins without a change, Kafka's generation stays the same, so records that were fetched before would
     look current.
     """
 

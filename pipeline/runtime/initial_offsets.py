@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 async def fix_beginnings(source: Source, group: str, counts: Mapping[str, int]) -> dict[SourcePartition, str]:
-    """Do what `fix_beginning` does for each of the source topics.
+    """Call `fix_beginning` for each of the source topics, and return its results by topic partition.
 
     Args:
         source: the topics.
@@ -140,7 +140,7 @@ async def _commit_ends(source: Source, group: str, tps: list[TopicPartition], no
         ends = await consumer.end_offsets(tps)
         await consumer.commit({tp: OffsetAndMetadata(end, note) for tp, end in ends.items()})
     except CommitFailedError:
-        # The group has members, and the first of them has committed the ends. But it may not read this topic.
+        # The group has members. The first of them has committed the ends, but perhaps it does not read this topic.
         await _refuse_without_offsets(source, group, tps)
         return
     except (KafkaError, OSError) as error:
@@ -151,7 +151,7 @@ async def _commit_ends(source: Source, group: str, tps: list[TopicPartition], no
 
 
 async def _refuse_without_offsets(source: Source, group: str, tps: list[TopicPartition]) -> None:
-    """Check that a topic among several has offsets. Without them it would be read from its beginning.
+    """Check that a topic among several has offsets. Without offsets, it would be read from its beginning.
 
     Raises:
         BrokerError: the topic has no offsets.

@@ -70,7 +70,7 @@ class LogCheck:
             number: the partition.
             offset: the offset to commit.
             ahead: the settled events after it (core/ahead.py). Without the topic's id they are left out, because the
-                note could then be applied to another topic of that name.
+                note could be applied to another topic with the same name.
             begun_to: subscriptions created before this revision have begun (core/beginnings.py); None: not stored.
         """
         log, fields = self._logs.get(number), []
@@ -84,15 +84,15 @@ class LogCheck:
     async def begin(self, committed: Mapping[int, Committed]) -> tuple[dict[int, int], dict[int, LogBounds]]:
         """The offset at which to continue in each assigned partition, and the current logs."""
         logs = await self._source.look(list(committed))
-        # When a topic is deleted, Kafka deletes its offsets too. Then only the ids that this worker knows, and the
-        # stored ids, show that the topic was recreated.
+        # When a topic is deleted, Kafka deletes its offsets too. Then only the known and the stored ids show that the
+        # topic was recreated.
         self._is_another = any(self.is_another(log.topic_id) for log in logs.values())
         self._logs, starts = {}, {}
         for number, log in logs.items():
             commit, former = committed[number], self._former.pop(number, None)
             found = None if commit.offset is None else find_break(commit.offset, commit.topic_id, log)
-            # After a fetch that was out of range, the log may have been truncated and have grown again. The offsets of
-            # the note then belong to other events.
+            # If a fetch was out of range, the log may have been truncated and have grown again. The offsets of the note
+            # may belong to other events.
             is_same = found is None and number not in self._suspect
             ahead = _settled_ahead(f"partition {number} of {self._topic}", commit, log) if is_same else 0
             self._logs[number] = replace(
@@ -108,7 +108,7 @@ class LogCheck:
     def _begin_without_offset(self, number: int, log: LogBounds, former: str | None) -> int:
         """The beginning of the log. A partition without a committed offset is new, or its topic is."""
         if self._is_another or (former is not None and log.topic_id not in {None, former}):
-            # Reported here, because at the next assignment the new topic is the known one.
+            # This is reported here, because at the next assignment the new topic's id is the known one.
             self._observer.log_broken(self._topic, number, Break("recreated", 0, log.begin))
         return log.begin
 
@@ -131,7 +131,7 @@ class LogCheck:
         return topic_id is not None and bool(known) and topic_id not in known
 
     def is_trusted(self, number: int) -> bool:
-        """Whether offsets of a partition may be committed. They may not after a fetch that was out of range."""
+        """Whether offsets of a partition may be committed: no fetch was out of range."""
         return number not in self._suspect
 
     async def committable(self, offsets: Mapping[int, int]) -> dict[int, int]:

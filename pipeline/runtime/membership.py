@@ -1,7 +1,7 @@
 """Rejoins the group when Kafka has fenced partitions that are still assigned to this worker.
 
-A row store is fenced by a new owner of the partition, or by accident: its producer can't begin another transaction, for
-example because a transaction exceeded its timeout or a coordinator was unavailable. Kafka's error is the same in both
+A row store is fenced by a new owner of the partition, or by accident: for example, a transaction exceeded its timeout
+or a coordinator was unavailable, and the producer can't begin another transaction. Kafka's error is the same in both
 cases, and starting a new producer could fence the new owner. Only the group determines the owner. So the worker rejoins
 the group: it gives its partitions back, and opens those that it is assigned, with new producers.
 
@@ -19,10 +19,13 @@ from pipeline.core.sources import TopicPartition
 logger = logging.getLogger(__name__)
 
 CHECK_SECONDS: Final = 1.0
-"""The time between two checks. Partitions that are lost in that time are handled together."""
+"""The time between two checks. Partitions that are lost between them are handled together."""
 JOIN_PAUSE_SECONDS: Final = 30.0
-"""The shortest time between two joins. A join stops deliveries in all partitions of the worker, or of all workers if
-this one leads the group. If writing rows keeps failing, the group has to be able to deliver between two joins."""
+"""The shortest time between two joins.
+
+A join stops deliveries in all partitions of the worker, or of all workers if this worker leads the group. Even if
+writing rows keeps failing, the group has to deliver between two joins.
+"""
 HOPELESS_SECONDS: Final = 120.0
 """After this time without effect, rejoining counts as hopeless. A drain, the first step of a join, takes less."""
 

@@ -62,7 +62,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     Args:
         definition: names the sources and the dead-letter topic.
         app: the prefix of the pipeline's own topics.
-        create: whether to create missing topics of the pipeline; otherwise only asks whether that would be allowed.
+        create: create missing topics of the pipeline; if False, only ask whether this user may create them.
 
     Raises:
         BrokerError: a cluster can't be reached.
@@ -77,7 +77,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     of_dead_letters = {} if dlq is None else await _topics(dlq.connection)
     counts = {topic: after[topic].count for topic in source.topics if topic in after}
     rights = await missing_rights(definition, app, range(max(counts.values(), default=1)))
-    # A missing right to see or create a topic is reported instead of its consequences.
+    # If a right to see or create a topic is missing, only the right is reported, not the consequences.
     unseen = {right.subject for right in rights.needed}
     unnoticed = {right.subject for right in rights.useful if right.operation in {"READ", "WRITE", "CREATE"}}
     facts = [*_of_source(definition, app, before, after, rights), *_of_dead_letters(dlq, of_dead_letters)]

@@ -4,8 +4,8 @@ If the group's coordinator refuses a request (for example a join without the rig
 and stops its work for the group until its consumer is asked for records. Faust asks the fetcher instead of the
 consumer, so the worker would hang silently and indefinitely. Faust also crashes on errors that it does not know.
 
-This thread reads the error from aiokafka, logs it and rejoins the group, once a second until that succeeds. After a
-fetch or commit that was not allowed, the next one tries again. rights.py finds out which right is missing.
+This thread reads the error from aiokafka, logs it and rejoins the group, once a second until that succeeds. A refused
+fetch or commit needs no handling: the next fetch or commit tries again. rights.py finds out which right is missing.
 """
 
 import asyncio
@@ -71,7 +71,7 @@ class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
             self._rejoining = asyncio.create_task(rejoin_after_errors(coordinator, self._refusals))
 
     async def on_thread_stop(self) -> None:
-        """Stop, but stop taking errors first. Otherwise this thread would rejoin the group that it is leaving."""
+        """Stop taking errors, then stop. In the other order, this thread would rejoin the group that it is leaving."""
         if self._rejoining is not None:
             self._rejoining.cancel()
         await super().on_thread_stop()
@@ -85,7 +85,7 @@ class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
             return {}
 
     async def _commit_if_allowed(self, commit: Callable[[Any], Awaitable[None]], offsets: Any) -> None:
-        """Commit. CommitFailedError is the only failure that Faust does not treat as its own defect."""
+        """Commit. Refusals become a CommitFailedError, because Faust treats any other error as its own defect."""
         try:
             await commit(offsets)
         except REFUSALS as error:

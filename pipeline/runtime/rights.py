@@ -183,7 +183,7 @@ def _beside(connection: KafkaConnection, sources: Sequence[str], app: str) -> It
 async def _missing_of_topics(admin: AdminClient, wanted: Sequence[Right]) -> list[Right]:
     try:
         answer = await admin.ask(OperationsRequest(list(dict.fromkeys(right.name for right in wanted))))
-    except NotImplementedError:  # aiokafka raises this if the broker supports no version of the request that it knows
+    except NotImplementedError:  # the broker supports no version of the request that aiokafka knows
         logger.info("can't check the rights to topics: the broker is older than Kafka 2.3")
         return []
     may_create = OPERATIONS["CREATE"] in operations(answer.cluster_authorized_operations)
@@ -192,8 +192,7 @@ async def _missing_of_topics(admin: AdminClient, wanted: Sequence[Right]) -> lis
     for right in wanted:
         error, allowed = found[right.name]
         if right.operation == "CREATE":
-            # A broker does not tell a user without the right to see a topic whether it exists. So this right comes
-            # first.
+            # Without the right to see a topic, the broker does not tell whether it exists. So this right comes first.
             is_missing = (
                 error is UnknownTopicOrPartitionError and not may_create and OPERATIONS["CREATE"] not in allowed
             )

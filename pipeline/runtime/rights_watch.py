@@ -1,4 +1,4 @@
-"""Logs the required rights that a worker lacks, at most every ten seconds. The worker continues when they are granted.
+"""Logs the missing rights of a worker, at most every ten seconds. The worker continues when they are granted.
 
 start     the worker waits until it has all required rights (worker.py)
 running   `RightsWatch` checks every ten seconds; while a right is missing, the worker is not ready

@@ -49,9 +49,9 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
             1,
             "pages can't show what each worker delivers",
             {
-                # A worker writes its whole state every two seconds, so records older than an hour are of no use.
-                # Compaction alone would keep the last record of every worker that was ever killed. It also skips the
-                # active segment. So segments are small, and a worker needs little time to read the topic.
+                # A worker writes its whole state every two seconds, so records older than an hour are useless.
+                # Compaction alone would keep the last record of every worker that was ever killed. Segments are small,
+                # because compaction skips the active segment, and a worker has to read it.
                 "cleanup.policy": "compact,delete",
                 "retention.ms": "3600000",
                 "segment.ms": "600000",
@@ -80,7 +80,7 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
 
 
 async def ensure_side_topics(definition: Definition, app: str, *, create: bool) -> list[str]:
-    """Create missing side topics, or only ask whether that would be allowed.
+    """Create missing side topics, or only ask whether this user may create them.
 
     Returns:
         One sentence for each topic that is missing and can't be created, beginning with the topic.

@@ -1,8 +1,8 @@
 """Ends a worker whose stop does not end, and logs what it waits for.
 
 A stop waits for Faust, aiokafka and aiohttp, and one wait that never ends would keep the process alive. A service
-manager kills it in the end, but then nobody learns why. By that time the partitions have long been drained and
-committed, or could not be.
+manager kills it in the end, without showing why. By that time, the partitions have been drained and committed, if that
+was possible.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ EXIT_CODE: Final = 1
 
 
 def end_after(seconds: float, loop: asyncio.AbstractEventLoop, end: Callable[[int], object] = os._exit) -> None:
-    """End the process after *seconds*, unless it has ended by then. Logs what each task and thread waits for.
+    """End the process after *seconds*, if it still runs. Logs what each task and thread waits for.
 
     It works in a separate thread, because the loop may be blocked, or closed already.
     """

@@ -42,8 +42,8 @@ class TokenTable(faust.Table[bytes, bytes]):
         else:
             self.data[key] = value
         try:
-            # Sent directly, because in Faust's buffer (`send_changelog`), a row that can't be sent would stop
-            # the worker.
+            # The row is sent directly. In Faust's buffer (`send_changelog`), a row that can't be sent would stop the
+            # worker.
             sent = await self.changelog_topic.send(
                 key=key,
                 value=value,
@@ -75,7 +75,7 @@ class TokenTable(faust.Table[bytes, bytes]):
 def add_token_table(app: faust.App) -> TokenTable:
     """Declare the table. Its changelog `<app>-tokens-changelog` has as many partitions as the largest source topic.
 
-    The assignor gives a worker the same partition numbers of both.
+    The assignor gives a worker the same partition numbers of source topics and changelog.
 
     Args:
         app: the application, which is not started yet.
@@ -85,7 +85,7 @@ def add_token_table(app: faust.App) -> TokenTable:
         name=NAME,
         key_type=bytes,
         value_type=bytes,
-        # The table is in memory: reading the changelog again is as fast as reading a disk, and needs no lock.
+        # The table is kept in memory: reading the changelog again is as fast as reading a disk, and needs no lock.
         store="memory://",
         help="access tokens of subscriptions, encrypted",
         beacon=app.tables.beacon,

@@ -74,7 +74,10 @@ async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[s
 
 
 async def check_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
-    """Like `ensure_topics`, but creates nothing: a missing topic is a problem only if this user may not create it."""
+    """The problems that `ensure_topics` would find.
+
+    Creates nothing: a missing topic is a problem only if this user may not create it.
+    """
     return await _examine(definition, app, changelogs, create=False)
 
 
@@ -102,7 +105,7 @@ async def _examine(definition: Definition, app: str, changelogs: Sequence[str], 
 def _own_topics(app: str, definition: Definition, found: Mapping[str, int], changelogs: Sequence[str]) -> list[_Needed]:
     largest = max(definition.source.topics, key=lambda topic: found[topic])
     partitions, why = found[largest], f"as many as {largest}"
-    # A former source may have had more partitions. With `key` and a single source, any other number is a mistake.
+    # A former source may have had more partitions. But with `key` and a single source, any other number is a mistake.
     may_have_more = definition.stated_routing is Routing.MATCH or bool(definition.source.others)
     return [
         _Needed(subscriptions_topic(app), 1, "one, so that its offsets are revisions"),
@@ -168,7 +171,7 @@ async def _policies(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[st
     for answer in await admin.describe_configs(resources):
         for code, message, _type, name, entries in answer.resources:
             if code:
-                # Without the right to read the policy, it may still be correct. rights.py reports the right.
+                # The policy may be correct even if this user may not read it. rights.py reports the missing right.
                 logger.info("topic %s: its %s can't be read: %s", name, POLICY, message or for_code(code).message)
             for key, value, *_ in entries:
                 if key == POLICY:
@@ -190,7 +193,7 @@ async def _examine_dead_letters(connection: KafkaConnection, topic: str) -> list
 
 
 async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str]:
-    """Find out whether dead letters can be written, by an empty write to one partition.
+    """The reasons why dead letters can't be written, found by an empty write to one partition.
 
     A broker checks the right to write before it examines the records. So INVALID_RECORD means that the right exists and
     that nothing was written. Other problems (the size of a record, missing replicas) only show when a real record is

@@ -32,7 +32,7 @@ class Checked:
 
     Attributes:
         asked: the subscription as it was given.
-        wanted: the subscription to write: with plain secrets, and with the fields that it keeps from the stored one.
+        wanted: the subscription to write: with plain secrets, and with the fields that are kept from the stored one.
         known, stored: the existing subscription, resolved and with plain secrets; None if none exists, or if it can't
             be read.
         advisory: a warning about the subscription, or None.
@@ -69,7 +69,7 @@ class Checks:
         registry: has the existing subscriptions.
         definition: subscriptions are checked against this API definition.
         clock: the time against which `endingAt` is checked.
-        guard: a callback that it refuses causes a warning; None: no such warnings.
+        guard: warns about callbacks that it refuses; None: no such warnings.
     """
 
     def __init__(self, registry: Registry, definition: Definition, clock: Clock, guard: Guard | None) -> None:
@@ -79,7 +79,7 @@ class Checks:
         self._clock = clock
 
     async def checked(self, asked: WireSubscription) -> Checked:
-        """*asked*, checked, with the fields that it keeps from the stored subscription.
+        """*asked* after its checks, with the fields that are kept from the stored subscription.
 
         Raises:
             ConfigurationError: *asked* can't be used; one sentence per mistake.

@@ -1,8 +1,7 @@
 """Repeats the commands of earlier revisions in a header of each record of a subscription.
 
-When the next revision is written, the owner of a partition may not have carried out a command yet: it may still be
-looking up an offset, or no worker may be running. The cursor row records which commands were carried out
-(core/commands.py).
+When the next revision is written, a command may not have been carried out yet: the owner of a partition may be looking
+up an offset, or no worker may be running. The cursor row records which commands were carried out (core/commands.py).
 """
 
 import json
@@ -34,7 +33,7 @@ _LIST: Final = TypeAdapter(list[_Stored])
 
 
 def merged(*several: Sequence[Command]) -> tuple[Command, ...]:
-    """The newest of all commands, without repetitions, oldest first."""
+    """The newest `MOST_COMMANDS` of all commands, without repetitions, oldest first."""
     found = {command.revision: command for commands in several for command in commands}
     return tuple(found[revision] for revision in sorted(found)[-MOST_COMMANDS:])
 

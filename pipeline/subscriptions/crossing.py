@@ -12,8 +12,9 @@ No change is lost, because the writer of the last record always reads all record
 all fields; earlier versions and restores write such records. Commands are kept in the same way, in a header of their
 own (commands.py).
 
-A conditional write has a header with the revision that it has to follow. If it follows another revision, or if an edit
-is refused, it does not count, and its writer restores what it has overwritten (merging.py).
+A conditional write has a header with the revision that it has to follow. If it follows another revision, it does not
+count. An edit that is refused does not count either. The writer then restores the overwritten subscription
+(merging.py).
 """
 
 import asyncio
@@ -105,7 +106,7 @@ class Revisions:
         return await self._writer.send(subscription.id, value, fields, merged(commands), revisions)
 
     async def merged(self, write: Write, known: Subscription | None) -> int:
-        """Write over the *known* one, and merge concurrent changes; returns the revision that contains all of them.
+        """Write over the *known* one, and merge concurrent changes. Returns the revision that contains all changes.
 
         Raises:
             UnknownSubscriptionError: another process deleted the subscription at the same time; it is deleted again.
@@ -113,7 +114,7 @@ class Revisions:
         """
         name, present = write.new.id, self._registry.get(write.new.id)
         base = None if present is None else self._stored(name)
-        if present is not known:  # it has changed since the caller read it
+        if present is not known:  # the subscription has changed since the caller read it
             if present is None or base is None:
                 raise unknown(name)
             write = Write(write.make(base), write.make, write.fields)
@@ -136,13 +137,13 @@ class Revisions:
         known: Subscription | None,
         read: Sequence[ReadRecord],
     ) -> None:
-        """Restore what a conditional write has overwritten, because the condition was not met.
+        """Restore the subscription that a conditional write has overwritten, because the condition was not met.
 
         Args:
             revision: the revision of the conditional write.
             name: the id of the subscription.
             base: the subscription when the condition was checked; None if there was none, or if it can't be read.
-            known: the same, in the form that workers use; None if there was none.
+            known: this subscription in the form that workers use; None if there was none.
             read: the records since then, including that of the conditional write.
 
         Raises:

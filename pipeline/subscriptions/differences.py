@@ -16,7 +16,7 @@ class Difference:
     Attributes:
         path: the path of the field.
         before, after: the field's values as JSON, secrets masked; None where the field is missing.
-        is_secret: one secret is replaced by another, so neither value is shown.
+        is_secret: the field is a secret that changes; the values are not shown.
     """
 
     path: str
@@ -50,7 +50,7 @@ def differences(wanted: WireSubscription, stored: WireSubscription | None) -> li
 
 
 def dropped(wanted: WireSubscription, stored: WireSubscription) -> str | None:
-    """A warning if *wanted* loses the signing, auth or filter that *stored* has; None if it loses nothing."""
+    """A warning if *wanted* lacks the signing, auth or filter that *stored* has; None if it lacks nothing."""
     new, old = (each.configuration.entrypoint_configuration for each in (wanted, stored))
     had_auth, has_auth = (each.auth is not None and each.auth.type != "none" for each in (old, new))
     warnings = (

@@ -65,8 +65,8 @@ class Edit:
     Attributes:
         update: the new values.
         always: write the subscription even if no field changes, because only a new revision clears a FAILURE.
-        seen: returns the subscription, or None if the author of the edit may not see it. With None, the edit fails as
-            if the subscription did not exist. Called immediately before the edit, because the subscription may have
+        seen: returns the subscription, or None if the author of the edit may not see it: the edit then fails with the
+            error for an unknown subscription. Called immediately before the edit, because the subscription may have
             moved to another tenant.
     """
 
@@ -81,7 +81,7 @@ class Edit:
             ConflictError: the subscription is closed.
         """
         check_open(stored)
-        # A stored resumeFrom is a command of its own revision only.
+        # A stored resumeFrom is a command of the stored revision only.
         return stored.model_copy(update={"resume_from": None, **self.update})
 
 
@@ -149,7 +149,7 @@ def kept(wanted: WireSubscription) -> frozenset[str]:
 
 
 def with_states(wanted: WireSubscription, stored: WireSubscription) -> WireSubscription:
-    """*wanted*, with the stored `status` and `consumerStatus` where it has none."""
+    """*wanted*, with the stored `status` and `consumerStatus` if it lacks them."""
     unsaid = {"status", "consumer_status"} - wanted.model_fields_set
     return wanted.model_copy(update={name: getattr(stored, name) for name in unsaid})
 
@@ -162,7 +162,7 @@ def is_same(wanted: WireSubscription, stored: WireSubscription) -> bool:
 
 
 def without_command(stored: WireSubscription) -> WireSubscription:
-    """*stored* without its `resumeFrom`, which is a command of its own revision only."""
+    """*stored* without its `resumeFrom`, which is a command of one revision only."""
     return stored.model_copy(update={"resume_from": None})
 
 

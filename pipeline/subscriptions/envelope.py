@@ -23,7 +23,7 @@ OF_MATCH_ALONE: Final = (*WRITTEN_BY_STORE, "startFrom", "topics")
 _OPTIONS: Final = "entrypointConfiguration"
 _ENVELOPE: Final = {"entrypointId", "channel", _OPTIONS}
 ALIKE: Final = 0.75
-"""Names at least this similar count as misspelled; `entrypointId` is far less similar."""
+"""A name that is at least this similar to another one counts as misspelled. (`entrypointId` is far less similar.)"""
 
 
 def parse_subscription(document: object) -> WireSubscription:
@@ -45,7 +45,7 @@ def parse_stored(document: object) -> WireSubscription:
     if not isinstance(document, Mapping):
         raise ConfigurationError(f"subscription: must be an object, not {kind(document)}")
     with suppress(ValidationError, RecursionError):
-        return WireSubscription.model_validate(document)  # as the store writes it, which most are
+        return WireSubscription.model_validate(document)  # most are as the store writes them
     if "configuration" not in document and _is_definition(document):
         raise ConfigurationError("this is an API definition, not a subscription; WEBHOOKS_API names its file")
     unpacked, _ = drop_meaningless(WireSubscription, document)
@@ -95,7 +95,7 @@ def _in_newer_envelope(document: object) -> tuple[object, bool]:
     if not isinstance(configuration, Mapping) or "entrypointConfiguration" in configuration:
         return document, False
     if "callbackUrl" not in configuration and get_close_matches(_OPTIONS, map(str, configuration), cutoff=ALIKE):
-        return document, False  # a typo; in the other envelope, every field would be wrong
+        return document, False  # a typo: read as the other envelope, every field would be wrong
     envelope = {key: value for key, value in configuration.items() if key in _ENVELOPE}
     options = {key: value for key, value in configuration.items() if key not in _ENVELOPE}
     return {**document, "configuration": {**envelope, "entrypointConfiguration": options}}, True

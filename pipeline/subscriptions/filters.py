@@ -34,7 +34,7 @@ from pipeline.core.shown import shown
 
 MAX_DEPTH: Final = 10
 MAX_COMPARISONS: Final = 100
-"""The largest number of comparisons in one filter, which may run for every event."""
+"""The largest number of comparisons in one filter. All of them may run for every event."""
 
 _DIALECTS: Final = "exact, prefix, suffix, all, any, not"
 # CloudEvents 1.0, section "Naming Conventions": "data" is not an attribute.
@@ -100,7 +100,7 @@ class _Compiler:
 def _compare(dialect: Dialect, name: object, value: object, path: str) -> Compare:
     if not isinstance(name, str):
         raise ConfigurationError(f"{path}: {shown(str(name))} must be a string")
-    # For a string, the path is not computed: only errors need it, and it costs more than everything else here.
+    # For a string, the path is not computed: it is needed only for errors, and costs more than everything else here.
     texts = (_encoded(value),) if isinstance(value, str) else _texts(value, join(path, name))
     return Compare(dialect, _selector(name, path), texts)
 

@@ -39,7 +39,7 @@ class Taken:
     Attributes:
         notes: what the import changed, as sentences.
         ignored: names of its fields that have no effect in this pipeline.
-        losses: the ways in which requests would differ from Gravitee's.
+        losses: the differences from Gravitee's requests.
     """
 
     subscription: WireSubscription
@@ -79,7 +79,7 @@ def take(document: Mapping[str, Any]) -> Taken | LeftOut:
         **_states(status, _upper(document.get("consumerStatus")), notes),
     }
     ignored = tuple(key for key, value in document.items() if key not in _STATES and value is not None)
-    # The URL is left out, because the schema reports its expressions as errors; the filter, because it is not sent.
+    # The URL is left out, because the schema reports expressions in it. The filter is left out, because it is not sent.
     sent = {key: value for key, value in options.items() if key not in {"callbackUrl", "filter"}}
     found = tuple(Loss(EXPRESSIONS, path, _EXPRESSION) for path in containing(EXPRESSION, sent, OPTIONS))
     return Taken(parse_subscription(wanted), tuple(notes), ignored, found)

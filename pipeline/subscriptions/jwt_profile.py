@@ -29,7 +29,7 @@ _HMAC: Final[dict[str, tuple[AssertionAlgorithm, int]]] = {
 }
 """For each name that Gravitee uses: the name in RFC 7518, and the shortest allowed key in bytes (section 3.2)."""
 
-# A JKS store in base64 begins with these characters. It is not a path, although the first one is a slash.
+# A JKS store in base64 begins with these characters. It is not a path, although it begins with a slash.
 _JKS_IN_BASE64: Final = "/u3+7Q"
 
 

@@ -1,9 +1,9 @@
 """Validates the keys of a subscription when it is applied, but not when a worker reads it.
 
 The library can validate RSA keys too, but it tests whether their numbers are primes. That takes four seconds for a key
-of 8192 bits, and minutes for a key of three kilobytes in which one prime is longer than the modulus. It holds the
-interpreter lock during that time, so neither the event loop nor heartbeats run. Here, only the arithmetic of the
-numbers is checked, and the key has to sign: with a composite number instead of a prime, the signature is wrong.
+of 8192 bits, and minutes for a key of three kilobytes in which one prime is longer than the modulus. During this test
+it holds the interpreter lock, so neither the event loop nor heartbeats run. Here, only the arithmetic of the numbers is
+checked, and the key has to sign: if a number is not prime, the signature is wrong.
 """
 
 from typing import Final

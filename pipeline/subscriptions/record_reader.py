@@ -1,7 +1,7 @@
 """Turns records into subscriptions, in order, and opens key stores off the event loop.
 
 A record without key stores is read at once. A record with key stores waits for a thread. The thread opens one store
-after another, each in another process (config/keystores/process.py). Meanwhile the records of other subscriptions are
+after another, in a separate process (config/keystores/process.py). Meanwhile the records of other subscriptions are
 read. Later records of the same subscription wait, so that no older revision replaces a newer one.
 """
 
@@ -76,17 +76,17 @@ class RecordReader:
         return self.waits_from(revision) < revision
 
     def waits_from(self, revision: int) -> int:
-        """The revision of the first record that still waits for its stores; *revision* if none does."""
+        """The revision of the first record that still waits for its stores; *revision* if no record waits."""
         return next(iter(self._waiting), revision)
 
     async def parsed(self) -> None:
-        """Return when all records taken so far have been parsed, or when the reader was closed."""
+        """Return when all records taken so far have been parsed, or when the reader is closed."""
         waiting = list(self._waiting.values())
         if waiting:
             await asyncio.wait(waiting)
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
-        """What the record of a subscription would become if it were written; its revision is 0.
+        """The subscription that a record would become if it were written; its revision is 0.
 
         Raises:
             ConfigurationError: a value can't be used; names the field, never a secret.
@@ -127,7 +127,7 @@ class RecordReader:
             return parsed
 
         def opened() -> Subscription:
-            # Most records have no secrets, and searching the text costs less than visiting the fields.
+            # Most records have no secrets, and a search of the text costs less than a visit of all fields.
             subscription = self._box.decrypt_secrets(parsed) if value is None or _may_be_encrypted(value) else parsed
             return self._resolve(subscription, revision)
 
@@ -146,8 +146,8 @@ class RecordReader:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as error:
-            # A bug, here or in a library. Catches BaseException, because a panic in Rust (cryptography, pydantic) is
-            # not an Exception. One record must not stop the reading of later ones.
+            # A bug, here or in a library. One record must not stop the reading of later ones. A panic in Rust
+            # (cryptography, pydantic) is a BaseException.
             problem = f"internal error: {type(error).__name__}"
             logger.exception("subscription %s, revision %d, can't be read", subscription_id, revision)
         return broken(subscription_id, self._definition, revision, problem, _object(value))
@@ -178,7 +178,7 @@ def _may_be_encrypted(value: bytes) -> bool:
 
 
 def _object(value: bytes | None) -> Mapping[str, object]:
-    """The record as an object; an empty object if it is none."""
+    """The record as an object; empty if the record is no object."""
     try:
         document = json.loads(value or b"")
     except (ValueError, RecursionError):

@@ -1,7 +1,7 @@
 """Has all subscriptions: every worker follows the compacted topic that holds them.
 
 Each record is decrypted and turned into a `model.Subscription` once, on arrival. A record that can't be used becomes a
-subscription with a `problem`, because its events must wait rather than vanish.
+subscription with a `problem`, so that its events wait.
 """
 
 import logging
@@ -206,7 +206,9 @@ class Registry:
             del self._heard[subscription_id]
 
     def is_newest(self, subscription_id: str) -> bool:
-        """Whether the first key encrypts all secrets of the subscription; true if it has none or does not exist.
+        """Whether all secrets of the subscription are encrypted with the first key.
+
+        True without secrets or a subscription.
 
         Raises:
             ConfigurationError: the subscription's record can't be read.
@@ -224,7 +226,7 @@ class Registry:
         return None if entry is None else self._box.decrypt_secrets(parse_record(subscription_id, entry.value))
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
-        """What a subscription with plain secrets would become if it were written.
+        """The subscription that one with plain secrets would become if it were written.
 
         Raises:
             ConfigurationError: a value can't be used; names the field, never a secret.

@@ -45,8 +45,10 @@ Part = TypeVar("Part")
 
 MOST_HEADERS: Final = 100
 MOST_HEADER_CHARACTERS: Final = 16_384
-"""For the names and values of all headers; few receivers accept more. Each value may be a secret. It is searched for in
-all errors that the receiver answers, on the event loop."""
+"""The limit for the names and values of all headers; few receivers accept more.
+
+Each value may be a secret, for which the event loop searches all error answers of the receiver.
+"""
 
 _CREATED: Final = TypeAdapter[int | None](wire.Offset | None)
 _METADATA: Final = TypeAdapter[Mapping[str, str]](dict[str, str])
@@ -116,7 +118,7 @@ def broken(
 ) -> Subscription:
     """A replacement for a subscription whose record can't be used: its lanes are in FAILURE because of *problem*.
 
-    Its beginning is read from the *record* if possible. So once the subscription is corrected, it still begins there.
+    Its beginning is read from the *record* if possible, so that it does not change when the subscription is corrected.
     """
     return Subscription(
         id=subscription_id,
@@ -230,7 +232,7 @@ def _retry(retry: wire.Retry | None, qos: Qos) -> RetryPolicy:
 
 @lru_cache(maxsize=64)
 def _shared(policy: RetryPolicy) -> RetryPolicy:
-    """One object for equal policies: most subscriptions have the same one."""
+    """One object for all equal policies, because most subscriptions have the same policy."""
     return policy
 
 
@@ -281,8 +283,9 @@ def replay_time_ms(timestamp: str) -> int:
 def _topic_of_command(subscription: wire.WireSubscription, definition: Definition, topic: str | None) -> str | None:
     """The topic of a command that names a partition.
 
-    A command without a topic was written when there was one source topic. If there are several now, the command is for
-    the topic in which the subscription begins. If the record names no such topic, the command is for none.
+    A command without a topic was written when there was one source topic. If there are several source topics now, the
+    command is for the topic in which the subscription begins. If the record names no such topic, the command is for no
+    topic.
     """
     if topic is not None or len(definition.source.topics) == 1:
         return topic

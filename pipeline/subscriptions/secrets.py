@@ -1,7 +1,7 @@
 """Encrypts secrets in the topic, and masks them wherever a subscription is shown.
 
 A secret becomes `enc:v2:` and a ciphertext in URL-safe base64, which is bound to its subscription and field
-(core/encryption.py). Earlier versions wrote `enc:v1:` and a Fernet token, which is not bound; it can still be read. The
+(core/encryption.py). Earlier versions wrote `enc:v1:` and a Fernet token, which is not bound but can still be read. The
 first key encrypts, every key decrypts. To rotate keys, put a new key first, and remove the old one when no secret is
 encrypted with it.
 """
@@ -52,11 +52,11 @@ class SecretBox:
         raise ConfigurationError(problem)
 
     def encrypt(self, data: bytes, context: bytes) -> bytes:
-        """Encrypt *data* with the first key and bind it to *context*."""
+        """*data*, encrypted with the first key and bound to *context*."""
         return _ROW_PREFIX + self._cipher.encrypt(data, context)
 
     def decrypt(self, token: bytes, context: bytes) -> bytes:
-        """Undo `encrypt` with any of the keys. Also decrypts the tokens of earlier versions.
+        """The inverse of `encrypt`, with any of the keys. Also decrypts the tokens of earlier versions.
 
         Raises:
             ConfigurationError: no key fits, the token is damaged, or it belongs to another context.
@@ -69,7 +69,7 @@ class SecretBox:
             raise ConfigurationError(f"can't be decrypted {_OTHERWISE}") from None
 
     def encrypt_secrets(self, subscription: WireSubscription) -> WireSubscription:
-        """Encrypt the secrets of a subscription, for its record. They must be plain."""
+        """The subscription with its secrets encrypted, for its record. The secrets must be plain."""
 
         def encrypted(path: str, value: str) -> str:
             token = self._cipher.encrypt(value.encode(), _context(subscription, path))
@@ -78,7 +78,7 @@ class SecretBox:
         return change_secrets(subscription, encrypted)
 
     def decrypt_secrets(self, subscription: WireSubscription) -> WireSubscription:
-        """Decrypt the secrets of a subscription. Plain secrets are unchanged.
+        """The subscription with its secrets decrypted. Plain secrets are unchanged.
 
         Raises:
             ConfigurationError: a secret can't be decrypted; names its field and the subscription.
@@ -129,12 +129,12 @@ def is_undecryptable(problem: str | None) -> bool:
 
 
 def mask(subscription: WireSubscription) -> WireSubscription:
-    """Replace every secret of a subscription by `MASKED_FIELD`, to show it to users."""
+    """A subscription with every secret replaced by `MASKED_FIELD`, for users."""
     return change_secrets(subscription, lambda _path, _value: MASKED_FIELD)
 
 
 def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> WireSubscription:
-    """Replace each `MASKED_FIELD` of a subscription by the stored secret.
+    """A subscription with each `MASKED_FIELD` replaced by the stored secret.
 
     Args:
         subscription: the subscription to apply.
@@ -163,7 +163,7 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
 
 
 def _moved(wanted: WireSubscription, stored: WireSubscription) -> list[tuple[tuple[str, ...], str]]:
-    """The secrets that would be sent to another origin, as pairs: prefix of their paths, and field that has the origin.
+    """The secrets that would be sent to another origin, as pairs: the prefix of their paths, the field with the origin.
 
     Signing keys and key stores are never sent, so they can't leak in this way. Assertions and access tokens can: the
     other receiver could use them.
@@ -198,7 +198,7 @@ def _origin(url: str) -> tuple[str, str | None, int | None]:
 
 
 def secrets_in(subscription: WireSubscription) -> list[tuple[str, str]]:
-    """The secrets with their paths. Several may have the same path, because a query may repeat a name."""
+    """The secrets with their paths. Two may have the same path, because a query may repeat a name."""
     found: list[tuple[str, str]] = []
 
     def note(path: str, value: str) -> str:
@@ -253,7 +253,7 @@ def _changed(value: object, change: ValueChange, path: str, *, is_secret: bool) 
 
 
 def _steps(items: Sequence[object]) -> Iterator[object]:
-    # Headers are matched by name, so that a stored secret is found even if the header's index has changed.
+    # Headers are matched by name: a header's index may have changed since its secret was stored.
     seen: Counter[str] = Counter()
     for number, item in enumerate(items):
         if isinstance(item, WireHeader):

@@ -27,7 +27,7 @@ async def opened_registry(settings: Settings, definition: Definition) -> AsyncIt
         BrokerError: the cluster can't be reached, or the topic does not exist or can't be read.
     """
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
-    # A registry waits for a missing topic indefinitely, as a worker must; a command reports it at once.
+    # A registry waits for a missing topic indefinitely, for workers. A command reports the missing topic at once.
     await count_partitions(connection, topic)
     registry = Registry(connection, topic, secret_box(settings), definition)
     await registry.start()

@@ -1,7 +1,7 @@
 """Where subscriptions begin with `routing: match`: turns `startFrom` into an offset for each partition of each topic.
 
-The brokers are asked before a new subscription is written. So events produced after the command has returned are at or
-after these offsets. With `startFrom: now`, events produced before the command are before these offsets.
+The brokers are asked before a new subscription is written. So events produced after the command are at or after these
+offsets and, with `startFrom: now`, events produced before the command are before these offsets.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,7 +45,7 @@ def check_routing(subscription: WireSubscription, definition: Definition) -> Non
 
 
 def with_topic(resume: ResumeFrom | None, definition: Definition) -> ResumeFrom | None:
-    """Fill in the topic of a command that names a partition, because the definition may gain source topics later.
+    """The command with its topic filled in if it names a partition: the definition may gain source topics later.
 
     Raises:
         ConfigurationError: the command names another topic than a source topic, or none although there are several.
@@ -123,7 +123,7 @@ def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> W
 
 
 def with_beginning_of(wanted: WireSubscription, broken: Subscription) -> WireSubscription:
-    """Add the beginning of a record that can't be read, if that part could be read, to *wanted*, which replaces it."""
+    """*wanted*, which replaces a record that can't be read, with the record's beginning if that part can be read."""
     if broken.starts is None:
         return wanted
     starts = {topic: wire_start(start.offsets, start.topic_id) for topic, start in broken.starts.items()}

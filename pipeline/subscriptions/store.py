@@ -2,7 +2,7 @@
 
 Any process may write. An edit first reads the topic to its end, so that it builds on all earlier records. If two
 processes change a subscription at the same time, the later writer merges the earlier change into its own (crossing.py).
-A change with a `Condition` is undone instead: the writer writes a record without it.
+But a change with a `Condition` is undone: the writer writes a record without the change.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ class SubscriptionStore:
         box: encrypts the secrets.
         definition: subscriptions are checked against this API definition.
         clock: the time against which `endingAt` is checked.
-        guard: the address guard of the workers; its refusals become warnings about callbacks; None: no such warnings.
+        guard: the address guard of the workers, which warns about callbacks that it refuses; None: no such warnings.
         on_written: called with the id and the new revision after each write.
     """
 
@@ -135,7 +135,7 @@ class SubscriptionStore:
         return [document for document in found if document is not None]
 
     async def apply(self, document: object, condition: Condition = ALWAYS) -> Change:
-        """Create or replace a subscription. An unchanged one is not written.
+        """Create or replace a subscription. An unchanged subscription is not written.
 
         Fields that the document leaves out get their defaults, but `status` and `consumerStatus` keep their values, so
         that applying a file again does not undo a pause. Masked secrets keep their values, too. A `resumeFrom` that
@@ -214,7 +214,7 @@ class SubscriptionStore:
         Raises:
             ConfigurationError: the subscription can't be used; one sentence per mistake.
         """
-        await asyncio.sleep(0)  # most checks await nothing else, and a caller may check many
+        await asyncio.sleep(0)  # a caller may check many subscriptions, and most checks await nothing else
         return await self._checks.checked(parse_subscription(document))
 
     async def delete(self, subscription_id: str, condition: Condition = ALWAYS) -> Change:
@@ -253,7 +253,10 @@ class SubscriptionStore:
     async def _if_met(
         self, condition: Condition, subscription_id: str, change: Callable[[int | None], Awaitable[Change]]
     ) -> Change:
-        """Make a change if the condition is met. Undo it if the condition no longer held when it was written."""
+        """Make a change if the condition is met.
+
+        Undo the change if the condition did not hold any more when it was written.
+        """
         async with self._turn:
             await self._registry.caught_up()
             if condition == ALWAYS:
@@ -309,8 +312,8 @@ class SubscriptionStore:
     async def edit_all(self, wanted: Mapping[str, Edit], tell: Tell) -> None:
         """Make edits of several subscriptions, written together.
 
-        *tell* is called with each id and its change or the error that `edit` would raise, as soon as either is known.
-        So a caller that stops waiting still has the changes that the broker has confirmed.
+        *tell* is called with each id and its change, or the error of its edit, as soon as this is known. So a caller
+        that stops waiting still has the changes that the broker has confirmed.
         """
         async with self._turn:
             await self._registry.caught_up()

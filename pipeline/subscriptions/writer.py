@@ -26,7 +26,7 @@ LARGEST_RECORD: Final = 1_048_576
 
 FIELDS_HEADER: Final = "fields"
 AFTER_HEADER: Final = "after"
-"""The revision that has to precede the record; otherwise the record does not count."""
+"""The revision that has to precede the record. After any other revision, the record does not count."""
 SINCE_HEADER: Final = "since"
 """The record changes nothing, but merges the changes of the records after this revision."""
 READ_HEADER: Final = "read"
@@ -90,9 +90,10 @@ class SubscriptionWriter:
             return self._producer
 
     async def _replace(self, producer: AIOKafkaProducer) -> None:
-        """Have the next write start a new producer: this one has counted a record that the broker does not have.
+        """Have the next write start a new producer.
 
-        The broker would refuse all later records as out of order. Concurrent writes may finish.
+        The old one has counted a record that the broker does not have, so the broker would refuse all its later records
+        as out of order. Concurrent writes may finish.
         """
         if self._producer is producer:
             self._producer = None

@@ -55,11 +55,10 @@ class Access:
     Programs send `Authorization: Bearer <token>` (RFC 6750) with the admin token or one signed by a trusted key.
     Browsers ask for a name and a password (RFC 7617): any name, and the admin token as the password.
 
-    A browser also adds the password to requests that other sites make it send (CSRF). So a request with a password
-    changes something only if it has the header `X-Requested-With: webhooks`, which the script of the page sets. Other
-    sites can't set this header: a browser asks the worker for permission first (CORS), and the worker gives none. As a
-    second defence, the headers with which a browser names the origin of a request (`Sec-Fetch-Site`, `Origin`) must not
-    name another site.
+    A browser adds the password even to requests that other sites make it send (CSRF). So a change by password needs the
+    header `X-Requested-With: webhooks`, which the script of the page sets. Other sites can't set this header: a browser
+    first asks the worker for permission (CORS), and the worker gives none. As a second defence, the headers with which
+    a browser names the origin of a request (`Sec-Fetch-Site`, `Origin`) must not name another site.
 
     Attributes:
         admin_token: WEBHOOKS_ADMIN_TOKEN; None or empty without an admin token.
@@ -151,7 +150,7 @@ def refused_scope(principal: Principal, *scopes: Scope) -> web.Response:
 
 
 def is_from_own_page(request: web.Request) -> bool:
-    """Whether a page of this worker sent the request, and no other site (see `Access`)."""
+    """Whether the request comes from a page of this worker, not from another site (see `Access`)."""
     origin = request.headers.get(hdrs.ORIGIN)
     return (
         request.headers.get(PAGE_HEADER) == PAGE_HEADER_VALUE

@@ -4,10 +4,10 @@ A token is valid if a known public key signed it (`ALGORITHMS` has no shared key
 required) has not passed, and it is not from the future (`nbf`, `iat`). If it has an audience (`aud`), the audience must
 name the application.
 
-`scope` (RFC 8693 section 4.2) or `scp` says what the token may do. Without them it may do everything, because the owner
-of the key decides who is an administrator. If a tenant claim is configured, every token must have it: an object of
-metadata that limits the token to the subscriptions with that metadata. An operator's token has an empty object. So a
-token that lacks the claim by mistake gives no access.
+`scope` (RFC 8693 section 4.2) or `scp` says what the token may do. A token without scopes may do everything, because
+the owner of the key decides who is an administrator. If a tenant claim is configured, every token must have it: an
+object of metadata that limits the token to the subscriptions with that metadata. An operator's token has an empty
+object, so that a token that lacks the claim by mistake gives no access.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ LEEWAY_SECONDS: Final = 10.0
 """The largest allowed difference between the clocks of issuer and worker."""
 
 _BROKEN: Final = (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError)
-"""pyjwt raises the first error for invalid tokens. Malicious tokens can make it raise the others."""
+"""pyjwt raises the first of these errors for invalid tokens. Malicious tokens can cause the others."""
 
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (jwt.MissingRequiredClaimError, "has no expiry (exp)"),
@@ -116,7 +116,7 @@ class AdminTokens:
 
 
 def _scopes(claim: object) -> frozenset[Scope] | None:
-    """The scopes in the claim, without the scopes of other applications; None if the claim can't be used."""
+    """The scopes in the claim that this application knows; None if the claim can't be used."""
     if claim is None:
         return SCOPES
     names = claim.split() if isinstance(claim, str) else claim

@@ -1,8 +1,8 @@
 """Slows down addresses that repeatedly send wrong tokens.
 
-After a few failures, an address has to wait, each time twice as long, up to a minute. During that time, its requests
-are refused without a check of the token, so the answers reveal nothing. A token that was right before is still
-accepted, because behind a proxy all clients have one address, and one client must not lock out the others.
+After a few failures, an address has to wait, each time twice as long, up to a minute. During the wait, its requests are
+refused without a check of the token, so the answers reveal nothing. A token that was right before is still accepted,
+because behind a proxy all clients have one address, and one client must not lock out the others.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from typing import Final
 FREE_FAILURES: Final = 5
 LONGEST_PAUSE_SECONDS: Final = 60.0
 FORGET_SECONDS: Final = 600.0
-"""After this time without a failure, the former failures of an address are ignored."""
+"""An address's failures are forgotten after this time without another failure."""
 MOST_ADDRESSES: Final = 10_000
 MOST_TOKENS: Final = 1_000
 
@@ -63,7 +63,7 @@ class FailureLimit:
 
 
 def _network(address: str | None) -> str:
-    """The address; for IPv6 its /64 network, because a client may use any address in it."""
+    """The address; for IPv6 its /64 network, because one client may have the whole network."""
     try:
         found = ipaddress.ip_address(address or "")
     except ValueError:

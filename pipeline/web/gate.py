@@ -16,14 +16,14 @@ from aiohttp import web
 logger = logging.getLogger(__name__)
 
 MOST_CONNECTIONS: Final = 128
-"""The largest number of open connections. A scraper, some probes and a few people need about ten."""
+"""The largest number of open connections. A scraper, some probes and a few people use about ten."""
 
 REQUEST_SECONDS: Final = 10.0
 """How long a client may take to send a complete head (after the connection has opened or the last answer has ended),
 then to send the body, and to read an answer that fills the buffers."""
 
 CHECKS: Final = 4
-"""The number of checks per REQUEST_SECONDS, so a connection is closed at most a quarter of that time late."""
+"""The number of checks per REQUEST_SECONDS. So a connection is closed at most a quarter of this time late."""
 
 LOG_SECONDS: Final = 10.0
 
@@ -33,9 +33,8 @@ class Gate:
 
     Args:
         server: aiohttp's server, which makes a protocol for each connection.
-        most: the largest number of connections. If there are more, the connection that has waited for its client for
-            the longest time is closed, or else the oldest one with pipelined requests. If there is neither, the new
-            connection is closed.
+        most: the largest number of connections. If there are more, one is closed: the one that has waited for its
+            client for the longest time; if none waits, the oldest with pipelined requests; without these, the new one.
         request_seconds: how long a client may take for a request, or leave an answer unread.
     """
 
@@ -123,7 +122,7 @@ class Gate:
 
 
 class GatedConnection(asyncio.Protocol):
-    """A connection: aiohttp's protocol, and the time since when the connection has waited for its client.
+    """A connection: aiohttp's protocol, and since when the connection has waited for its client.
 
     Attributes:
         has_begun: the client has sent a part of the next request, or has left an answer unread. Otherwise the
@@ -151,7 +150,7 @@ class GatedConnection(asyncio.Protocol):
         return in_hand + len(self._inner._messages) > 1  # noqa: SLF001 - as above
 
     def waiting_since(self) -> float | None:
-        """The `time.monotonic()` since when the connection has waited for its client; None if it does not wait.
+        """When the connection began to wait for its client (`time.monotonic()`); None if it does not wait.
 
         The wait for a request begins when the connection opens or the last answer ends; the wait for a body when the
         head has arrived; the wait for the client to read an answer when the buffers are full.
@@ -227,7 +226,7 @@ class GatedRunner(web.AppRunner):
         return self._gate
 
     async def cleanup(self) -> None:
-        """Close everything, including the gate, because another set-up makes another server."""
+        """Close everything, including the gate: another set-up makes a new server."""
         await super().cleanup()
         self._gate = None
 

@@ -13,7 +13,7 @@ from pipeline.core.errors import ConfigurationError
 ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
-"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). With a shared key, workers could sign tokens, too."""
+"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). With a shared key, a worker could sign tokens."""
 
 LARGEST_BYTES: Final = 256 * 1024
 
@@ -39,11 +39,11 @@ class KeySet:
 
 
 def parse_key_set(data: bytes) -> KeySet:
-    """The usable keys of a JWK set. Other keys, which are common in such sets, are skipped.
+    """The usable keys of a JWK set. All other keys are skipped: such sets often have some.
 
     Raises:
-        ConfigurationError: *data* is not a JWK set, no key can be used, or a key is private. The message has no
-            subject, because the caller adds the file or URL.
+        ConfigurationError: *data* is not a JWK set, no key can be used, or a key is private. The caller adds the file
+            or URL as the subject of the message.
     """
     if len(data) > LARGEST_BYTES:
         raise ConfigurationError(f"is larger than {LARGEST_BYTES} bytes")

@@ -45,7 +45,7 @@ class KeyRing:
     async def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
         """The key that verifies a signature. Reads the set again if the key is unknown or the set is too old.
 
-        Returns None for an unknown key. While `problem` is set, the key may nevertheless be in the set.
+        Returns None for an unknown key. While `problem` is set, the set may have the key all the same.
         """
         if self._keys is None or self._clock.now() - self._read_at >= MAX_AGE_SECONDS:
             await self._refresh()
@@ -58,7 +58,10 @@ class KeyRing:
         return None if self._keys is None else self._keys.find(kid, algorithm)
 
     async def _refresh(self) -> bool:
-        """Read the set, unless that was just tried. Returns whether it was read. Concurrent callers share one read."""
+        """Read the set, if the last read was not just now.
+
+        Returns whether it was read. Concurrent callers share a read.
+        """
         before = self._read_at
         async with self._reading:
             if self._read_at == before and self._clock.now() - self._read_at >= PAUSE_SECONDS:
@@ -76,5 +79,5 @@ class KeyRing:
             )
         else:
             self._problem = None
-        # Set after the read, so that the next caller tries again if this read is cancelled.
+        # This is set after the read: if the read is cancelled, the next caller tries again.
         self._read_at = asked_at

@@ -60,7 +60,7 @@ async def _keys_of_url(url: str, timeout_seconds: float) -> KeySet:
 
 @contextmanager
 def _sentences(name: str) -> Iterator[None]:
-    """Turn all errors into a ConfigurationError about *name*, which is the location of the set without secrets."""
+    """Turn all errors into a ConfigurationError about *name*, the location of the set without secrets."""
     try:
         yield
     except ConfigurationError as error:

@@ -30,7 +30,7 @@ class LaneQuery:
 
     Attributes:
         limit: the size of the page.
-        offset: how many matching lanes precede the page.
+        offset: the number of matching lanes before the page.
     """
 
     wanted: LaneFilter = EVERY_LANE
@@ -86,7 +86,7 @@ def not_counted(_subscription: str, _topic: str, _partition: int) -> int | None:
 
 
 def counted_by(lane: LaneReport, counted: Counted) -> LaneReport:
-    """The lane. If it has not counted its waiting events, it gets the number of the view, which has read its row."""
+    """The lane. If it has not counted its waiting events, it gets the number that the view has, from the lane's row."""
     if lane.waiting is not None:
         return lane
     waiting = counted(lane.subscription, lane.topic, lane.partition)

@@ -23,7 +23,7 @@ class Presence:
 
 
 async def presence(reporter: Reporter, subscription: str) -> Presence:
-    """Find out where a subscription is."""
+    """Where a subscription is."""
     worker = reporter.worker()
     known = reporter.absent_one(subscription)
     lanes = await reporter.lanes(LaneFilter(subscription=subscription))

@@ -28,7 +28,7 @@ class Principal:
     tenant: Mapping[str, str] = field(default_factory=dict)
 
     def seen(self, found: Subscription | None) -> Subscription | None:
-        """Return the subscription if the owner may see it; else None, as if it did not exist.
+        """The subscription if the owner may see it, otherwise None.
 
         The API and the pages make this check before they show anything about one subscription. `limited`
         (api/states.py) is the check for many subscriptions.

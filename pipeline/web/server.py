@@ -60,7 +60,9 @@ def attach_web(
     counted: Counted = not_counted,
     clock: Clock | None = None,
 ) -> None:
-    """Register the pages. They read live objects, so the web server has to run on the app's event loop (the default).
+    """Register the pages.
+
+    The pages read live objects, so the web server has to run on the app's event loop (the default).
 
     Args:
         app: the app, made with `web_options`, which guard all other paths.
@@ -91,8 +93,8 @@ def attach_health(
     Args:
         app: the app, made with `web_options`.
         missing: returns sentences about why the process can't answer yet.
-        problems: returns sentences about what its answers lack. The process counts as ready nevertheless. Otherwise it
-            would get no requests, and its pages could not show these sentences.
+        problems: returns sentences about what its answers lack. The process counts as ready, because it would get no
+            requests otherwise, and its pages could not show these sentences.
         access: the access control in `web_options`.
     """
 

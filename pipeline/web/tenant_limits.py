@@ -15,7 +15,7 @@ OF_A_TENANT: Final = 4
 
 
 class Places:
-    """A limit on concurrent requests. One tenant may use only a part of it, operators may use all.
+    """A limit on concurrent requests. One tenant may use only a part of the limit; operators may use all of it.
 
     Args:
         what: the end of a sentence about the requests, as in "32 *changes are under way*".
@@ -53,8 +53,8 @@ class Places:
 class Turns:
     """A queue for work that serves one request at a time.
 
-    Each principal has one request in the queue. So another principal waits for at most one of them, no matter how many
-    requests the first one sends.
+    Each principal has at most one request in the queue. So a principal who sends many requests does not hold up the
+    others.
 
     Args:
         what: the end of a sentence about the wait, as in "searches are waiting".

@@ -3,7 +3,7 @@
 librdkafka, which the confluent-kafka wheel contains, has a small in-memory cluster (rdkafka_mock.h). confluent-kafka
 offers no Python API for it, so this module uses ctypes. Clients of any process may connect to it.
 
-It has limits, each of which was tried with aiokafka 0.14. A group has one member at a time. Transactions are accepted
+It has these limits, which were tried with aiokafka 0.14. A group has one member at a time. Transactions are accepted
 without effect, and a reader needs `check_crcs=False` to pass an end-of-transaction marker. A partition keeps its newest
 5 MiB. Nothing can be described, altered or deleted. Topics are created with `create_topic`, not with an admin client. A
 topic that a client asks about is created with four partitions. Tests with this broker prove nothing about rebalances,

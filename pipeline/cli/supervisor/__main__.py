@@ -1,4 +1,4 @@
-"""Runs `webhooks worker` under a supervisor. It stops, as after SIGTERM, when the supervisor has ended.
+"""Runs `webhooks worker` under a supervisor. When the supervisor has ended, the worker gets SIGTERM.
 
     python -m pipeline.cli.supervisor PARENT
 
@@ -21,7 +21,7 @@ _SET_SIGNAL_AT_PARENT_END: Final = 1
 
 
 def follow(parent: int) -> None:
-    """Have the kernel send SIGTERM when the parent process *parent* ends; exit if it has ended already."""
+    """Have the kernel send SIGTERM when the parent process *parent* ends. Exit if *parent* has ended already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_SIGNAL_AT_PARENT_END, int(signal.SIGTERM), 0, 0, 0)
     if os.getppid() != parent:

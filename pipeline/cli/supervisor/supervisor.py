@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_SECONDS: Final = 1.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
 SOUND_SECONDS: Final = 60.0
-"""A worker that ends after running for this long gets the shortest pause again."""
+"""After a run of at least this length, a worker gets the shortest pause again."""
 STOP_SECONDS: Final = 55.0
 """How long workers may take to stop: longer than the longest WEBHOOKS_DRAIN_SECONDS plus the closing of connections,
 shorter than the 60 s that service managers wait (deploy/)."""
@@ -31,7 +31,7 @@ LAST_LINES_SECONDS: Final = 2.0
 """How long to wait for the last output of ended workers. A process that they started may keep their output open."""
 
 CLEAN_ENDS: Final = frozenset({0, -signal.SIGTERM})
-"""Exit codes of a worker that was stopped; the second one if it did not handle the signal yet."""
+"""Exit codes of a worker that was stopped. The second one means that it did not handle the signal yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ class Supervisor:
             restarts += 1
             self._restarts += 1
             pause = pauses.after(steady_now() - began)
-            # Workers are restarted indefinitely, because the cause may end, such as a broker that is down.
+            # Workers are restarted indefinitely, because the cause, such as a broker that is down, may end.
             facts = {"worker": member.name, "ended": ended, "restart": restarts, "pause_seconds": pause}
             logger.error(Facts("worker.restarting", facts))
             await self._stops_within(pause)

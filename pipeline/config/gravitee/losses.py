@@ -31,7 +31,7 @@ _OTHERWISE: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A part without which deliveries would differ.
+    """A part of an API that is lost, and whose loss receivers would notice.
 
     Attributes:
         name: the name with which a user accepts the loss; one of NAMES.
@@ -49,7 +49,7 @@ class Loss:
 
 
 def losses(api: Mapping[str, Any]) -> list[Loss]:
-    """Find the losses of an API and its plans."""
+    """The losses of an API and its plans."""
     return [*_flows(api.get("flows"), "flows"), *_plans(api.get("plans")), *_confluent_headers(api)]
 
 

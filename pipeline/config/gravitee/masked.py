@@ -27,7 +27,7 @@ _SECRETS: Final = frozenset(name for model in _MODELS for name in _secret_names(
 
 
 def masked(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace every secret in a pruned definition (pruned.py) by `MASKED_FIELD`."""
+    """A pruned definition (pruned.py) with every secret replaced by `MASKED_FIELD`."""
     return {name: MASKED_FIELD if name in _SECRETS else _masked(value) for name, value in document.items()}
 
 

@@ -11,11 +11,11 @@ _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 def pruned(document: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     """A copy of *document* without the parts at these paths, such as `listeners[0].entrypoints[1].name`.
 
-    A path that does not exist in the document is ignored: an inherited part has the path of the place that inherits it.
+    A path that does not exist in the document is ignored: an inherited part has the path where it is inherited.
     """
     result = copy.deepcopy(dict(document))
     steps = [[int(number) if number else name for name, number in _STEP.findall(path)] for path in paths]
-    # The last index first, so that the other indexes of a list stay valid.
+    # The last index comes first, so that lower indexes of the list stay valid.
     for *parents, last in sorted(steps, key=_order, reverse=True):
         holder = _at(result, parents)
         if isinstance(holder, list) and isinstance(last, int) and last < len(holder):

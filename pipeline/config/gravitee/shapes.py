@@ -59,7 +59,7 @@ class Contents:
 
 
 def contents(documents: Iterable[tuple[str, object]]) -> Contents:
-    """Find the APIs and subscriptions in *documents*, which are pairs of location and document.
+    """The APIs and subscriptions in *documents*, which are pairs of location and document.
 
     Raises:
         ConfigurationError: a value is a reference that only Gravitee's operator or Terraform can resolve; or a document
@@ -86,7 +86,9 @@ def documents_of(path: Path) -> list[object]:
 
 
 def api_of(documents: Sequence[object], path: object) -> Part:
-    """The only API in a file. A single document of unknown shape is returned, too: reading it explains what is wrong.
+    """The only API in a file.
+
+    A single document of unknown shape is also returned, because an attempt to read it shows what is wrong.
 
     Raises:
         ConfigurationError: there is no API, or more than one; or see `contents`.
@@ -199,7 +201,7 @@ def _api(location: str, document: Mapping[str, Any], ignored: Iterable[str] = ()
 
 
 def _unpack(value: object, name: str = "") -> object:
-    """Parse the configurations in *value* that were exported as JSON text."""
+    """*value* with those configurations parsed that were exported as JSON text."""
     match value:
         case Mapping():
             return {key: _unpack(each, key) for key, each in value.items()}

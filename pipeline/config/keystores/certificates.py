@@ -1,7 +1,7 @@
 """Reads certificates, and keys with their certificates, from PEM, PKCS#12 (RFC 7292) and JKS as plain PEM.
 
 The library's validation of an RSA key tests whether its numbers are primes, which may take minutes. So keys are read
-without it; subscriptions/key_check.py validates a key in another way, when it is applied.
+without this validation; subscriptions/key_check.py validates a key in another way, when it is applied.
 """
 
 import base64
@@ -144,7 +144,7 @@ def client_from_pem(
 
 
 def key_from_pem(key: str, password: str | None, path: str, unlocked_by: str) -> str:
-    """Decrypt a PEM key.
+    """A PEM key, decrypted.
 
     Args:
         key: the key, which may be encrypted.
@@ -237,7 +237,7 @@ def _named_key(data: bytes, password: str | None, path: str, alias: str) -> obje
 
 def _own(key: object, certificates: Iterable[x509.Certificate], path: str, alias: str) -> x509.Certificate:
     for certificate in certificates:
-        with suppress(*UNREADABLE):  # it may belong to any other key
+        with suppress(*UNREADABLE):  # the certificate may belong to any other key
             if _belongs(key, certificate):
                 return certificate
     raise ConfigurationError(f"{path}: contains the key {shown(alias)} without its certificate")
@@ -249,10 +249,10 @@ def _unknown_alias(path: str, alias: str, known: Iterable[str]) -> Configuration
 
 
 def _chain(leaf: x509.Certificate, certificates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
-    """*leaf*, its issuer, that one's issuer and so on (RFC 8446 section 4.4.2), as far as *certificates* contains them.
+    """*leaf* and the issuers above it (RFC 8446 section 4.4.2), as far as *certificates* contains them.
 
-    The length is limited. Otherwise, in a store of a thousand certificates with the same name, every signature would be
-    checked against every certificate.
+    The length is limited: in a store of a thousand certificates with the same name, every signature would be checked
+    against every certificate.
     """
     chain, rest = [leaf], [certificate for certificate in certificates if certificate != leaf]
     while len(chain) < LONGEST_CHAIN:
@@ -294,7 +294,7 @@ def _client(chain: Sequence[x509.Certificate], key: object, path: str) -> Client
 
 def _plain_pem(key: object, path: str) -> str:
     # Loading a DSA key computes its public key, which takes half a second with 10,000 bits. Neither TLS nor RS256 uses
-    # it, so no worker has to load it again from the PEM.
+    # DSA keys, so no worker should load one from the PEM.
     if isinstance(key, DSAPrivateKey):
         raise ConfigurationError(f"{path}: contains an unsupported type of key")
     pem: bytes = key.private_bytes(  # type: ignore[attr-defined]  # every key type has it; they share no base class

@@ -2,7 +2,7 @@
 
 PKCS#12 (RFC 7292), PKCS#8 (RFC 5958) and OpenSSH keys contain the number of hash rounds for their password. A file of a
 thousand bytes can demand two billion rounds. The library that derives the keys holds the interpreter lock, so neither
-the event loop nor heartbeats run during that time.
+the event loop nor heartbeats run meanwhile.
 
 In ASN.1, the number of rounds follows the salt: in PBKDF2 and PBES1 (RFC 8018 appendix A), and in the PBE and the MAC
 of PKCS#12. scrypt (RFC 7914 section 7) has three numbers after its salt. The search covers everything that OpenSSL
@@ -17,7 +17,10 @@ from typing import Final
 from pipeline.core.errors import ConfigurationError
 
 MOST_ROUNDS: Final = 1_000_000
-"""The limit for all derivations of one store: half a second. For each, Java uses 10,000 rounds, OpenSSL 2,048."""
+"""The limit for all derivations of one store together: half a second.
+
+Java uses 10,000 rounds for each, OpenSSL 2,048.
+"""
 
 _DEEPEST: Final = 40
 """The largest number of nested elements. OpenSSL reads 30 levels."""
@@ -39,7 +42,7 @@ _BCRYPT_ROUNDS: Final = 8192
 """One round of bcrypt counts as this many hash rounds, because it takes some milliseconds."""
 
 _Element = tuple[int, bytes]
-"""Tag and content of an element. Of a tag, only the first byte is kept; longer tags have 0x1F in its low bits."""
+"""Tag and content of an element. Only the first byte of a tag is kept; in longer tags, its low bits are 0x1F."""
 
 
 def check_cost(data: bytes, path: str) -> None:

@@ -5,7 +5,7 @@
     SHA-1 over the password, "Mighty Aphrodite" and everything before
 
 Java's `sun.security.provider.JavaKeyStore` defines the format, and `KeyProtector` the encryption of keys, a stream of
-SHA-1 digests. Both are weak, but here stores are only read. No length in a store is trusted.
+SHA-1 digests. Checksum and encryption are weak, but here stores are only read. No length in a store is trusted.
 """
 
 import hashlib

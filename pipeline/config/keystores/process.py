@@ -1,8 +1,8 @@
 """Opens untrusted stores in a separate process, which may be blocked and killed without harm.
 
-A store determines how long its key derivation takes, and the library holds the interpreter lock during that time.
-cost.py refuses expensive stores, but the encrypted part of a store can hide the cost. So the process has limits on CPU
-time and memory.
+A store determines how long its key derivation takes, and the library holds the interpreter lock meanwhile. cost.py
+refuses expensive stores, but the encrypted part of a store can hide the cost. So the process has limits on CPU time and
+memory.
 
     worker    one line of JSON: the request and the store
     process   one line of JSON: the result, or the problems
@@ -31,7 +31,7 @@ from pipeline.core.errors import ConfigurationError
 CPU_SECONDS: Final = 2
 """The limit for one store. The largest number of rounds that cost.py allows takes half a second."""
 WALL_SECONDS: Final = 60.0
-"""The limit for one store, for the case that the process gets no CPU time."""
+"""The limit for one store if the process gets no CPU time."""
 
 _COMMAND: Final = (sys.executable, "-P", "-W", "ignore", "-m", "pipeline.config.keystores")
 
@@ -74,7 +74,7 @@ class StoreProcess:
     def _ask(self, want: str, store: Store) -> Sequence[str]:
         path = store.key_path or store.path
         with self._turn:
-            # Try again, because the system may have killed the process for a reason unrelated to this store.
+            # Try again: the system may have killed the process for a reason that has nothing to do with this store.
             for _ in range(2):
                 process = None if self._is_closed else self._running()
                 if process is None or self._is_closed:  # `close` did not kill the process if it was just being started

@@ -33,7 +33,10 @@ from pipeline.web.api.writing import Writing
 from pipeline.web.tenant_limits import Turns
 
 FIND_SECONDS: Final = 15.0
-"""The time limit for computing the effects. After it, the action is carried out without them."""
+"""The time limit for computing the effects.
+
+If it is reached, the action is carried out, and its effects are unknown.
+"""
 
 FindEffects = Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
 
@@ -57,7 +60,7 @@ class Actions:
         self._definition = definition
         self._writing = writing
         self._view = view
-        # Limited, because reading the log to count events takes CPU time from deliveries.
+        # Actions are limited, because reading the log to count events takes CPU time from deliveries.
         self._turns = Turns("actions are waiting")
 
     def operations(self) -> Sequence[Operation]:

@@ -33,7 +33,7 @@ class AttemptOperations:
         self._search = search
         self._registry = registry
         self._lookup = lookup
-        # Limited, because reading the log takes CPU time from deliveries.
+        # Searches are limited, because reading the log takes CPU time from deliveries.
         self._turns = Turns("searches of the attempt log are waiting")
 
     def operations(self) -> Sequence[Operation]:

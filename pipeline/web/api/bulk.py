@@ -56,7 +56,7 @@ class Outcome:
             self.changes[name] = result.revision
 
     def break_off(self, error: WebhooksError, batch: Iterable[str], wanted: Iterable[str]) -> None:
-        """Add the error of *batch*, and the subscriptions that follow it, which were not reached."""
+        """Add the error of *batch*, and the later subscriptions, which were not reached."""
         if isinstance(error, UnconfirmedError):
             for name in set(batch) - self.told:
                 self.take(name, error)

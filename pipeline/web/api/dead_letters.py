@@ -39,7 +39,8 @@ class DeadLetterOperations:
         self._settings = settings
         self._definition = definition
         self._registry = registry
-        # Limited, because reading takes CPU time from deliveries, and concurrent redrives could send a letter twice.
+        # The operations are limited, because reading takes CPU time from deliveries, and concurrent redrives could send
+        # a letter twice.
         self._reading = Turns("requests for dead letters are waiting")
         self._redriving = Turns("redrives are waiting")
 

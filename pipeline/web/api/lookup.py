@@ -1,4 +1,4 @@
-"""Finds the subscriptions that a principal may see. All others are treated as if they did not exist."""
+"""Finds the subscriptions that a principal may see. To the principal, no other subscription exists."""
 
 import asyncio
 from contextlib import suppress
@@ -16,7 +16,7 @@ from pipeline.web.tenant_limits import Turns
 LISTS_OF_A_TENANT: Final = 16
 """How many lists may wait. A portal may have many users, and a list takes time."""
 CATCH_UP_SECONDS: Final = 2.0
-"""How long a call waits for the newest records. After that, it uses the records that the worker has read."""
+"""How long a call waits for the newest records. After this time, it uses the records that were read."""
 
 
 class Lookup:
@@ -78,7 +78,7 @@ def within_limits(document: dict[str, Any], principal: Principal) -> dict[str, A
     """
     metadata = document.get("metadata")
     if not principal.tenant or not isinstance(metadata, dict | None):
-        return document  # if it is not an object, an error follows when the document is read
+        return document  # metadata that is no object causes an error when the document is read
     stated = metadata or {}
     problems = [
         f"metadata.{name}: {shown(stated[name])} is not allowed with this token; allowed: {shown(value)}"

@@ -127,7 +127,7 @@ def _parameters(operation: Operation) -> list[Mapping[str, Any]]:
 
 
 def _in_query(name: str, schema: Mapping[str, Any], *, required: bool) -> Mapping[str, Any]:
-    # A query has no null, so a parameter that may be left out needs no second type.
+    # A parameter that may be left out is never null, so it needs no second type.
     choices = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
     shape = choices[0] if choices else schema
     plain = {key: value for key, value in shape.items() if key not in {"title", "description"}}

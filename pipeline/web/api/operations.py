@@ -77,7 +77,7 @@ class Operation:
         query: the model of the query. Its values are strings, whole numbers, booleans and lists of strings.
         body: the model of the body.
         scope: the scope that a caller needs.
-        is_document: the body is a subscription, which the store validates; `body` only describes it.
+        is_document: the body is a subscription. The store validates it, and `body` only describes it.
         is_body_recorded: the body is written to the audit log, because it never contains a secret.
         is_conditional: If-Match and If-None-Match apply.
         problems: the error statuses that only this operation has.
@@ -102,7 +102,7 @@ class Operation:
 
     @property
     def needs_body(self) -> bool:
-        """Whether a request without a body is refused. It is accepted if all fields of the body are optional."""
+        """Whether a request without a body is refused, because some field of the body is required."""
         if self.body is None:
             return False
         return self.is_document or any(each.is_required() for each in self.body.model_fields.values())

@@ -26,7 +26,7 @@ IDEMPOTENCY_KEY: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x20-\x7e]{1,255}")
 
 _ENTITY_TAG: Final = re.compile(r'(?:W/)?"([0-9]{1,19})"')
-"""Weak tags match, too. A proxy that compresses an answer makes its tag weak, but a revision is always exact."""
+"""Weak tags match, too: a proxy that compresses an answer makes its tag weak, but the revision in it is exact."""
 
 
 class RefusedError(Exception):
@@ -55,7 +55,7 @@ async def read_call(operation: Operation, request: web.Request, principal: Princ
 
 
 def _key(operation: Operation, request: web.Request, principal: Principal) -> str | None:
-    """A digest of the Idempotency-Key and its sender, because each sender has its own keys.
+    """A digest of the Idempotency-Key and its sender: two senders may use the same key.
 
     Raises:
         ConfigurationError: the key can't be used.

@@ -87,7 +87,7 @@ class Server:
         return await self._once(operation, call, request, call.key)
 
     async def _handle(self, operation: Operation, call: Call, request: web.Request) -> Answer:
-        """The answer to a change. If the change was made, or may have been made, it is recorded."""
+        """The answer to a change. A change that was made, or may have been made, is recorded."""
         try:
             return await operation.handler(call)
         except UnconfirmedError:
@@ -133,7 +133,7 @@ async def _digest(request: web.Request) -> str:
 def _entry(
     operation: Operation, call: Call, request: web.Request, answer: Answer, answered: Request | None = None
 ) -> Entry:
-    """The audit entry of a change. It has no document, which may have secrets; the revision identifies the document."""
+    """The audit entry of a change. The revision identifies the document, which may have secrets."""
     told = call.body.model_dump(mode="json", exclude_none=True) if operation.is_body_recorded else None
     query = None if call.query is None else call.query.model_dump(mode="json", exclude_none=True)
     facts = {

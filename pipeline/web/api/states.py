@@ -80,7 +80,7 @@ def is_in_failure(view: View, subscription_id: str) -> bool | None:
 
 
 def as_needed(edit: Edit, view: View, subscription_id: str) -> Edit:
-    """The *edit* (a resume or a start). If the subscription is well, it is written only if it changes a field."""
+    """The *edit* (a resume or a start), written only if it changes a field or the subscription is not well."""
     found = view.state(subscription_id) if view.is_current else None
     return unless_well(edit, is_well=found is not None and found.is_well)
 

@@ -32,7 +32,7 @@ STEP: Final = 20
 STEP_BYTES: Final = 64 * 1024
 """The size of documents, as JSON, after which deliveries may run."""
 PAGE_BYTES: Final = 4 * 1024 * 1024
-"""A page ends with the document that makes it this large, as JSON. One document may have a MiB."""
+"""A page ends with the document with which it reaches this size, as JSON. A document may have 1 MiB."""
 
 
 class Subscriptions:
@@ -127,8 +127,8 @@ class Subscriptions:
         document = within_limits(_object(call.body), call.principal)
         if call.principal.tenant and "id" in document:
             raise ConfigurationError("id: is not allowed with a token that is limited to a tenant; leave it out")
-        # Derived from the key, so that a repeated request finds the subscription of the first, even if that was not
-        # recorded.
+        # The id is derived from the key, so that a repeated request finds the subscription of the first request, even
+        # if that was not recorded.
         document.setdefault("id", str(uuid4() if call.key is None else uuid5(NAMESPACE_OID, call.key)))
         try:
             change = await self._writing.change(call.principal, lambda store: store.apply(document, ABSENT))

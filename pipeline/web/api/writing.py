@@ -10,7 +10,7 @@ from pipeline.web.principal import Principal
 from pipeline.web.tenant_limits import Places
 
 MOST_AT_A_TIME: Final = 32
-"""The largest number of changes that are under way or wait. The store makes them one after another."""
+"""The largest number of changes that are under way or waiting. The store makes one after another."""
 OF_A_TENANT: Final = 8
 SECONDS: Final = 20.0
 """The time limit of a change. Requests to a broker have 10 s."""

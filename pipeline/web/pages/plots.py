@@ -73,7 +73,7 @@ def _last(points: Points, shown: Callable[[float], str]) -> str | None:
 
 
 def _round_up(value: float) -> float:
-    """*value*, rounded up to 1, 2 or 5 times a power of ten, so that the scale rarely changes."""
+    """*value*, rounded up to 1, 2 or 5 times a power of ten: such a scale rarely changes."""
     step = 0.001
     while True:
         for factor in (1, 2, 5):

@@ -30,8 +30,10 @@ TURN: Final = 1000
 POLICY: Final = CLOSED_POLICY.replace("form-action 'none'", "form-action 'self'") + (
     "; script-src 'self'; style-src 'self'; connect-src 'self'"
 )
-"""The content security policy of the pages: nothing inline, nothing from other sites. Other answers of a worker can't
-be run as scripts, because they have their content type and `nosniff`."""
+"""The content security policy of the pages: nothing inline, nothing from other sites.
+
+A browser runs no other answer of a worker as a script, because of its content type and `nosniff`.
+"""
 
 ASSET_SECONDS: Final = 86_400
 
@@ -111,5 +113,5 @@ STYLE: Final = Asset("page.css", "text/css")
 SCRIPT: Final = Asset("page.js", "text/javascript")
 TEMPLATES.globals |= {"style": STYLE.address, "script": SCRIPT.address}
 
-# Read now, because reading a file later would block deliveries.
+# The file is read now, because reading it later would block deliveries.
 _PAGES: Final = {name: TEMPLATES.get_template(name) for name in TEMPLATES.list_templates(extensions=("html",))}

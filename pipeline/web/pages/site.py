@@ -112,7 +112,7 @@ class Pages:
         self._view = sources.view
         self._overview = Overview(sources.view, sources.clock)
         self._history = History(self._workers, sources.telemetry)
-        # Limited, because reading Kafka for a page takes CPU time from deliveries.
+        # Such pages are limited, because reading Kafka takes CPU time from deliveries.
         self._turn = asyncio.Semaphore(2)
 
     async def keep_history(self, _app: web.Application) -> AsyncIterator[None]:
@@ -183,7 +183,7 @@ class Pages:
         )
 
     async def event(self, request: web.Request, principal: Principal) -> web.Response:
-        """Show the event at which a subscription fails. No other event is shown, as it may be for another tenant."""
+        """Show the event at which a subscription fails. Other events are not shown: they may be for another tenant."""
         state = self._seen(request, principal)
         asked = tuple(request.query.get(name) for name in ("topic", "partition", "offset"))
         lanes = () if state is None else state.lanes
@@ -258,7 +258,7 @@ class Pages:
         )
 
     def _own(self, principal: Principal) -> Container[str | None] | None:
-        """The ids of the subscriptions that the principal may see; None if it may see all."""
+        """The ids of the subscriptions that the principal may see; None: all of them."""
         if not principal.tenant:
             return None
         return frozenset(name for name in self._sources.registry.ids() if self._sees(principal, name))

@@ -1,9 +1,10 @@
-"""`/api/stream`: server-sent events. They tell a page that something has changed, so that it fetches itself again.
+"""`/api/stream`: server-sent events.
 
-An event contains only a number. So its cost does not depend on how much has changed, and a missed event does no harm.
+An event tells a page to fetch itself again, because something has changed. The event contains only a number, so it
+costs the same whatever has changed, and a missed event does no harm.
 
-The token of a tenant gets events at a fixed pace, and not after changes: they would reveal how often subscriptions of
-others change.
+The token of a tenant gets events at a fixed pace. Events after changes would reveal how often other tenants'
+subscriptions change.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from pipeline.web.problem import problem
 from pipeline.web.tenant_limits import Places
 
 MOST_LISTENERS: Final = 32
-"""The largest number of listeners: a quarter of the connections (gate.py). More are refused, and their pages poll."""
+"""The largest number of listeners: a quarter of the connections (gate.py). The pages of refused listeners poll."""
 OF_A_TENANT: Final = 8
 LEAST_SECONDS: Final = 1.0
 """The shortest time between two events for one listener."""
@@ -84,7 +85,7 @@ class Stream:
         response = web.StreamResponse(
             headers={hdrs.CONTENT_TYPE: "text/event-stream", "X-Accel-Buffering": "no"}  # or proxies buffer events
         )
-        # In a separate task, which `close` cancels: cancelling the request's task would not end the answer properly.
+        # `close` cancels this separate task. Cancelling the request's task would not end the answer properly.
         telling = asyncio.ensure_future(self._tell(request, response, changed))
         self._listeners.add(telling)
         try:

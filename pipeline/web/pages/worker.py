@@ -87,7 +87,10 @@ async def page(
 
 
 async def group_lanes(lanes: Iterable[LaneReport]) -> list[LaneGroup]:
-    """At most `MOST_LANES` lanes in groups: the most urgent group first, in a group the most waiting events first."""
+    """At most `MOST_LANES` lanes in groups.
+
+    The most urgent group comes first, and in it the lane with the most waiting events.
+    """
     tones = {"Failed": "bad", "Behind": "slow", "Retrying": "slow", "Stopped": "", "Live": "good"}
     groups: dict[str, list[LaneReport]] = {title: [] for title in tones}
     for number, lane in enumerate(lanes, start=1):
@@ -157,7 +160,7 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[t
 
 
 def divided(wanted: Sequence[int], room: int) -> list[int]:
-    """Divide *room* into equal shares. The part of a share that is not needed is divided among the others."""
+    """*room*, divided into equal shares. The part of a share that is not needed is divided among the others."""
     given = [0] * len(wanted)
     for left, number in enumerate(sorted(range(len(wanted)), key=wanted.__getitem__)):
         given[number] = min(wanted[number], room // (len(wanted) - left))
