@@ -137,7 +137,7 @@ class TokenCache:
                 del self._grants[auth]
 
     async def sweep(self) -> None:
-        """Forget tokens that were not used since the last sweep, and delete the rows of expired ones.
+        """Forget tokens that were not used since the last sweep, and delete the rows of expired tokens.
 
         A forgotten token that is still valid is read from its row when it is needed again.
         """
@@ -210,7 +210,7 @@ class TokenCache:
     # --------------------------------------------------------------- rows
 
     def _join(self, grant: Grant, partition: int, now: float) -> None:
-        """Let a partition use these credentials: read the token from its row, or write the current one there."""
+        """Let a partition use these credentials: read the token from its row, or write the current token to its row."""
         if partition in grant.partitions:
             return
         grant.partitions.add(partition)

@@ -38,7 +38,7 @@ def since_option(what: str) -> Callable[[Command], Command]:
 
 
 def read_since(text: str) -> str:
-    """The time in `--since` as ISO 8601. It is printed unless the user wrote it in this form.
+    """The time in `--since` as ISO 8601. The result is printed if the user wrote another form.
 
     Raises:
         ConfigurationError: *text* is not a time, or is before 1970 or in the future.

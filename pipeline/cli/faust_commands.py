@@ -173,6 +173,6 @@ def _overrides(context: click.Context) -> dict[str, Any]:
 def _value(context: click.Context, level: click.Context, option: str) -> Any:
     if option != "loglevel":
         return level.params[option]
-    # Faust stores this option in its state; its default WARN is None there.
+    # Faust stores this option in its state, with None for the default WARN.
     name = (context.ensure_object(State).loglevel or "WARN").upper()
     return LEVELS.get(name, name)

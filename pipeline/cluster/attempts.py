@@ -236,7 +236,7 @@ def decode(value: bytes | None) -> Results | Session:
 
 
 def decoded(value: bytes | None) -> Results | Session | None:
-    """Like `decode`, but returns None instead of raising an error, because anyone may have written to the log."""
+    """The result of `decode`; None if it raises an error, because anyone may have written to the log."""
     try:
         return decode(value)
     except ValueError:

@@ -58,7 +58,7 @@ class Entry:
 
 
 class AuditLog:
-    """Writes changes to the topic, and finds repeated requests there.
+    """Writes changes to the topic, and finds repeated requests in the topic.
 
     Connects on first use. If the topic is missing or can't be written, changes are still carried out. The worker's log
     has all changes, too.

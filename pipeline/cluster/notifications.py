@@ -120,7 +120,7 @@ class Notifier:
         self._take(Notification(kind, subject, self._clock.now(), data))
 
     def tell_once(self, kind: Kind, subject: str, data: Mapping[str, Any]) -> None:
-        """Send a notification, unless an equal one was sent within `AGAIN_SECONDS`."""
+        """Send a notification, if no equal one was sent within `AGAIN_SECONDS`."""
         if self._limit.passes((kind, subject)) is not None:
             self.tell(kind, subject, data)
 

@@ -44,7 +44,7 @@ class LanePlace:
         next_try_at: when the next attempt or probe is due, Unix seconds; None if none is scheduled.
         cause: why it is in FAILURE.
         error: why the last attempt of its next event failed.
-        last_success_at: the last known delivery, Unix seconds. There may have been later ones.
+        last_success_at: the last known delivery, Unix seconds. There may have been later deliveries.
     """
 
     topic: str

@@ -34,7 +34,7 @@ class WorkersSeen:
         self._places: dict[Place, PartitionState] = {}
 
     def take(self, announcement: Announcement, heard_at: float) -> set[str]:
-        """Add an announcement. Returns the subscriptions that this or the worker's previous announcement mentions.
+        """Add an announcement. Returns the subscriptions in this announcement and in the worker's previous one.
 
         Args:
             announcement: an announcement of a worker.

@@ -30,8 +30,8 @@ _QUERY_NAMES: Final = frozenset({"code"})
 _LONGEST_KNOWN: Final = 256
 
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-# Anchored at the start of a parameter. Otherwise a long text without `=` would be scanned to its end from every
-# position.
+# Anchored at the start of a parameter: without the anchor, a long text without `=` would be scanned to its end from
+# every position.
 _PARAMETERS: Final = re.compile(r"(?<![^&;])([^&;=]*)=([^&;]*)")
 
 

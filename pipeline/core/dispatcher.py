@@ -354,7 +354,7 @@ class Dispatcher:
                 entry.partition.sweep()
 
     def relieve_pressed(self) -> None:
-        """In paused partitions, make lagging lanes fall behind, so that the others can continue."""
+        """In paused partitions, make lagging lanes fall behind, so that the other lanes can continue."""
         for entry in list(self._open.values()):
             if entry.partition.is_paused:
                 entry.partition.end_holding(steady_now())
@@ -366,7 +366,7 @@ class Dispatcher:
             entry.partition.reconciler.update(subscription_id, subscription, is_new=is_new)
 
     def _is_new(self, subscription_id: str, subscription: Subscription | None) -> bool:
-        """Whether this is a creation rather than an edit: the id was unknown, or belonged to a deleted subscription."""
+        """Whether this is a creation, not an edit: the id was unknown, or belonged to a deleted subscription."""
         if subscription is None:
             self._created.pop(subscription_id, None)
             return False

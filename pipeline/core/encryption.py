@@ -2,7 +2,7 @@
 
 AES-256-GCM (NIST SP 800-38D) with keys derived from SECRET_KEYS. The associated data names the place, so a ciphertext
 that is copied to another subscription, field or row can't be decrypted. Earlier versions wrote Fernet tokens, which
-have no associated data; these can still be decrypted.
+have no associated data but can still be decrypted.
 """
 
 import os

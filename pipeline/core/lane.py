@@ -52,7 +52,7 @@ class Lane(LaneView):
                 self._services.observer.dropped(
                     "lane-full", subscription=self.name, topic=event.topic, partition=event.partition, offset=offset
                 )
-                # The event is not counted as waiting. It stays in the log, and the lane reads it there if it leaves the
+                # The event is not counted as waiting. It stays in the log, where the lane reads it after leaving the
                 # stream.
                 events.in_log.forget(offset + 1)
                 return
@@ -269,7 +269,7 @@ class Lane(LaneView):
             self.waits.set_timer(max(0.0, cause.probes.next_at - self._services.clock.now()), self._probe)
 
     def _probe(self) -> None:
-        """Send the first event again, once, if possible; otherwise schedule another probe."""
+        """Send the first event once. If this is not possible now, schedule another probe."""
         services, subscription, cause, now = self._services, self.subscription, self.cause, self._services.clock.now()
         if subscription is None or cause is None or cause.probes is None or self._home.is_draining:
             return

@@ -127,8 +127,8 @@ class LaneEvents:
     def feed(self, events: Iterable[Event], end: int) -> None:
         """Queue the events of a stretch of the log that begins at or before `in_log.read_from`, and ends at *end*."""
         for event in events:
-            # If several events were in flight and one of them returned to the log, all of them are read again. Those
-            # that did not return are skipped here.
+            # If several events were in flight and one of them returned to the log, all are read again. The others are
+            # skipped here.
             if event.offset < self.in_log.read_from or event.offset in self.in_flight:
                 continue
             if self.queue.is_full or self.queue.is_rationed:

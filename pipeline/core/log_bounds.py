@@ -38,7 +38,7 @@ class Break:
     def lost(self) -> int:
         """How many offsets were deleted before they were read: an upper bound of the lost events."""
         if self.kind == "recreated":
-            return self.goes_on_at  # retention has already deleted these from the new log
+            return self.goes_on_at  # retention has deleted the first events of the new log already
         return max(0, self.goes_on_at - self.offset)
 
 

@@ -69,8 +69,8 @@ class Observer(Protocol):
     ) -> None:
         """*count* events were given up by *rule*; *offset* is the last one's.
 
-        With *since*, the events lie between *since* and *offset*. Settled events and events of other subscriptions may
-        lie there too.
+        With *since*, the events lie between *since* and *offset*. This range may also contain settled events and events
+        of other subscriptions.
         """
 
     def log_broken(self, topic: str, partition: int, found: Break, *, subscription: str | None = None) -> None:

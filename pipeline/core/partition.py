@@ -33,8 +33,7 @@ again.
 PRESSURE_DELIVERIES = 1_000
 """The same limit with `routing: match`, in deliveries. It is lower, because the rest of a batch is kept in memory."""
 PATIENCE_SECONDS = 1.0
-"""In a paused partition, a lane that lags far behind the others leaves the stream after it has held an event this
-long."""
+"""In a paused partition, a lane that lags far behind the others leaves the stream after holding an event this long."""
 LAGGING_FACTOR = 3
 """A lane lags far behind if its lag is more than this many times the lag of the quicker lanes (the lower quartile)."""
 FAIR_STRETCHES = 8

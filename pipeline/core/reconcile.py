@@ -55,7 +55,7 @@ class Reconciler:
         """Configure the lane for a revision of its subscription; None if there is no subscription."""
         worker, former, matches = self._worker, lane.subscription, self._worker.matching is not None
         if matches and former is not None and (subscription is None or former.filter != subscription.filter):
-            lane.events.in_log.forget(self._partition.dispatched_to)  # counted with the former filter
+            lane.events.in_log.forget(self._partition.dispatched_to)  # the count was made with the former filter
         if subscription is None:
             lane.configure(None, UNKNOWN_RULES)
             return

@@ -8,7 +8,7 @@ MASK: Final = "***"
 """Replaces a credential in a text."""
 
 MASKED_FIELD: Final = "********"
-"""Shown instead of the value of a secret field. A document with this mask keeps the stored secret."""
+"""Replaces the value of a secret field when it is shown. A document with this mask keeps the stored secret."""
 
 _NAMES: Final = (
     "(?:password|passwd|passphrase|client[_-]?secret|client[_-]?assertion|access[_-]?token|refresh[_-]?token|"
@@ -54,7 +54,7 @@ _HINTS: Final = (
     *("@", "authorization", "bearer", "basic", "whs", "eyj"),
     *("passw", "passphrase", "secret", "assertion", "token", "key", "sasl", "sig=", "signature=", "code="),
 )
-"""Each match of a pattern, and each JSON Web Token, contains one of these when it is in lower case."""
+"""In lower case, each match of a pattern and each JSON Web Token contains one of these."""
 
 _JWT_START: Final = "eyJ"
 """`{"` in base64url: every JSON Web Token begins with it (RFC 7519)."""

@@ -14,7 +14,7 @@ class UnreadableRow:
 
     Attributes:
         reason: what is wrong with the row, a short sentence.
-        next: the row's cursor; None if the cursor can't be read either.
+        next: the row's cursor; None if it can't be read.
     """
 
     reason: str

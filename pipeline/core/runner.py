@@ -160,7 +160,7 @@ class Runner:
     async def _sleep(self, flight: InFlight, seconds: float) -> bool:
         """Wait for *seconds*.
 
-        Returns whether this runner continues; if the wait is long, the event returns to the log instead.
+        Returns whether this runner continues. If the wait is long, it does not: the event returns to the log.
         """
         lane = self._lane
         if lane.is_delivering:

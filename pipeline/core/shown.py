@@ -51,7 +51,7 @@ _KINDS: Final[list[tuple[type | tuple[type, ...], str]]] = [
 
 
 def one_line(text: str) -> str:
-    """*text* with a blank instead of each character that `safe` escapes, for a sentence that quotes untrusted text."""
+    """*text* with a blank for each character that `safe` escapes, for a sentence that quotes untrusted text."""
     return safe(text, escape=lambda _: " ")
 
 

@@ -47,8 +47,8 @@ class RetryStrategy(StrEnum):
 class Jitter(StrEnum):
     """How the delay between attempts is randomised, so that subscriptions that failed together don't retry together.
 
-    AROUND draws evenly from half to one and a half times the delay, like a randomization factor of 0.5 in
-    exponential-backoff libraries, but never beyond the longest delay. FULL draws from 0 to the delay ("full jitter"):
+    AROUND draws evenly from half to one and a half times the delay (a randomization factor of 0.5 in
+    exponential-backoff libraries), but never beyond the longest delay. FULL draws from 0 to the delay ("full jitter"):
     less load after a large outage, but all attempts may be used up soon.
     """
 
@@ -324,8 +324,7 @@ class Subscription:
         metadata: the owner's notes about it, without influence on deliveries.
         probes: when a FAILURE is probed (probing.py); None if it waits for an operator.
         resume_from: the command of this revision.
-        earlier: the commands of earlier revisions, oldest first. Owners carry out those that they have not carried out
-            yet.
+        earlier: the commands of earlier revisions, oldest first, which some owners may not have carried out yet.
         problem: why its record can't be used, a sentence. Its lanes are then in FAILURE.
     """
 

@@ -28,7 +28,7 @@ _PLAIN: Final = re.compile(_ORIGIN.pattern + r"(/[A-Za-z0-9_~/-]*(?:\?[A-Za-z0-9
 """Matches URLs whose target can be sent as written, without a slow parser."""
 _STRAY_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _KEPT: Final = "!#$%&'()*+,-./:;=?@[]_~"
-"""Characters that are sent unencoded, like letters and digits: those of RFC 3986 in path and query, and brackets."""
+"""Characters besides letters and digits that are sent unencoded: those of RFC 3986 in path and query, and brackets."""
 
 
 class Dial(ClientRequest):
@@ -68,7 +68,7 @@ class Destination:
         connect_timeout: the time limit for name lookup, TCP, TLS and proxy tunnel together.
         read_timeout_seconds: the time limit from the first byte of the request to the last byte of the answer.
         is_proxied: whether the route includes a proxy.
-        is_forwarded: whether the proxy reads the request and sends a request of its own, instead of forwarding bytes.
+        is_forwarded: whether the proxy reads the request and sends a request of its own. (Other proxies forward bytes.)
     """
 
     where: str

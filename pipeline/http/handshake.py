@@ -88,7 +88,7 @@ Verdict = Permission | NotPermitted | Failed
 
 
 class Permitted:
-    """A callback that asks for permission first if the subscription has a handshake. Never raises, like the callback.
+    """A callback that asks for permission first if the subscription has a handshake. Never raises.
 
     Args:
         receiver: asks receivers for permission, and calls them.

@@ -116,7 +116,7 @@ async def until_led(admin: AIOKafkaAdminClient, wanted: Mapping[str, range]) -> 
     """Wait until each topic has the *wanted* partitions, each with a leader.
 
     Raises:
-        BrokerError: the leaders were not there in time.
+        BrokerError: the partitions had no leaders in time.
     """
     try:
         async with asyncio.timeout(LEADER_SECONDS):

@@ -54,7 +54,7 @@ class ReadRows:
 async def read_rows(
     connection: KafkaConnection, topic: str, sources: Sequence[str], keys: Iterable[bytes] | None = None
 ) -> ReadRows:
-    """The committed rows of *topic*: those of the subscriptions with these *keys*, or all.
+    """The committed rows of *topic*, of the subscriptions with these *keys* or of all.
 
     Args:
         connection: connects to the cluster.

@@ -55,7 +55,8 @@ async def log_positions(connection: KafkaConnection, topic: str, times_ms: Colle
             ends = await consumer.end_offsets(tps)
             begins = await consumer.beginning_offsets(tps)
             since = {time: await _since(consumer, tps, time, ends) for time in times_ms}
-            # If the id has changed, the topic was recreated in between, and the offsets may belong to either topic.
+            # If the id has changed, the topic was recreated in between, and the offsets may belong to the old or the
+            # new topic.
             if await _id_of(consumer, connection, topic) == topic_id:
                 return LogPositions(topic_id, [begins[tp] for tp in tps], [ends[tp] for tp in tps], since)
 

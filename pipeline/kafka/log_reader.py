@@ -139,7 +139,7 @@ class LogReader:
             if limit.expired():
                 await self._disconnect()
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
-        except Exception:  # a bug in one partition must not stop reading for the others
+        except Exception:  # a bug in one partition must not stop reading for other partitions
             logger.exception("could not read %s-%d again", self._topic, partition.number)
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 

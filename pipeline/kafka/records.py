@@ -76,7 +76,7 @@ class SiftedBatch:
     def __iter__(self) -> Iterator[Any]:
         sieve, held_back, passed_over = self._sieve, None, 0
         for record in self._batch:
-            # Looked up for each record: the wanted keys may have changed since the last one.
+            # The keys are looked up for each record, because they may change between two records.
             keys = sieve.keys
             if keys is None or (record.key or b"") in keys:
                 held_back = None
@@ -156,7 +156,7 @@ class PartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aioka
 
     def __next__(self) -> Any:
         while True:
-            # Called for each record. Without an error, it does what aiokafka's method does, as fast.
+            # Called for each record. It does the same as aiokafka's method, and is as fast if no error is raised.
             try:
                 return next(self._records_iterator)
             except StopIteration:
@@ -213,7 +213,7 @@ _set_error: Final = fetcher.Fetcher._set_error  # noqa: SLF001 - replaced below
 
 
 def keep_first_error(self: Any, tp: TopicPartition, error: Exception) -> None:
-    """Record an error of a partition, unless there is an earlier one that the consumer has not raised yet.
+    """Record an error of a partition, but keep an earlier one that the consumer has not raised yet.
 
     In aiokafka, a second error fails an assertion and ends the fetcher. The worker would remain in its group, and fetch
     nothing.

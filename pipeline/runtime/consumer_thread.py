@@ -2,7 +2,7 @@
 
 The "thread" is a task of the worker's own event loop. So a fetch costs no switch between two loops, and cancelling
 works as usual. The same loop sends the heartbeats: if it is blocked for longer than the session timeout, the worker
-loses its partitions. The lease (core/lease.py) ends before that.
+loses its partitions. The lease (core/lease.py) ends earlier.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 FETCH_WAIT_MS = 100
 """How long a broker may hold an empty fetch.
 
-Partitions with unprocessed records are not part of the fetch and have to wait until it ends. If it took longer, a busy
+Partitions with unprocessed records are not part of the fetch and have to wait until it ends. With a longer time, a busy
 partition among idle ones would starve.
 """
 SMALL_FETCH_EVENTS = 64

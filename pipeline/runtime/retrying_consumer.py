@@ -1,8 +1,8 @@
 """Faust's consumer thread, changed to survive a missing right or another refusal by the group.
 
 If the group's coordinator refuses a request (for example a join without the right to join), aiokafka stores the error
-and stops its work for the group until its consumer is asked for records. Faust asks the fetcher instead of the
-consumer, so the worker would hang silently and indefinitely. Faust also crashes on errors that it does not know.
+and stops its work for the group until its consumer is asked for records. Faust never asks the consumer, only the
+fetcher, so the worker would hang silently and indefinitely. Faust also crashes on errors that it does not know.
 
 This thread reads the error from aiokafka, logs it and rejoins the group, once a second until that succeeds. A refused
 fetch or commit needs no handling: the next fetch or commit tries again. rights.py finds out which right is missing.

@@ -5,7 +5,7 @@
     <app>.events      the notifications of operators; for seven days
     <app>.audit       who changed what, through the API or by a command; for thirty days
 
-A missing topic is created if this user may do so. Otherwise a sentence says what does not work without it.
+A missing topic is created if this user may create it. If not, a sentence says what does not work without the topic.
 """
 
 from collections.abc import Mapping

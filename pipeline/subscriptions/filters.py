@@ -50,7 +50,7 @@ def event_filter(document: object, path: str) -> EventFilter:
         path: the path of *document*, for errors.
 
     Raises:
-        ConfigurationError: names the path of the mistake, and what is allowed there.
+        ConfigurationError: names the path of the mistake, and what the path allows.
     """
     return EventFilter(_Compiler().expression(document, path, 1))
 

@@ -8,8 +8,8 @@ subscription was closed just before. Only the writer of the edit knows this, and
 record.
 - An edit of a deleted subscription.
 - A record that only merges the changes of others. If its writer had edited an older revision, it may have changes that
-  the reader does not know. Then it counts, except for the fields that records known to the reader have changed before,
-  and for the fields of refused edits, unless its writer had read that they were refused.
+  the reader does not know. Then it counts, but without the fields that earlier records known to the reader have
+  changed. The fields of a refused edit do not count either, if the writer did not know of the refusal.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence

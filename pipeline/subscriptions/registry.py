@@ -208,7 +208,7 @@ class Registry:
     def is_newest(self, subscription_id: str) -> bool:
         """Whether all secrets of the subscription are encrypted with the first key.
 
-        True without secrets or a subscription.
+        Also True if it has no secrets, or does not exist.
 
         Raises:
             ConfigurationError: the subscription's record can't be read.
@@ -226,7 +226,7 @@ class Registry:
         return None if entry is None else self._box.decrypt_secrets(parse_record(subscription_id, entry.value))
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
-        """The subscription that one with plain secrets would become if it were written.
+        """A subscription with plain secrets, as workers would use it after it was written.
 
         Raises:
             ConfigurationError: a value can't be used; names the field, never a secret.

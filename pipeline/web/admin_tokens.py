@@ -27,7 +27,7 @@ LEEWAY_SECONDS: Final = 10.0
 """The largest allowed difference between the clocks of issuer and worker."""
 
 _BROKEN: Final = (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError)
-"""pyjwt raises the first of these errors for invalid tokens. Malicious tokens can cause the others."""
+"""pyjwt raises the first of these errors for invalid tokens. Malicious tokens can cause the other errors."""
 
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (jwt.MissingRequiredClaimError, "has no expiry (exp)"),

@@ -33,8 +33,9 @@ class Gate:
 
     Args:
         server: aiohttp's server, which makes a protocol for each connection.
-        most: the largest number of connections. If there are more, one is closed: the one that has waited for its
-            client for the longest time; if none waits, the oldest with pipelined requests; without these, the new one.
+        most: the largest number of connections. If there are more, one is closed: the connection that has waited
+            longest for its client; if no connection waits, the oldest with pipelined requests; if there is no such
+            connection, the new one.
         request_seconds: how long a client may take for a request, or leave an answer unread.
     """
 

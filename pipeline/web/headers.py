@@ -13,7 +13,7 @@ CLOSED_POLICY: Final = "default-src 'none'; base-uri 'none'; form-action 'none';
 SAFE_HEADERS: Final[Mapping[str, str]] = {
     CONTENT_SECURITY_POLICY: CLOSED_POLICY,
     hdrs.CACHE_CONTROL: "no-store",
-    hdrs.SERVER: "webhooks",  # instead of the versions of Python and aiohttp
+    hdrs.SERVER: "webhooks",  # hides the versions of Python and aiohttp
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",

@@ -93,8 +93,8 @@ def attach_health(
     Args:
         app: the app, made with `web_options`.
         missing: returns sentences about why the process can't answer yet.
-        problems: returns sentences about what its answers lack. The process counts as ready, because it would get no
-            requests otherwise, and its pages could not show these sentences.
+        problems: returns sentences about what its answers lack. The process still counts as ready: without requests,
+            its pages could not show these sentences.
         access: the access control in `web_options`.
     """
 
@@ -118,7 +118,10 @@ def _limit_connections(app: faust.App) -> None:
 
 
 async def _start_server(start: Callable[[], Awaitable[None]], app: faust.App) -> None:
-    """Start the server like the driver. Another worker may have taken the port since worker.py checked it."""
+    """Do what the driver does to start the server.
+
+    Another worker may have taken the port since worker.py checked it.
+    """
     with explained(str(app.conf.web_bind), int(app.conf.web_port)):
         await start()
 

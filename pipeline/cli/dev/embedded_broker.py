@@ -40,7 +40,7 @@ class EmbeddedBroker:
             self._library.rd_kafka_destroy(self._client)
             raise BrokerError(f"the embedded cluster of {brokers} broker(s) did not start")
         self.bootstrap: str = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
-        # 3 s by default, as on a real broker; the first join of every group would wait that long.
+        # The first join of every group waits for this time, by default 3 s.
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
 
     def __repr__(self) -> str:

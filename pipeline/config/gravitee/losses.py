@@ -26,7 +26,7 @@ _OTHERWISE: Final[Mapping[str, str]] = {
     "spike-arrest": "give each subscription a rate",
     "assign-attributes": "write the values into the definition; name the groups with --from-group SUBSCRIPTION=GROUP",
 }
-"""What to use instead of each policy."""
+"""The replacement of each policy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Loss:
     Attributes:
         name: the name with which a user accepts the loss; one of NAMES.
         path: the path of the part.
-        what: what the part does in Gravitee, and what to do instead.
+        what: what the part does in Gravitee, and what replaces it here.
     """
 
     name: str

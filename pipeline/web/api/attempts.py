@@ -52,7 +52,9 @@ class AttemptOperations:
         )
 
     async def list_attempts(self, call: Call) -> Answer:
-        """List the attempts of a subscription, newest first, with events that ended otherwise, such as skipped ones.
+        """List the attempts of a subscription, newest first.
+
+        Events that ended without an attempt, such as skipped ones, are listed too.
 
         The search has a time limit: `searchedTo` is the time back to which the log was read, null if all of it was
         read. For the next page, pass `next` as `after`, even if this page is empty.
