@@ -90,7 +90,8 @@ class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
             await commit(offsets)
         except REFUSALS as error:
             self._say_refused("can't commit offsets", error)
-            raise CommitFailedError("the broker refused the commit; treated like one after a rebalance") from error
+            # By these words, Faust recognizes a failed commit that must not end the worker.
+            raise CommitFailedError("not allowed, as if the group had already rebalanced") from error
 
     def _say_refused(self, what: str, error: KafkaError) -> None:
         if self._refusals.passes((what, str(error))) is not None:
