@@ -51,7 +51,7 @@ def _is_one(name: str) -> bool:
 
 
 def change_query_credentials(url: str, change: ValueChange) -> str:
-    """*url* with every credential in its query replaced by the result of *change*, and otherwise the same bytes.
+    """*url* with every credential in its query replaced by the result of *change*. All other bytes are unchanged.
 
     *change* gets a unique name for each parameter: if a name occurs twice, the second is passed as `name 2`. Names are
     compared as the receiver decodes them.

@@ -39,7 +39,7 @@ class LaneEvents:
         held: the offsets that the window holds.
         progress: what is settled.
         shelved: the tries of the next event, if it is not in memory.
-        epoch: increased when a command moves the cursor. Results of events that were in flight before no longer count.
+        epoch: increased when a command moves the cursor. Results of events from an earlier epoch do not count.
     """
 
     __slots__ = (

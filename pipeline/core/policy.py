@@ -135,7 +135,7 @@ def decide_probe(rules: Rules, outcome: Outcome, *, token_renewed: bool = False)
 
 
 def _decide_unguaranteed(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Drop:
-    """QoS none never retries and never fails a subscription."""
+    """The decision with QoS none: no event is retried, and no subscription fails."""
     if isinstance(outcome, Rejected) and rules.has_dead_letters:
         return DeadLetter("rejected")
     return Drop()

@@ -199,7 +199,10 @@ class Wire(ResponseHandler):
             self._parse(data[start : start + _PIECE_BYTES])
 
     def _has_enough(self) -> bool:
-        """Whether the rest of an answer is not needed. If the answer exceeds a limit, its reader gets an end here."""
+        """Whether the rest of an answer is not needed.
+
+        If the answer exceeds a limit, its reader is told that the answer has ended.
+        """
         if self.transport is None or self._exception is not None:
             return True
         if len(self._buffer) > _MOST_UNREAD_ANSWERS:

@@ -3,9 +3,9 @@
 The changes of all records are applied in the order of the log. Each writer does this with the records since the
 revision that it edited, so all writers have to agree on which records count. These records do not count:
 
-- A conditional write that does not follow the revision that it names in a header. - An edit that is refused because the
-subscription was closed just before. Only the writer of the edit knows this, and names the edit in a header of the next
-record.
+- A conditional write that does not follow the revision that it names in a header.
+- An edit that is refused because the subscription was closed just before. Only the writer of the edit knows this, and
+  names the edit in a header of the next record.
 - An edit of a deleted subscription.
 - A record that only merges the changes of others. If its writer had edited an older revision, it may have changes that
   the reader does not know. Then it counts, but without the fields that earlier records known to the reader have
