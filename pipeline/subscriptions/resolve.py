@@ -47,7 +47,7 @@ MOST_HEADERS: Final = 100
 MOST_HEADER_CHARACTERS: Final = 16_384
 """The limit for the names and values of all headers; few receivers accept more.
 
-Each value may be a secret, for which the event loop searches all error answers of the receiver.
+Each value may be a secret, so the event loop searches the receiver's error answers for each value.
 """
 
 _CREATED: Final = TypeAdapter[int | None](wire.Offset | None)
