@@ -31,7 +31,7 @@ class Principal:
         """The subscription if the owner may see it, otherwise None.
 
         The API and the pages make this check before they show anything about one subscription. `limited`
-        (api/states.py) is the check for many subscriptions.
+        (web/api/states.py) is the check for many subscriptions.
         """
         if found is None or any(found.metadata.get(name) != value for name, value in self.tenant.items()):
             return None

@@ -22,6 +22,7 @@ LINK = re.compile(r"\]\(([^)]+)\)")
 FILE = re.compile(r"(?<![\w/.:~<-])((?:[\w.-]+/)+[\w.@-]+\.(?:py|md|yaml|json|toml|example|service))\b")
 TEST = re.compile(r"`(test_\w+)`")
 CITED = re.compile(r"docs/(\w+)\.md, ([A-Z][^:;.)\n]*)")
+CELL_BORDER = re.compile(r"(?<!\\)\|")
 # This pattern must not match its own text.
 ELSEWHERE = re.compile(r"\b(architecture(,| (sections? )?\d)|(architecture|interface|house)[.]md)")
 """Design documents that are not in the repository."""
@@ -47,6 +48,23 @@ def broken_links(document: Path, text: str) -> Iterator[str]:
                 yield link
 
 
+def prose(source: str) -> str:
+    """The docstrings and the comments of a module."""
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    found = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, documented)]
+    return "\n".join([*found, *re.findall(r"#.*", source)])
+
+
+def broken_tables(text: str) -> Iterator[str]:
+    """The table rows with other numbers of cells than the head of their table, and lines that interrupt a table."""
+    borders = 0  # of the head; 0 outside of a table
+    for line in re.sub(r"^ *```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL).splitlines():
+        found = len(CELL_BORDER.findall(line)) if line.lstrip().startswith("|") else 0
+        if borders and line.strip() and found != borders:
+            yield line
+        borders = found
+
+
 def missing_files(text: str) -> list[str]:
     """The files that a text names and that exist neither at the root nor in pipeline/."""
     return [
@@ -68,6 +86,24 @@ def test_files_and_tests_that_are_named_exist(document: Path) -> None:
 
     assert missing_files(text) == []
     assert set(TEST.findall(text)) - there == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_every_table_row_has_the_cells_of_its_head(document: Path) -> None:
+    assert list(broken_tables(document.read_text())) == []
+
+
+def test_joined_and_wrapped_table_rows_are_found() -> None:
+    head = "| a | b |\n| --- | --- |\n"
+    assert list(broken_tables(f"{head}| 1 | 2 | | 3 | 4 |\n")) == ["| 1 | 2 | | 3 | 4 |"]
+    assert list(broken_tables(f"{head}| 1 | 2\nand more |\n")) == ["| 1 | 2", "and more |"]
+    assert list(broken_tables(f"{head}| 1 | 2 \\| 3 |\n\ntext\n")) == []
+
+
+def test_files_that_docstrings_and_comments_name_exist() -> None:
+    missing = {path.relative_to(ROOT).as_posix(): missing_files(prose(path.read_text())) for path in CODE}
+
+    assert {path: names for path, names in missing.items() if names} == {}
 
 
 def test_code_cites_no_document_outside_of_the_repository() -> None:

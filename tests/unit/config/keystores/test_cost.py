@@ -1,4 +1,4 @@
-"""The cost of opening stores and keys is found before they are opened: keystores/cost.py."""
+"""The cost of opening stores and keys is found before they are opened: config/keystores/cost.py."""
 
 import base64
 import datetime as dt
