@@ -141,7 +141,7 @@ def _make_worker(context: click.Context) -> "DeliveryApp":
     from pipeline.worker import create_worker_app  # noqa: PLC0415 - help does without the application
 
     end_cleanly_on_signals()
-    # Faust's table of versions is not a log line.
+    # Faust's table of versions is suppressed, because a worker prints only log lines.
     context.ensure_object(State).quiet = True
     if sys.platform != "win32":
         mode.loop.use("uvloop")

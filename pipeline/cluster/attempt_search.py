@@ -103,7 +103,7 @@ class AttemptSearch:
     # --------------------------------------------------------------- the fate of an event
 
     async def fate(self, webhook_id: str, subscription: str | None = None) -> list[Fate]:
-        """What became of an event for one subscription, or for all subscriptions that it was or is for.
+        """What became of an event for *subscription*, or else for every subscription that it is or once was for.
 
         A redriven event is found by its first webhook-id or by its new position.
 

@@ -83,7 +83,7 @@ def mask(text: str) -> str:
 def has_hint(text: str) -> bool:
     """Whether an ASCII *text* may contain a credential.
 
-    (Texts with other letters, which may fold to ASCII, need `mask`.)
+    Other texts need `mask`: some other letters equal ASCII letters if case is ignored.
     """
     lowered = text.lower()
     return any(hint in lowered for hint in _HINTS)

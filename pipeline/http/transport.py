@@ -43,7 +43,7 @@ MAX_INTERIM_ANSWERS: Final = 16
 """The most 1xx answers before the final one. One more counts as the final answer."""
 
 _UNREAD_BYTES: Final = 1024
-"""Up to this size, the caller need not read a complete body, because aiohttp does not stop reading from the socket."""
+"""A body of at most this size may be left unread, because aiohttp takes it from the socket anyway."""
 
 _FIRST_STATUS: Final = 100
 _SWITCHING_PROTOCOLS: Final = 101

@@ -354,7 +354,7 @@ PATCHES: Final = (
     Patch(
         "aiokafka",
         "Fetcher._proc_fetch_request",
-        "a low steady rate costs twice as much",
+        "deliveries at a low, steady rate take twice the CPU time",
         looks_up("aiokafka.consumer.fetcher:Fetcher._fetch_requests_routine", "_proc_fetch_request"),
     ),
     Patch("aiokafka", "AddPartitionsToTxnHandler", _CLAIMS, _begins_soon),

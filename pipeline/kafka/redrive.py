@@ -82,7 +82,7 @@ class Redriven:
 def why_never(letter: LetterFacts, sources: Sequence[str], routing: Routing) -> str | None:
     """Why no run redrives a letter; None if some runs do. Pure."""
     if letter.source is None and len(sources) > 1:
-        return f"it does not say which topic it came from: {', '.join(sources)}"
+        return f"it does not say from which of these topics it came: {', '.join(sources)}"
     if letter.source not in {None, *sources}:
         return f"it came from topic {letter.source}, not from {' or '.join(sources)}"
     if letter.subscription is None and routing is Routing.MATCH:

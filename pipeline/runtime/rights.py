@@ -226,7 +226,7 @@ async def _missing_of_dead_letters(admin: AdminClient, connection: KafkaConnecti
         return missing
     # Since Kafka 3.0, a right to write to any topic includes the right to idempotent writes.
     answer = await admin.ask(InitProducerIdRequest(None, TRANSACTION_TIMEOUT_MS))
-    right = Right(connection, "cluster", "", "IDEMPOTENT_WRITE", "to write dead letters once")
+    right = Right(connection, "cluster", "", "IDEMPOTENT_WRITE", "to write dead letters without duplicates")
     return [right] if _is(answer, ClusterAuthorizationFailedError) else []
 
 

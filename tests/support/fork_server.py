@@ -130,7 +130,10 @@ def serve(kind: str) -> None:
 
 
 def _become(control: int, *streams: int) -> None:
-    """Fork again, wait for the new process and report how it ended. Returns only in the new process, the command."""
+    """Fork again, wait for the new process and report how it ended.
+
+    Returns only in the new process, which then runs the command.
+    """
     with socket.socket(fileno=control) as asked:
         with asked.makefile("rb") as file:
             folder, arguments, environment = json.load(file)

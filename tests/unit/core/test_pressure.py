@@ -116,7 +116,7 @@ def queued(core: Core) -> int:
 
 
 async def lagging(*, but: str = "") -> Core:
-    """Lanes that are behind with far more events than the worker may hold. The receivers of all except one hang."""
+    """Lanes that are behind with far more events than the worker may hold. All receivers hang, except that of *but*."""
     core = await Core(*map(subscription, NAMES), limits=ROOMY, slots=100, worker_bytes=WORKER_BYTES).open()
     await core.dispatch([core.log.append(name.encode()) for _ in range(50) for name in NAMES])
     for lane in list(core.partition.lanes.values()):

@@ -183,7 +183,7 @@ def test_kafka_requests_and_answers_are_never_logged(level: str) -> None:
 
 
 def test_the_log_level_of_faust_hides_no_line() -> None:
-    """`faust worker` without `--loglevel` means WARN, and turns the root logger to DEBUG."""
+    """Without `--loglevel`, `faust worker` takes the level WARN, but sets the root logger to DEBUG."""
     stream = io.StringIO()
     config = logging_config("console", "INFO")
     for handler in config["handlers"].values():

@@ -136,7 +136,7 @@ async def test_a_password_allows_changes_only_from_the_worker_s_pages(
     assert await status(client, "/write", {**bearer(TOKEN), **headers}, "POST") == 200
 
 
-async def test_the_origin_of_a_page_is_the_worker_s_own(client: Client) -> None:
+async def test_a_change_with_the_worker_s_own_origin_is_allowed(client: Client) -> None:
     own = {**PASSWORD, **OWN, "Origin": str(client.make_url("/")).rstrip("/")}
     assert await status(client, "/write", own, "POST") == 200
 
