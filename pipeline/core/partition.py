@@ -37,11 +37,8 @@ PATIENCE_SECONDS = 1.0
 LAGGING_FACTOR = 3
 """A lane lags far behind if its lag is more than this many times the lag of the quicker lanes (the lower quartile)."""
 FAIR_STRETCHES = 8
-"""One stretch of the log in this many is read for the lane that has waited longest.
-
-The others are read for the lane that is furthest behind. If every stretch were read for the lane that is furthest
-behind, a long replay of one lane would block all other lanes.
-"""
+"""One stretch of the log in this many is read for the lane that has waited longest, so that a long replay blocks no
+other lane. The others are read for the lane that is furthest behind."""
 
 
 class Partition:
@@ -123,10 +120,7 @@ class Partition:
                 lane.offer(event)
 
     def _offer_by_match(self, events: Sequence[Event], matching: Matching) -> Sequence[Event]:
-        """Offer events until too many deliveries are unsettled (an event may cause many).
-
-        Returns the offered events.
-        """
+        """Offer events until too many deliveries are unsettled. Returns the offered events."""
         lanes, noted_to, unmatched = self.lanes, self.window.noted_to, 0
         for place, event in enumerate(events):
             if self.window.load > PRESSURE_DELIVERIES:
@@ -366,10 +360,7 @@ class Partition:
         return self.window.committable
 
     def _count_cut_off(self) -> None:
-        """Count claimed events whose attempt was cancelled.
-
-        They may be lost, because at-most-once can't send them again.
-        """
+        """Count claimed events whose attempt was cancelled. They may be lost: at-most-once can't send them again."""
         for lane in self.lanes.values():
             for flight in lane.events.in_flight.values():
                 if flight.claimed:
