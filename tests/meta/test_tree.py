@@ -10,6 +10,8 @@ MADE_BY_TOOLS = {".git", ".venv", ".hypothesis", "__pycache__", "build", "dist"}
 
 NAMES_THAT_SAY_NOTHING = {"util", "utils", "helper", "helpers", "manager", "base", "common", "misc"}
 
+MOST_LINES = 400
+
 # These patterns must not match their own text.
 FORBIDDEN = {
     "a registry": r"\b(pypi|pythonhosted|npmjs|crates|rubygems|docker|ghcr|quay|gcr|maven)[.](org|com|io)\b",
@@ -33,6 +35,13 @@ FILES = sorted(
 
 def test_no_module_has_a_meaningless_name() -> None:
     assert [str(path) for path in FILES if {path.stem, *path.parts} & NAMES_THAT_SAY_NOTHING] == []
+
+
+def test_no_module_of_the_program_is_too_long() -> None:
+    modules = [path for path in FILES if path.suffix == ".py" and path.parts[0] in {"pipeline", "agents"}]
+
+    lengths = {str(path): len((ROOT / path).read_text().splitlines()) for path in modules}
+    assert {path: length for path, length in lengths.items() if length > MOST_LINES} == {}
 
 
 @pytest.mark.parametrize("what", FORBIDDEN)
