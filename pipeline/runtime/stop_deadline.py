@@ -43,7 +43,8 @@ def _end(seconds: float, loop: asyncio.AbstractEventLoop, end: Callable[[int], o
         names = {thread.ident: thread.name for thread in threading.enumerate()}
         for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, "for debugging deadlocks"
             if ident != threading.get_ident():
-                at = " > ".join(_shown(each) for each, _ in traceback.walk_stack(frame))
+                outermost_first = reversed([_shown(each) for each, _ in traceback.walk_stack(frame)])
+                at = " > ".join(outermost_first)
                 logger.critical(Facts("worker.stop_waits", {"thread": names.get(ident, "-"), "at": at}))
     finally:
         end(EXIT_CODE)

@@ -79,6 +79,8 @@ async def test_a_stop_that_hangs_logs_what_each_thread_waits_for(caplog: pytest.
     thread.join()
 
     assert any("the stuck thread" in each and "threading.wait:" in each for each in caplog.messages)
+    said = next(each for each in caplog.messages if "the stuck thread" in each)
+    assert said.index("threading.run:") < said.index("threading.wait:")
 
 
 @pytest.mark.parametrize("how", ["waits", "blocks the loop"])
