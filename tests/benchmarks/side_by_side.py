@@ -17,6 +17,7 @@ from tests.benchmarks.stage import BODY_BYTES, SUBSCRIPTIONS, Stage, Start
 from tests.benchmarks.throughput import BARE, PIPELINE, Runs, measure
 
 PER_SECOND: Final = 1000.0
+FLOOR: Final = "bare lanes (the floor)"
 HANGING: Final = range(10)
 HEALTHY: Final = range(10, 100)
 COLUMNS: Final = (
@@ -71,6 +72,7 @@ async def run(stage: Stage, scale: Scale) -> Section:
         PIPELINE: stage.pipeline(),
         **{peer.name: peer.on(stage) for peer in peers},
         BARE: stage.bare_loop,
+        FLOOR: stage.bare_lanes,
     }
     topic = await stage.filled(scale.events)
     runs = {name: _Found() for name in rivals}
@@ -96,7 +98,7 @@ async def run(stage: Stage, scale: Scale) -> Section:
         f"{scale.events:,} events of {BODY_BYTES} B for {len(SUBSCRIPTIONS)} subscriptions from a full topic; "
         f"{PER_SECOND:,.0f} events/s for {scale.paced_seconds:.0f} s; and the share of the events of "
         f"{len(HEALTHY)} subscriptions that have arrived after {scale.isolated_seconds:.0f} s of the same load when "
-        f"{len(HANGING)} others stop to answer. Medians, in turns. All but the bare loop keep the order.",
+        f"{len(HANGING)} others no longer answer. Medians, in turns. All but the bare loop keep the order.",
         COLUMNS,
         [each.row(name, runs[PIPELINE].full) for name, each in runs.items() if each.steady],
         notes,

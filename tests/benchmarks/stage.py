@@ -116,6 +116,12 @@ class Stage:
         arguments = (self.broker.bootstrap, topic, group, receiver.url, str(IN_FLIGHT))
         return running("tests.benchmarks.bare_loop", *arguments, log=self.log("bare-loop"))
 
+    def bare_lanes(self, topic: str, receiver: Receiver) -> AbstractAsyncContextManager[Child]:
+        """Run the bare lanes, which send *topic* from its beginning to *receiver*."""
+        group = f"bench-{uuid4().hex[:12]}"
+        arguments = (self.broker.bootstrap, topic, group, receiver.url)
+        return running("tests.benchmarks.bare_lanes", *arguments, log=self.log("bare-lanes"))
+
     @asynccontextmanager
     async def worker(self, topic: str, receiver: Receiver, pipeline: Pipeline | None = None) -> AsyncIterator[Child]:
         """Run one worker, which delivers *topic* from its beginning to *receiver*."""
