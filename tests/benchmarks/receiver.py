@@ -162,4 +162,7 @@ async def receiving(log: Path) -> AsyncIterator[Receiver]:
             running("tests.benchmarks.receiver_process", *map(str, sockets), log=log, sockets=sockets) as child,
             ClientSession(commands, timeout=ClientTimeout(), raise_for_status=True) as session,
         ):
-            yield Receiver(url, session, child)
+            receiver = Receiver(url, session, child)
+            # A sender that starts faster than the receiver's process would deliver events before they are watched.
+            await child.unless_it_ends(receiver.taken())
+            yield receiver
