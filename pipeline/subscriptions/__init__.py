@@ -10,7 +10,7 @@ routing_evidence                     helps to choose a routing if none is config
 secrets                              encrypts secrets at rest, masks them for people
 gravitee, gravitee_import            turns Gravitee's subscriptions into documents, alone or with their API
 group_names                          the consumer group of each subscription
-registry, record_reader              follow the subscriptions' topic in every worker
+registry, record_reader, read_record follow the subscriptions' topic in every worker
 checks, differences                  find what applying a document would do, and which fields would change
 store, edits, writer                 make a change; build it on the stored document; write its record
 crossing, merging                    write a change; merge it with those of other processes at the same time

@@ -85,7 +85,7 @@ class Checks:
             ConfigurationError: *asked* can't be used; one sentence per mistake.
         """
         check_routing(asked, self._definition)
-        known = self._registry.get(asked.id)
+        known = self._registry.present(asked.id)
         stored = None if known is None else self.readable(asked.id)
         if known is None:
             check_beginning(asked, self._clock.now())

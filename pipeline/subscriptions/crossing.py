@@ -15,6 +15,9 @@ own (commands.py).
 A conditional write has a header with the revision that it has to follow. If it follows another revision, it does not
 count. An edit that is refused does not count either. The writer then restores the overwritten subscription
 (merging.py).
+
+If a subscription is deleted before a late edit, the writer of the edit deletes it again. Another process may have
+created the subscription anew in between. So the second deletion has the headers of a merge, and does not count.
 """
 
 import asyncio
@@ -33,8 +36,9 @@ from pipeline.subscriptions.commands import merged
 from pipeline.subscriptions.edits import without_command
 from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.merging import Crossing, Make, unknown
+from pipeline.subscriptions.read_record import ReadRecord
 from pipeline.subscriptions.record_reader import parse_record
-from pipeline.subscriptions.registry import ReadRecord, Registry
+from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
 from pipeline.subscriptions.writer import NO_REVISIONS, READ_HEADER, SINCE_HEADER, UNDOES_HEADER, SubscriptionWriter
@@ -112,7 +116,7 @@ class Revisions:
             UnknownSubscriptionError: another process deleted the subscription at the same time; it is deleted again.
             WebhooksError: the write failed; or another change does not allow it, and the write was undone.
         """
-        name, present = write.new.id, self._registry.get(write.new.id)
+        name, present = write.new.id, self._registry.present(write.new.id)
         base = None if present is None else self._stored(name)
         if present is not known:  # the subscription has changed since the caller read it
             if present is None or base is None:
@@ -162,19 +166,16 @@ class Revisions:
             lacking = crossing.lacking()
             if lacking is None:
                 break
+            related = {
+                SINCE_HEADER: crossing.first,
+                READ_HEADER: crossing.read[-1].revision,
+                UNDOES_HEADER: crossing.refused,
+            }
             if lacking.right is None:
-                await self._writer.send(name, None)
+                await self._writer.send(name, None, revisions=related)
                 continue
             revision = await self.write(
-                without_command(lacking.right),
-                self._registry.get(name),
-                lacking.fields,
-                lacking.commands,
-                {
-                    SINCE_HEADER: crossing.first,
-                    READ_HEADER: crossing.read[-1].revision,
-                    UNDOES_HEADER: crossing.refused,
-                },
+                without_command(lacking.right), self._registry.get(name), lacking.fields, lacking.commands, related
             )
         return revision
 

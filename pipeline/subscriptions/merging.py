@@ -7,6 +7,7 @@ revision that it edited, so all writers have to agree on which records count. Th
 - An edit that is refused because the subscription was closed just before. Only the writer of the edit knows this, and
   names the edit in a header of the next record.
 - An edit of a deleted subscription.
+- A record that only deletes the subscription again, after a late edit.
 - A record that only merges the changes of others. If its writer had edited an older revision, it may have changes that
   the reader does not know. Then it counts, but without the fields that earlier records known to the reader have
   changed. The fields of a refused edit do not count either, if the writer did not know of the refusal.
@@ -14,18 +15,14 @@ revision that it edited, so all writers have to agree on which records count. Th
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from pipeline.core.errors import UnknownSubscriptionError
 from pipeline.core.subscription import Command, Subscription
 from pipeline.subscriptions.commands import merged
 from pipeline.subscriptions.edits import without_command
-from pipeline.subscriptions.registry import ReadRecord
+from pipeline.subscriptions.read_record import FIELDS, ReadRecord
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.writer import ABSENT
-
-FIELDS: Final = frozenset(WireSubscription.model_fields) - {"id", "resume_from", "created_revision"}
-"""The fields that are merged. A command (`resumeFrom`) belongs to one revision only."""
 
 Make = Callable[[WireSubscription], WireSubscription]
 """Applies a change to a stored subscription. Raises: WebhooksError, the subscription does not allow it."""
@@ -83,8 +80,11 @@ class Crossing:
             return None
         refused = {self.refused, *(each.undoes for each in self.read)} - {None}
         found, newest = self._applied(refused), self.plain(self.read[-1].value)
+        is_deleted = self.read[-1].value is None
         if found.is_deleted:
-            return None if newest is None else Lacking(None)
+            return None if is_deleted else Lacking(None)
+        if found.wire is not None and is_deleted:  # another writer deleted it again, and did not know of a creation
+            return Lacking(found.wire, FIELDS, found.commands)
         if found.wire is None or newest is None:
             return None  # it can't be read
         missing = frozenset(each for each in FIELDS if getattr(found.wire, each) != getattr(newest, each))
@@ -93,14 +93,14 @@ class Crossing:
         if not missing and commands == self.read[-1].commands and is_told:
             return None
         # Another writer may have edited any of these records, even a refused one, without the changes before it.
-        changed = missing.union(*(_changed(each) for each in self.read if each.since is None))
+        changed = missing.union(*(each.changed for each in self.read if each.since is None))
         return Lacking(found.wire, changed, commands)
 
     def _applied(self, refused: Collection[int | None]) -> "_State":
         """The subscription after all changes that count."""
         state = _State(self.base, () if self.known is None else self.known.commands)
         for each, fields in self._counting(refused):
-            if each.revision is not None and each.revision == self.own:
+            if each.revision == self.own:
                 state.make(self.make, each, self.plain(each.value))
             else:
                 state.apply(each, fields, self.plain(each.value))
@@ -108,22 +108,39 @@ class Crossing:
 
     def _counting(self, refused: Collection[int | None]) -> Iterator[tuple[ReadRecord, frozenset[str]]]:
         """The records that count, each with the fields that it changes."""
-        undone_at = {each.undoes: each.revision or 0 for each in reversed(self.read)}
+        undone_at = {each.undoes: each.revision for each in reversed(self.read)}
+        deletions = self._repeated_deletions()
         previous = self.first
         known = frozenset[str]()  # the fields that earlier records have changed
         doubtful: dict[int | None, frozenset[str]] = {}  # the fields of refused records, which merges may contain
         for each in self.read:
-            fields, is_met = _changed(each), each.after in {None, previous}
-            previous = ABSENT if each.revision is None else each.revision
+            while deletions and deletions[0].merged_to < each.revision:
+                yield deletions.pop(0), FIELDS
+            fields, is_met = each.changed, each.after in {None, previous}
+            previous = ABSENT if each.value is None else each.revision
             if each.revision in refused:
                 doubtful[each.revision] = fields
             elif each.since is None and is_met:
                 known |= fields
                 yield each, fields
-            elif each.since is not None and each.since < self.first:
-                read_to = -1 if each.read_to is None else each.read_to
-                unsure = [those for at, those in doubtful.items() if read_to < undone_at.get(at, previous)]
+            elif each.since is not None and each.since < self.first and each.value is not None:
+                unsure = [those for at, those in doubtful.items() if each.merged_to < undone_at.get(at, previous)]
                 yield each, fields.difference(known, *unsure)
+        for each in deletions:
+            yield each, FIELDS
+
+    def _repeated_deletions(self) -> list[ReadRecord]:
+        """The records that only delete again what was deleted before a late edit, in the order of what they merge.
+
+        Such a record does not count for later records than those that its writer had read: one of them may have created
+        the subscription again.
+        """
+        found = [
+            each
+            for each in self.read
+            if each.value is None and each.since is not None and each.since < self.first <= each.merged_to
+        ]
+        return sorted(found, key=lambda each: each.merged_to)
 
 
 @dataclass(slots=True)
@@ -136,7 +153,7 @@ class _State:
 
     def apply(self, record: ReadRecord, fields: frozenset[str], wire: WireSubscription | None) -> None:
         """Apply the change of a record."""
-        is_edit = record.value is not None and _changed(record) != FIELDS
+        is_edit = record.value is not None and record.changed != FIELDS
         if is_edit and self.is_deleted:
             return
         if is_edit and wire is not None and self.wire is not None:
@@ -150,10 +167,6 @@ class _State:
             raise unknown(wire.id)
         self.wire, self.is_deleted = wire if self.wire is None else make(self.wire), False
         self.commands = merged(self.commands, record.commands)
-
-
-def _changed(record: ReadRecord) -> frozenset[str]:
-    return FIELDS if record.fields is None else record.fields & FIELDS
 
 
 def unknown(subscription_id: str) -> UnknownSubscriptionError:

@@ -28,8 +28,8 @@ logger = logging.getLogger(__name__)
 
 Part = TypeVar("Part")
 
-OnRead = Callable[[str, bytes | None, Subscription | None], None]
-"""Arguments: id, value of the record, subscription. The last two are None if the subscription was deleted."""
+OnRead = Callable[[str, int, bytes | None, Subscription | None], None]
+"""Arguments: id, revision, value of the record, subscription. The last two are None if the record deletes it."""
 
 
 class RecordReader:
@@ -63,7 +63,7 @@ class RecordReader:
         parsed = self._parse(subscription_id, value, revision)
         is_slow = isinstance(parsed, WireSubscription) and has_stores(parsed)
         if not is_slow and subscription_id not in self._waiting_of:
-            self._on_read(subscription_id, value, self._read(subscription_id, value, parsed, revision))
+            self._on_read(subscription_id, revision, value, self._read(subscription_id, value, parsed, revision))
             return
         loop = asyncio.get_running_loop()
         reading = loop.run_in_executor(self._thread, self._read, subscription_id, value, parsed, revision)
@@ -111,7 +111,7 @@ class RecordReader:
         if not self._waiting_of[subscription_id]:
             del self._waiting_of[subscription_id]
         if not reading.cancelled():
-            self._on_read(subscription_id, value, reading.result())
+            self._on_read(subscription_id, revision, value, reading.result())
 
     def _parse(
         self, subscription_id: str, value: bytes | None, revision: int

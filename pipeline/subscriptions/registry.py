@@ -11,28 +11,24 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pipeline.config.definition import Definition
+from pipeline.core.bounded import Bounded
 from pipeline.core.clock import Clock, SystemClock
-from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.errors import BrokerError, ConfigurationError, ConflictError
 from pipeline.core.keys import decode_key
 from pipeline.core.model import Event
-from pipeline.core.subscription import Command, Subscription
+from pipeline.core.subscription import Subscription
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.tail import Tail
-from pipeline.subscriptions.commands import read_commands
 from pipeline.subscriptions.envelope import to_document
+from pipeline.subscriptions.read_record import ReadRecord, read_headers
 from pipeline.subscriptions.record_reader import RecordReader, parse_record
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, mask
-from pipeline.subscriptions.writer import (
-    AFTER_HEADER,
-    READ_HEADER,
-    SINCE_HEADER,
-    UNDOES_HEADER,
-    read_fields,
-    read_revision,
-)
 
 logger = logging.getLogger(__name__)
+
+MOST_DELETED: Final = 10_000
+"""How many deleted subscriptions are remembered, to recognize late edits of them."""
 
 OnChange = Callable[[str, Subscription | None], None]
 """Arguments: id, newest revision of the subscription; None if it was deleted."""
@@ -48,29 +44,6 @@ class _Entry:
 
     value: bytes
     subscription: Subscription
-
-
-@dataclass(frozen=True, slots=True)
-class ReadRecord:
-    """A record of the topic: its revision and value; both None if it deletes the subscription.
-
-    Attributes:
-        fields: the fields that the record changes; None: all.
-        commands: the commands of this revision and of earlier ones.
-        after, since, read_to, undoes: see `read_revision`.
-    """
-
-    revision: int | None
-    value: bytes | None
-    fields: frozenset[str] | None = None
-    commands: tuple[Command, ...] = ()
-    after: int | None = None
-    since: int | None = None
-    read_to: int | None = None
-    undoes: int | None = None
-
-
-_DELETION: Final = ReadRecord(None, None)
 
 
 class Registry:
@@ -100,6 +73,8 @@ class Registry:
         self._entries: dict[str, _Entry] = {}
         self._heard: dict[str, list[ReadRecord]] = {}
         self._headers: dict[int, ReadRecord] = {}  # by revision, until the record has been read; without the value
+        self._deleted: Bounded[str, int] = Bounded(MOST_DELETED)  # the revisions that deleted them
+        self._late: set[str] = set()  # the ids whose records are only edits of a deleted subscription
         self._is_stopped = False
         self._ids: tuple[str, ...] | None = None  # a cache, cleared when an id is added or removed
 
@@ -161,6 +136,13 @@ class Registry:
         entry = self._entries.get(subscription_id)
         return None if entry is None else entry.subscription
 
+    def present(self, subscription_id: str) -> Subscription | None:
+        """Like `get`, but None for a deleted subscription of which only a late edit exists.
+
+        The writer of the edit is about to delete the subscription again, so no other writer may build on the edit.
+        """
+        return None if subscription_id in self._late else self.get(subscription_id)
+
     def all(self) -> list[Subscription]:
         """All subscriptions, by id."""
         return [self._entries[name].subscription for name in self.ids()]
@@ -220,10 +202,13 @@ class Registry:
         """The subscription as it was applied, with decrypted secrets. The store edits it.
 
         Raises:
-            ConfigurationError: the subscription's record can't be read or decrypted.
+            ConflictError: the subscription's record can't be read or decrypted.
         """
         entry = self._entries.get(subscription_id)
-        return None if entry is None else self._box.decrypt_secrets(parse_record(subscription_id, entry.value))
+        try:
+            return None if entry is None else self._box.decrypt_secrets(parse_record(subscription_id, entry.value))
+        except ConfigurationError as error:
+            raise ConflictError([f"stored subscription: {each}" for each in error.problems]) from None
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
         """A subscription with plain secrets, as workers would use it after it was written.
@@ -238,28 +223,21 @@ class Registry:
         if subscription_id is None:
             logger.warning("topic %s: the key of record %d is not a subscription id", record.topic, record.offset)
             return
-        if record.headers and record.value is not None:
-            self._headers[record.offset] = ReadRecord(
-                record.offset,
-                None,
-                read_fields(record.headers),
-                read_commands(record.headers, record.offset),
-                read_revision(AFTER_HEADER, record.headers),
-                read_revision(SINCE_HEADER, record.headers),
-                read_revision(READ_HEADER, record.headers),
-                read_revision(UNDOES_HEADER, record.headers),
-            )
+        if record.headers:
+            self._headers[record.offset] = read_headers(record.headers, record.offset)
         self._reader.take(subscription_id, record.value, record.offset)
 
-    def _keep(self, subscription_id: str, value: bytes | None, subscription: Subscription | None) -> None:
-        record = _DELETION
+    def _keep(
+        self, subscription_id: str, revision: int, value: bytes | None, subscription: Subscription | None
+    ) -> None:
+        record = replace(self._headers.pop(revision, ReadRecord(revision, None)), value=value)
         if subscription is not None:
-            headers = self._headers.pop(subscription.revision, _DELETION)
-            if headers.commands:
-                subscription = replace(subscription, earlier=headers.commands)
-            record = replace(headers, revision=subscription.revision, value=value, commands=subscription.commands)
+            if record.commands:
+                subscription = replace(subscription, earlier=record.commands)
+            record = replace(record, commands=subscription.commands)
         if subscription_id in self._heard:
             self._heard[subscription_id].append(record)
+        self._find_late(subscription_id, record)
         if value is None or subscription is None:
             if self._entries.pop(subscription_id, None) is not None:
                 self._ids = None
@@ -269,6 +247,20 @@ class Registry:
             self._ids = None
         self._entries[subscription_id] = _Entry(value, subscription)
         self._on_change(subscription_id, subscription)
+
+    def _find_late(self, subscription_id: str, record: ReadRecord) -> None:
+        """Find out whether a record is only an edit of a deleted subscription."""
+        former, deleted_at = self.get(subscription_id), self._deleted.get(subscription_id)
+        if record.value is None:
+            self._deleted[subscription_id] = record.revision
+            self._late.discard(subscription_id)
+        elif deleted_at is None:
+            return
+        elif record.creates(None if former is None else former.revision, deleted_at):
+            del self._deleted[subscription_id]
+            self._late.discard(subscription_id)
+        elif former is None:
+            self._late.add(subscription_id)
 
     async def _parsed(self) -> None:
         """Wait until all records received so far are parsed. Raises: BrokerError, the registry was stopped."""

@@ -21,7 +21,8 @@ from pipeline.subscriptions.checks import Checked, Checks, built_on
 from pipeline.subscriptions.crossing import Revisions, Write
 from pipeline.subscriptions.edits import ALWAYS, Change, Condition, Edit
 from pipeline.subscriptions.envelope import parse_subscription, to_document
-from pipeline.subscriptions.merging import FIELDS, unknown
+from pipeline.subscriptions.merging import unknown
+from pipeline.subscriptions.read_record import FIELDS
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox
@@ -262,11 +263,10 @@ class SubscriptionStore:
             if condition == ALWAYS:
                 return await change(None)
             with self._registry.records_of(subscription_id) as read:
-                known = self._registry.get(subscription_id)
-                revision = None if known is None else known.revision
-                condition.check(subscription_id, revision)
-                base = self._checks.readable(subscription_id)
-                changed = await change(ABSENT_REVISION if revision is None else revision)
+                known, newest = self._registry.present(subscription_id), self._registry.get(subscription_id)
+                condition.check(subscription_id, None if known is None else known.revision)
+                base = None if known is None else self._checks.readable(subscription_id)
+                changed = await change(ABSENT_REVISION if newest is None else newest.revision)
                 if changed.what == "unchanged":
                     return changed
                 await self._registry.caught_up()
@@ -326,7 +326,7 @@ class SubscriptionStore:
             tell(subscription_id, error)
 
     async def _edit(self, subscription_id: str, edit: Edit) -> Change:
-        known = edit.seen(self._registry.get(subscription_id))
+        known = edit.seen(self._registry.present(subscription_id))
         stored = None if known is None else self._registry.wire(subscription_id)
         if known is None or stored is None:
             raise unknown(subscription_id)

@@ -108,6 +108,27 @@ async def test_an_edit_does_not_restore_a_deleted_subscription(three: list[Worke
             await one.get("s")
 
 
+async def test_a_subscription_created_again_is_kept_despite_late_edits(three: list[Worker]) -> None:
+    one, two, third = (worker.store for worker in three)
+    for number in range(2 * ROUNDS):
+        await one.apply(document())
+        for store in (two, third):
+            await store.get("s")
+
+        async def create_again(note: dict[str, str]) -> None:
+            await one.delete("s")
+            await one.apply(document(metadata=note))
+
+        note = {"round": str(number)}
+        await asyncio.gather(
+            create_again(note),
+            two.edit("s", Edit({"qos": "none"}, always=True)),
+            third.edit("s", Edit({"consumer_status": "STOPPED"}, always=True)),
+            return_exceptions=True,
+        )
+        assert (await two.get("s"))["metadata"] == note
+
+
 async def test_a_subscription_closed_by_another_process_stays_closed(three: list[Worker]) -> None:
     one, two, _ = (worker.store for worker in three)
     for _ in range(ROUNDS):

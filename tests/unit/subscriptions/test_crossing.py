@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.errors import ConflictError, PreconditionError, UnknownSubscriptionError, WebhooksError
 from pipeline.core.subscription import ReplayOffset
-from pipeline.subscriptions.edits import Change, Condition, Edit, going_on_from
+from pipeline.subscriptions.edits import ALWAYS, Change, Condition, Edit, going_on_from
 from pipeline.subscriptions.store import SubscriptionStore
 from tests.support.shared_topic import SharedTopic
 
@@ -71,6 +71,55 @@ async def test_no_edit_restores_a_deleted_subscription(seed: int) -> None:
     )
     assert all(isinstance(each, Change | UnknownSubscriptionError) for each in results), results
     assert found is None, results
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_no_late_edit_deletes_a_subscription_created_again(seed: int) -> None:
+    """The writer of a late edit deletes the subscription again, perhaps after it was created again."""
+    deleted = asyncio.Event()
+
+    async def delete(store: SubscriptionStore) -> Change:
+        change = await store.delete("s")
+        deleted.set()
+        return change
+
+    async def create(store: SubscriptionStore) -> Change:
+        await deleted.wait()
+        return await store.apply(document(metadata={"new": "1"}))
+
+    condition = Condition(frozenset({0}))
+    results, found, _ = await outcomes(
+        SharedTopic(seed),
+        delete,
+        create,
+        edit(qos="none"),
+        edit(consumer_status="STOPPED"),
+        lambda store: store.apply(document(metadata={"old": "1"}), condition),
+    )
+    assert isinstance(results[1], Change), results
+    assert found is not None, results
+    assert found["metadata"] == {"new": "1"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_subscription_that_was_created_exists(seed: int) -> None:
+    def create(number: str, condition: Condition = ALWAYS) -> Write:
+        return lambda store: store.apply(document(metadata={"by": number}), condition)
+
+    results, found, _ = await outcomes(
+        SharedTopic(seed),
+        lambda store: store.delete("s"),
+        edit(qos="none"),
+        create("1"),
+        create("2", Condition(exists=False)),
+        edit(consumer_status="STOPPED"),
+    )
+    by = {
+        str(number)
+        for number, each in enumerate((results[2], results[3]), 1)
+        if isinstance(each, Change) and each.what == "created"
+    }
+    assert not by or (found is not None and found["metadata"]["by"] in {"1", "2"}), results
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -39,7 +39,9 @@ class Reading:
         self.newest: dict[str, Subscription | None] = {}
         self.problems: list[str] = []
 
-    def _note(self, subscription_id: str, _value: bytes | None, subscription: Subscription | None) -> None:
+    def _note(
+        self, subscription_id: str, _revision: int, _value: bytes | None, subscription: Subscription | None
+    ) -> None:
         self.told.append((subscription_id, None if subscription is None else subscription.revision))
         self.newest[subscription_id] = subscription
         if subscription is not None and subscription.problem is not None:
