@@ -225,7 +225,7 @@ def create_app(
             registry=registry,
             store=store,
             audit=audit,
-            on_change=partial(_subscription_changed, sources, view),
+            on_change=partial(_subscription_changed, sources, view, notifier),
             log_readers=list(log_readers.values()),
             tokens=tokens,
             dead_letters=dead_letters,
@@ -374,10 +374,11 @@ async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
 
 
 def _subscription_changed(
-    sources: Sources, view: ClusterView, subscription_id: str, subscription: Subscription | None
+    sources: Sources, view: ClusterView, notifier: Notifier, subscription_id: str, subscription: Subscription | None
 ) -> None:
     sources.on_subscription(subscription_id, subscription)
     view.on_subscription(subscription_id, subscription)
+    notifier.on_subscription(subscription_id, subscription)
     warning = None if subscription is None else advisory(subscription, SystemClock().now())
     if warning is not None:
         logger.warning("subscription %s: %s", subscription_id, warning)

@@ -80,6 +80,7 @@ class Outlet:
         self._clock = clock
         self._on_dropped = on_dropped
         self._waiting: deque[Notification] = deque()
+        self._under_way = 0  # the notification that is being sent, until it is sent or dropped
         self._arrived = asyncio.Event()
 
     def put(self, notification: Notification) -> None:
@@ -95,11 +96,13 @@ class Outlet:
         while True:
             await self._arrived.wait()
             while self._waiting:
+                self._under_way = 1
                 try:
                     await self._send(self._waiting.popleft())
                 except Exception as error:  # an error here must not end the worker
                     logger.exception("a notification could not be sent to %s", self._sink.name)
                     self._on_dropped(self._sink.name, 1, repr(error))
+                self._under_way = 0
             self._arrived.clear()
 
     async def _send(self, notification: Notification) -> None:
@@ -111,9 +114,10 @@ class Outlet:
             self._on_dropped(self._sink.name, 1, ended)
 
     async def close(self) -> None:
-        """Disconnect. Queued notifications are dropped."""
-        if self._waiting:
-            self._on_dropped(self._sink.name, len(self._waiting), "the worker ends")
+        """Disconnect. Notifications that were not sent are dropped."""
+        left = self._under_way + len(self._waiting)
+        if left:
+            self._on_dropped(self._sink.name, left, "the worker ends")
             self._waiting.clear()
         await self._sink.close()
 

@@ -124,6 +124,11 @@ class Notifier:
         if self._limit.passes((kind, subject)) is not None:
             self.tell(kind, subject, data)
 
+    def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
+        """Forget a subscription that was deleted (None). A new one with the same id has failures of its own."""
+        if subscription is None:
+            self._failed.pop(subscription_id, None)
+
     def subscription_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:
         """See `Observer`."""
         self._observer.subscription_failed(subscription, topic, partition, cause)
@@ -133,6 +138,8 @@ class Notifier:
             return
         # The first partition fails, or the subscription was already in FAILURE for another reason.
         self._failed[subscription.id] = {where, *(partitions or ())}
+        for ended in ("subscription.recovered", "subscription.disabled"):
+            self._limit.forget((ended, subscription.id))  # the end of this FAILURE is no repetition
         self.tell("subscription.failed", subscription.id, self._facts(subscription, topic, partition, cause))
 
     def probe_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:

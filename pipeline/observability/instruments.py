@@ -151,3 +151,7 @@ class LineLimit:
         self._keys.pop(key, None)  # moved to the end, so that the keys are ordered by the time of their last line
         self._keys[key] = (now, 0)
         return suppressed
+
+    def forget(self, key: Hashable) -> None:
+        """Allow the next line of *key* at once."""
+        self._keys.pop(key, None)
