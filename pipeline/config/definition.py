@@ -29,7 +29,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import kind, shown
 from pipeline.core.subscription import HttpLimits, Interrupt, Proxy, Qos, RetryPolicy, Routing
 from pipeline.kafka.connection import parse_bootstrap_servers
-from pipeline.kafka.topics import DeadLetterTopic, Source
+from pipeline.kafka.topics import DeadLetterTopic, Source, written_topics
 
 __all__ = ["Definition", "configured_definition", "load_definition", "parse_definition"]
 
@@ -104,9 +104,16 @@ def configured_definition(settings: Settings) -> Definition:
     """The definition that the settings name, with the routing, brokers and key store directory of the settings.
 
     Raises:
-        ConfigurationError: see `load_definition`; or the definition and the settings contradict each other.
+        ConfigurationError: see `load_definition`; the definition and the settings contradict each other; or a source
+            topic is a topic of the pipeline, so that workers would deliver what they write about these deliveries.
     """
     definition = load_definition(settings.api, settings.bootstrap_servers, settings.key_store_dir)
+    for topic in definition.source.topics:
+        if topic in written_topics(settings.app):
+            raise ConfigurationError(
+                f"{settings.api}: source topic {shown(topic)} is written by the workers of this application; allowed: "
+                "topics that they do not write; or another WEBHOOKS_APP"
+            )
     if settings.routing is None:
         return definition
     routing, stated = Routing(settings.routing), definition.stated_routing

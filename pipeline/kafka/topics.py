@@ -82,6 +82,12 @@ def tokens_topic(app: str) -> str:
     return f"{app}-tokens-changelog"
 
 
+def written_topics(app: str) -> tuple[str, ...]:
+    """The names of all topics that the workers of an application write on their own."""
+    names = (subscriptions_topic, cursors_topic, workers_topic, attempts_topic, audit_topic, events_topic, tokens_topic)
+    return tuple(name(app) for name in names)
+
+
 async def partitions_of(connection: KafkaConnection, topic: str) -> Partitions:
     """The partitions of a topic.
 

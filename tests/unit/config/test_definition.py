@@ -139,6 +139,23 @@ def test_the_routing_comes_from_the_definition_or_the_setting(
         configured(None, "both")
 
 
+@pytest.mark.parametrize("own", ["events", "attempts", "audit"])
+def test_a_topic_that_workers_write_is_no_source(
+    document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    """A notification about its own delivery would be followed by more notifications, without end."""
+    shared(document, 0)["consumer"]["topics"] = [f"hooks.{own}"]
+    file = tmp_path / "api.json"
+    file.write_text(json.dumps(document))
+    monkeypatch.setenv("WEBHOOKS_API", str(file))
+    monkeypatch.setenv("WEBHOOKS_SECRET_KEYS", Fernet.generate_key().decode())
+    monkeypatch.setenv("WEBHOOKS_APP", "hooks")
+    with pytest.raises(ConfigurationError, match=f'source topic "hooks.{own}" is written by the workers of this'):
+        configured_definition(Settings())
+    monkeypatch.setenv("WEBHOOKS_APP", "others")
+    assert configured_definition(Settings()).source.topics == (f"hooks.{own}",)
+
+
 def test_parts_without_effect_are_listed_and_not_refused(document: dict[str, Any]) -> None:
     document |= {"flows": [{}], "plans": {}, "analytics": {"enabled": True}, "apiVersion": "1", "type": "MESSAGE"}
     document["listeners"].append({"type": "http", "paths": [{"path": "/x"}], "entrypoints": [{"type": "sse"}]})
