@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
-from pipeline.core.errors import BrokerError, ConflictError
+from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.subscription import Routing
 from pipeline.kafka.letters import LetterFacts, LetterFilter, newest, opened_letters
 from pipeline.kafka.redrive import Redrive, Scope, opened_redrive, redriven_among
@@ -26,9 +26,9 @@ class Letter(NamedTuple):
 
 
 def dead_letter_topic(definition: Definition) -> DeadLetterTopic:
-    """The dead-letter topic of the definition. Raises: ConflictError, the definition has none."""
+    """The dead-letter topic of the definition. Raises: ConfigurationError, the definition has none."""
     if definition.dlq is None:
-        raise ConflictError("dlq: the definition names no dead-letter topic")
+        raise ConfigurationError("dlq: the definition names no dead-letter topic")
     return definition.dlq
 
 
@@ -39,7 +39,7 @@ async def newest_letters(
 
     Raises:
         BrokerError: the topic can't be read.
-        ConflictError: there is no dead-letter topic.
+        ConfigurationError: there is no dead-letter topic.
     """
     dlq, routing = dead_letter_topic(definition), definition.stated_routing or Routing.KEY
     async with opened_letters(dlq) as reader:
@@ -56,7 +56,7 @@ async def newest_letters(
 def redrive(
     settings: Settings, definition: Definition, scope: Scope, *, limit: int | None, dry_run: bool
 ) -> AbstractAsyncContextManager[Redrive]:
-    """Open a redrive of the letters in *scope*. Raises: ConflictError, there is no dead-letter topic."""
+    """Open a redrive of the letters in *scope*. Raises: ConfigurationError, there is no dead-letter topic."""
     return opened_redrive(
         definition.source,
         dead_letter_topic(definition),

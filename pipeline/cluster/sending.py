@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
-from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.errors import BrokerError, ConfigurationError, UnconfirmedError
 from pipeline.core.model import PlainEvent
 from pipeline.core.webhook_ids import ADDRESSEE, FIRST_ID, SEAL, WebhookIds
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import disconnect, start_or_disconnect
 from pipeline.kafka.newest_values import read_newest
 from pipeline.kafka.topics import Source, count_partitions, partitions_of, subscriptions_topic
 
@@ -47,15 +47,31 @@ async def send(source: Source, event: PlainEvent) -> PlainEvent:
 
     Raises:
         BrokerError: the cluster can't be reached, does not have the topic, or refuses the event.
+        ConfigurationError: the event is too large.
+        UnconfirmedError: the broker did not confirm the event in time.
     """
     # The topic is checked first, because a write to a missing topic might create it.
     await count_partitions(source.connection, event.topic)
     producer = AIOKafkaProducer(acks="all", enable_idempotence=True, **source.connection.client_options())
     try:
-        await producer.start()
-        written = await producer.send_and_wait(event.topic, event.value, event.key, headers=event.headers)
+        await start_or_disconnect(producer)
     except KafkaError as error:
         raise BrokerError(f"topic {event.topic}: the event was not written: {error}") from error
+    try:
+        written = await producer.send_and_wait(event.topic, event.value, event.key, headers=event.headers)
+    except KafkaError as error:
+        raise _explained(error, event) from error
     finally:
         await disconnect(producer)
     return replace(event, partition=written.partition, offset=written.offset, timestamp=written.timestamp)
+
+
+def _explained(error: KafkaError, event: PlainEvent) -> BrokerError | ConfigurationError:
+    if isinstance(error, MessageSizeTooLargeError):
+        size = len(event.value or b"")
+        return ConfigurationError(f"value: {size:,} bytes, with key and headers, are too many for topic {event.topic}")
+    if isinstance(error, KafkaTimeoutError) or error.retriable:
+        return UnconfirmedError(
+            f"topic {event.topic}: the broker did not confirm the event; it may still be written: {error}"
+        )
+    return BrokerError(f"topic {event.topic}: the event was not written: {error}")

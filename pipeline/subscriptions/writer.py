@@ -9,7 +9,7 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
 
-from pipeline.core.errors import BrokerError, UnconfirmedError
+from pipeline.core.errors import BrokerError, ConfigurationError, UnconfirmedError
 from pipeline.core.subscription import Command
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect, start_or_disconnect
@@ -125,6 +125,7 @@ class SubscriptionWriter:
 
         Raises:
             BrokerError: the record was not written.
+            ConfigurationError: the record is too large.
             UnconfirmedError: the broker did not confirm the write in time.
         """
         if not self._is_open:
@@ -139,10 +140,12 @@ class SubscriptionWriter:
             )
         except (KafkaError, BrokerError) as error:  # BrokerError: another write is replacing the producer
             await self._replace(producer)
+            begins = f"topic {self._topic}: subscription {subscription_id} was not written"
+            if isinstance(error, MessageSizeTooLargeError):
+                raise ConfigurationError(f"{begins}: {_size(value)}") from error
             is_open = isinstance(error, KafkaTimeoutError | BrokerError) or error.retriable
             kind = UnconfirmedError if is_open else BrokerError
-            why = _size(value) if isinstance(error, MessageSizeTooLargeError) else str(error)
-            raise kind(f"topic {self._topic}: subscription {subscription_id} was not written: {why}") from error
+            raise kind(f"{begins}: {error}") from error
         revision: int = sent.offset
         self._on_written(subscription_id, revision)
         logger.info("subscription %s: revision %d %s", subscription_id, revision, "written" if value else "deletes it")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.core.redaction import MASKED_FIELD
-from tests.support.api import ApiWorker, Client, api_paths, document, problem
+from tests.support.api import ApiCluster, ApiWorker, Client, api_paths, document, problem
 
 pytest_plugins = ("tests.support.api_fixtures",)
 
@@ -307,6 +307,22 @@ async def test_bad_requests_are_refused_with_an_explanation(client: Client) -> N
 async def test_a_body_above_the_size_limit_is_refused(client: Client) -> None:
     async with client.post(PATH, data=BytesIO(b" " * 1_100_000), headers=JSON) as response:
         assert "allowed: at most 1048576 bytes" in (await problem(response, 413))["detail"]
+
+
+async def test_a_document_too_large_for_a_record_is_refused(client: Client) -> None:
+    large = {**document(), "metadata": {"note": "x" * 1_048_350}}
+    async with client.post(PATH, json=large) as response:
+        assert "allowed: at most 1,048,576, and max.message.bytes" in (await problem(response, 400))["detail"]
+    await created(client)
+
+
+async def test_a_stored_record_that_cant_be_read_is_a_conflict(client: Client, cluster: ApiCluster) -> None:
+    await cluster.broker.produce(f"{cluster.name}.subscriptions", (b"sub-1", b"{"))
+    for action in ("_pause", "_rotateSecret"):
+        async with client.post(f"{PATH}/sub-1/{action}", json={}) as response:
+            assert (await problem(response, 409))["problems"] == ["stored subscription: the record is not JSON"]
+    async with client.put(f"{PATH}/sub-1", json=document()) as response:
+        assert response.status == 200
 
 
 async def test_a_body_with_a_wrong_content_encoding_is_refused(client: Client) -> None:

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaTimeoutError
 
 from pipeline.core.errors import BrokerError
 from pipeline.core.explanation import LONGEST_FOUND
@@ -28,8 +30,13 @@ def routing() -> str:
 
 
 @pytest.fixture
-def cluster(embedded: TestBroker, unique_name: Callable[[str], str], routing: str) -> ApiCluster:
-    return ApiCluster(embedded, unique_name("events"), routing=routing, dlq=True)
+def dlq() -> bool:
+    return True
+
+
+@pytest.fixture
+def cluster(embedded: TestBroker, unique_name: Callable[[str], str], routing: str, dlq: bool) -> ApiCluster:
+    return ApiCluster(embedded, unique_name("events"), routing=routing, dlq=dlq)
 
 
 @pytest.fixture
@@ -109,6 +116,29 @@ async def test_a_test_event_goes_to_one_subscription(client: Client, cluster: Ap
     assert b"planted-secret" not in audited
     assert "dlq.seal" in str(await post(client, f"{PATH}/paid/_test", {"headers": {"dlq.seal": "x"}}, 400))
     await post(client, f"{PATH}/every/_test", {}, 404, headers=token(ACME))
+
+
+async def test_a_test_event_too_large_for_the_topic_is_refused(client: Client) -> None:
+    asked = {"value": "x" * 1_048_000, "headers": {"note": "y" * 500}}
+    refused = await post(client, f"{PATH}/paid/_test", asked, 400)
+    assert refused["problems"][0].startswith("value: 1,048,000 bytes, with key and headers, are too many for topic ")
+
+
+async def test_a_test_event_that_may_have_been_written_is_recorded(
+    client: Client, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = AIOKafkaProducer.send_and_wait
+
+    async def unanswered(self: AIOKafkaProducer, topic: str, *args: Any, **options: Any) -> Any:
+        found = await sent(self, topic, *args, **options)
+        if topic == cluster.topic:
+            raise KafkaTimeoutError
+        return found
+
+    monkeypatch.setattr(AIOKafkaProducer, "send_and_wait", unanswered)
+    assert "it may still be written" in (await post(client, f"{PATH}/paid/_test", {}, 503))["detail"]
+    newest = json.loads((await cluster.broker.read(audit_topic(cluster.name)))[-1].value or b"")
+    assert (newest["what"], newest["subscription"], newest["result"]) == ("sendTestEvent", "paid", "unconfirmed")
 
 
 async def test_a_secret_is_rotated_and_shown_once(client: Client, worker: ApiWorker, cluster: ApiCluster) -> None:
@@ -223,8 +253,8 @@ async def test_dead_letters_are_listed_and_redriven(client: Client, cluster: Api
     assert len(await cluster.broker.read(cluster.topic)) == 1
     for name in ("every", "none"):
         await post(client, redrive, {"subscription": name}, 404, headers=token(ACME))
-    detail = (await post(client, redrive, {}, 409, headers=token(ACME)))["detail"]
-    assert detail == "subscription: is required with a token that is limited to a tenant"
+    refused = await post(client, redrive, {}, 400, headers=token(ACME))
+    assert refused["problems"] == ["subscription: is required with a token that is limited to a tenant"]
 
 
 async def test_a_failed_redrive_reports_and_records_what_it_wrote(
@@ -239,6 +269,13 @@ async def test_a_failed_redrive_reports_and_records_what_it_wrote(
     assert (done["redriven"], done["changed"], done["problems"]) == (1, 1, ["topic letters: the broker is gone"])
     newest = (await cluster.broker.read(audit_topic(cluster.name)))[-1]
     assert json.loads(newest.value or b"")["changed"] == 1
+
+
+@pytest.mark.parametrize("dlq", [False])
+async def test_without_their_topic_dead_letters_are_not_found(client: Client) -> None:
+    async with client.get("/api/dead-letters") as response:
+        assert "names no dead-letter topic" in (await problem(response, 404))["detail"]
+    await post(client, "/api/dead-letters/_redrive", {}, 404)
 
 
 async def test_invalid_requests_for_dead_letters_are_refused(client: Client) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pipeline.cluster.dead_letters import newest_letters, redrive
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
-from pipeline.core.errors import BrokerError, ConflictError
+from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.kafka.letters import LetterFilter
 from pipeline.kafka.redrive import Redriven, Scope
 from pipeline.subscriptions.fields import instant
@@ -17,6 +17,7 @@ from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.event_models import LetterQuery, Letters, RedriveRequest, RedriveResult
 from pipeline.web.api.lookup import unknown
 from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.reading import RefusedError
 from pipeline.web.principal import Principal
 from pipeline.web.tenant_limits import Turns
 
@@ -46,7 +47,7 @@ class DeadLetterOperations:
 
     def operations(self) -> Sequence[Operation]:
         """The operations with their paths."""
-        ok, problems = HTTPStatus.OK, (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)
+        ok, problems = HTTPStatus.OK, (HTTPStatus.NOT_FOUND,)
         return (
             Operation("GET", PATH, self.list_dead_letters, {ok: Letters}, query=LetterQuery, problems=problems),
             Operation(
@@ -66,6 +67,7 @@ class DeadLetterOperations:
 
         `redriven` is null if unknown. A deleted subscription is found as long as it has letters.
         """
+        self._check_topic()
         query: LetterQuery = call.query
         since = None if query.since is None else int(instant(query.since) * 1000)
         wanted = LetterFilter(query.subscription, query.reason, since, self._seen_by(call.principal))
@@ -87,6 +89,7 @@ class DeadLetterOperations:
         are skipped; with `skipped`, only these are written. With `dryRun`, nothing is written. `letters` has the first
         hundred results. If the run could not finish, `problems` says why.
         """
+        self._check_topic()
         asked: RedriveRequest = call.body
         self._refuse_unseen(asked.subscription, call.principal)
         done = _Summary()
@@ -103,12 +106,16 @@ class DeadLetterOperations:
             done.problems.append(str(error))  # letters that were written before are recorded
         return Answer(done.as_document(dry_run=asked.dry_run))
 
+    def _check_topic(self) -> None:
+        if self._definition.dlq is None:
+            raise RefusedError(HTTPStatus.NOT_FOUND, "dlq: the definition names no dead-letter topic")
+
     def _refuse_unseen(self, subscription: str | None, principal: Principal) -> None:
         seen = self._seen_by(principal)
         if seen is None:
             return
         if subscription is None:
-            raise ConflictError("subscription: is required with a token that is limited to a tenant")
+            raise ConfigurationError("subscription: is required with a token that is limited to a tenant")
         if subscription not in seen:
             raise unknown(subscription)
 

@@ -10,7 +10,7 @@ from pipeline.cluster.sending import addressed, send
 from pipeline.cluster.verdicts import Verdict, verdicts
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
-from pipeline.core.errors import BrokerError, ConfigurationError
+from pipeline.core.errors import ConfigurationError, UnconfirmedError
 from pipeline.core.model import PlainEvent
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import own_id
@@ -121,7 +121,7 @@ class EventOperations:
             async with self._sending.turn(call.principal), asyncio.timeout(SEND_SECONDS):
                 written = await send(self._definition.source, PlainEvent(topic, 0, 0, call.id.encode(), value, headers))
         except TimeoutError:
-            raise BrokerError(
+            raise UnconfirmedError(
                 f"topic {topic}: the broker did not confirm the event within "
                 f"{SEND_SECONDS:.0f} s; it may still be written"
             ) from None
