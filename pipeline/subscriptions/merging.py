@@ -80,10 +80,9 @@ class Crossing:
             return None
         refused = {self.refused, *(each.undoes for each in self.read)} - {None}
         found, newest = self._applied(refused), self.plain(self.read[-1].value)
-        is_deleted = self.read[-1].value is None
         if found.is_deleted:
-            return None if is_deleted else Lacking(None)
-        if found.wire is not None and is_deleted:  # another writer deleted it again, and did not know of a creation
+            return None if newest is None else Lacking(None)
+        if found.wire is not None and self.read[-1].value is None:  # a late edit's writer did not know of a creation
             return Lacking(found.wire, FIELDS, found.commands)
         if found.wire is None or newest is None:
             return None  # it can't be read

@@ -617,6 +617,20 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
+        "a late edit's deletion counts for a subscription created again",
+        "pipeline/subscriptions/merging.py",
+        was="each.since < self.first and each.value is not None",
+        becomes="each.since < self.first",
+        tests=(f"{ORDERS}test_no_late_edit_deletes_a_subscription_created_again",),
+    ),
+    Mutant(
+        "a subscription created again builds on a late edit",
+        "pipeline/subscriptions/registry.py",
+        was="return None if subscription_id in self._late else self.get(subscription_id)",
+        becomes="return self.get(subscription_id)",
+        tests=(f"{ORDERS}test_no_late_edit_deletes_a_subscription_created_again",),
+    ),
+    Mutant(
         "one of several edits restores a deleted subscription",
         "pipeline/subscriptions/merging.py",
         was="if is_edit and self.is_deleted:",

@@ -12,7 +12,7 @@ from pipeline.subscriptions.edits import ALWAYS, Change, Condition, Edit, going_
 from pipeline.subscriptions.store import SubscriptionStore
 from tests.support.shared_topic import SharedTopic
 
-SEEDS = [*range(100), 1475, 1917, 2293]
+SEEDS = [*range(100), 313, 424, 952, 1475, 1917, 2293]
 MOST_RECORDS = 40
 
 Write = Callable[[SubscriptionStore], Awaitable[Change]]
