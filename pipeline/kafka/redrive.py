@@ -13,6 +13,7 @@ So runs of different kinds don't repeat each other's work. Kafka forgets an unus
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -141,6 +142,16 @@ def headers_to(addressee: str, letter: Event, ids: WebhookIds) -> list[tuple[str
     return [*own, *ids.address(letter, addressee)]
 
 
+def _digest(letter: Event, facts: LetterFacts) -> bytes:
+    """Identifies what a redrive would write: only a letter that would write the same event is a duplicate.
+
+    The webhook-id is not enough: if a stranger wrote a letter with the id of another, the other would not be redriven.
+    """
+    value = letter.value and hashlib.sha256(letter.value).digest()
+    event = (facts.source, facts.subscription, letter.key, value, headers_back(letter))
+    return hashlib.sha256(repr(event).encode("utf-8", "surrogatepass")).digest()
+
+
 def _value(letter: Event) -> bytes | None:
     # aiokafka can't write a record that has neither key nor value, so the value becomes empty.
     return b"" if letter.key is None and letter.value is None else letter.value
@@ -192,7 +203,7 @@ class Redrive:
         limit: the largest number of letters to write; None: no limit.
         routing: with `match`, letters go back to the subscription that they were for, and to no other.
         ids: verifies the first id of letters, and seals what is written.
-        seen: the webhook-ids that this run has written, with the subscription.
+        seen: digests of the events that this run has written; see `_digest`.
     """
 
     reader: LetterReader
@@ -203,7 +214,7 @@ class Redrive:
     limit: int | None
     routing: Routing
     ids: WebhookIds
-    seen: set[tuple[str, str | None]] = field(default_factory=set)
+    seen: set[bytes] = field(default_factory=set)
 
     async def run(self) -> AsyncIterator[Redriven]:
         """Handle the letters after the end of the last run of this scope. Yields each result when it is confirmed."""
@@ -234,18 +245,18 @@ class Redrive:
             if not is_in(facts, self.scope) or await self._is_done(facts):
                 continue
             why_not = why_passed_over(facts, self.scope, self.source.topics, self.routing)
-            is_duplicate = why_not is None and self._is_duplicate(facts)
+            is_duplicate = why_not is None and self._is_duplicate(letter, facts)
             why_not = "its event was dead-lettered twice, and is redriven once" if is_duplicate else why_not
             results.append((letter, Redriven(facts, why_not=why_not, is_duplicate=is_duplicate)))
             if left is not None and why_not is None:
                 left -= 1
         return batch, results
 
-    def _is_duplicate(self, letter: LetterFacts) -> bool:
+    def _is_duplicate(self, letter: Event, facts: LetterFacts) -> bool:
         """Whether the run has already had a letter of the same event and subscription. Remembers this letter."""
-        if letter.webhook_id is None:
+        if facts.webhook_id is None:
             return False
-        event = letter.webhook_id, letter.subscription
+        event = _digest(letter, facts)
         is_seen = event in self.seen
         self.seen.add(event)
         return is_seen

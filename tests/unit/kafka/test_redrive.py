@@ -234,3 +234,18 @@ async def test_an_event_dead_lettered_twice_is_redriven_once() -> None:
     found = [result async for result in dry.run()]
     assert [result.is_duplicate for result in found] == [False, False, True, False]
     assert [result.why_not is None for result in found] == [True, True, False, True]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"value": b"forged"}, {"value": None}, {"key": b"other"}, {"headers": [("type", b"forged")]}],
+    ids=lambda change: next(iter(change)),
+)
+async def test_a_letter_with_a_copied_webhook_id_hides_no_other(change: dict[str, Any]) -> None:
+    genuine = buried()
+    facts = [each for each in genuine.headers if each[0].startswith("dlq.")]
+    forged = replace(genuine, offset=6, **change | {"headers": [*change.get("headers", EVENT.headers), *facts]})
+    letters, source = Letters(forged, genuine), Source(KafkaConnection(("k:9092",)), "events")
+    for routing in Routing:
+        dry = Redrive(cast("Any", letters), cast("Any", letters), None, source, ALL, None, routing, IDS)
+        assert [result.why_not async for result in dry.run()] == [None, None]
