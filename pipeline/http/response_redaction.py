@@ -10,7 +10,7 @@ import codecs
 import html
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
@@ -24,6 +24,19 @@ SHORTEST_BYTES: Final = 4
 """Shorter values are not masked: they occur so often that masks would hide half of an answer."""
 
 _MASK: Final = MASK.encode()
+_CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([a-z0-9_-]{1,20})")
+_BOMS: Final = (
+    *((codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32")),
+    *((codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")),
+)
+_CHARSETS: Final = frozenset(
+    {
+        *("utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be"),
+        *("big5", "euc-jp", "euc-kr", "gb18030", "gb2312", "gbk", "iso-2022-jp", "shift_jis"),
+        *("iso-8859-1", "iso-8859-2", "iso-8859-15", "koi8-r", "windows-1250", "windows-1251", "windows-1252"),
+    }
+)
+"""The charsets other than UTF-8 that are read. (Looking up any name that a receiver sends would fill Python's cache.)"""
 _PERCENT: Final = re.compile("%..")
 _KEPT_BY_JAVASCRIPT: Final = "!'()*"
 _UNICODE_ESCAPE: Final = re.compile(r"(?<=\\u)[0-9a-f]{4}")
@@ -138,6 +151,27 @@ def _in_small_letters(found: re.Match[str]) -> str:
 
 def _in_capitals(found: re.Match[str]) -> str:
     return found[0].upper()
+
+
+def as_utf8(excerpt: bytes, headers: Mapping[str, str]) -> bytes:
+    """The beginning of an answer in UTF-8, so that secrets can be found in it; empty if it is compressed.
+
+    A cut text ends with a whole character. A text in an unknown charset is unchanged.
+
+    Args:
+        excerpt: the first `RESPONSE_EXCERPT_BYTES` of the body, or the whole body if it is shorter.
+        headers: the headers of the answer, by case-insensitive name.
+    """
+    if headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
+        return b""
+    named = _CHARSET.search(headers.get("Content-Type", "").lower())
+    charset = next((name for bom, name in _BOMS if excerpt.startswith(bom)), named[1] if named else "")
+    if charset in _CHARSETS:
+        text = codecs.getincrementaldecoder(charset)("replace").decode(excerpt)
+        excerpt = text.encode()
+    elif len(excerpt) < RESPONSE_EXCERPT_BYTES:
+        return excerpt
+    return whole_characters(excerpt[:RESPONSE_EXCERPT_BYTES])
 
 
 def masked(text: bytes, secrets: Iterable[bytes]) -> bytes:

@@ -16,7 +16,7 @@ from pipeline.http.credentials import static_authorization
 from pipeline.http.destination import Destination
 from pipeline.http.request import RequestHead, request_head
 from pipeline.http.response import Answer, judge
-from pipeline.http.response_redaction import masked_excerpt, secrets_of, whole_characters
+from pipeline.http.response_redaction import as_utf8, masked_excerpt, secrets_of
 from pipeline.http.signature import Signer
 from pipeline.http.transport import Transport
 
@@ -104,8 +104,7 @@ class Callback:
         if answer.body and not 200 <= answer.status < 300:  # noqa: PLR2004 - the body of a success is not used
             sent = static_authorization(subscription.auth) if authorization is None else authorization
             secrets = secrets_of(subscription, sent)
-            is_cut = len(answer.body) >= RESPONSE_EXCERPT_BYTES
-            answer.body = masked_excerpt(whole_characters(answer.body) if is_cut else answer.body, secrets)
+            answer.body = masked_excerpt(as_utf8(answer.body, answer.headers), secrets)
         return judge(answer, self._clock.now(), token_used=authorization is not None)
 
     async def ask(

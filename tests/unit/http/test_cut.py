@@ -82,6 +82,33 @@ async def test_a_received_body_that_ends_within_a_character_is_kept() -> None:
     assert await outcomes(answer(400, b"a\xf0\x9f")) == [Rejected(400, b"a\xf0\x9f")]
 
 
+CHARSETS: Final = {
+    "utf-16-with-bom": ("utf-16", "text/html"),
+    "utf-16-announced": ("utf-16-be", "text/html; charset=UTF-16BE"),
+    "utf-32": ("utf-32", "text/html"),
+    "gb18030": ("gb18030", 'text/html; Charset="gb18030"'),
+    "shift_jis": ("shift_jis", "text/html;charset=Shift_JIS"),
+    "euc-kr": ("euc-kr", "text/html; charset = euc-kr"),
+}
+
+
+@pytest.mark.parametrize(("codec", "content_type"), CHARSETS.values(), ids=CHARSETS)
+@pytest.mark.parametrize("before", range(4))
+async def test_a_body_in_another_charset_is_cut_after_a_character(codec: str, content_type: str, before: int) -> None:
+    body = "a" * before + ("\U0001f600" if codec in {"utf-16", "utf-32", "gb18030"} else "日") * 1000
+    headers = [("Content-Type", content_type)]
+    (outcome,) = await outcomes(answer(400, body.encode(codec), headers=headers))
+    assert isinstance(outcome, Rejected)
+    assert len(outcome.response) > 500
+    assert body.startswith(outcome.response.decode().removeprefix("\ufeff"))
+
+
+@pytest.mark.parametrize("charset", ["idna", "zlib", "unicode_escape", "no-such", "x" * 5_000, "", "utf-16" * 9])
+async def test_a_body_in_an_unknown_charset_is_kept_as_it_is(charset: str) -> None:
+    headers = [("Content-Type", f"text/plain; charset={charset}")]
+    assert await outcomes(answer(400, b"\\x41 \xff", headers=headers)) == [Rejected(400, b"\\x41 \xff")]
+
+
 @pytest.mark.parametrize("whole", ANSWERS.values(), ids=ANSWERS)
 async def test_an_answer_may_be_split_anywhere_into_two_packets(whole: bytes) -> None:
     found = await outcomes(*(in_pieces(whole[:end], whole[end:]) for end in range(1, len(whole))))

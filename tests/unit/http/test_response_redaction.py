@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES
 from pipeline.core.subscription import BasicAuth, Header, JwtProfileAuth, OAuth2Auth, Subscription, TokenAuth
-from pipeline.http.response_redaction import masked_excerpt, secrets_of, whole_characters
+from pipeline.http.response_redaction import as_utf8, masked_excerpt, secrets_of, whole_characters
 
 SECRET = b"planted-secret"
 
@@ -111,6 +111,13 @@ def test_a_request_repeated_in_base64_shows_no_secret(
     begin, end = -(-len(before) * 8 // 6), (len(before) + len(secret)) * 8 // 6
     own = encode(before + secret + after)[begin:end]
     assert own not in masked_excerpt(encode(before + secret + after), secrets)
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16le", "utf-32be", "iso-8859-1", "windows-1252"])
+def test_a_secret_is_masked_in_a_page_of_another_charset(charset: str) -> None:
+    secrets = secrets_of(Subscription("s", 0, "http://h/", auth=BasicAuth("me", "pässword")), None)
+    page = as_utf8("<pässword é>".encode(charset), {"Content-Type": f"text/html; charset={charset.upper()}"})
+    assert masked_excerpt(page, secrets).decode() == "<*** é>"
 
 
 def test_a_secret_key_of_raw_bytes_is_masked() -> None:
