@@ -27,6 +27,8 @@ FRAMING: Final = frozenset(
         # Hop by hop (RFC 9110 section 7.6.1).
         *("connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"),
         *("proxy-authenticate", "proxy-authorization", "proxy-authentication-info"),
+        # The client does not decompress answers, so it could not mask secrets in them.
+        "accept-encoding",
         # CGI passes this header on as HTTP_PROXY, which HTTP clients use as their proxy (CVE-2016-5385).
         "proxy",
     }
@@ -66,10 +68,12 @@ class RecordField:
     Attributes:
         key: the name in lower case, for comparisons.
         start: the line up to the value.
+        folded: the name as a server may read it; see `folded`.
         is_cloud_event: whether it is an attribute of CloudEvents' Kafka binding, to be encoded for the HTTP binding.
     """
 
     key: str
+    folded: str
     start: bytes
     is_cloud_event: bool = False
 
@@ -84,13 +88,18 @@ def is_value(value: bytes) -> bool:
     return _VALUE.fullmatch(value) is not None
 
 
-def is_reserved(name: str) -> bool:
-    """Whether only the client may set a field called *name*: it is reserved, or may be mistaken for a reserved name.
+def folded(name: str) -> str:
+    """*name* as a server may read it.
 
     CGI and its successors (WSGI, Rack, PHP) don't distinguish `-` from `_` in names, and some servers only keep letters
     and digits: `webhook_id` is read as `webhook-id`.
     """
-    return _FOLDED.sub("-", name.lower()) in _RESERVED
+    return _FOLDED.sub("-", name.lower())
+
+
+def is_reserved(name: str) -> bool:
+    """Whether only the client may set a field called *name*: it is reserved, or may be mistaken for a reserved name."""
+    return folded(name) in _RESERVED
 
 
 def record_field(name: str) -> RecordField | None:
@@ -105,7 +114,7 @@ def _record_field(name: str) -> RecordField | None:
     key = sent_as.lower()
     if not is_name(sent_as) or is_reserved(key) or key in CREDENTIALS or key in _NO_ATTRIBUTE:
         return None
-    return RecordField(key, f"{sent_as}: ".encode("ascii"), is_cloud_event)
+    return RecordField(key, folded(key), f"{sent_as}: ".encode("ascii"), is_cloud_event)
 
 
 def record_line(field: RecordField, value: bytes | None) -> bytes | None:

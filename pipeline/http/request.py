@@ -2,6 +2,7 @@
 
 In order of precedence (docs/design.md, The request): framing and Authorization, the pipeline's own fields, record
 headers, subscription headers, defaults. If a name, in any case, occurs more than once, only the first field is sent.
+But a record can't replace a subscription header that holds a credential.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from pipeline.core.clock import Clock
+from pipeline.core.credentials import names_credential
 from pipeline.core.model import Event
 from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.core.subscription import Header
@@ -46,6 +48,7 @@ class RequestHead:
     Attributes:
         start: the lines that nothing overrides.
         weaker: the lines that a record header with the same name replaces, by lower-case name.
+        credentials: the names in *weaker* that a record can't replace, as `headers.folded` returns them.
         plain: *start* and all of *weaker*, for events without headers.
         signer: signs each attempt; None without signing secrets.
         ids: finds the webhook-id of an event.
@@ -58,6 +61,7 @@ class RequestHead:
     clock: Clock
     left_out: HeaderLeftOut
     ids: WebhookIds
+    credentials: frozenset[str] = frozenset()
 
     def request(self, event: Event, attempt: int, authorization: str | None = None) -> bytes:
         """The whole request for one attempt.
@@ -109,7 +113,7 @@ class RequestHead:
                 continue
             known = fields.record_field(name)
             line = None if known is None or known.key in lines else fields.record_line(known, value)
-            if known is None or line is None:
+            if known is None or line is None or known.folded in self.credentials:
                 self.left_out(name[: fields.LONGEST_NAME])
             else:
                 lines[known.key] = line
@@ -162,7 +166,8 @@ def request_head(
     if authorization is not None:
         weaker.pop("authorization", None)
     start = _start(target, subscription_id, authorization, origin)
-    return RequestHead(start, weaker, start + b"".join(weaker.values()), signer, clock, left_out, ids)
+    credentials = frozenset(fields.folded(key) for key in weaker if names_credential(key))
+    return RequestHead(start, weaker, start + b"".join(weaker.values()), signer, clock, left_out, ids, credentials)
 
 
 def _start(target: Target, subscription_id: str, authorization: str | None, origin: str | None) -> bytes:

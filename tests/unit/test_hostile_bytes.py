@@ -245,9 +245,9 @@ READERS: Final[dict[str, Reader]] = {
     # Records.
     "key": raw(decode_key),
     "request": request,
-    "record header": raw(lambda value: fields.record_line(fields.RecordField("x", b"x: "), value)),
+    "record header": raw(lambda value: fields.record_line(fields.RecordField("x", "x", b"x: "), value)),
     "cloud event header": raw(
-        lambda value: fields.record_line(fields.RecordField("ce-x", b"ce-x: ", is_cloud_event=True), value)
+        lambda value: fields.record_line(fields.RecordField("ce-x", "ce-x", b"ce-x: ", is_cloud_event=True), value)
     ),
     "filter, body": wants({"exact": {"/a/0/a": "1"}}),
     "filter, structured": wants({"exact": {"type": "1"}}, content_type="application/cloudevents+json"),

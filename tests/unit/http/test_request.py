@@ -91,6 +91,15 @@ def test_a_record_s_header_wins_whatever_the_case_of_its_name() -> None:
     assert values(request, "x-other") == ["b"]
 
 
+@pytest.mark.parametrize("name", ["X-Api-Key", "x-api-KEY", "X_Api_Key", "x.api.key", "x-Signature"])
+def test_a_record_can_not_replace_a_credential_of_the_subscription(name: str) -> None:
+    left_out: list[str] = []
+    it = head(Header("X-Api-Key", "a"), Header("X_Signature", "b"), left_out=left_out)
+    assert it.request(event((name, b"forged")), 1) == it.request(event(), 1)
+    assert left_out == [name]
+    assert values(head(Header("X-Team", "a")).request(event((name, b"own")), 1), name.lower()) == ["own"]
+
+
 @pytest.mark.parametrize(
     ("subscription", "record", "expected"),
     [
@@ -126,7 +135,7 @@ def test_a_valid_header_is_sent_after_an_invalid_one_of_its_name() -> None:
     "name",
     [
         "Host", "content-LENGTH", "Transfer-Encoding", "Connection", "Keep-Alive", "Proxy-Connection", "TE", "Trailer",
-        "Upgrade", "Proxy-Authorization", "Proxy-Authenticate", "Expect", "HTTP2-Settings",
+        "Upgrade", "Proxy-Authorization", "Proxy-Authenticate", "Expect", "HTTP2-Settings", "Accept-Encoding",
         "Authorization", "Cookie", "Proxy", "WebHook-Request-Origin", "webhook-request-rate",
         "webhook_id", "Webhook_Signature", "webhook_timestamp", "webhook.id", "webhook~attempt",
         "transfer_encoding", "Content_Length", "proxy_authorization", "KEEP_ALIVE", "webhook_request_origin",
