@@ -84,20 +84,25 @@ def as_document(letter: Event) -> dict[str, Any]:
     """The letter as JSON, with secrets masked. Pure."""
     texts = [(name, (value or b"").decode("utf-8", "replace")) for name, value in letter.headers]
     facts = {
-        name.removeprefix(DEAD_LETTER_PREFIX): value
+        name.removeprefix(DEAD_LETTER_PREFIX): _masked_text(name, value)
         for name, value in texts
         if name.startswith(DEAD_LETTER_PREFIX) and name != SEAL
     }
     response = facts.pop(RESPONSE, None)
+    key = None if letter.key is None else mask(letter.key.decode("utf-8", "replace"))
     own = [(name, value) for name, value in texts if not name.startswith(DEAD_LETTER_PREFIX)]
     return {
         "place": f"{letter.topic}-{letter.partition}-{letter.offset}",
         "writtenAt": rfc3339(letter.timestamp / 1000, "milliseconds"),
-        "facts": {"key": None if letter.key is None else letter.key.decode("utf-8", "replace"), **facts},
-        RESPONSE: None if response is None else mask(response),
-        "headers": [[name, MASKED_FIELD if names_credential(name) and value else value] for name, value in own],
+        "facts": {"key": key} | facts | {"key": key},  # a stranger's letter may have a header `dlq.key`
+        RESPONSE: response,
+        "headers": [[name, _masked_text(name, value)] for name, value in own],
         "value": _preview(letter.value),
     }
+
+
+def _masked_text(name: str, value: str) -> str:
+    return MASKED_FIELD if value and names_credential(name) else mask(value)
 
 
 def _preview(value: bytes | None) -> dict[str, Any]:

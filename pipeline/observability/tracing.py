@@ -120,7 +120,7 @@ class Spans:
         others = []
         for name, value in event.headers:
             if (lowered := name.lower()) in _CONTEXT_HEADERS:
-                carrier.setdefault(lowered, []).append(value.decode("latin-1"))
+                carrier.setdefault(lowered, []).append((value or b"").decode("latin-1"))  # Kafka knows null values
             else:
                 others.append((name, value))
         parent = self._propagator.extract(carrier)
