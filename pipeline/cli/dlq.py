@@ -132,8 +132,7 @@ def _line(result: Redriven, *, dry_run: bool) -> str:
         return f"{'would skip' if dry_run else 'skipped'} {letter.place} {name}: {printable(result.why_not)}"
     if dry_run:
         return f"would redrive {letter.place} {name} (reason {printable(letter.reason)})"
-    webhook_id = "" if letter.webhook_id is None else f", webhook-id {printable(letter.webhook_id)}"
-    return f"redriven {letter.place} {name} -> {result.place}{webhook_id}"
+    return f"redriven {letter.place} {name} -> {result.place}, webhook-id {printable(result.webhook_id)}"
 
 
 def _row(letter: LetterFacts, redriven: bool | None) -> tuple[object, ...]:

@@ -69,6 +69,8 @@ class Redriven:
 
     Attributes:
         place: the new position in the source topic, `<topic>-<partition>-<offset>`; None if the letter was not written.
+        webhook_id: the webhook-id with which the event is sent: the first one, or *place* if the seal of the first one
+            is not valid. If the letter was not written, the id that the letter names.
         why_not: why the letter was skipped, a sentence; None if it was written (or would be, in a dry run).
         is_duplicate: whether the letter was skipped because this run has written another letter of the same event and
             subscription. After a crash, an event may have two.
@@ -76,6 +78,7 @@ class Redriven:
 
     letter: LetterFacts
     place: str | None = None
+    webhook_id: str | None = None
     why_not: str | None = None
     is_duplicate: bool = False
 
@@ -227,7 +230,9 @@ class Redrive:
                 if self.producer is not None and chosen:
                     await self.reader.commit(number, chosen[-1].offset + 1)
                 for letter, result in results:
-                    yield replace(result, place=written.get(letter.offset))
+                    place = written.get(letter.offset)
+                    webhook_id = result.letter.webhook_id if place is None else self.ids.first_of(letter) or place
+                    yield replace(result, place=place, webhook_id=webhook_id)
                 if left is not None:
                     left -= sum(result.why_not is None for _, result in results)
                 if left == 0:

@@ -10,6 +10,7 @@ from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Rejected
 from pipeline.core.policy import Reason
+from pipeline.core.webhook_ids import WebhookIds
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.dead_letters import KafkaDeadLetterWriter
 from tests.support.batches import Written, batch
@@ -32,19 +33,21 @@ Died = tuple[str | None, Reason]
 
 @pytest.fixture
 def bury(webhooks: Webhooks, broker: TestBroker) -> "Bury":
-    return Bury(webhooks.environment["WEBHOOKS_APP"], broker)
+    ids = WebhookIds.from_secret_keys([webhooks.environment["WEBHOOKS_SECRET_KEYS"]])
+    return Bury(webhooks.environment["WEBHOOKS_APP"], broker, ids)
 
 
 class Bury:
     """Writes dead letters like a worker. The events have the offsets 0, 1, 2 and so on."""
 
-    def __init__(self, name: str, broker: TestBroker) -> None:
+    def __init__(self, name: str, broker: TestBroker, ids: WebhookIds) -> None:
+        self._ids = ids
         self._source, self._dlq = f"{name}-events", f"{name}-dlq"
         self._connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
         self._number = 0
 
     async def __call__(self, *deaths: Died, source: str | None = None, body: bytes = b"") -> None:
-        letters = KafkaDeadLetterWriter(self._connection, self._dlq, pytest.fail)
+        letters = KafkaDeadLetterWriter(self._connection, self._dlq, pytest.fail, self._ids)
         for subscription, reason in deaths:
             key = None if subscription is None else subscription.encode()
             headers = [("content-type", b"text/x"), ("authorization", b"not-for-your-eyes")]
@@ -146,7 +149,7 @@ async def test_letters_are_redriven_unchanged_and_each_one_once(
     records = await broker.read(f"{webhooks.environment['WEBHOOKS_APP']}-events")
     record = next(each for each in records if each.value == b"body 0")
     assert record.key == b"sub-1"
-    assert [name for name, _ in record.headers] == ["content-type", "authorization", "dlq.webhook-id"]
+    assert [name for name, _ in record.headers] == ["content-type", "authorization", "dlq.webhook-id", "dlq.seal"]
     assert f" sub-1 -> {record.topic}-{record.partition}-{record.offset}, webhook-id {bury.first_ids(0)[0]}\n" in first
 
 

@@ -166,7 +166,7 @@ def _result(result: Redriven) -> dict[str, Any]:
     return {
         "letter": result.letter.place,
         "subscription": result.letter.subscription,
-        "webhookId": result.letter.webhook_id,
+        "webhookId": result.webhook_id,
         "to": result.place,
         "whyNot": result.why_not,
     }
