@@ -36,7 +36,7 @@ _CHARSETS: Final = frozenset(
         *("iso-8859-1", "iso-8859-2", "iso-8859-15", "koi8-r", "windows-1250", "windows-1251", "windows-1252"),
     }
 )
-"""The charsets other than UTF-8 that are read. (Looking up any name that a receiver sends would fill Python's cache.)"""
+"""The charsets besides UTF-8 that are read. Looking up whatever name a receiver sends would fill Python's cache."""
 _PERCENT: Final = re.compile("%..")
 _KEPT_BY_JAVASCRIPT: Final = "!'()*"
 _UNICODE_ESCAPE: Final = re.compile(r"(?<=\\u)[0-9a-f]{4}")

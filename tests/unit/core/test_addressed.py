@@ -78,6 +78,8 @@ def test_an_address_is_valid_while_its_key_is_configured() -> None:
     assert matching(WebhookIds((new, old))).keys(FOR_A) == (b"a",)
     assert matching(WebhookIds((new,))).keys(FOR_A) == (NOBODY,)
     assert matching(WebhookIds()).keys(FOR_A) == (NOBODY,)
+    sealed = replace(PLAIN, headers=WebhookIds((new, old)).address(PLAIN, "a"))
+    assert matching(WebhookIds((new,))).keys(sealed) == (b"a",)
 
 
 def test_a_recreated_subscription_gets_no_event_addressed_before() -> None:

@@ -118,6 +118,13 @@ def test_a_seal_is_not_valid_for_another_id() -> None:
     assert IDS.of(replace(EVENT, headers=headers, offset=99)) == "events-3-99"
 
 
+@pytest.mark.parametrize(("webhook_id", "key"), [(b"events-3-", b"41sub-1"), (b"events-3-41s", b"ub-1"), (b"", None)])
+def test_a_seal_does_not_allow_to_move_bytes_between_id_and_key(webhook_id: bytes, key: bytes | None) -> None:
+    headers = [(name, webhook_id if name == "dlq.webhook-id" else value) for name, value in redriven(EVENT).headers]
+
+    assert IDS.of(replace(EVENT, key=key, headers=headers, offset=99)) == "events-3-99"
+
+
 def test_every_key_verifies_and_the_first_one_seals() -> None:
     rotated, retired = WebhookIds.from_secret_keys([NEW, OLD]), WebhookIds.from_secret_keys([NEW])
     before = redriven(EVENT)

@@ -96,6 +96,7 @@ def letter(
     number: int,
     subscription: str = "sub-1",
     reason: Reason = "rejected",
+    *,
     topic: str = "events",
     outcome: Outcome | None = None,
     ids: WebhookIds = IDS,
