@@ -92,7 +92,7 @@ def test_a_record_s_header_wins_whatever_the_case_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("name", ["X-Api-Key", "x-api-KEY", "X_Api_Key", "x.api.key", "x-Signature"])
-def test_a_record_can_not_replace_a_credential_of_the_subscription(name: str) -> None:
+def test_a_record_replaces_no_credential_of_a_subscription(name: str) -> None:
     left_out: list[str] = []
     it = head(Header("X-Api-Key", "a"), Header("X_Signature", "b"), left_out=left_out)
     assert it.request(event((name, b"forged")), 1) == it.request(event(), 1)
@@ -230,6 +230,11 @@ def test_only_auth_sets_the_authorization_header() -> None:
     assert values(request, "authorization") == ["Bearer a"]
     assert values(request, "cookie") == []
     assert left_out == ["authorization", "Cookie", "Authorization"]
+
+
+def test_credentials_of_the_url_replace_those_in_headers() -> None:
+    it = head(Header("authorization", "Basic b"), authorization="Basic a")
+    assert values(it.request(event(), 1), "authorization") == ["Basic a"]
 
 
 def test_without_auth_a_subscription_may_set_its_own_credentials() -> None:
