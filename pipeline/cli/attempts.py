@@ -26,14 +26,14 @@ LONGEST_RESPONSE: Final = 80
 @click.option(
     "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="Show at most N."
 )
-@click.option("--after", metavar="NEXT", help="Show the next page; the last line of a page has the value.")
+@click.option("--after", metavar="NEXT", help="Continue after this position, which the last line of a page shows.")
 @output_option
 def command(subscription: str, limit: int, after: str | None, output: Format) -> None:
     """Show the newest attempts of subscription ID, newest first.
 
-    Dead letters, skips and drops of its events are shown, too. RESULT is delivered, retry, dead-letter (to be written),
+    Dead letters, skips and drops of its events are shown too. RESULT is delivered, retry, dead-letter (to be written),
     dead-lettered (confirmed), failure (the subscription stopped), skipped or dropped. Times of deliveries may be up to
-    a fifth of a second late. A run reads the log for at most ten seconds, and says how far back it read.
+    a fifth of a second late. The command reads the log for at most ten seconds, and says how far back it read.
     """
     page = asyncio.run(_attempts(subscription, after, limit))
     if output == "json":

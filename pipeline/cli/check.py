@@ -85,7 +85,8 @@ def _covered(definition: Definition, servers: str) -> str:
 def command(*, create: bool) -> None:
     """Check the libraries, the definition, the brokers, the topics and the rights.
 
-    The exit code is 1 if a worker could not work; lines that begin with "warn" do not change it.
+    The exit code is 1 if a worker could not deliver with this configuration. Lines that begin with "warn" do not change
+    the exit code.
 
     The source topic must exist and must not be compacted. <app>.subscriptions, <app>.cursors and the changelog of the
     access tokens must have the right number of partitions and be compacted. The dead-letter topic must exist and be

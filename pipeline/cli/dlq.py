@@ -45,7 +45,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     """Show the newest dead letters, newest first, without the bodies and headers of events.
 
     DEAD-LETTER is the position in the dead-letter topic, the argument of `show`. WEBHOOK-ID identifies the event.
-    REDRIVEN is "yes" if `redrive` has written the letter back, as far as Kafka still stores its runs.
+    REDRIVEN is "yes" if `redrive` has written the dead letter back, and Kafka still stores the progress of that run.
     """
     wanted = LetterFilter(subscription, reason, None if since is None else since_ms(since))
     settings, definition = configured()
@@ -74,12 +74,12 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
 
     With --subscription, it is an error if neither the subscription nor a dead letter of it exists.
 
-    A dead letter goes only to the subscription that it was for. With routing: match, this does not depend on the filter
-    of that subscription.
+    A redriven event goes only to the subscription that did not get it. With routing: match, the filter of that
+    subscription does not matter.
 
-    No dead letter is redriven twice, whatever the options of the runs: consumer groups with the prefix <app>.redrive
-    store the positions. (Kafka deletes positions after offsets.retention.minutes without a run, a week by default. Two
-    runs at the same time may both redrive a dead letter.)
+    No dead letter is redriven twice, even with other options: consumer groups with the prefix <app>.redrive store the
+    positions. There are two exceptions. Kafka deletes positions after offsets.retention.minutes without a run, a week
+    by default. And two runs at the same time may both redrive a dead letter.
 
     A run without options skips dead letters of unknown subscriptions and dead letters without a usable key, because
     they would be dead-lettered again. To redrive them, create the subscription and name it with --subscription, or use

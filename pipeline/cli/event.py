@@ -25,9 +25,9 @@ COLUMNS: Final = ("SUBSCRIPTION", "FATE", "WHEN", "WHY")
 def command(webhook_id: str, subscription: str | None, output: Format) -> None:
     """Show what became of the event WEBHOOK-ID (topic-partition-offset).
 
-    FATE is delivered, waiting, dead-lettered, skipped, dropped (WHY is the rule), filtered, expired (the attempt log
-    begins after the event) or unknown (WHY is the reason). The entries of the attempt log follow. Instead of the
-    webhook-id, a position that `dlq redrive` printed is accepted.
+    FATE is delivered, waiting, dead-lettered, skipped, dropped (WHY is the rule), filtered, expired (the attempt log no
+    longer has entries about the event) or unknown (WHY is the reason). The entries of the attempt log follow. Instead
+    of the webhook-id, you can give a position that `dlq redrive` printed.
     """
     fates = asyncio.run(_fates(webhook_id, subscription))
     first = fates[0].webhook_id if fates else webhook_id

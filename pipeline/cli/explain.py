@@ -20,8 +20,9 @@ from pipeline.core.shown import one_line, shown
 def command(subscription: str, output: Format) -> None:
     """Explain the state of subscription ID, and what to do.
 
-    A paragraph has the state, its reason and beginning, the attempts, the next try or probe, and the exact or largest
-    number of waiting events. Commands to copy follow. What is unknown is printed to stderr.
+    A paragraph describes the state, its reason and beginning, the attempts, the next attempt or probe, and the exact or
+    largest possible number of waiting events. Then follow commands to copy. If some of this is unknown, a message on
+    stderr says so.
     """
     state, problems = asyncio.run(_state(subscription))
     explanation = explain(state, names_topic=len(configured()[1].source.topics) > 1)

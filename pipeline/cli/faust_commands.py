@@ -82,7 +82,7 @@ def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:
         is_eager=True,
         expose_value=False,
         callback=_show_all,
-        help="Show this message, including Faust's commands for inspection, and exit.",
+        help="Show this message and Faust's own commands, and exit.",
     )
     return shows_all(group)
 

@@ -23,7 +23,7 @@ START: Final = "name the start: either --partition and --offset, or --since"
 
 @click.command("replay")
 @click.option("--partition", type=click.IntRange(min=0), help="Partition of the source topic, with --offset.")
-@click.option("--offset", type=click.IntRange(min=0), help="Deliver from this offset on.")
+@click.option("--offset", type=click.IntRange(min=0), help="Deliver again from this offset on.")
 @topic_option
 @since_option("Deliver from this time on, in every partition")
 @click.option("--discard-waiting", is_flag=True, help="Allow a replay that moves forward and discards waiting events.")

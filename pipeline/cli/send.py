@@ -31,8 +31,8 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
     """Write one event for SUBSCRIPTION, and print its webhook-id (topic-partition-offset).
 
     BODY is the body of the event; @FILE reads it from a file, - from standard input. An event for an unknown
-    subscription is written, too, with a warning on stderr. Workers dead-letter it. With routing: key, they deliver it
-    if the subscription is applied before they read the event.
+    subscription is also written, with a warning on stderr. Workers dead-letter such an event. With routing: key, they
+    deliver it if the subscription is applied before they read the event.
 
     With routing: match, only SUBSCRIPTION gets the event, regardless of filters.
     """

@@ -34,7 +34,8 @@ from pipeline.subscriptions.store import SubscriptionStore
 def command() -> None:
     """Create, change and show subscriptions. Secrets are never shown.
 
-    Each change is a new revision of the subscription. Running workers carry it out at once; others do when they start.
+    Each change is a new revision of the subscription. Running workers carry out the change at once; other workers do so
+    when they start.
     """
 
 
@@ -53,9 +54,9 @@ def list_(
 ) -> None:
     """Show the states of all subscriptions, or of those that match every filter.
 
-    WAITING is the number of waiting events (≤: at most, ?: not known), OLDEST the age of the oldest one, WHY the last
-    failure. With --output json, subscriptions are shown as they were applied, with the delivery state that the workers
-    recorded.
+    WAITING is the number of waiting events (≤: at most, ?: not known), OLDEST is the age of the oldest one, and WHY is
+    the last failure. With --output json, subscriptions are shown as they were applied, with the delivery state that the
+    workers recorded.
     """
     wanted = as_filter(states, causes, host, metadata)
     if output == "table":
@@ -81,8 +82,8 @@ def list_(
 def get(subscription: str, output: Format) -> None:
     """Show one subscription as YAML that can be changed and applied again, or as JSON.
 
-    `delivery` has the state in each partition for which workers recorded a state. apply ignores delivery, start,
-    createdRevision, revision and routing.
+    `delivery` has the state in each partition for which workers recorded a state. `apply` ignores the fields delivery,
+    start, createdRevision, revision and routing.
     """
     found, noted = _with_noted(lambda store: store.get(subscription), subscription)
     _warn_of_keys([found.get("problem")])
@@ -105,7 +106,7 @@ def delete(*, subscription: str, yes: bool, output: Format) -> None:
 
 @command.command()
 def reencrypt() -> None:
-    """Encrypt all secrets with the first of WEBHOOKS_SECRET_KEYS, so that another key can be removed.
+    """Encrypt all secrets with the first of WEBHOOKS_SECRET_KEYS, so that the other keys can be removed.
 
     Subscriptions that are already encrypted with the first key are not written. All others get a new revision, which
     clears a FAILURE.
@@ -127,10 +128,9 @@ def reencrypt() -> None:
 @command.command()
 @selected
 def pause(selection: Selection) -> None:
-    """Pause subscriptions as their publisher. Their events wait.
-
-    With --all, all subscriptions that match every filter are paused: a preview is shown, and the subscriptions are
-    saved to a file for apply. If one of several named subscriptions does not exist, none is changed.
+    """Pause subscriptions, as their publisher. Their events wait. With --all, all subscriptions that match every filter
+    are paused: a preview is shown, and the subscriptions are saved to a file for `apply`. If one of several named
+    subscriptions does not exist, none is changed.
     """
     _act("pause", PAUSE, selection)
 
@@ -140,9 +140,9 @@ def pause(selection: Selection) -> None:
 def resume(selection: Selection) -> None:
     """Resume subscriptions after a pause, a stop or a failure. A subscription that is live is not changed.
 
-    With --all, all subscriptions that match every filter are resumed; without a filter, all in FAILURE. A preview is
-    shown, and the subscriptions are saved to a file for apply. If one of several named subscriptions does not exist,
-    none is changed.
+    With --all, all subscriptions that match every filter are resumed; without a filter, all that are in FAILURE. A
+    preview is shown, and the subscriptions are saved to a file for `apply`. If one of several named subscriptions does
+    not exist, none is changed.
     """
     _act("resume", RESUME, selection)
 
@@ -150,14 +150,14 @@ def resume(selection: Selection) -> None:
 @command.command()
 @selected
 def start(selection: Selection) -> None:
-    """Resume subscriptions after a stop or a failure, as their consumer. Otherwise like resume."""
+    """Resume subscriptions after a stop or a failure, as their consumer. In all other respects the same as `resume`."""
     _act("start", START, selection)
 
 
 @command.command()
 @selected
 def stop(selection: Selection) -> None:
-    """Stop subscriptions as their consumer. Their events wait. Otherwise like pause."""
+    """Stop subscriptions, as their consumer. Their events wait. In all other respects the same as `pause`."""
     _act("stop", STOP, selection)
 
 
@@ -175,7 +175,7 @@ def _act(action: Action, edit: Edit, selection: Selection) -> None:
 @topic_option
 @output_option
 def skip(subscription: str, partition: int, offset: int, topic: str | None, output: Format) -> None:
-    """Skip the event at OFFSET of PARTITION, which must be the next one there."""
+    """Skip the event at OFFSET of PARTITION, which must be the next event of the subscription in this partition."""
     definition = configured()[1]
     where = definition.source_topic(topic, TOPIC_OPTION)
     edit = going_on_from({"skip": {"topic": topic, "partition": partition, "offset": offset}}, definition)

@@ -29,8 +29,8 @@ LOOK_SECONDS: Final = 1.0
 def command(*, subscription: str | None, is_failures: bool, since: str | None, output: Format) -> None:
     """Show the attempts of subscription ID, or of all subscriptions, as they are logged, until interrupted.
 
-    Each line is an attempt, or how an event ended without one (see `webhooks attempts`). With --output json, each line
-    is a JSON object.
+    Each line is an attempt, or the end of an event without an attempt, such as a skip (see `webhooks attempts`). With
+    --output json, each line is a JSON object.
     """
     end_cleanly_on_signals()
     begin = time.time() if since is None else since_ms(since) / 1000

@@ -44,7 +44,7 @@ def command(*, workers: int | None) -> None:
     WEBHOOKS_WORKER_BYTES apply to each worker. A worker that ends is always restarted, after a pause of up to 30
     seconds. The output of all workers is written to stderr, each line with the name of its worker.
 
-    The exit code is 0 if every worker stopped cleanly. A second signal kills workers that have not stopped.
+    The exit code is 0 if every worker stopped cleanly. A second signal kills the workers that have not stopped yet.
     """
     end_cleanly_on_signals()
     sys.exit(0 if run(workers) else 1)
