@@ -391,7 +391,7 @@ async def _missing_rights(settings: Settings, definition: Definition, sources: S
 
 def _readiness(app: DeliveryApp, registry: Registry) -> str | None:
     if not registry.is_current:
-        return f"the subscriptions have not been read: {registry.last_error or 'not yet'}"
+        return f"the subscriptions have not been read: {registry.last_error or 'the worker is still reading them'}"
     if app.rebalancing:
         return "the group is rebalancing"
     if not app.parts.sources.has_opened:

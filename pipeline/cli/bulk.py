@@ -109,7 +109,7 @@ def _preview(action: Action, found: Mapping[str, SubscriptionState]) -> str:
     names, counts = [*found], [state.waiting_at_most for state in found.values()]
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     known = [count for count in counts if count is not None]
-    unknown = f", unknown for {len(counts) - len(known)} of them" if len(known) < len(counts) else ""
+    unknown = f"; for {len(counts) - len(known)} of them, this number is unknown" if len(known) < len(counts) else ""
     waiting = f"up to {sum(known):,} events wait for them{unknown}"
     return f"{action} {_number(len(names))}: {', '.join(names[:NAMED])}{more}; {waiting}"
 

@@ -21,8 +21,8 @@ def command(subscription: str, output: Format) -> None:
     """Explain the state of subscription ID, and what to do.
 
     A paragraph describes the state, its reason and beginning, the attempts, the next attempt or probe, and the exact or
-    largest possible number of waiting events. Then follow commands to copy. If some of this is unknown, a message on
-    stderr says so.
+    largest possible number of waiting events. Then follow commands to copy. A message on stderr names what is
+    unknown.
     """
     state, problems = asyncio.run(_state(subscription))
     explanation = explain(state, names_topic=len(configured()[1].source.topics) > 1)

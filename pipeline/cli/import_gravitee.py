@@ -50,8 +50,10 @@ def command(
     contain one API. No broker is needed.
 
     Without --output-dir, the result is printed with masked secrets and nothing is written. A feature that this pipeline
-    does not have is an error if receivers would notice its loss; --accept-ignored NAME accepts the loss. The positions
-    of consumer groups are read later, by webhooks subscriptions apply; the groups must have no members then.
+    does not have is an error if receivers would notice its loss; --accept-ignored NAME accepts the loss.
+
+    The positions of consumer groups are read later, by webhooks subscriptions apply; the groups must have no members
+    then.
     """
     result = imported(contents(_documents(files)), accepted, groups)
     if output_dir is None:

@@ -45,8 +45,8 @@ def legend(app: str, noted: Noted | str) -> str:
     if isinstance(noted, str):
         return f"delivery state unknown: the workers' rows can't be read: {noted}"
     return (
-        f"delivery: the state that the workers recorded in {cursors_topic(app)}; without an entry, nothing has failed "
-        "or is behind. All other fields are the desired state."
+        f"delivery: the state that the workers recorded in {cursors_topic(app)}; a partition without an entry has "
+        "not failed and is not behind. All other fields are the desired state."
     )
 
 

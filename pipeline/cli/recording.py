@@ -35,7 +35,7 @@ async def record(
     try:
         await log.record_all(entry, found)
     except BrokerError as error:
-        say(f"it was done, but not recorded: {error}", err=True)
+        say(f"the change was made, but not recorded: {error}", err=True)
     finally:
         await log.close()
 

@@ -128,9 +128,10 @@ def reencrypt() -> None:
 @command.command()
 @selected
 def pause(selection: Selection) -> None:
-    """Pause subscriptions, as their publisher. Their events wait. With --all, all subscriptions that match every filter
-    are paused: a preview is shown, and the subscriptions are saved to a file for `apply`. If one of several named
-    subscriptions does not exist, none is changed.
+    """Pause subscriptions, as their publisher. Their events wait.
+
+    With --all, all subscriptions that match every filter are paused: a preview is shown, and the subscriptions are
+    saved to a file for `apply`. If one of several named subscriptions does not exist, none is changed.
     """
     _act("pause", PAUSE, selection)
 

@@ -62,7 +62,7 @@ async def _follow(chosen: Chosen, output: Format) -> None:
     settings, definition = configured()
     wanted = chosen.subscription
     if wanted is not None and await is_subscription(settings.app, definition.source, wanted) is False:
-        say(f"there is no subscription {shown(wanted)}; its attempts are shown once there is one", err=True)
+        say(f"there is no subscription {shown(wanted)}; its attempts are shown when it exists", err=True)
     found: asyncio.Queue[Results] = asyncio.Queue()
 
     def take(record: Event) -> None:

@@ -108,7 +108,9 @@ class Announcer:
     def _note(self, problem: str | None) -> None:
         if problem is not None and problem != self._problem:
             logger.warning(
-                "topic %s: %s; this worker delivers, but others can't see what it does", self._topic, problem
+                "topic %s: %s; this worker delivers events, but other workers can't show its state",
+                self._topic,
+                problem,
             )
         elif problem is None and self._problem is not None:
             logger.info("topic %s: this worker is announced again", self._topic)

@@ -93,7 +93,7 @@ class AuditLog:
         except (KafkaError, OSError, BrokerError) as error:  # a TimeoutError is an OSError
             self._off_until = steady_now() + PAUSE_SECONDS
             logger.warning(
-                "topic %s: a change was not recorded; for %.0f s changes are recorded in this log only: %r",
+                "topic %s: a change was not recorded; for the next %.0f s, changes are recorded only in this log: %r",
                 self._topic,
                 PAUSE_SECONDS,
                 error,

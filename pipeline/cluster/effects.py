@@ -98,7 +98,7 @@ async def opened_events(
     """
     source, matching = definition.source, None
     if definition.stated_routing is None:
-        raise BrokerError("the definition does not say its routing, so it is unknown which events are for whom")
+        raise BrokerError("the definition has no routing, so it is unknown which subscription gets which event")
     if definition.stated_routing is Routing.MATCH:
         matching = AddressedMatching(SubscriptionIndex(), settings.webhook_ids)
         for each in subscriptions:
@@ -140,7 +140,7 @@ async def effect_of_skip(
             f"offset: {offset} is not the next event in partition {tp.partition}; allowed: {allowed}; "
             "nothing was changed"
         )
-    condition = "" if offset == first else ", if it is the next one by then"
+    condition = "" if offset == first else ", if it is the next event by then"
     if first is not None and offset != first:
         condition += f"; the next one is now {first}"
     facts = {"next": earliest, "skipped": offset}

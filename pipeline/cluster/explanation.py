@@ -24,7 +24,7 @@ _STANDS: Final[dict[State, str]] = {
 }
 _ADVICE: Final[dict[State, str]] = {
     "broken": "Correct it, and apply it again.",
-    "unowned": "Start workers, or find out why the running ones are not ready: ask `/health/ready` of each.",
+    "unowned": "Start workers, or find out why the running ones are not ready: see `/health/ready` of each worker.",
     "retrying": "It continues without your help. See what the receiver answers:",
     "behind": "It catches up without your help. See what the receiver accepts:",
     "paused": "Resume it when its events may be sent:",
@@ -33,10 +33,10 @@ _ADVICE: Final[dict[State, str]] = {
     "live": "There is nothing to do.",
 }
 _REPAIR: Final = {
-    "rejected": "Let the receiver accept the event and resume, or skip the event.",
-    "gone": "The receiver wants no more events. If it was wrong, resume; if not, delete the subscription.",
+    "rejected": "Change the receiver so that it accepts the event, then resume; or skip the event.",
+    "gone": "The receiver answered that it wants no more events. Delete the subscription or, if this is wrong, resume.",
     "token": "Repair the token endpoint or the credentials, then resume.",
-    "handshake": "Let the receiver agree to the handshake, then resume.",
+    "handshake": "Let the receiver permit calls when it is asked (handshake), then resume.",
     "configuration": "Correct the subscription and apply it, which also resumes.",
     "dead-letter": "Repair the dead-letter topic, then resume.",
     "cursor": "Resume from the offset that the cause names.",

@@ -116,9 +116,9 @@ class History:
         if self.problem is not None:
             return f"the attempt log can't be read: {self.problem}"
         if self.read_to is not None:
-            return f"not found within the time limit of a search, which got to {_time(self.read_to)}"
+            return f"not found within the time limit of a search, which read the log up to {_time(self.read_to)}"
         if is_settled and self.began_at is not None:
-            return f"that may have been before the attempt log began at {_time(self.began_at)}"
+            return f"its results may be older than the attempt log, which begins at {_time(self.began_at)}"
         return self._gap_of_writing(event_at, now)
 
     def _gap_of_writing(self, event_at: float | None, now: float) -> str | None:
@@ -130,7 +130,8 @@ class History:
                 return f"the worker {name} was killed after {_time(worker.last)}, and its last results are lost"
         if self.unreadable:
             return f"{self.unreadable} records of the attempt log can't be read"
-        return None if self.logs_all else "deliveries at the first attempt are not logged, or were not at that time"
+        unlogged = "deliveries at the first attempt are not logged, or were not logged at that time"
+        return None if self.logs_all else unlogged
 
     def _was_killed(self, worker: _Worker, now: float) -> bool:
         has_successor = any(other.since > worker.last for other in self._workers.values())

@@ -97,7 +97,7 @@ class Recorded:
         start, committed = subscription.start_in(self.topic, number, self.logs[number].topic_id), self.committed[number]
         if start is None or committed.offset is None:
             found = committed.offset if start is None else start
-            return "no worker has started there yet" if found is None else found
+            return "no worker has opened this partition yet" if found is None else found
         return max(start, committed.offset) if subscription.created < committed.begun_to else start
 
 

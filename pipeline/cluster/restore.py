@@ -99,18 +99,19 @@ class Restore:
         """The effects of the restore, as sentences. *logs*: the present logs of the source topics."""
         lines = [f"backup of {self.backup.app}, made {self.backup.made_at}"]
         if not self.keeps_subscriptions:
-            lines.append(f"writes {len(self._wanted)} subscriptions, deletes {len(self._surplus)} not in the backup")
+            surplus = f"deletes {len(self._surplus)} that are not in the backup"
+            lines.append(f"writes {len(self._wanted)} subscriptions, {surplus}")
         if self.keeps_positions:
             return [*lines, "cursor rows and committed offsets stay: nothing that was delivered is sent again"]
         lanes = self._lanes(self.backup.state)
-        lines.append(f"writes {len(lanes)} cursor rows, deletes {len(self._surplus_rows)} not in the backup")
+        lines.append(f"writes {len(lanes)} cursor rows, deletes {len(self._surplus_rows)} that are not in the backup")
         lines += [
             f"{name} continues at {next_} in partition {number} of {topic}"
             for name, topic, number, next_ in lanes[:SHOWN]
         ]
         if len(lanes) > SHOWN:
             lines.append(f"and {len(lanes) - SHOWN} more")
-        lines.append("all others continue at the committed offset, and get again what was delivered since the backup:")
+        lines.append("all others continue at the committed offset; events delivered since the backup are sent again:")
         commits = self.backup.state.commits
         return lines + [
             self._effect(place, commit, logs[place[0]]) for place, commit in commits.items() if place[0] in logs
@@ -122,7 +123,7 @@ class Restore:
         if number >= len(log.ends):
             return f"{where}: there is no such partition now"
         if commit.offset < log.begins[number]:
-            where += f" (what was before {log.begins[number]} has been deleted since)"
+            where += f" (events before {log.begins[number]} have been deleted since)"
         upto = log.ends[number] if known is None else known.offset
         why = "the end of the log" if known is None else "the current committed offset"
         count = max(0, upto - max(commit.offset, log.begins[number]))

@@ -12,7 +12,9 @@ from pipeline.core.model import Event
 from pipeline.core.subscription import DesiredStatus, Subscription
 from pipeline.core.webhook_ids import ADDRESSEE, SEAL, WebhookIds, addressee_of
 
-UNPROVED: Final = f"the header {SEAL} does not prove that the pipeline wrote {ADDRESSEE}, so no subscription gets it"
+UNPROVED: Final = (
+    f"the header {SEAL} does not prove that the pipeline wrote {ADDRESSEE}, so no subscription gets the event"
+)
 
 
 @dataclass(frozen=True, slots=True)

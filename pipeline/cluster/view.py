@@ -135,7 +135,7 @@ class ClusterView:
         unknown = sorted(self._ownership.unknown)
         if unknown and self._announced.problem is None:
             names = ", ".join(f"{topic}-{number}" for topic, number in unknown)
-            found.append(f"no worker says that it owns {names}: the number of waiting events there is unknown")
+            found.append(f"no worker announces that it owns {names}, so the number of events waiting there is unknown")
         return [problem for problem in found if problem is not None]
 
     def workers(self) -> list[WorkerState]:

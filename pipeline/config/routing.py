@@ -27,8 +27,8 @@ def unsaid_routing(where: str, evidence: Iterable[str] = ()) -> ConfigurationErr
     paragraphs = [
         f"{where}.routing: is required; allowed: match, key.",
         _wrapped(
-            "There is no default: the wrong one would send events to receivers that must not get them, or dead-letter "
-            "all of them."
+            "There is no default, because a wrong routing would send events to receivers that must not get them, or "
+            "dead-letter all events."
         ),
         *(_wrapped(meaning, f"  {word:<5}  ", " " * 9) for word, meaning in _WORDS.items()),
         *(_wrapped(each) for each in evidence),

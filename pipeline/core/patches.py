@@ -80,6 +80,6 @@ def _problem(patch: Patch) -> str | None:
         reason = f" ({error!r})"
     found = f"{patch.library} {version(patch.library)}"
     return (
-        f"{found}: what is changed at {patch.name} has no effect{reason}, so {patch.without}; "
+        f"{found}: the patch of {patch.name} has no effect{reason}, so {patch.without}; "
         "install the version that requirements.lock names"
     )

@@ -123,7 +123,7 @@ async def until_led(admin: AIOKafkaAdminClient, wanted: Mapping[str, range]) -> 
             while not _are_led(wanted, await find_partitions(admin)):  # noqa: ASYNC110  # the broker sends no notice
                 await asyncio.sleep(LEADER_PAUSE_SECONDS)
     except TimeoutError:
-        raise BrokerError(f"topics {', '.join(sorted(wanted))}: created, but without leaders so far") from None
+        raise BrokerError(f"topics {', '.join(sorted(wanted))}: were created, but have no leaders yet") from None
 
 
 def _are_led(wanted: Mapping[str, range], found: Mapping[str, Partitions]) -> bool:

@@ -275,7 +275,7 @@ class KafkaRows:
         self._fenced = True
         group.waiters += self._group.waiters
         self._group = _Group()
-        group.end(f"Kafka accepts no more rows of {self._tp} from here: {error!r}")
+        group.end(f"Kafka accepts no more rows of {self._tp} from this worker: {error!r}")
 
     async def close(self) -> None:
         """Wait for the open transaction to end, cancel the waiting rows, disconnect."""

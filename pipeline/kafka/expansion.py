@@ -115,7 +115,8 @@ class PartitionExpansion:
         """
         small = [name for name in self._own if name in found and found[name].count < most]
         problems = await grow(admin, dict.fromkeys(small, most))
-        late = [f"{each}; new partitions of its source are not delivered until it has them" for each in problems]
+        waiting = "new partitions of the source topic are not delivered until this topic has them"
+        late = [f"{each}; {waiting}" for each in problems]
         self._report(late + [trouble for name, each in found.items() for trouble in each.troubles(name)])
         return problems
 

@@ -86,11 +86,11 @@ class Redriven:
 def why_never(letter: LetterFacts, sources: Sequence[str], routing: Routing) -> str | None:
     """Why no run redrives a letter; None if some runs do. Pure."""
     if letter.source is None and len(sources) > 1:
-        return f"it does not say from which of these topics it came: {', '.join(sources)}"
+        return f"no header says from which of these topics it came: {', '.join(sources)}"
     if letter.source not in {None, *sources}:
         return f"it came from topic {letter.source}, not from {' or '.join(sources)}"
     if letter.subscription is None and routing is Routing.MATCH:
-        return "it does not say which subscription it was for, and with routing: match its key does not tell either"
+        return "no header says which subscription it was for, and with routing: match its key does not say so either"
     return None
 
 
@@ -375,7 +375,7 @@ async def _producer(source: Source) -> AsyncIterator[AIOKafkaProducer]:
         yield producer
     except KafkaError as error:
         raise BrokerError(
-            f"topic {', '.join(source.topics)}: {error}; unconfirmed dead letters are redriven next time"
+            f"topic {', '.join(source.topics)}: {error}; unconfirmed dead letters are redriven by the next run"
         ) from error
     finally:
         await disconnect(producer)

@@ -97,7 +97,7 @@ async def partitions_of(connection: KafkaConnection, topic: str) -> Partitions:
     async with administration(connection) as admin:
         found = (await find_partitions(admin)).get(topic)
     if found is None:
-        hint = "webhooks check names each missing topic, and makes those of the pipeline"
+        hint = "webhooks check names each missing topic, and creates the pipeline's own topics"
         raise BrokerError(f"{missing(connection, topic)}; {hint}")
     return found
 

@@ -135,7 +135,7 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
         ),
         (
             "webhooks_notifications_dropped",
-            "Notifications that an outlet dropped.",
+            "Notifications that were dropped, by the outlet that dropped them.",
             telemetry.notifications_dropped,
         ),
         ("webhooks_spans_dropped", "Spans that did not reach a collector.", telemetry.spans_dropped()),

@@ -156,7 +156,7 @@ PATCHES: Final = tuple(
         (
             "App.flow_control",
             "faust.tables.recovery:Recovery.on_recovery_completed",
-            "what was fetched before the end of a recovery is lost",
+            "events that were fetched before the end of a recovery are lost",
         ),
         ("Transport.Consumer", "faust.transport.base:Transport.create_consumer", _TAKEN_IN),
         (

@@ -134,7 +134,7 @@ def _of_source(
 
 def _of_dead_letters(dlq: DeadLetterTopic | None, found: Mapping[str, Partitions]) -> list[str]:
     if dlq is None:
-        return ["no dead-letter topic: an event that would go there puts its subscription into FAILURE instead"]
+        return ["no dead-letter topic: a subscription goes into FAILURE when an event would be dead-lettered"]
     can_be_written = dlq.topic in found and bool(found[dlq.topic].led)
     return [f"topic {dlq.topic}: exists{', dead letters can be written' if can_be_written else ''}"]
 

@@ -153,7 +153,8 @@ async def _create(admin: AIOKafkaAdminClient, needed: Sequence[_Needed], *, crea
 async def _wrong_policies(admin: AIOKafkaAdminClient, sources: Sequence[str], own: Sequence[str]) -> list[str]:
     policies = await _policies(admin, [*sources, *own])
     problems = [
-        f"topic {name}: {POLICY} is {policies[name]}; it must be {COMPACT}, or rows that are still needed vanish"
+        f"topic {name}: {POLICY} is {policies[name]}; it must be {COMPACT}, "
+        "because other policies delete rows that are still needed"
         for name in own
         if name in policies and policies[name] != COMPACT
     ]

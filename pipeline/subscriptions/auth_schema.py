@@ -129,5 +129,5 @@ class Auth(StrictModel):
             if name == self.type and block is None:
                 raise problem(f"is required when type is {self.type}", name)
             if name != self.type and block is not None:
-                raise problem(f"has no use when type is {self.type}; remove it, or set type to {name}", name)
+                raise problem(f"is not used when type is {self.type}; remove it, or set type to {name}", name)
         return self

@@ -54,9 +54,9 @@ def dropped(wanted: WireSubscription, stored: WireSubscription) -> str | None:
     new, old = (each.configuration.entrypoint_configuration for each in (wanted, stored))
     had_auth, has_auth = (each.auth is not None and each.auth.type != "none" for each in (old, new))
     warnings = (
-        (old.signing is not None and new.signing is None, "signing is dropped: requests are not signed any more"),
-        (had_auth and not has_auth, "auth is dropped: requests have no credentials any more"),
-        (old.filter is not None and new.filter is None, "filter is dropped: it does not limit the events any more"),
+        (old.signing is not None and new.signing is None, "signing is removed: requests will not be signed"),
+        (had_auth and not has_auth, "auth is removed: requests will have no credentials"),
+        (old.filter is not None and new.filter is None, "filter is removed: it will no longer limit the events"),
     )
     return "; ".join(sentence for is_dropped, sentence in warnings if is_dropped) or None
 

@@ -126,7 +126,7 @@ class _Import:
         for unknown in self._groups.unknown({each.id for each in taken_over}):
             self._problems.append(f"--from-group: {shown(unknown)} is not the id of a subscription that is taken over")
         if later := sum(each.start_from is None for each in taken_over):
-            self._note("begins", f"{later} of {len(taken_over)} subscriptions get the events after they are applied")
+            self._note("begins", f"{later} of {len(taken_over)} subscriptions begin when they are applied")
 
     def _other_api(self, part: Part) -> str | None:
         """The API that a subscription names, if it is another one than the imported API."""

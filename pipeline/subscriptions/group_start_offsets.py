@@ -93,7 +93,7 @@ def refusals(name: str, group: GroupPositions, found: Mapping[str, LogPositions]
         )
     elif group.members:
         count = "a member" if group.members == 1 else f"{group.members} members"
-        why = f"still has {count}, which would go on delivering; stop its consumers and apply this again"
+        why = f"still has {count}, which would continue to deliver; stop its consumers, then apply this again"
     else:
         return [problem for topic, log in found.items() for problem in _of_another_topic(name, group, topic, log)]
     return [f"startFrom: group {shown(name)} {why}"]
@@ -105,7 +105,7 @@ def _of_another_topic(name: str, group: GroupPositions, topic: str, log: LogPosi
     if None not in {before, log.topic_id} and before != log.topic_id:
         return [f"{path}: topic {topic} was recreated meanwhile: its id was {before} and is {log.topic_id}"]
     return [
-        f"{path} has committed {offset} in partition {number} of {topic}, of a former topic of this name: "
+        f"{path} has committed {offset} in partition {number} of {topic}, an offset of a former topic with this name: "
         + (f"the log ends at {log.ends[number]}" if number < len(log.ends) else f"there are {len(log.ends)} partitions")
         for number, offset in sorted(offsets.items())
         if number >= len(log.ends) or offset > log.ends[number]

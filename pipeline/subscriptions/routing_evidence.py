@@ -61,7 +61,7 @@ def evidence(newest: Mapping[str, Sequence[bytes | None]], subscriptions: Sequen
     if not keys:
         return sentences
     if not subscriptions:
-        return [*sentences, "There are no subscriptions yet whose ids could be compared with them."]
+        return [*sentences, "There are no subscriptions yet with whose ids these keys could be compared."]
     named = {each.id.encode() for each in subscriptions} & set(keys)
     events = sum(key in named for key in keys)
     return [*sentences, _with_key(len(keys), events, len(named), len(subscriptions)), _with_match(subscriptions)]

@@ -69,7 +69,7 @@ class _Source:
                 f"{self.file_field}: can't be set together with {self.field.rpartition('.')[2]}; remove one"
             )
         if self.content is None and self.file is None:
-            raise ConfigurationError(f"{self.field}: is required for this type of store, or its path")
+            raise ConfigurationError(f"{self.field}: is required for this type of store, unless the path is set")
         return self.content is None
 
 

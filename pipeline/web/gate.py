@@ -114,7 +114,7 @@ class Gate:
         now = time.monotonic()
         if now - self._logged_at >= LOG_SECONDS:
             logger.warning(
-                "web: closed %d connections without a complete request or with an unread answer for %g s, or beyond %d",
+                "web: closed %d connections: no complete request or an unread answer for %g s, or more than %d",
                 self._closed,
                 self._request_seconds,
                 self._most,

@@ -57,7 +57,7 @@ async def test_a_shown_document_can_be_put_back_unchanged(client: Client) -> Non
 async def test_a_put_that_removes_protection_causes_a_warning(client: Client) -> None:
     await created(client, auth={"type": "token", "token": {"value": "planted-secret"}})
     async with client.put(f"{PATH}/sub-1", json=document()) as response:
-        assert (await response.json())["warning"] == "auth is dropped: requests have no credentials any more"
+        assert (await response.json())["warning"] == "auth is removed: requests will have no credentials"
 
 
 async def test_a_subscription_without_an_id_gets_one(client: Client) -> None:

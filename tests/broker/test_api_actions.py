@@ -91,7 +91,7 @@ async def test_a_replay_reports_its_effect_in_each_partition(client: Client, clu
     assert (done["result"], done["partitions"]) == ("updated", tried["partitions"])
     [effect] = done["partitions"]
     assert effect["partition"] == 1
-    assert effect["sentence"] == "the position is unknown: no worker has started there yet"
+    assert effect["sentence"] == "the position is unknown: no worker has opened this partition yet"
     done = await act(client, "_replay", {"timestamp": "2026-01-31T08:00:00Z"})
     assert [each["partition"] for each in done["partitions"]] == [0, 1]
     async with client.get(ONE) as response:

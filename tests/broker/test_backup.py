@@ -123,7 +123,7 @@ async def test_existing_state_is_replaced_only_with_the_option(orders: Cluster) 
     assert "has 3 subscriptions and 1 cursor rows and committed offsets of 2 partitions; --replace" in refused
     assert problems_of(restore, replaces=True) == []
     said = restore.effects({orders.topic: await log_positions(orders.broker.connection, orders.topic)})
-    assert "writes 2 subscriptions, deletes 1 not in the backup" in said
+    assert "writes 2 subscriptions, deletes 1 that are not in the backup" in said
     assert f"late continues at 1 in partition 1 of {orders.topic}" in said
     again = "at most 5 events are sent again, up to offset 9 (the current committed offset)"
     assert f"partition 0 of {orders.topic} continues at 4: {again}" in said

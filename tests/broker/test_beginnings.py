@@ -342,8 +342,8 @@ async def test_a_group_that_still_has_members_is_refused(wide_shop: Shop, unique
     async with member(wide_shop, group):
         [problem] = await refused(wide_shop, group)
     assert problem == (
-        f'startFrom: group "{group}" still has a member, which would go on delivering; stop its consumers and apply '
-        "this again"
+        f'startFrom: group "{group}" still has a member, which would continue to deliver; stop its consumers, '
+        "then apply this again"
     )
     async with wide_shop.store() as store:
         assert (await store.apply(document(startFrom=f"group:{group}"))).what == "created"
@@ -365,8 +365,8 @@ async def test_offsets_of_a_deleted_topic_are_refused(wide_shop: Shop, unique_na
     await commit(wide_shop, group, {0: 7})
     [problem] = await refused(wide_shop, group)
     assert problem == (
-        f'startFrom: group "{group}" has committed 7 in partition 0 of {wide_shop.source}, of a former topic '
-        "of this name: the log ends at 1"
+        f'startFrom: group "{group}" has committed 7 in partition 0 of {wide_shop.source}, an offset '
+        "of a former topic with this name: the log ends at 1"
     )
 
 

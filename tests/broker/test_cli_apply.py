@@ -114,7 +114,7 @@ async def test_a_file_that_removes_protection_causes_a_warning(webhooks: Webhook
 
     for words in (["--dry-run"], []):
         ended = await run(webhooks, *words, documents=[bare])
-        assert ended.err == "sub-1: auth is dropped: requests have no credentials any more\n"
+        assert ended.err == "sub-1: auth is removed: requests will have no credentials\n"
 
 
 async def test_contradictory_options_of_prune_are_refused(webhooks: Webhooks) -> None:

@@ -53,4 +53,4 @@ async def test_a_change_that_can_t_be_recorded_is_made_and_reported(
     ended = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=json.dumps(ONE).encode())
 
     assert (ended.code, ended.out) == (0, "sub-1 created, revision 0\n")
-    assert f"it was done, but not recorded: topic {name}.audit: does not exist" in ended.err
+    assert f"the change was made, but not recorded: topic {name}.audit: does not exist" in ended.err

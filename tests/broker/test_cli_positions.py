@@ -65,7 +65,7 @@ async def test_a_skip_considers_only_events_of_the_filter(webhooks: Webhooks, ka
     refused = await webhooks.run("subscriptions", "skip", "paid", "0", "0")
     assert "0 is not the next event in partition 0; allowed: 1; nothing was changed" in refused.err
     later = await webhooks.run("subscriptions", "skip", "paid", "0", "3")
-    assert later.err == "partition 0: skips the event at 3, if it is the next one by then; the next one is now 1\n"
+    assert later.err == "partition 0: skips the event at 3, if it is the next event by then; the next one is now 1\n"
     done = await webhooks.run("subscriptions", "skip", "paid", "1", "1")
     assert done.err == "partition 1: skips the event at 1\n"
 

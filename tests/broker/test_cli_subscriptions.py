@@ -71,7 +71,7 @@ async def test_a_missing_topic_is_reported_with_a_command_to_create_it(
 
     assert (ended.code, ended.out) == (1, "")
     assert f"topic {name}.subscriptions: does not exist on {broker.bootstrap}" in ended.err
-    assert ended.err.endswith("; webhooks check names each missing topic, and makes those of the pipeline\n")
+    assert ended.err.endswith("; webhooks check names each missing topic, and creates the pipeline's own topics\n")
 
 
 async def test_apply_creates_or_updates_or_changes_nothing(webhooks: Webhooks, tmp_path: Path) -> None:
@@ -468,7 +468,7 @@ async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, br
 async def test_partitions_with_the_same_effect_are_printed_on_one_line(webhooks: Webhooks) -> None:
     await apply(webhooks, ONE)
     ended = await webhooks.run("subscriptions", "pause", "sub-1")
-    assert ended.err == "partitions 0-2: the position is unknown: no worker has started there yet\n"
+    assert ended.err == "partitions 0-2: the position is unknown: no worker has opened this partition yet\n"
 
 
 async def test_a_replay_by_time_reports_its_effect_in_each_partition(
@@ -489,13 +489,13 @@ async def test_a_replay_by_time_reports_its_effect_in_each_partition(
     waiting = await webhooks.run("subscriptions", "pause", "sub-1")
     assert waiting.err.splitlines() == [
         "partitions 0-1: the position is unknown: no worker has carried out the replay of revision 1 yet",
-        "partition 2: the position is unknown: no worker has started there yet",
+        "partition 2: the position is unknown: no worker has opened this partition yet",
     ]
     await note(webhooks, kafka, (0, "sub-1", Cursor(2, revision=2)), (1, "sub-1", Cursor(10, revision=2)))
     assert back.err.splitlines() == [
         "partition 0: sends up to 1 event again, from 0 up to 2",
         "partition 1: sends up to 5 events again, from 0 up to 10",
-        "partition 2: the position is unknown: no worker has started there yet",
+        "partition 2: the position is unknown: no worker has opened this partition yet",
     ]
     after_all = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     stays = await webhooks.run(*since, after_all)
@@ -509,7 +509,7 @@ async def test_a_replay_by_time_reports_its_effect_in_each_partition(
     assert json.loads(discards.out)["partitions"] == [
         {"topic": topic, "partition": 0, "next": 2, "from": 10, "discardedAtMost": 4},
         {"topic": topic, "partition": 1, "next": 10, "from": 10, "sentAgainAtMost": 0},
-        {"topic": topic, "partition": 2, "problem": "no worker has started there yet"},
+        {"topic": topic, "partition": 2, "problem": "no worker has opened this partition yet"},
     ]
 
 

@@ -185,7 +185,7 @@ async def test_without_announcements_the_view_says_what_is_unknown(
         await found.subscribe(recorder, "failing", endpoint=NO_RETRY)
         await found.produce([("healthy", b"{}"), ("failing", b"{}")])
         await recorder.until_events(2)
-        assert "this worker delivers, but others can't see what it does" in found.workers[0].output()
+        assert "this worker delivers events, but other workers can't show its state" in found.workers[0].output()
         async with viewing(found) as view:
 
             async def is_seen() -> bool:

@@ -332,7 +332,7 @@ async def test_no_rebalance_begins_while_a_topic_can_t_be_expanded(
             for _ in range(3):
                 await looks.get()
         assert group.learned.empty()
-        assert caplog.text.count("new partitions of its source are not delivered until it has them") == 1
+        assert caplog.text.count("new partitions of the source topic are not delivered until this topic has them") == 1
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)

@@ -97,9 +97,9 @@ async def test_positions_are_shown_although_a_partition_has_no_leader(
     settings = Settings(app=definition.name)
     found = await find_positions(settings, definition, [Subscription("sub-1", 0, "https://receiver.example")])
     assert [(each.partition, each.unknown) for each in found["sub-1"]] == [
-        (0, "no worker has started there yet"),
+        (0, "no worker has opened this partition yet"),
         (1, f"partition 1 of topic {definition.source.topic} has no leader"),
-        (2, "no worker has started there yet"),
+        (2, "no worker has opened this partition yet"),
     ]
 
 

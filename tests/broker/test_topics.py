@@ -72,7 +72,7 @@ async def test_wrong_topic_configurations_are_reported(kafka: TestBroker, defini
     await kafka.create_topic(f"{app}.subscriptions", 2, COMPACT)
     await kafka.create_topic(f"{app}.cursors", 3, {"cleanup.policy": "delete"})
     await kafka.create_topic(f"{app}-changelog", 4, {"cleanup.policy": "compact,delete"})
-    vanish = "it must be compact, or rows that are still needed vanish"
+    vanish = "it must be compact, because other policies delete rows that are still needed"
     assert await ensure_topics(definition, app, [f"{app}-changelog"]) == [
         f"topic {app}.subscriptions: has 2 partitions; it must have 1 (one, so that its offsets are revisions)",
         f"topic {app}-changelog: has 4 partitions; it must have 3 (as many as {app}.events)",

@@ -121,7 +121,7 @@ def takes(patch: Patch) -> bool:
 def test_an_unpatched_parser_is_detected(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetcher, "PartitionRecords", PartitionRecords.__base__)
     said = refusal(settings)
-    assert said.startswith(f"aiokafka {version('aiokafka')}: what is changed at its record parser has no effect")
+    assert said.startswith(f"aiokafka {version('aiokafka')}: the patch of its record parser has no effect")
     assert said.endswith(
         "so a header name that is not UTF-8 stops its partition; install the version that requirements.lock names"
     )
@@ -183,7 +183,7 @@ def test_the_check_command_reports_a_missing_patch(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sender, "AddPartitionsToTxnHandler", BeginSoon.__base__)
     result = CliRunner().invoke(CommandGroup("webhooks", {"check": check.command}), ["check"])
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: aiokafka {version('aiokafka')}: what is changed at AddPartitions")
+    assert result.stderr.startswith(f"Error: aiokafka {version('aiokafka')}: the patch of AddPartitions")
 
 
 def test_webhooks_dev_refuses_to_start_without_patches(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def _flows(flows: object, path: str) -> Iterator[Loss]:
 
 def _policy(step: Mapping[str, Any]) -> str:
     policy = step.get("policy")
-    otherwise = _OTHERWISE.get(policy if isinstance(policy, str) else "", "do it before events reach the topic")
+    otherwise = _OTHERWISE.get(policy if isinstance(policy, str) else "", "do this before events reach the topic")
     return f"Gravitee applies the policy {shown(policy)}, which this pipeline does not have; {otherwise}"
 
 
@@ -109,7 +109,7 @@ def _confluent_headers(api: Mapping[str, Any]) -> Iterator[Loss]:
             match shared:
                 case {"consumer": {"enabled": True, "removeConfluentHeader": True}}:
                     what = (
-                        "removes the five-byte prefix of the schema registry, which receivers would get here; "
+                        "Gravitee removes the five-byte prefix of the schema registry; here receivers would get it: "
                         "produce events without it"
                     )
                     yield Loss(CONFLUENT_HEADER, f"{place}.consumer.removeConfluentHeader", what)

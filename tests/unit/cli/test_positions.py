@@ -35,14 +35,14 @@ def test_with_key_a_lane_without_row_is_at_the_committed_offset() -> None:
     assert next_of(recorded(), KEYED) == 40
     assert next_of(recorded(Cursor(7)), KEYED) == 7
     [position] = recorded(committed=None).of(KEYED)
-    assert (position.next, position.unknown) == (None, "no worker has started there yet")
+    assert (position.next, position.unknown) == (None, "no worker has opened this partition yet")
 
 
 def test_with_match_a_missing_row_means_the_start_or_the_commit() -> None:
     assert next_of(recorded(), matching(45)) == 45, "it begins after the committed offset"
     assert next_of(recorded(), matching(30)) == 40, "it began long ago"
     assert next_of(recorded(begun_to=4), matching(30)) == 30, "no worker has heard of it yet"
-    assert next_of(recorded(committed=None), matching(30)) == 30, "no worker has started there yet"
+    assert next_of(recorded(committed=None), matching(30)) == 30, "no worker has opened this partition yet"
     assert next_of(recorded(), Subscription("a", 9, "", starts={"events": Start((45,), "other")})) == 40
 
 

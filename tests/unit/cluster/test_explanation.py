@@ -35,7 +35,7 @@ def test_a_failure_has_a_complete_explanation() -> None:
         "a b is in FAILURE in partitions 2-3, because the callback answered 400 (kind rejected, "
         "receiver receiver.test:443). It has failed since 1970-01-01T00:00:40Z, after 3 attempts. 1,204 events wait, "
         "the oldest since 1970-01-01T00:00:40Z. The last known delivery was at 1970-01-01T00:00:30Z. "
-        "Let the receiver accept the event and resume, or skip the event."
+        "Change the receiver so that it accepts the event, then resume; or skip the event."
     )
     assert found.commands == ("webhooks subscriptions resume 'a b'", "webhooks subscriptions skip 'a b' 2 9")
 

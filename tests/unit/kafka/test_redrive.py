@@ -191,7 +191,7 @@ def test_a_letter_goes_back_to_its_own_source_topic() -> None:
     assert why_passed_over(found("a"), SKIPPED, several) is None
     unsaid = replace(found("a"), source=None)
     assert why_passed_over(unsaid, SKIPPED, ("events",)) is None
-    why = "it does not say from which of these topics it came: events, others"
+    why = "no header says from which of these topics it came: events, others"
     assert why_passed_over(unsaid, SKIPPED, several) == why
     other = replace(found("a"), source="gone")
     assert why_passed_over(other, SKIPPED, several) == "it came from topic gone, not from events or others"

@@ -54,11 +54,11 @@ def test_removed_protection_causes_a_warning() -> None:
     bare, protected = subscription(), subscription(**PROTECTED)
 
     assert dropped(bare, protected) == (
-        "signing is dropped: requests are not signed any more; auth is dropped: requests have no credentials any more; "
-        "filter is dropped: it does not limit the events any more"
+        "signing is removed: requests will not be signed; auth is removed: requests will have no credentials; "
+        "filter is removed: it will no longer limit the events"
     )
     assert dropped(subscription(**{**PROTECTED, "auth": {"type": "none"}}), protected) == (
-        "auth is dropped: requests have no credentials any more"
+        "auth is removed: requests will have no credentials"
     )
     for wanted, stored in ((protected, bare), (protected, protected), (bare, subscription(auth={"type": "none"}))):
         assert dropped(wanted, stored) is None

@@ -55,7 +55,7 @@ def test_a_recreated_topic_is_refused() -> None:
 
 
 def test_offsets_after_the_end_of_the_log_are_refused() -> None:
-    former = "of a former topic of this name"
+    former = "an offset of a former topic with this name"
     assert refused(GroupPositions({"orders": {1: 5, 3: 1}}, {"orders": "t1"})) == [
         f'startFrom: group "g" has committed 5 in partition 1 of orders, {former}: the log ends at 4',
         f'startFrom: group "g" has committed 1 in partition 3 of orders, {former}: there are 3 partitions',

@@ -21,8 +21,8 @@ def test_the_error_explains_how_to_choose_a_routing() -> None:
     found = evidence({"orders": orders(8)}, subscriptions("a", "b", filtered=False))
     assert str(unsaid_routing("/etc/orders.yaml: listeners[0].entrypoints[0]", found)) == textwrap.dedent("""\
         /etc/orders.yaml: listeners[0].entrypoints[0].routing: is required; allowed: match, key.
-        There is no default: the wrong one would send events to receivers that must not get them, or dead-letter all
-        of them.
+        There is no default, because a wrong routing would send events to receivers that must not get them, or
+        dead-letter all events.
           match  An event is for every subscription whose topics and filter match it; a subscription with neither gets
                  every event. Use it for business topics, which are keyed by order or customer and shared by several
                  receivers.
@@ -58,7 +58,7 @@ def test_the_evidence_for_a_routing_depends_on_the_keys(keys: list[bytes | None]
 def test_without_subscriptions_only_the_keys_are_shown() -> None:
     assert evidence({"orders": [b"x"]}, []) == [
         'The newest 1 key of orders: "x".',
-        "There are no subscriptions yet whose ids could be compared with them.",
+        "There are no subscriptions yet with whose ids these keys could be compared.",
     ]
 
 

@@ -223,7 +223,7 @@ def test_the_three_forms_of_resumefrom_are_read(resume: dict[str, Any]) -> None:
         ),
         (
             lambda d: options(d)["auth"].update(type="token"),
-            f"{OPTIONS}.auth.basic: has no use when type is token; remove it, or set type to basic",
+            f"{OPTIONS}.auth.basic: is not used when type is token; remove it, or set type to basic",
         ),
         (lambda d: options(d)["auth"].update(basic=None), f"{OPTIONS}.auth.basic: is required when type is basic"),
         (lambda d: options(d).update(auth="Bearer hunter2"), f"{OPTIONS}.auth: must be an object, not a string"),

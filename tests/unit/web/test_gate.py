@@ -238,6 +238,4 @@ async def test_closed_connections_are_logged_at_intervals(caplog: pytest.LogCapt
         for _, writer in halves:
             writer.close()
     lines = [record.getMessage() for record in caplog.records if record.name == "pipeline.web.gate"]
-    assert lines == [
-        "web: closed 1 connections without a complete request or with an unread answer for 3600 s, or beyond 2"
-    ]
+    assert lines == ["web: closed 1 connections: no complete request or an unread answer for 3600 s, or more than 2"]

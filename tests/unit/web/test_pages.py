@@ -724,11 +724,11 @@ async def test_an_idle_subscription_has_the_fields_of_a_lane(client: Client, rep
 
 
 async def test_a_starting_worker_calls_no_subscription_unknown(client: Client, reporter: FixedReporter) -> None:
-    reporter.report = replace(WORKER, ready=False, problem="the subscriptions have not been read: not yet")
+    reporter.report = replace(WORKER, ready=False, problem="the subscriptions have not been read")
     async with client.get("/lanes?subscription=sub-9", headers=BEARER) as response:
         asked = (await response.json())["subscription"]
 
-    assert asked["sentence"].endswith("may not have read it yet: the subscriptions have not been read: not yet.")
+    assert asked["sentence"].endswith("may not have read it yet: the subscriptions have not been read.")
 
 
 async def test_the_page_names_its_worker_and_its_partitions(client: Client) -> None:
