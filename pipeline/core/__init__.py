@@ -5,7 +5,7 @@ What can happen, and what follows:
 model, subscription          the values: events, rows, causes; subscriptions
 outcome, policy              what happened in an attempt; what to do about it
 observer, dead_letter        what the core reports; events that are given up
-ports                        what a lane needs of its partition, a partition of its worker, a worker of Kafka
+ports                        what lane, partition and worker need from one another, and from Kafka
 
 The path of one event:
 

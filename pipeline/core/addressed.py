@@ -1,8 +1,8 @@
 """Events that a redrive or `send` wrote for one subscription, with `routing: match`. Pure.
 
-Such an event goes only to this subscription, even if the filter does not match: the subscription's receiver rejected
-the event before, or the user of `send` named the subscription. A sealed header contains the subscription's id
-(webhook_ids.py).
+Such an event goes only to this subscription, even if the filter does not match. (Either the subscription's receiver has
+rejected the event before, or the user of `send` has named the subscription.) A sealed header contains the
+subscription's id (webhook_ids.py).
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -25,7 +25,7 @@ def _unknown(_topic: str, _number: int) -> str | None:
 
 
 def is_addressed(event: Event) -> bool:
-    """Whether *event* names its only subscription. The seal is not verified here: of an event in a lane it is valid."""
+    """Whether *event* names its only subscription. In a lane, its seal is valid, so it is not verified here."""
     return bool(event.headers) and addressee_of(event) is not None
 
 
@@ -63,7 +63,7 @@ class AddressedMatching:
         return (key,) if among is None or key in among else ()
 
     def _is_too_new(self, key: bytes, event: Event) -> bool:
-        """Whether the event was written before the start of this subscription, for a deleted one with the same id."""
+        """Whether the event is older than the start of this subscription: it was for a deleted one with the same id."""
         subscription = self._subscriptions.get(key)
         if subscription is None:
             return False

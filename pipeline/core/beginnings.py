@@ -4,8 +4,8 @@
     stream at 42      ^ its lane begins live
     stream at 48                    ^ its lane begins behind, and reads the log from 43
 
-A subscription's record contains the first offset that is for the subscription, for each partition. If the stream has
-passed this offset when a worker reads the record, the lane begins behind, with a row.
+A subscription's record contains, for each partition, the first offset whose event the subscription gets. If the stream
+has passed this offset when a worker reads the record, the lane begins behind, with a row.
 
 After a restart, there are two kinds of subscriptions without a row. Some were live: their events up to the committed
 offset are settled. Others have not begun, because the former owner of the partition had not read their records yet. To
@@ -19,7 +19,7 @@ from pipeline.core.subscription import Subscription
 
 
 def is_of_former(row: Cursor, subscription: Subscription) -> bool:
-    """Whether a row belongs to a deleted subscription that had the same id as *subscription*.
+    """Whether a row belongs to a deleted subscription with the same id as *subscription*.
 
     The record of the deletion lies between the last revision of the deleted subscription and the first revision of the
     new one. A subscription written for `routing: key` does not record its first revision, so the result is False.

@@ -1,7 +1,7 @@
 """A dict of bounded size. Pure.
 
-Uses an `OrderedDict`, which knows its first key. A plain dict would have to search past the places of deleted keys,
-which takes 5 us with 10,000 keys, 23 us with 100,000.
+Uses an `OrderedDict`, which knows its first key. To find its first key, a plain dict would have to skip the places of
+deleted keys. This takes 5 us with 10,000 keys, and 23 us with 100,000.
 """
 
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""The time as a dependency: code that reads a clock or waits is given a `Clock`, so tests control the time."""
+"""The time as a dependency: code that reads a clock or waits gets a `Clock`, so that tests control the time."""
 
 import asyncio
 import time
@@ -43,14 +43,14 @@ def steady_now() -> float:
 def machine_now() -> float:
     """Seconds of a clock that never goes back, and continues while this process is stopped or its machine is suspended.
 
-    It is CLOCK_BOOTTIME on Linux, elsewhere CLOCK_MONOTONIC, which may stop while the machine is suspended. An event
-    loop's clock would not do: it may show when the present iteration began, before the process was stopped.
+    It is CLOCK_BOOTTIME on Linux, elsewhere CLOCK_MONOTONIC, which may stop while the machine is suspended. The clock
+    of an event loop is not suitable: it may show when the present iteration began, before the process was stopped.
     """
     return time.clock_gettime(_MACHINE_CLOCK)
 
 
 def shown_time(moment: float) -> str | None:
-    """*moment*, Unix seconds, in RFC 3339. None for 0 and for a time beyond the calendar, which a row may contain."""
+    """*moment*, Unix seconds, in RFC 3339. None for 0, and for years that a date can't have; a row may contain both."""
     return rfc3339(moment) if moment else None
 
 

@@ -38,7 +38,7 @@ class LaneHolder(Home, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Order:
-    """A command to be carried out in a lane, and the revision that was read, which may be later than the command's."""
+    """A command to be carried out in a lane. The revision that was read may be later than the command's own."""
 
     lane: Lane
     subscription: Subscription
@@ -222,7 +222,8 @@ class Commands:
             offset,
         )
         if offset < max([lane.events.progress.settled_to, *(offset + 1 for offset in lane.events.in_flight)]):
-            lane.move(here)  # with several requests at a time, some events after *offset* were sent: send them again
+            # With several requests at a time, some events after *offset* may have been sent already: send them again.
+            lane.move(here)
 
     async def _discard_to(self, order: _Order, offset: int) -> None:
         """Continue from *offset*, or from the end of the log if that is earlier. Discard waiting events before it."""
@@ -244,7 +245,7 @@ class Commands:
         )
         lane.move(offset)
         self.resume(lane)
-        discarded = offset - start  # an upper bound, if there is no time to count
+        discarded = offset - start  # an upper bound, if counting takes too long
         try:
             discarded = await reader.count(number, self._wanted_by(lane), start, offset)
         finally:

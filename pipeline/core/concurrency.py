@@ -106,7 +106,7 @@ class ConcurrencyLimits:
         return self._taken.get(subscription_id, 0)
 
     async def acquire(self, subscription_id: str, limit: int) -> None:
-        """Wait until fewer than *limit* are in flight, and take a place; give it back with `release`."""
+        """Wait until fewer than *limit* requests are in flight, and take a place; give it back with `release`."""
         taken = self._taken.get(subscription_id, 0)
         self._limits[subscription_id] = limit
         if taken < limit and subscription_id not in self._waiting:

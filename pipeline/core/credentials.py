@@ -8,7 +8,7 @@ from typing import Final
 from urllib.parse import unquote_plus
 
 ValueChange = Callable[[str, str], str]
-"""Gets the name of a parameter or the path of a field, and its value; returns the value that replaces it."""
+"""A function that gets the name of a parameter or the path of a field, and its value, and returns the new value."""
 
 _WORDS: Final = frozenset(
     {
@@ -25,7 +25,7 @@ _ENDINGS: Final = (
     *("sessionid", "signature", "token"),
 )
 _QUERY_NAMES: Final = frozenset({"code"})
-"""Names that mean a credential only in a query; `code` is the key of an Azure function."""
+"""Names of credentials that have this meaning only in a query. `code` is the key of an Azure function."""
 
 _LONGEST_KNOWN: Final = 256
 
@@ -44,7 +44,7 @@ def names_credential(name: str) -> bool:
     return _is_one(name) if len(name) <= _LONGEST_KNOWN else _is_one.__wrapped__(name)
 
 
-@lru_cache(maxsize=1024)  # subscriptions share the same few names, none of them long
+@lru_cache(maxsize=1024)  # subscriptions share a few short names
 def _is_one(name: str) -> bool:
     words = [word.lower() for word in _WORD.findall(name)]
     return not _WORDS.isdisjoint(words) or "".join(words).endswith(_ENDINGS)

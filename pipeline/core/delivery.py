@@ -38,7 +38,7 @@ class Send(Protocol):
 
 
 class CaughtUp(Protocol):
-    """The part of the registry that a delivery needs (subscriptions/registry.py)."""
+    """The part of the registry (subscriptions/registry.py) that a delivery needs."""
 
     async def caught_up(self) -> None:
         """Return when the registry has read up to the end that its topic had at the time of the call."""
@@ -57,8 +57,8 @@ class Delivery:
     Attributes:
         chance: draws a number from 0 to 1, for the jitter of a wait.
         concurrency_limits: limit a subscription's requests in flight over all its lanes; None if it has only one lane.
-        steady: returns seconds of a monotonic clock, for the rate limits. It is called twice per delivery. The event
-            loop's clock is slower: in CPython 3.11, finding the running loop takes a system call, which costs 4 % of a
+        steady: returns seconds of a monotonic clock, for the rate limits. It is called twice per delivery, so it does
+            not use the event loop's clock: in CPython 3.11, finding the running loop takes a system call, 4 % of a
             delivery.
         is_addressed: returns whether an event was written for the subscription in whose lane it is (addressed.py). Such
             an event is sent even if the filter does not match.
@@ -80,7 +80,7 @@ class Delivery:
     probes: ProbeGate = field(default_factory=ProbeGate)
 
     def seconds_until_turn(self, subscription: Subscription) -> float:
-        """Seconds until the rate limits of the subscription allow an attempt. At 0 the attempt is counted at once."""
+        """Seconds until the rate limits of the subscription allow an attempt. If 0, the attempt is counted."""
         return self.rate_limits.turn(subscription, self.steady())
 
     def slow_start(self, subscription_id: str) -> SlowStart | None:

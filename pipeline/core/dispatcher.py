@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 1.0
 HOLD_CHECKS = 4
-"""The number of checks in `hold_seconds`. An event may be held longer than that by the time between two checks."""
+"""The number of checks in `hold_seconds`. An event may be held longer than `hold_seconds`, by the time between two
+checks."""
 SHORTEST_PAUSE_SECONDS = 0.01
 """The shortest pause between two checkpoints, even with a shorter `hold_seconds`."""
 SWEEP_CHECKPOINTS = 30
@@ -57,7 +58,7 @@ class Dispatcher:
         limits: the limits of each lane.
         memory: counts the bytes in all queues of the worker.
         on_closed: called with each partition that this worker no longer owns.
-        matching: finds the subscriptions that an event matches, and is kept up to date by `Sources`; None with
+        matching: finds the subscriptions that an event matches; `Sources` keeps it up to date. None with
             `routing: key`.
 
     Attributes:
@@ -109,10 +110,10 @@ class Dispatcher:
     # --------------------------------------------------------------- the stream
 
     def dispatch(self, number: int, events: Sequence[Event]) -> None:
-        """Dispatch a batch of one partition to its lanes. Does no I/O, and never raises because of an event."""
+        """Dispatch a batch of one partition to its lanes. Does no I/O; an event can't make it raise an exception."""
         found = self._open.get(number)
         if found is None:
-            # The partition was revoked after the fetch. The batch is not committed, so the next owner reads it again.
+            # The partition was revoked after the fetch. The batch was not committed, so the next owner reads it again.
             return
         self.streamed_at = steady_now()
         found.partition.dispatch(events)
@@ -189,7 +190,7 @@ class Dispatcher:
         return (entry.partition.begun_to or None) if self.matching is None else self._begun_to(entry)
 
     def ahead_of(self, number: int, offset: int) -> int:
-        """For the note of a commit: the settled events after the *offset* to commit, as bits (ahead.py)."""
+        """The settled events after the *offset* to commit, as bits for the note of the commit (ahead.py)."""
         entry = self._open.get(number)
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
@@ -240,7 +241,7 @@ class Dispatcher:
             if opened is None:
                 return
             rows, found = opened
-            if log is not None:  # if the group was moved by hand, all known subscriptions count as begun
+            if log is not None:  # if someone has changed the group's offsets, all known subscriptions count as begun
                 log = replace(log, begun_to=min(log.begun_to, self.registry.read_to))
             partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)

@@ -36,7 +36,7 @@ class Cipher:
         self._keys = [AESGCM(derive_key(key, _PURPOSE)) for key in keys]
 
     def encrypt(self, data: bytes, context: bytes) -> bytes:
-        """*data* as nonce, ciphertext and tag, which can only be decrypted with the same *context*."""
+        """*data* as nonce, ciphertext and tag. It can be decrypted only with the same *context*."""
         nonce = os.urandom(NONCE_BYTES)
         return nonce + self._keys[0].encrypt(nonce, data, context)
 

@@ -12,7 +12,7 @@ A failed delivery is no exception, but an `Outcome` (outcome.py). Exceptions sto
     ├── BrokerError               a broker can't be reached, or a topic is not as required
     │   └── UnconfirmedError      a change may have been made, or not
     ├── FencedError               another worker owns the partition now: write nothing more for it
-    ├── LeaseEndedError           another worker may own the partitions: nothing was sent
+    ├── LeaseEndedError           the lease has ended, so another worker may own the partitions: nothing was sent
     └── NotDeadLetteredError      the broker will never take this dead letter (too large)
 """
 
@@ -38,7 +38,7 @@ class ConflictError(ConfigurationError):
 
 
 class PreconditionError(ConflictError):
-    """A change was based on an older revision of the subscription."""
+    """The subscription has changed since the change was prepared."""
 
 
 class UnknownSubscriptionError(WebhooksError):

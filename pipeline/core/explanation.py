@@ -50,7 +50,7 @@ def explain(wanted: Expression, parsed: ParsedEvent) -> list[Mismatch]:
 
 
 def _mismatches(part: Expression, parsed: ParsedEvent, *, expected: bool) -> Iterator[Mismatch]:
-    """The comparisons because of which the result of *part* is not the *expected* one."""
+    """The comparisons that make the result of *part* differ from the *expected* result."""
     match part:
         case Compare(dialect, selector, texts):
             found = selector.found(parsed)

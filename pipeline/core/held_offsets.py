@@ -49,8 +49,8 @@ class HeldOffsets:
             del self._offsets[offset]
             self._home.settle(offset)
         else:
-            # The event was read from the log. Later events of the lane may be in the note. So the note has to have this
-            # event too, or the next owner would send it again after the later events.
+            # The event was read from the log. Later events of the lane may be in the note. So this event must be in the
+            # note too: otherwise the next owner would send it again, after the later events.
             self._window.mark_settled(offset)
 
     def let_go(self, offset: int) -> None:

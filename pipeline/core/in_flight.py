@@ -11,7 +11,7 @@ from pipeline.core.model import Event
 from pipeline.core.subscription import Subscription
 
 OVERTAKEN = -1
-"""Set as the epoch of an event in flight whose result must no longer count."""
+"""The epoch of an event in flight whose result must no longer count."""
 
 
 class Tries(NamedTuple):
@@ -34,7 +34,7 @@ class Tries(NamedTuple):
     token_renewed: bool = False
 
     def begin(self, now: float) -> "Tries":
-        """The tries with one more attempt, which begins now."""
+        """The tries after one more attempt, which begins now."""
         first_at = now if self.first_at is None else self.first_at
         return Tries(self.made + 1, first_at, now, self.error, renew_token=False, token_renewed=self.token_renewed)
 
@@ -55,7 +55,7 @@ class InFlight:
     Attributes:
         epoch: the lane's epoch when the event left the queue; the result of an earlier epoch does not count.
         not_before: when the next attempt is due, Unix seconds; 0 for at once.
-        claimed: with at-most-once, whether a row that moves the cursor past the event was written, or is being written.
+        claimed: with at-most-once, whether a row that moves the cursor past the event is durable or being written.
         wanted_by: the revision whose filter is known to match the event. The filter is not evaluated again.
     """
 
@@ -68,7 +68,7 @@ class InFlight:
     wanted_by: Subscription | None = None
 
     def shelved(self) -> "Shelved":
-        """The part of the tries that is kept when the event leaves memory."""
+        """The part of the tries that remains when the event leaves memory."""
         tries = self.tries
         return Shelved(self.offset, Tries(tries.made, tries.first_at, error=tries.error), self.not_before)
 

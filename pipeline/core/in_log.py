@@ -66,11 +66,11 @@ class InLog:
         self.count += sum(event.offset >= self.counted_from for event in left)
 
     def returned(self, event: Event, *, passes_others: bool) -> None:
-        """Count an event that leaves memory. If it is before `read_from`, reading continues at this event.
+        """Count an event that leaves memory. If the event is before `read_from`, reading continues at this event.
 
         Args:
             event: the event.
-            passes_others: whether later events are settled or under way.
+            passes_others: whether later events of the lane are settled or in flight.
         """
         goes_back = event.offset < self.read_from
         if goes_back or not self.at_most:

@@ -14,7 +14,7 @@ _LONGEST_KEY_BYTES: Final = 4 * LONGEST_ID
 
 
 def decode_key(key: bytes) -> str | None:
-    """The subscription id in a record key; None if it can't be one: not UTF-8, empty, or longer than any id."""
+    """The subscription id in a record key; None if the key is no id: not UTF-8, empty, or longer than any id."""
     if len(key) > _LONGEST_KEY_BYTES:
         return None
     try:
@@ -24,9 +24,9 @@ def decode_key(key: bytes) -> str | None:
 
 
 def keys_among(event: Event, among: Collection[bytes], matching: Matching | None) -> Sequence[bytes]:
-    """The keys in *among* of the subscriptions that *event* is for.
+    """The keys in *among* whose subscriptions get *event*.
 
-    If *matching* is None, that is only the event's own key.
+    If *matching* is None, this is only the event's own key.
     """
     if matching is not None:
         return matching.keys(event, among)

@@ -111,7 +111,7 @@ class Lane(LaneView):
         self._runners -= 1
 
     def take(self) -> InFlight | None:
-        """Hand the next event to a runner. Returns None if there is no event, or if it must not be sent now."""
+        """Pass the next event to a runner. Returns None if there is no event, or if it must not be sent now."""
         if self.state.is_halted or self._home.is_draining or self._runners > self._concurrency:
             return None
         flight = self.events.take()
@@ -151,7 +151,7 @@ class Lane(LaneView):
         if events.progress.row is not None:
             self._rows.mark_stale(self.key)
         if self.is_probing:
-            self._read_on()  # the event was filtered out, so another one has to be the probe
+            self._read_on()  # the event was filtered out, so the probe has to send another one
 
     def back_off(self, flight: InFlight, seconds: float) -> None:
         """Schedule another attempt for the event, to begin in *seconds*."""
@@ -234,7 +234,7 @@ class Lane(LaneView):
         self._write_row()
 
     def _leave_stream(self) -> None:
-        """Leave the queued events to the log. Reading begins with the first of them, but never before the cursor."""
+        """Empty the queue: its events will be read again from the log, but none before the cursor."""
         self.claims.hand_back_ahead()
         self.events.empty_queue(self._beyond)
         if self.state is LaneState.LIVE:
@@ -357,13 +357,14 @@ class Lane(LaneView):
         self._start_over()
 
     def _start_over(self) -> None:
-        # One row records both the command and the end of the FAILURE: the next owner must not find only the command.
+        # One row records both the command and the end of the FAILURE, so that the next owner never finds only the
+        # command.
         self._enter(LaneState.BEHIND)
         self.waits.end()
         self._write_row()
 
     def abandon(self) -> int:
-        """Give up all events, because the subscription was deleted. Returns how many were in memory."""
+        """Give up all events, because the subscription was deleted. Returns how many events were in memory."""
         given_up = self.events.abandon()
         self._services.probes.leave(self)
         self.state, self.cause = LaneState.LIVE, None

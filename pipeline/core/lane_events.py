@@ -2,8 +2,8 @@
 
 In order of offsets:
 
-    in flight (being sent, or waiting for another try)  ≤  queue  ≤  beyond: the next events of the stream (live), or
-                                                                     the log from `in_log.read_from` on (all others)
+    in flight (being sent, or waiting for a retry)  ≤  queue  ≤  beyond: the next events of the stream (live), or
+                                                                 the log from `in_log.read_from` on (all others)
 
 The cursor (`next`) is the first of these offsets. The partition's window also holds each event that came from the
 stream, until the event is settled or a durable row keeps it.
@@ -198,12 +198,12 @@ class LaneEvents:
         del self.in_flight[flight.offset]
 
     def keep(self, flight: InFlight) -> None:
-        """Leave to the log an event that was in flight. It will be read again, before all others."""
+        """Leave an event that was in flight to the log. It will be read again, before all other events."""
         passes_others = bool(self.in_flight) or self.progress.settled_to > flight.offset
         self.in_log.returned(flight.event, passes_others=passes_others)
 
     def recall_tries(self, cause: Cause) -> None:
-        """If the row did not contain the tries of the event at fault, restore them from the cause of the FAILURE."""
+        """Restore the tries of the event at fault from the cause of the FAILURE, if the row did not contain them."""
         if cause.attempts is not None and cause.offset == self.in_log.read_from and self.shelved is None:
             tries = Tries(cause.attempts.count, cause.attempts.since)
             self.shelved = Shelved(self.in_log.read_from, tries, 0.0)
@@ -275,6 +275,6 @@ class LaneEvents:
         self.shelved = None
 
     def close(self) -> None:
-        """End with the partition: results no longer count, but events in flight stay here to be counted."""
+        """End with the partition: results no longer count. Events in flight stay here, to be counted."""
         self.epoch += 1
         self.queue.clear()

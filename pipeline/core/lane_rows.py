@@ -28,7 +28,7 @@ COUNTED_ROWS: Final = 50
 """How many rows per second are written only because the displayed number of waiting events has changed."""
 COUNT_SECONDS: Final = 1.0
 IDLE_STRIDE: Final = 10_000
-"""The row of an idle lane follows the stream in steps of this many offsets."""
+"""While a lane is idle, its row is written again when the stream has advanced by this many offsets."""
 LAST_ROWS_SECONDS: Final = 10.0
 """How long a drain waits for the last rows. Without these rows, events may be repeated, but no event is lost."""
 
@@ -97,7 +97,8 @@ class LaneRows:
         self._lanes = lanes
         self._on_fenced = on_fenced
         self._stale: dict[Lane, None] = {}
-        self._uncounted: dict[Lane, int] = {}  # by lane, the first event that its row does not count; lowest first
+        # By lane, the first event that its row does not count. The lowest offset comes first.
+        self._uncounted: dict[Lane, int] = {}
         self._counted_at = -math.inf
         self._last: asyncio.Future[None] | None = None
         self.counted_to = start
@@ -208,8 +209,8 @@ class LaneRows:
         current = row_of(lane)
         has_followed = lane.events.progress.settled_to <= row.next
         if lane.is_idle and has_followed and current.next - row.next < IDLE_STRIDE:
-            # Only `dispatched` has moved, which is the same for all lanes. With the old row, the next owner reads a
-            # stretch of the log without events of this lane, which does no harm.
+            # Only `dispatched` has advanced, as in all lanes. With the old row, the next owner reads a stretch of the
+            # log that has no events of this lane, which does no harm.
             current = replace(current, next=row.next)
         return current != row or (lane.state is not LaneState.LIVE and current.standing != row.standing)
 
@@ -225,7 +226,7 @@ class LaneRows:
             return awaits_row or bool(progress.handed_back) or row_of(lane) != progress.row
         # Without such a row, the next owner would again send events that were settled beyond the committable offset.
         is_sent_again = progress.settled_to > committable
-        # With QoS none, the commit may pass events in the queue while other rows are written.
+        # With QoS none, the commit may pass events that are still in the queue, while other rows are written.
         is_passed = not lane.is_in_window
         # A cancelled attempt counts too.
         return awaits_row or is_sent_again or is_passed or is_trying(lane, tries=1)

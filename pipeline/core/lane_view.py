@@ -62,7 +62,7 @@ class LaneView:
 
     @property
     def first_waiting(self) -> int:
-        """The first event to be delivered: the cursor, or an earlier event that was claimed and is not sent yet."""
+        """The first event to be delivered: at the cursor, or an earlier one that was claimed and is not sent yet."""
         return min([self.next, *self.claims.ahead()])
 
     @property

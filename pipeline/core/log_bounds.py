@@ -38,7 +38,7 @@ class Break:
     def lost(self) -> int:
         """How many offsets were deleted before they were read: an upper bound of the lost events."""
         if self.kind == "recreated":
-            return self.goes_on_at  # retention has deleted the first events of the new log already
+            return self.goes_on_at  # retention has already deleted the first events of the new log
         return max(0, self.goes_on_at - self.offset)
 
 
@@ -71,7 +71,7 @@ class LogBounds:
 
 
 def find_break(offset: int, topic_id: str | None, log: LogBounds) -> Break | None:
-    """What happened to an offset since it was stored; None if it is still valid.
+    """What happened to an offset since it was stored; None if the offset is still valid.
 
     Args:
         offset: the stored offset; everything before it is settled.

@@ -7,8 +7,8 @@ A tree of the comparisons in the filters, from headers and key of the record dow
                     └─ type is "order.sent"                                      d
 
 At each node, one look-up in a hash table for each compared part of the event finds the branches that match. So the cost
-does not depend on the number of all subscriptions, but on the numbers of compared parts and of reached subscriptions.
-The body is parsed only if a matching branch compares it.
+does not depend on the number of all subscriptions, but only on the number of compared parts and the number of
+subscriptions that are found. The body is parsed only if a matching branch compares it.
 
 A filter is first split into alternatives. Each one is a path: exact comparisons and prefixes that must all match. Other
 conditions (a suffix, a `not`) are not part of the path: the whole filter is evaluated at its end.
@@ -37,7 +37,8 @@ FEW: Final = 16
 """The filters of up to this many subscriptions are evaluated one by one, without the tree."""
 
 MOST_PATHS: Final = 100
-"""The most paths of one filter, equal to the limit of comparisons. Parts that would make more paths are not indexed."""
+"""The most paths of one filter, equal to the limit of comparisons. Parts that would lead to more paths are not
+indexed."""
 
 _UNINDEXED: Final = 6
 
@@ -274,5 +275,5 @@ def _paths_of_all(parts: Iterable[Expression]) -> list[Path]:
 
 
 def _cost(paths: Sequence[Path]) -> tuple[int, int]:
-    """How much work the paths cause, as the worst rank and the number of paths."""
+    """How much work the paths cause: the worst rank, and the number of paths."""
     return max((min(map(_rank, path), default=_UNINDEXED) for path in paths), default=0), len(paths)

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def moved(row: Cursor, offset: int) -> Cursor:
-    """*row* with another offset, and without the tries of the event at the old offset."""
+    """*row* with another offset, but without the tries, which belong to the event at the old offset."""
     return Cursor(offset, row.status, row.cause, revision=row.revision)
 
 

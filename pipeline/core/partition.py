@@ -33,7 +33,8 @@ again.
 PRESSURE_DELIVERIES = 1_000
 """The same limit with `routing: match`, in deliveries. It is lower, because the rest of a batch is kept in memory."""
 PATIENCE_SECONDS = 1.0
-"""In a paused partition, a lane that lags far behind the others leaves the stream after holding an event this long."""
+"""In a paused partition, a lane that lags far behind the others leaves the stream when it has held an event this
+long."""
 LAGGING_FACTOR = 3
 """A lane lags far behind if its lag is more than this many times the lag of the quicker lanes (the lower quartile)."""
 FAIR_STRETCHES = 8
@@ -305,12 +306,12 @@ class Partition:
             lagging = max(too_old, min(self.window.dispatched_before(now - patience), self._pace()))
         for lane in list(self.lanes.values()):
             first = lane.events.held.first
-            # A lane that waits for a slot is not slow itself: the worker is.
+            # A lane that waits for a slot is not slow itself, but the worker.
             if first is not None and (first < too_old or (first < lagging and not lane.waits.for_slots)):
                 lane.go_behind()
 
     def _pace(self) -> int:
-        """The offset that a lane must have passed so that it does not lag far behind the quicker lanes."""
+        """A lane before this offset lags far behind the quicker lanes."""
         head, dispatched_to = self.window.committable, self.dispatched_to
         firsts = [(lane.events.held.first, lane.events.progress.settled_to) for lane in self.lanes.values()]
         lags = sorted(

@@ -26,7 +26,7 @@ class Patch:
         library: the name of its distribution.
         name: the attribute or method that is replaced or overridden.
         without: what happens if the patch has no effect, as a clause.
-        takes: returns whether the patch takes effect; an exception counts as no.
+        takes: returns whether the patch takes effect; an exception counts as False.
     """
 
     library: str

@@ -1,7 +1,7 @@
 """Which commands concern a partition, and which of them its owner has not carried out yet. Pure.
 
-The owner records in the lane's row which commands it has carried out (commands.py). Until a command is carried out, row
-and committed offset have a position that the lane will leave, so they do not show how many events wait.
+The owner records in the lane's row which commands it has carried out (commands.py). A command that is not carried out
+yet will move the lane. Until then, row and committed offset do not show how many events wait.
 """
 
 from pipeline.core.model import Cursor

@@ -21,11 +21,11 @@ from pipeline.core.outcome import (
 from pipeline.core.subscription import Interrupt, Jitter, Qos, RetryPolicy, RetryStrategy
 
 RETRY_AFTER_FACTOR = 10
-"""`Retry-After` is honoured up to this many times the policy's longest delay."""
+"""`Retry-After` is obeyed up to this many times the policy's longest delay."""
 
 _LAST_STATUS = 599
 _SERVER_ERROR = 500
-"""The status that stands for every status above 599."""
+"""Every status above 599 is treated as this status."""
 
 Reason = Literal["rejected", "server-error", "exception", "undecodable", "unknown-subscription", "expired"]
 """`dlq.reason` of a dead letter; "expired": `retry.maxElapsedSeconds` left no time for another attempt."""
@@ -186,7 +186,7 @@ def delay(retry: RetryPolicy, attempt: int, outcome: Outcome | None, chance: flo
     """Seconds before the attempt after *attempt* (from 1).
 
     LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter turns
-    this delay into a span, and *chance* picks a point in the span. `Retry-After` can lengthen the delay, up to
+    this delay into a range, and *chance* selects a value in this range. `Retry-After` can lengthen the delay, up to
     `longest_wait`, but not shorten it.
     """
     # The bound prevents an overflow (a float ends at 2**1023), and is far above any maximum.

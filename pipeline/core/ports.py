@@ -1,4 +1,4 @@
-"""The interfaces that the core needs: a lane of its partition, a partition of its worker, a worker of Kafka."""
+"""The interfaces between lane, partition, dispatcher and worker, and the interfaces of the core to Kafka."""
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
@@ -25,7 +25,7 @@ class LaneLimits:
         bytes: the bytes in the queue, as `queue_memory.size_of` counts them.
         hold_seconds: how long an event may hold back the partition's committed offset. A lane that sends one event at a
             time falls behind if its event has to wait at least this long, and reads the event again when it is due.
-        claim_events: with at-most-once, how many events one row claims. A crash may lose as many events of each lane.
+        claim_events: with at-most-once, how many events one row claims. A crash may lose this many events of each lane.
     """
 
     events: int

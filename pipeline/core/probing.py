@@ -4,9 +4,9 @@
       ▲                         │
       └──────── no answer ──────┘     a probe sends the first event once
 
-A probe counts as an attempt, with the rules of the subscription's level. So it risks no more than a `resume`. A FAILURE
-is probed only if it may end without a change by an operator. The cause in the cursor row has the number of probes and
-the time of the next one.
+A probe counts as an attempt, and follows the rules of the subscription's level. So it risks no more than a `resume`. A
+FAILURE is probed only if the next attempt may succeed although no operator has changed anything. The cause in the
+cursor row has the number of probes and the time of the next one.
 """
 
 from collections import Counter

@@ -8,12 +8,13 @@ class Progress:
 
     Attributes:
         floor: the cursor is never before this offset. Only commands, and claims that are handed back, move it back.
-        row: the last row that was handed to the store; None if there is none.
+        row: the last row that was passed to the store; None if there is none.
         revision: the last revision of the subscription whose command was carried out here.
         settled_to: the offset after the last settled one.
         handed_back: offsets whose claim was handed back, until a row at or before them is durable.
         last_success_at: the time of the last delivery, Unix seconds; None if none is known.
-        claimed_to: unsent events before this offset were claimed together with an earlier event; 0 if there are none.
+        claimed_to: unsent events before this offset were claimed together with an earlier event; 0 if there are no such
+            events.
     """
 
     __slots__ = ("claimed_to", "floor", "handed_back", "last_success_at", "revision", "row", "settled_to")
@@ -33,7 +34,7 @@ class Progress:
         self.last_success_at = None if row.standing is None else row.standing.last_success_at
 
     def row_sent(self, row: Cursor) -> None:
-        """Record that the row was handed to the store. From now on, the cursor must not be before the row's cursor."""
+        """Record that the row was passed to the store. From now on, the cursor must not be before the row's cursor."""
         self.row = row
         self.floor = row.next
 

@@ -4,7 +4,7 @@
     slow start after 429 or 503, a gap between two calls: each further 429 or 503 doubles it, other answers reduce it
     hold       no call of the subscription before the time that a `Retry-After` asked for
 
-A new revision, such as a resume, ends slow start and hold: its author may know more than the last answer shows.
+A new revision, such as a resume, ends slow start and hold, because its author may know that the receiver has recovered.
 
 `Delivery` calls `turn` before each attempt and `saw` after it. Nothing here waits or locks; times are seconds of a
 monotonic clock. Each worker has its own state, which does not survive a restart.
@@ -33,7 +33,7 @@ NO_GAP_SECONDS: Final = 0.01
 """A gap shorter than this ends the slow start."""
 
 MAX_PACES: Final = 50_000
-"""The most subscriptions that are tracked. A new one replaces the oldest, unless that has a rate from a handshake."""
+"""The most subscriptions that are tracked. A new one replaces the oldest one that has no rate from a handshake."""
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVICE_UNAVAILABLE: Final = 503
@@ -67,7 +67,7 @@ class SlowStart:
     Attributes:
         revision: the revision of the subscription; a newer one ends the slow start.
         per_second: the most calls per second; None if there is only a `Retry-After`.
-        until: no call before this time, in seconds of the caller's clock (`Delivery.slow_start`: Unix seconds).
+        until: no call is made before this time, in seconds of the caller's clock (`Delivery.slow_start`: Unix seconds).
     """
 
     revision: int
@@ -172,7 +172,7 @@ class RateLimits:
         if pace.slowed_at != subscription.revision:
             pace.begin_anew()
         if subscription.handshake is None:
-            # There is no handshake any more.
+            # The new revision has no handshake.
             pace.allowed = None
         wait = pace.wait(now, self._share())
         # Because of rounding, the wait might be shorter than a clock can measure.

@@ -60,7 +60,7 @@ class Reconciler:
             lane.configure(None, UNKNOWN_RULES)
             return
         if matches:
-            # Its rows must not be mistaken for rows of a deleted subscription with this id (`is_of_former`).
+            # The lane's rows must not be mistaken for rows of a deleted subscription with this id (`is_of_former`).
             lane.record_revision(max(lane.events.progress.revision, subscription.created - 1))
         rules = Rules(subscription.qos, subscription.retry, subscription.interrupt, worker.has_dead_letters)
         lane.configure(subscription, rules)
@@ -122,7 +122,7 @@ class Reconciler:
         return dispatched_to if subscription.starts is None else max(dispatched_to, self._partition.window.noted_to)
 
     def _first_offset(self, subscription: Subscription) -> int:
-        """Where a lane without a row begins if its subscription is not new."""
+        """Where a lane without a row begins, if its subscription is not new."""
         dispatched_to = self._partition.dispatched_to
         if self._worker.matching is None:
             return dispatched_to
@@ -159,7 +159,7 @@ class Reconciler:
             if command.revision > progress.revision and not self._commands.carry_out(lane, subscription, command):
                 # A row that is written while a task carries out a command has to show that the subscription was known.
                 lane.record_revision(command.revision - 1)
-                if lane.wanted_status is not Status.STARTED:  # a pause or stop does not wait for the task
+                if lane.wanted_status is not Status.STARTED:  # a pause or a stop takes effect before the task has ended
                     lane.follow_wanted_status()
                 return
         if subscription.revision > progress.revision:

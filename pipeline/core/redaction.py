@@ -37,7 +37,7 @@ _RULES: Final[tuple[tuple[str, re.Pattern[str], str], ...]] = (
     ("", re.compile(r"(?i)\b(bearer|basic)[ \t]+(?=\S*[\d=])[a-z0-9._~+/=-]{8,}"), rf"\1 {MASK}"),
     # Signing secrets of Standard Webhooks.
     ("whs", re.compile(r"(whsec_|whsk_)[A-Za-z0-9+/=_-]+"), rf"\1{MASK}"),
-    # Parameters of a query whose names mean a credential only there.
+    # Parameters of a query whose names mean a credential only in a query.
     ("=", re.compile(r"(?i)([?&](?:sig|signature|token|key|secret|code)=)[^\s&#\"'<>]+"), rf"\1{MASK}"),
     # name=value of forms and settings.
     ("=", re.compile(rf"(?i)({_NAMES}\s*=\s*){_HARMLESS}b?(?:{_QUOTED}|{_WORD})"), rf"\1{MASK}"),
@@ -70,7 +70,7 @@ _CUT_USERINFO: Final = re.compile(r"://[^/\s?#\"'<>]*\Z")
 def mask(text: str) -> str:
     """*text* with everything that looks like a credential replaced by `***`, in linear time.
 
-    This is the last line of defence: no code may put a value into a text if it knows that the value is secret.
+    Code must not rely on this: no code may put a value into a text if it knows that the value is secret.
     """
     if text.isascii() and not has_hint(text):
         return text  # most texts; trying all patterns costs fifty times as much

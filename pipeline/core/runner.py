@@ -39,7 +39,7 @@ class Runner:
                 except FencedError:
                     raise
                 except Exception as error:
-                    # This is a bug, which the partition logs. The event must not stay in flight.
+                    # This is a bug. The partition logs it, and the event must not stay in flight.
                     if lane.events.in_flight.get(flight.offset) is flight:
                         lane.fail(flight, "exception", f"internal error: {type(error).__name__}", has_arrived=True)
                     raise
@@ -63,7 +63,7 @@ class Runner:
                 return
 
     async def _becomes_known(self, flight: InFlight) -> bool:
-        """Wait for the registry. Returns whether the subscription exists and the event is still to be sent."""
+        """Wait for the registry. Returns whether the subscription exists and the event still has to be sent."""
         lane = self._lane
         await self._delivery.registry.caught_up()
         if not lane.may_go_on(flight):
@@ -87,7 +87,7 @@ class Runner:
         return None
 
     async def _has_turn(self, flight: InFlight) -> bool:
-        """Wait for the rate. Returns whether the event is still to be sent, by the filter and the state of the lane."""
+        """Wait for the rate. Returns whether the event still has to be sent: filter and lane may have changed."""
         lane = self._lane
         while (subscription := lane.subscription) is not None:
             if not self._is_wanted(subscription, flight):
@@ -122,7 +122,8 @@ class Runner:
             LeaseEndedError: no attempt was made.
         """
         limits, subscription = self._delivery.concurrency_limits, self._lane.subscription
-        if limits is None or subscription is None or subscription.qos.is_ordered:  # each lane has one event at a time
+        # At an ordered level, each lane sends one event at a time.
+        if limits is None or subscription is None or subscription.qos.is_ordered:
             return await self._attempt_with_slot(flight)
         await limits.acquire(subscription.id, subscription.concurrency)
         try:

@@ -1,4 +1,4 @@
-"""The source topics of a worker: a dispatcher for each, sharing the memory, the slots and the index of filters.
+"""The source topics of a worker: a dispatcher for each. They share the memory, the slots and the filter index.
 
 A worker owns partition numbers. A worker with the number 3 owns partition 3 of each source topic (runtime/assignor.py).
 """

@@ -48,8 +48,8 @@ class Jitter(StrEnum):
     """How the delay between attempts is randomised, so that subscriptions that failed together don't retry together.
 
     AROUND draws evenly from half to one and a half times the delay (a randomization factor of 0.5 in
-    exponential-backoff libraries), but never beyond the longest delay. FULL draws from 0 to the delay ("full jitter"):
-    less load after a large outage, but all attempts may be used up soon.
+    exponential-backoff libraries), but never beyond the longest delay. FULL draws from 0 to the delay ("full jitter").
+    It causes less load after a large outage, but all attempts may be used up soon.
     """
 
     AROUND = "AROUND"
@@ -320,7 +320,7 @@ class Subscription:
         created: the revision of its first record. A subscription that is deleted and created again counts as a new one.
         starts: where the subscription begins, by source topic. None: it was written for `routing: key`, and begins at
             the committed offset.
-        topics: the source topics whose events it gets; None for all of them.
+        topics: the source topics whose events the subscription gets; None for all of them.
         metadata: the owner's notes about it, without influence on deliveries.
         probes: when a FAILURE is probed (probing.py); None if it waits for an operator.
         resume_from: the command of this revision.

@@ -43,7 +43,7 @@ def own_id(event: Event) -> str:
 
 
 def addressee_of(event: Event) -> bytes | None:
-    """The id of the only subscription that *event* names, even without a valid seal; None if it names none."""
+    """The id of the only subscription that *event* names, even without a valid seal; None if *event* names none."""
     for name, value in event.headers:
         if name == ADDRESSEE:
             return value

@@ -8,7 +8,7 @@ Only unsettled offsets are kept. Events that a cursor row covers never enter, so
 costs nothing here. Lanes add offsets (held_offsets.py); `Partition` does the rest.
 
 An offset leaves the window when it is settled, or when a durable cursor row keeps its event. Offsets that are settled
-out of order are noted in the commit (ahead.py), so that the next owner does not send their events again.
+out of order are listed in the note of the commit (ahead.py), so that the next owner does not send their events again.
 """
 
 from collections import deque
@@ -52,10 +52,10 @@ class Window:
         # The settled offsets from `_base` on: bit n stands for the offset `_base + n`.
         self._base = start
         self._ahead = ahead
-        # Settled offsets that are too far ahead for a note now. They have to be noted later. If a note had only later
-        # events of a lane, the next owner would send the earlier event after them.
+        # Settled offsets that are too far ahead for a note now. A later note has to contain them. If a note had only
+        # later events of a lane, the next owner would send the earlier event after them.
         self._far: set[int] = set()
-        # The end of each batch, and when the batch came: enough to find the age of any offset.
+        # The end of each batch, and when the batch arrived: enough to find the age of any offset.
         self._batches: deque[tuple[int, float]] = deque()
 
     def __len__(self) -> int:
