@@ -1,9 +1,9 @@
 """Groups requests: all requests of one turn of the event loop are written in immediate succession.
 
-Most of the cost of a send is that the kernel wakes the receiving process. If the worker did other work between two
+A send costs most of its time because the kernel wakes the receiving process. If the worker did other work between two
 requests (reading an answer, advancing a lane), the receiving process would go back to sleep, and each request would
-wake it again. The cost: a request that is alone in its turn waits for one more turn. Figures:
-tests/benchmarks/README.md.
+wake it again. This has a cost: a request that is alone in its turn waits for one more turn. tests/benchmarks/README.md
+has figures.
 """
 
 import asyncio

@@ -35,7 +35,7 @@ _PIECE_BYTES: Final = 4096
 """The parser gets a long answer in pieces of this size, because it makes objects and copies of its whole input."""
 
 _MOST_UNREAD_ANSWERS: Final = 32
-"""The most unread answers on a connection; one exchange can't use as many. With more, the connection is closed."""
+"""The most unread answers on a connection, more than one exchange can use. With more, the connection is closed."""
 
 _FAREWELL_SECONDS: Final = 0.1
 """How long sending TLS's close_notify may take. The receiver's close_notify is not needed."""
@@ -149,7 +149,7 @@ class Wire(ResponseHandler):
             self._expire()
 
     def is_fit(self) -> bool:
-        """Whether the connection may be reused: it was not idle for too long, and has received nothing, not even EOF.
+        """Whether the connection may be reused: it was not idle for too long, and has received neither bytes nor EOF.
 
         This polls the socket, because the event loop would report an EOF that has already arrived only in its next
         turn.
@@ -215,14 +215,14 @@ class Wire(ResponseHandler):
             self.set_exception(HttpProcessingError(message="head too long"), LineTooLong(b"", MAX_FRAMING_BYTES))
             return True
         if self._received_bytes - payload.total_bytes > MAX_FRAMING_BYTES:
-            # The status has arrived, so the answer counts without the rest.
+            # The status has arrived, so the answer counts even without the rest.
             self.force_close()
             payload.feed_eof()
             return True
         return payload.total_bytes > MAX_BODY_BYTES
 
     def pause_reading(self) -> None:
-        """Do nothing: `_has_enough` limits what is read. aiohttp's own limit costs more than parsing small chunks."""
+        """Do nothing: `_has_enough` limits the size. aiohttp's own limit costs more than parsing small chunks."""
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Do nothing, because nothing has been paused."""

@@ -42,7 +42,8 @@ class Connector(DirectConnector):
 
     def __init__(self, *, idle: IdleConnections, loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(loop=loop, **options)
-        # A test checks that aiohttp uses this factory: an idle connection that receives bytes is closed.
+        # A test checks that aiohttp uses this factory: it expects that an idle connection is closed when it receives
+        # bytes.
         self._factory = partial(Wire, loop=loop, idle=idle)  # type: ignore[assignment]  # a Wire is a ResponseHandler
 
     async def open(self, dial: Dial, timeout: ClientTimeout) -> Wire:  # noqa: ASYNC109 - aiohttp's kind of timeout

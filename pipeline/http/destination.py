@@ -68,7 +68,7 @@ class Destination:
         connect_timeout: the time limit for name lookup, TCP, TLS and proxy tunnel together.
         read_timeout_seconds: the time limit from the first byte of the request to the last byte of the answer.
         is_proxied: whether the route includes a proxy.
-        is_forwarded: whether the proxy reads the request and sends a request of its own. (Other proxies forward bytes.)
+        is_forwarded: whether the proxy reads the request and sends a request of its own, instead of forwarding bytes.
     """
 
     where: str
@@ -87,7 +87,7 @@ class Destination:
 
 
 def origin_of(text: str) -> str | None:
-    """The origin of a URL, with its userinfo; None if only a full parser can find it."""
+    """The origin of a URL, with its userinfo; None if this needs a full parser."""
     found = _ORIGIN.match(text)
     return None if found is None else found.group()
 

@@ -125,7 +125,8 @@ def _tls_reason(error: BaseException) -> str:
 def not_let_through() -> Failed:
     """The failure for a 407 (RFC 9110 section 15.5.8) on a proxied route.
 
-    A 407 is not a refusal of the event. It should come from the proxy, but a receiver could send one too.
+    A 407 does not mean that the receiver rejects the event. It should come from the proxy, but a receiver could send
+    one too.
     """
     return Failed(f"{_PROXY} answered 407 and wants other credentials", may_have_arrived=True)
 

@@ -5,8 +5,9 @@
     WebHook-Request-Rate: 120                       WebHook-Allowed-Rate: 100
 
 Deliveries also contain the origin (webhook.py). Subscriptions with the same question share one OPTIONS request and its
-permission, which a worker keeps as long as it runs. The worker asks again after a failure, when an edit changes the
-question, and when a refused subscription is resumed. The asynchronous form (WebHook-Request-Callback) is not supported.
+permission. A worker keeps the permission as long as it runs. The worker asks again after a failure, when an edit
+changes the question, and when a refused subscription is resumed. The asynchronous form (WebHook-Request-Callback) is
+not supported.
 
 Source: CloudEvents 1.0.2, "HTTP 1.1 Web Hooks for Event Delivery", section 4.
 """
@@ -71,7 +72,7 @@ class Permission:
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A refusal, and the revision of the subscription that got it.
+    """A refusal, and the revision of the subscription that was refused.
 
     Attributes:
         at: when the receiver refused, Unix seconds.

@@ -46,8 +46,8 @@ class RequestHead:
     """The common part of all requests of one subscription; made by `request_head`.
 
     Attributes:
-        start: the lines that nothing overrides.
-        weaker: the lines that a record header with the same name replaces, by lower-case name.
+        start: the lines that no header overrides.
+        weaker: by name in lower case, the lines that a record header with the same name replaces.
         credentials: the names in *weaker* that a record can't replace, as `headers.folded` returns them.
         plain: *start* and all of *weaker*, for events without headers.
         signer: signs each attempt; None without signing secrets.

@@ -19,7 +19,7 @@ class Answer:
     """A complete answer of any status. Not frozen, because one is made per event and freezing costs 5 % of its time.
 
     Attributes:
-        headers: the headers by case-insensitive name. Of a repeated header, only the first one.
+        headers: the headers by case-insensitive name; only the first one of a repeated header.
         body: the body as received, not decompressed and at most as long as requested.
     """
 

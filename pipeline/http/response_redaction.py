@@ -21,7 +21,7 @@ from pipeline.core.subscription import BasicAuth, JwtProfileAuth, NoAuth, OAuth2
 from pipeline.http.signature import without_prefix
 
 SHORTEST_BYTES: Final = 4
-"""Shorter values are not masked: they occur so often that masks would hide half of an answer."""
+"""Shorter values are not masked: they occur by chance so often that masks would hide half of an answer."""
 
 _MASK: Final = MASK.encode()
 _CHARSET: Final = re.compile(r"charset\s*=\s*[\"']?([a-z0-9_-]{1,20})")

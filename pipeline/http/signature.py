@@ -19,7 +19,7 @@ MAX_SECRET_BYTES: Final = 64
 _SEED_BYTES: Final = 32
 
 Sign = Callable[[bytes], str]
-"""Maps the content to one signature with its version."""
+"""A function that returns one signature, with its version, for the signed content."""
 
 
 @dataclass(frozen=True, slots=True)

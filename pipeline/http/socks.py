@@ -1,6 +1,6 @@
 """Connects to the receiver through a SOCKS proxy (SOCKS4a; SOCKS5, RFC 1928 and RFC 1929), with python-socks.
 
-The proxy resolves names, as HTTP proxies do.
+The proxy resolves host names, as HTTP proxies do.
 """
 
 import os

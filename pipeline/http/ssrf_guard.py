@@ -83,8 +83,8 @@ class Guard:
             form of its addresses, which leads to the same machines, but no other IPv6 form.
         own_names: the names of this host, in lower case.
 
-    An IPv6 address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address in it, so that address is
-    checked. On hosts without IPv4, receivers without IPv6 have such addresses.
+    An IPv6 address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address that it contains. So this IPv4
+    address is checked. On hosts without IPv4, receivers without IPv6 have such addresses.
     """
 
     def __init__(self, allowed_networks: Iterable[Network] = (), own_names: Container[str] = ()) -> None:

@@ -15,7 +15,7 @@ MAX_CONTEXTS: Final = 1024
 
 
 class TlsContexts:
-    """One context for each distinct options value, because building one reads every trusted root of the system.
+    """One context for each distinct value of the options: building a context reads every trusted root of the system.
 
     Connections are pooled by context, so subscriptions with the same options share them.
     """

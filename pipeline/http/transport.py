@@ -81,8 +81,8 @@ class Transport:
         guard: checks every address before a socket connects to it. Addresses of proxies are not checked, because the
             operator chooses proxies. If there is a proxy, the guard checks the host as written. The proxy resolves
             names, so the proxy has to refuse internal addresses.
-        max_in_flight: the most connections in use; the same number may be idle. Deliveries are limited by slots already
-            (core/concurrency.py), so this mostly limits other requests, such as those for tokens.
+        max_in_flight: the most connections in use; the same number may be idle. Slots limit deliveries
+            (core/concurrency.py), so this limits above all other requests, such as those for tokens.
         idle_timeout_seconds: the time after which unused connections are closed.
         system_proxies: the proxies for `use_system_proxy`.
         resolver: called on the event loop; makes the resolver, which is closed with the transport.
@@ -231,7 +231,7 @@ class Transport:
             is_success = 200 <= message.code < 300  # noqa: PLR2004 - the successes of RFC 9110
             body, is_drained = await _read_body(payload, keep_of_success if is_success else keep)
             if wire.expired:
-                # In aiohttp, the end of the connection ends a body without a length, even if this side closed the
+                # In aiohttp, a body without a length ends with the connection, even if this side has closed the
                 # connection.
                 return not_answered(destination, TimeoutError(), expired=True, answer_begun=True)
             # The receiver may have answered before the whole request was written.
@@ -364,7 +364,7 @@ def _is_to_end() -> bool:
 
 
 def _log_unexpected(error: Exception) -> None:
-    """Log errors that are not network errors with a traceback: they are bugs, here or in aiohttp."""
+    """Log an error with a traceback, unless it is a network error: then it is a bug, here or in aiohttp."""
     if not isinstance(error, OSError | ClientError | HttpProcessingError | EofStream | UnicodeError):
         logger.error("an exchange failed in an unexpected way", exc_info=error)
 

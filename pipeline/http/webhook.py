@@ -27,7 +27,7 @@ AT_MOST_ONCE_IDLE_SECONDS: Final = 1.0
 """How long an at-most-once connection may be idle.
 
 If the receiver closes the connection while a request is sent, this level can't repeat the request. Servers close idle
-connections after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or later.
+connections after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or more.
 """
 
 
@@ -49,7 +49,7 @@ class Callback:
         user_agent: the value of `User-Agent`: "name/version".
         on_header_left_out: called with the subscription id and the name of each header that can't be sent.
         ids: determines the webhook-id of an event; without keys, it is always the event's position.
-        check: called as late as possible before an event is sent; if it raises, the event is not sent.
+        check: called right before an event is sent; if it raises an exception, the event is not sent.
     """
 
     def __init__(

@@ -80,7 +80,7 @@ async def find_partitions(admin: AIOKafkaAdminClient, names: Iterable[str] | Non
 
     Args:
         admin: a connected client.
-        names: existing topics, because a broker may create a topic that it is asked about; None: all topics.
+        names: topics that exist, because a broker may create a topic when a client asks about it; None for all topics.
     """
     described: list[dict[str, Any]] = await admin.describe_topics(None if names is None else list(names))
     return {

@@ -2,7 +2,7 @@
 
 The fields are the topic's id, the note of the events settled beyond the offset (core/ahead.py), and with
 `routing: match` the revision before which subscriptions had begun (core/beginnings.py). Workers of versions without
-notes read only a `topic-id=` at the beginning. If a note precedes this field, they ignore note and field:
+notes read `topic-id=` only at the beginning. If a note precedes this field, they ignore the note and the field:
 
     topic-id=5u7...
     settled=1:40:eAGTAgAAGwAb;topic-id=5u7...
@@ -37,8 +37,8 @@ class Committed:
         topic_id: the id of the topic; None if it is not known.
         settled: the note of the events that are settled beyond the offset; None if there is none.
         begun_to: subscriptions created before this revision had begun; 0 if the commit does not contain it. A commit
-            without fields was made by hand to move the group. Then all subscriptions count as begun, so that no
-            subscription begins a second time.
+            without fields was made by an operator, who moved the group. Then all subscriptions count as begun, so that
+            no subscription begins a second time.
     """
 
     offset: int | None

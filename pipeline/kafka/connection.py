@@ -111,7 +111,7 @@ class PromptSSLObject(ssl.SSLObject):
 
 
 def close_promptly(context: ssl.SSLContext) -> None:
-    """Make all new connections of asyncio and uvloop that use *context* close without waiting for the peer."""
+    """Let all new TLS connections of asyncio and uvloop that use *context* close without waiting for the peer."""
     context.sslobject_class = PromptSSLObject
 
 

@@ -74,7 +74,7 @@ class _Group:
                 waiter.set_result(None)
             else:
                 waiter.set_exception(FencedError(refusal))
-                waiter.exception()  # retrieved, so asyncio does not complain about callers that don't await the row
+                waiter.exception()  # retrieved, because asyncio would log the error of a row that no caller awaits
 
 
 class KafkaRows:
@@ -227,7 +227,7 @@ class KafkaRows:
                     waiter.cancel()  # no effect on futures that are done
 
     async def _write(self, group: _Group) -> None:
-        """Commit a group. Try again until the commit succeeds, or until it can't succeed any more."""
+        """Commit a group. Try again until the commit succeeds, or can no longer succeed."""
         while True:
             try:
                 await self._commit(group.rows)
@@ -244,7 +244,7 @@ class KafkaRows:
                 return
 
     def _is_final(self, error: Exception) -> bool:
-        """Whether no more rows can be written after an *error*."""
+        """Whether no more rows can be written after this *error*."""
         if isinstance(error, FENCED_ERRORS):
             return True
         if isinstance(error, KafkaError | OSError):

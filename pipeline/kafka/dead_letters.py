@@ -125,8 +125,8 @@ class KafkaDeadLetterWriter:
             await producer.send_and_wait(self.topic, value, event.key, headers=headers)
         except KafkaError as error:
             if not error.retriable:
-                # The refused letter has used up a sequence number. So the broker would refuse this producer's later
-                # records in this partition as out of order.
+                # The refused letter has used up a sequence number. So the broker would refuse later records of this
+                # producer in this partition, as out of order.
                 await self._replace(producer)
             raise
 

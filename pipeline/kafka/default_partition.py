@@ -12,6 +12,7 @@ def default_partition(subscription_id: str, partitions: int) -> int:
     return _hash(subscription_id) % partitions
 
 
-@lru_cache(maxsize=131_072)  # cached, because a key takes microseconds, and pages show 100,000 subscriptions repeatedly
+# Cached, because each key takes microseconds, and pages show 100,000 subscriptions repeatedly.
+@lru_cache(maxsize=131_072)
 def _hash(subscription_id: str) -> int:
     return int(murmur2(subscription_id.encode())) & _POSITIVE

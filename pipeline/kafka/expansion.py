@@ -53,7 +53,7 @@ class PartitionExpansion:
     Args:
         connection: connects to the source's cluster.
         sources: the source topics.
-        own: topics with as many partitions as the largest source topic, in the order in which they have to grow.
+        own: topics that need as many partitions as the largest source topic, in the order in which to add partitions.
         clients: get the new numbers of partitions.
         clock: times the pause between two checks.
     """
@@ -92,15 +92,15 @@ class PartitionExpansion:
         if not counts:
             return  # deleted, and not recreated yet
         for name in counts:
-            # If a topic was recreated and has many events, perhaps no fetch is out of range. So the id has to be
-            # compared.
+            # If a topic was recreated and already has many events, perhaps no fetch is out of range. So the id has to
+            # be compared.
             self._clients.learn_topic_id(name, await find_topic_id(client_of(admin), name))
         problems = await self._grow_own(admin, found, max(counts.values()))
         if problems:
             return
         known, self._known = self._known, counts
         if not known:
-            return  # the first check: the clients are about to join, and read the numbers themselves
+            return  # at the first check, the clients are about to join, and read the numbers themselves
         for name, count in counts.items():
             if known.get(name, count) < count:
                 logger.info(

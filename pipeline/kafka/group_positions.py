@@ -18,7 +18,7 @@ from pipeline.kafka.topic_ids import find_topic_id
 _DEAD: Final = "Dead"
 """The state of a group that does not exist.
 
-Also of a group whose members the coordinator shows only to newer clients.
+It is also the state of a group whose members the coordinator shows only to newer clients.
 """
 
 

@@ -149,7 +149,7 @@ async def disconnect(client: Any, seconds: float = STOP_SECONDS) -> None:
             logger.warning("closing a Kafka client without waiting for its unresponsive broker")
         elif not stopping.cancelled() and stopping.exception() is not None:
             logger.warning("closing a Kafka client failed: %r", stopping.exception())
-        # These are the last steps of `client.stop()`, which are skipped if it is cancelled or fails.
+        # These are the last steps of `client.stop()`. If `stop` is cancelled or fails, it skips them.
         if hasattr(client, "_sender"):
             await _end_sender(client)
             retrieve_errors(client)
@@ -177,7 +177,7 @@ def keep_lease_of(consumer: AIOKafkaConsumer, lease: Lease) -> None:
 
 
 def keep_lease(coordinator: Any, lease: Lease) -> None:
-    """Renew *lease* with each confirmed heartbeat or sync, as of the moment at which the request was sent.
+    """Renew *lease* with each confirmed heartbeat or sync. The lease counts from the moment when the request was sent.
 
     aiokafka has no hook for confirmed heartbeats. Without this function the lease (core/lease.py) ends, and nothing is
     sent any more.
@@ -189,7 +189,7 @@ def keep_lease(coordinator: Any, lease: Lease) -> None:
         response = await send(request)
         if isinstance(request, HeartbeatRequest | SyncGroupRequest):
             error = for_code(response.error_code)
-            # A group that is about to rebalance waits for its members, who keep their partitions until they rejoin.
+            # A group that is about to rebalance waits for its members, which keep their partitions until they rejoin.
             if error is NoError or (error is RebalanceInProgressError and isinstance(request, HeartbeatRequest)):
                 lease.renew(sent_at)
         return response
@@ -226,9 +226,9 @@ def pace_fetches(consumer: AIOKafkaConsumer, pause_seconds: Callable[[], float])
 class BeginSoon(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]  # aiokafka has no types
     """Begins a transaction.
 
-    While the coordinator is still ending the previous one, tries again: soon, then less often. Ending a transaction
-    usually takes a few milliseconds, and longer while a broker is down. aiokafka always waits for 20 ms, and has no
-    option. These 20 ms would be most of the time of an at-most-once claim.
+    While the coordinator is still ending the previous one, this class tries again: soon, then less often. Ending a
+    transaction usually takes a few milliseconds, and longer while a broker is down. aiokafka always waits for 20 ms,
+    and has no option to change this. These 20 ms would be most of the time of an at-most-once claim.
     """
 
     def handle_response(self, resp: Any) -> float | None:
@@ -264,7 +264,7 @@ def is_broken(producer: AIOKafkaProducer) -> bool:
 
     The producer must not be in a transaction.
 
-    aiokafka does not tell this publicly. Without this check, a partition's rows would be written again and again.
+    aiokafka has no public name for this. Without this check, a partition's rows would be written again and again.
     """
     transactions = producer._txn_manager  # noqa: SLF001 - see above
     return transactions is not None and transactions.state is not TransactionState.READY

@@ -25,7 +25,8 @@ POLL_MS: Final = 500
 BATCH: Final = 200
 """Letters per read, and so per commit of a redrive."""
 SILENCE_SECONDS: Final = 30.0
-"""If an existing letter does not arrive in this time, the broker counts as gone. A consumer does not report this."""
+"""If an existing letter does not arrive in this time, the broker counts as gone. A consumer does not report a broker
+that is gone."""
 
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 

@@ -2,7 +2,7 @@
 
 Each read begins at the reading position of a lane that has room, usually of the lane that is furthest behind. The
 stretch that was read has events for many lanes (docs/design.md, The log reader). So one read serves all lanes that fell
-behind together. With `routing: key`, records that no lane waits for are skipped before they become objects.
+behind at the same time. With `routing: key`, records that no lane waits for are skipped before they become objects.
 """
 
 import asyncio
@@ -28,7 +28,8 @@ STRETCH_EVENTS: Final = 250
 BREATH_SECONDS: Final = 0.001
 """The pause after each read while the stream is busy, so that deliveries from the stream get the event loop."""
 FETCH_BYTES: Final = 256 * 1024
-"""The largest response, because a response is parsed without yielding. A larger event is fetched nevertheless."""
+"""The largest response to a fetch. It is limited because parsing does not yield to the event loop. A larger event is
+fetched nevertheless."""
 FETCH_WAIT_MS: Final = 50
 """How long a broker may hold an empty fetch. An empty fetch only occurs as a prefetch at the end of the log, and the
 next request must not wait for it."""

@@ -14,7 +14,7 @@ POLL_MS: Final = 500
 
 
 async def newest_keys(connection: KafkaConnection, topic: str, count: int) -> list[bytes | None]:
-    """The keys of about the newest *count* records: from each partition equally many, or all if there are fewer.
+    """The keys of about the newest *count* records: the same number from each partition, or all if it has fewer.
 
     Partitions without a leader are left out.
 

@@ -34,7 +34,7 @@ PASSED_OVER_AT_ONCE = 64
 
 
 class Sieve:
-    """Makes a consumer skip records by their keys. Skipping costs a fifth of handing out.
+    """Makes a consumer skip records by their keys. A skipped record costs a fifth of a record that is handed out.
 
     Pass it to the consumer as `key_deserializer`, which aiokafka hands on to the code that creates records. `keys` may
     be changed between two calls of the consumer. Skipped records count as read.
@@ -122,7 +122,7 @@ class RepeatableBatches:
             pass
 
     def has_next(self) -> bool:
-        """Whether there is another batch."""
+        """Whether there is a further batch."""
         return self._repeated is not None or bool(self._batches.has_next())
 
     def next_batch(self) -> Any:

@@ -1,15 +1,16 @@
 """Writes dead letters back to the source topic, each at most once, even if a redrive runs several times.
 
-Consumer groups of the dead-letter cluster record the progress. A letter is redriven when the source's brokers have
-confirmed the event. A group's committed offset in a partition is the first letter that its runs have not handled:
+Consumer groups of the dead-letter cluster record the progress. A letter counts as redriven when the brokers of the
+source topic have confirmed the event. A group's committed offset in a partition is the first letter that its runs have
+not handled:
 
     <app>.redrive               runs over all letters, except those that would be dead-lettered again
     <app>.redrive.<id>          runs for one subscription
     <app>.redrive-skipped       runs over the letters that the first kind skips
 
-Each letter belongs to at most two groups. If it lies before the committed offset of one of them, it has been redriven.
-So runs of different kinds don't repeat each other's work. Kafka forgets an unused group after offsets.retention.minutes
-(a week by default).
+Each letter belongs to at most two groups. If the letter is before the committed offset of one of them, it has been
+redriven. So runs of different kinds don't redrive a letter twice. Kafka forgets an unused group after
+offsets.retention.minutes (a week by default).
 """
 
 import asyncio
@@ -112,7 +113,7 @@ def is_hopeless(letter: LetterFacts) -> bool:
 
 
 def is_in(letter: LetterFacts, scope: Scope) -> bool:
-    """Whether the letter belongs to this scope at all."""
+    """Whether the letter belongs to this scope."""
     if scope.subscription is not None:
         return letter.subscription == scope.subscription
     return is_hopeless(letter) if scope.skipped else True

@@ -16,7 +16,7 @@ from pipeline.core.rows import Row
 MARK: Final = b"\xff"
 """The first byte of a key that is not the id of a subscription; it does not occur in UTF-8."""
 KEEP_ALIVE_KEY: Final = b"\xffkeep-alive"
-"""The key of a record without meaning. Its value is always null, so compaction removes it."""
+"""The key of a record without meaning. Its value is always null, so compaction removes the record."""
 SOURCE_KEY: Final = b"\xffsource-topic"
 """The key of the record with the id of the topic that was last delivered from the partition.
 
@@ -29,8 +29,8 @@ def split_key(key: bytes, topics: Sequence[str]) -> tuple[str, bytes] | None:
     """Source topic and subscription of a row, according to its key; None for a topic id, or a row of another topic.
 
     Args:
-        key: the key of the row. A plain key counts as a key of the first topic, because only the row itself names its
-            topic.
+        key: the key of the row. A plain key counts as a key of the first topic, because it contains no topic; only the
+            row does.
         topics: the source topics.
     """
     if not key.startswith(MARK):
@@ -45,7 +45,7 @@ class FoundRows(NamedTuple):
 
     Attributes:
         rows: the rows, by subscription id.
-        elsewhere: the ids whose rows have a key in the other form than the next write will use.
+        elsewhere: the ids whose rows have a key in one form, while the next write will use the other form.
         last_topic_id: the id of the topic that was delivered last; None if it is not known.
     """
 
@@ -102,7 +102,7 @@ class RowKeys:
         return FoundRows(plain | own, set(elsewhere), last)
 
     def _is_plain(self, key: bytes, row: Row, topic_ids: Mapping[bytes, str | None], ids: set[str | None]) -> bool:
-        """Whether a row belongs to this topic and has a plain key."""
+        """Whether a row with a plain key belongs to this topic."""
         if key.startswith(MARK):
             return False
         named = row.topic_id if isinstance(row, Cursor) else None

@@ -217,7 +217,7 @@ class Tail:
             if found:
                 await asyncio.sleep(0)
             elif self._clock.now() - probed_at >= LOOK_SECONDS:
-                # Only a look-up shows that the broker is gone; a consumer does not report that.
+                # Only a look-up shows that the broker is gone; a consumer does not report this.
                 probed_at = self._clock.now()
                 await self._probe()
 

@@ -1,4 +1,4 @@
-"""Looks up the id of a topic. It tells a recreated topic from the deleted one (KIP-516).
+"""Looks up the id of a topic, which distinguishes a recreated topic from the deleted one (KIP-516).
 
 aiokafka 0.14 supports Metadata up to version 5, which has only names. Version 10, since Kafka 2.8, has the ids
 (https://kafka.apache.org/protocol#The_Messages_Metadata).
@@ -101,7 +101,7 @@ class TopicIdsRequestV10(RequestStruct):  # type: ignore[misc]  # aiokafka has n
 
 
 class TopicIdsRequest(Request[TopicIdsRequestV10]):  # type: ignore[misc]  # aiokafka has no types
-    """A metadata request about one topic, which does not create it."""
+    """A metadata request about one topic. It does not create the topic."""
 
     API_KEY = 3
 

@@ -107,7 +107,7 @@ class TopicRows:
         if self.topic_id is not None and store.topic_ids.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
             written = store.put_topic_id(self._keys.of(SOURCE_KEY), self.topic_id)
             other = self._keys.other_of(SOURCE_KEY)
-            # With several source topics, the stored topic id determines to which topic rows with plain keys belong.
+            # With several source topics, the stored topic id shows to which topic the rows with plain keys belong.
             if self._keys.is_alone and store.topic_ids.get(other):
                 store.put_topic_id(other, None)
             # The topic id comes before any commit: if the next owner finds a commit but no topic id, it reports lost

@@ -1,7 +1,7 @@
 """The Faust application, with the consumer of this pipeline (consumer.py) in place of Faust's.
 
-Two private names are only read, so their absence would raise an error: App._consumer, and Producer._producer, whose
-metadata is refreshed when partitions are added.
+Two private names are only read, so their absence would raise an error: App._consumer, and Producer._producer. The
+metadata of the latter is refreshed when partitions are added.
 """
 
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ from pipeline.runtime.consumer_thread import DeliveryConsumerThread, Parts
 class FlowControl(FlowControlEvent):
     """Faust's flow control between consumer and streams.
 
-    When a recovery ends, Faust resumes the flow, which empties the queues. If the flow was not suspended before, the
-    queues may hold records that were just fetched. Such records must not be lost.
+    When a recovery ends, Faust resumes the flow, and this empties the queues. If the flow was not suspended before, the
+    queues may hold records that were just fetched, which must not be lost.
     """
 
     def resume(self) -> None:
@@ -64,7 +64,7 @@ class DeliveryApp(faust.App):
 
     @cached_property
     def flow_control(self) -> FlowControl:
-        """Faust's flow control, changed so that it loses no records."""
+        """Faust's flow control, which is changed to lose no records."""
         return FlowControl(loop=self.loop)
 
     def _new_transport(self) -> DeliveryTransport:
@@ -87,7 +87,7 @@ class DeliveryApp(faust.App):
 
     def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
         """See `expansion.TopicClients`."""
-        # Rejoining does not tell a worker without partitions the new id, so it would rejoin at every check.
+        # A worker without partitions does not learn the new id when it rejoins. So it would rejoin at every check.
         if self.parts.log_checks[topic].is_another(topic_id) and self.parts.sources[topic].assigned:
             self.rejoin()
 
@@ -125,7 +125,7 @@ class DeliveryApp(faust.App):
             return None
 
     async def expect_rows(self, count: int) -> None:
-        """Tell the tables' producer the number of partitions, because it refuses rows of an unknown partition."""
+        """Refresh the metadata of the tables' producer, because it refuses rows of unknown partitions."""
         producer = cast("driver.Producer", self.producer)._producer  # noqa: SLF001 - Faust has no public access to it
         if producer is not None:
             found = map(producer.client.cluster.partitions_for_topic, self.tables.changelog_topics)

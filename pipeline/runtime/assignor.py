@@ -1,13 +1,13 @@
 """Assigns partitions by number: a worker that is assigned number 3 gets partition 3 of every topic.
 
-So one worker has the events of a partition number, its rows in `<app>.cursors` and its access tokens. Faust's assignor
-does this only for topics that have the same number of partitions. So this assignor tells Faust's assignor that all
-topics have the same number of partitions and that all members read all topics. Then it removes from the result the
-partitions that do not exist, and those of topics that a member does not read. The following cases need this:
+So the events of a partition number, its rows in `<app>.cursors` and its access tokens are in one worker. Faust's
+assignor does this only for topics that have the same number of partitions. So this assignor tells Faust's assignor that
+all topics have the same number of partitions and that all members read all topics. From the result, it removes the
+partitions that do not exist, and those of topics that a member does not read. This is necessary in the following cases:
 
 - A source topic may have fewer partitions than another.
-- While topics are expanded one after the other, a number is assigned only when the changelog topics of the tables have
-  it. They are expanded last (kafka/expansion.py).
+- Topics are expanded one after the other, and the changelog topics of the tables last (kafka/expansion.py). A number is
+  assigned only when these topics have it.
 - While workers are restarted with another definition, some members do not read all topics.
 """
 

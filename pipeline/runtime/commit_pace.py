@@ -1,4 +1,4 @@
-"""How long to wait between two commits, so that a crash repeats few events and commits cost little.
+"""How long to wait between two commits: a crash should repeat few events, and commits should cost little.
 
 A commit costs about 0.4 ms of CPU, however many events it covers. At 1,000 events a second, commits take 0.8 % of a
 core, and never more than 3 %.
@@ -7,7 +7,7 @@ core, and never more than 3 %.
 from typing import Final
 
 EVENTS: Final = 50
-"""How many events a commit should cover. A crash repeats about as many, and the events in flight."""
+"""How many events a commit should cover. A crash repeats about this number of events, and the events in flight."""
 LONGEST_SECONDS: Final = 0.1
 SHORTEST_SECONDS: Final = 0.01
 RETRY_SECONDS: Final = 1.0

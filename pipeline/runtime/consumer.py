@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 FETCH_SECONDS = 1.0
 """How long an empty fetch waits, as in Faust."""
 PAUSED_POLL_SECONDS = 0.02
-"""How long a fetch waits while a partition is paused. When the partition resumes, its events are delayed by at most
-this."""
+"""How long a fetch waits while a partition is paused. When the partition resumes, this is the longest delay of its
+events."""
 LAST_COMMIT_SECONDS = 10.0
 """How long a drain waits for the last commit. If the commit fails, events are repeated, but no event is lost."""
 
@@ -120,7 +120,7 @@ class DeliveryConsumer(driver.Consumer):
             self.delivery_thread.reached_stream(tp)
 
     def _message_of(self, batches: Mapping[TP, Sequence[Any]]) -> tuple[TP, ConsumerMessage]:
-        """One message for all *batches*, and the partition that it counts for."""
+        """One message for all *batches*, and the partition to which Faust assigns it."""
         for tp, batch in batches.items():
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             self._next_offsets[tp] = batch[-1].offset + 1
@@ -140,7 +140,7 @@ class DeliveryConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         found, active = await self._wait_next_records(PAUSED_POLL_SECONDS if self._paused_sources else timeout)
         records = found or {}
-        # Even if the fetch is discarded, these offsets are taken, because they are not valid in the next generation.
+        # These offsets are taken even if the fetch is discarded, because they are not valid in the next generation.
         out_of_range = self.delivery_thread.take_out_of_range()
         if self.should_stop:
             return generation, {}, active
@@ -153,7 +153,7 @@ class DeliveryConsumer(driver.Consumer):
         return generation, records, active
 
     def _pass_over_gaps(self, records: Mapping[TP, Sequence[Any]]) -> None:
-        """Advance partitions past transaction markers, aborted and compacted records, which would count as lag."""
+        """Advance partitions past transaction markers, aborted and compacted records: these are not lag."""
         for dispatcher in self._sources:
             for number, position in self.delivery_thread.positions(dispatcher.topic).items():
                 tp = TP(dispatcher.topic, number)
@@ -223,7 +223,7 @@ class DeliveryConsumer(driver.Consumer):
         Returns how far the offsets advanced; None if the commit was not confirmed.
         """
         if not settled:
-            return 0  # This error is raised at once: without a broker, a commit under way never ends.
+            return 0  # This comes before the lock: without a broker, a commit that holds the lock never ends.
         async with self._commit_lock:
             assigned = self.assignment()
             # A partition that was given back during this wait has been committed already. A second, late commit would

@@ -1,8 +1,8 @@
 """Faust's consumer thread and its rebalance listener, adapted; `consumer.py` has the rest of the integration.
 
 The "thread" is a task of the worker's own event loop. So a fetch costs no switch between two loops, and cancelling
-works as usual. The same loop sends the heartbeats: if it is blocked for longer than the session timeout, the worker
-loses its partitions. The lease (core/lease.py) ends earlier.
+works as usual. The same loop sends the heartbeats. If it is blocked for longer than the session timeout, the worker
+loses its partitions; the lease (core/lease.py) ends before that.
 """
 
 import asyncio
@@ -58,7 +58,8 @@ Without this pause, each fetch would return only a few events at a low rate, and
 events of the small fetch do not wait, and the next fetch returns all events that have arrived in the meantime.
 """
 LEAVE_SECONDS = 5.0
-"""How long a stop waits to leave the group. If the worker can't leave, it counts as dead after the session timeout."""
+"""How long a stop waits until the worker has left the group. If the worker can't leave, it counts as dead after the
+session timeout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Parts:
         log_checks: compares committed offsets with the logs.
         lease: the lease, which heartbeats renew.
         isolation_level: the isolation level of the source topics.
-        drain_seconds: how long requests under way have to end before a partition is given back.
+        drain_seconds: how long requests under way may still take before a partition is given back.
     """
 
     sources: Sources
@@ -127,7 +128,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         """
 
     async def _gather_remaining_tasks(self) -> None:
-        """Do nothing: unlike a thread's loop, this loop has the tasks of other services."""
+        """Do nothing: this is not a thread's own loop, so it also has the tasks of other services."""
 
     async def on_start(self) -> None:
         """Start, and renew the lease with every heartbeat. The first heartbeat follows the subscription to topics."""

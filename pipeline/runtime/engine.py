@@ -52,7 +52,7 @@ class Engine(Service):
         outlets: send notifications.
         retention_watch: finds events that are about to be deleted.
         sources: the dispatchers of the source topics, whose checkpoints run here.
-        expansion: watches the source topics for new partitions; None if topics can't grow.
+        expansion: watches the source topics for new partitions; None if topics can't gain partitions.
         membership: rejoins the group after a fencing.
         unmatched: watches for events without a subscription.
         view: the state of the whole cluster.

@@ -54,7 +54,7 @@ async def fix_beginning(source: Source, group: str, partitions: int, topic: str 
     """Commit the ends of a source topic if `autoOffsetReset` is latest and the group has no offset in it yet.
 
     Returns:
-        For each partition without an offset, the stored id of the topic that it was last delivered from, if there is
+        For each partition without an offset, the stored id of the topic from which it was last delivered, if there is
         such an id.
 
     Args:
@@ -64,8 +64,8 @@ async def fix_beginning(source: Source, group: str, partitions: int, topic: str 
         topic: the topic; None: the only one.
 
     Raises:
-        BrokerError: the cluster can't be reached, or does not let this user read the group's offsets or commit any; or
-            the topic has become a source while workers run.
+        BrokerError: the cluster can't be reached; or this user may not read or commit the group's offsets; or the topic
+            has become a source topic while workers run.
     """
     keys = RowKeys(topic or source.topic, is_alone=not source.others)
     tps = [TopicPartition(keys.topic, number) for number in range(partitions)]
@@ -85,7 +85,7 @@ async def fix_beginning(source: Source, group: str, partitions: int, topic: str 
                 keys.topic,
                 group,
             )
-            # The commit has no metadata. Then all subscriptions count as begun, and with `routing: match` none begins a
+            # The commit has no metadata. So all subscriptions count as begun, and with `routing: match` none begins a
             # second time.
             await _commit_ends(source, group, tps, "")
     return noted

@@ -91,8 +91,8 @@ class LogCheck:
         for number, log in logs.items():
             commit, former = committed[number], self._former.pop(number, None)
             found = None if commit.offset is None else find_break(commit.offset, commit.topic_id, log)
-            # If a fetch was out of range, the log may have been truncated and have grown again. The offsets of the note
-            # may belong to other events.
+            # If a fetch was out of range, the log may have been truncated and have grown again. The note's offsets may
+            # then belong to other events.
             is_same = found is None and number not in self._suspect
             ahead = _settled_ahead(f"partition {number} of {self._topic}", commit, log) if is_same else 0
             self._logs[number] = replace(
@@ -106,7 +106,7 @@ class LogCheck:
         return starts, self._logs
 
     def _begin_without_offset(self, number: int, log: LogBounds, former: str | None) -> int:
-        """The beginning of the log. A partition without a committed offset is new, or its topic is."""
+        """The beginning of the log, for a partition without a committed offset: the partition or the topic is new."""
         if self._is_another or (former is not None and log.topic_id not in {None, former}):
             # This is reported here, because at the next assignment the new topic's id is the known one.
             self._observer.log_broken(self._topic, number, Break("recreated", 0, log.begin))

@@ -1,7 +1,7 @@
 """Rejoins the group when Kafka has fenced partitions that are still assigned to this worker.
 
-A row store is fenced by a new owner of the partition, or by accident: for example, a transaction exceeded its timeout
-or a coordinator was unavailable, and the producer can't begin another transaction. Kafka's error is the same in both
+A row store is fenced by a new owner of the partition, or by accident: for example, the producer can't begin another
+transaction, because one has exceeded its timeout or a coordinator was unavailable. Kafka's error is the same in both
 cases, and starting a new producer could fence the new owner. Only the group determines the owner. So the worker rejoins
 the group: it gives its partitions back, and opens those that it is assigned, with new producers.
 
@@ -27,7 +27,7 @@ A join stops deliveries in all partitions of the worker, or of all workers if th
 writing rows keeps failing, the group has to deliver between two joins.
 """
 HOPELESS_SECONDS: Final = 120.0
-"""After this time without effect, rejoining counts as hopeless. A drain, the first step of a join, takes less."""
+"""If rejoining has no effect for this time, the worker gives up. A drain, the first step of a join, takes less time."""
 
 
 class GroupMember(Protocol):

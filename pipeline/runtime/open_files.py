@@ -33,7 +33,7 @@ def shortage(limit: int, *, partitions: int, max_in_flight: int) -> str | None:
     Args:
         limit: the limit of open files.
         partitions: the number of partitions of all source topics together.
-        max_in_flight: the most concurrent requests; the same number of connections may be idle.
+        max_in_flight: the largest number of concurrent requests; the same number of connections may be idle.
     """
     needed = BASE + PER_PARTITION * partitions + 2 * max_in_flight
     if limit == resource.RLIM_INFINITY or limit >= needed:

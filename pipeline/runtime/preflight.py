@@ -62,7 +62,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     Args:
         definition: names the sources and the dead-letter topic.
         app: the prefix of the pipeline's own topics.
-        create: create missing topics of the pipeline; if False, only ask whether this user may create them.
+        create: whether to create missing topics of the pipeline; if False, only ask whether this user may create them.
 
     Raises:
         BrokerError: a cluster can't be reached.

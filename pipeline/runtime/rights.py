@@ -76,7 +76,7 @@ class Right:
 
     @property
     def principal(self) -> str:
-        """The user who lacks the right; known if the login has a name."""
+        """The user who lacks the right, if the login has a name."""
         connection = self.connection
         if connection.username is not None:
             return f"User:{connection.username}"
@@ -117,7 +117,7 @@ class Rights:
 
 
 async def missing_rights(definition: Definition, app: str, partitions: Iterable[int]) -> Rights:
-    """Ask the brokers of the source and of the dead letters.
+    """Ask the brokers of the source topics and of the dead letters.
 
     Args:
         definition: names the source and the dead-letter topic.

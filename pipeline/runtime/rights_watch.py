@@ -44,7 +44,7 @@ class RightsWatch:
             try:
                 found = await ask()
             except BrokerError as error:
-                logger.debug("could not check the rights: %s", error)  # the parts that need the broker report more
+                logger.debug("could not check the rights: %s", error)  # other parts, which need the broker, report more
             else:
                 self.report(found)
 
@@ -59,5 +59,5 @@ class RightsWatch:
 
     @property
     def problem(self) -> str | None:
-        """Why the worker is not ready, a sentence for each missing right; None if it has them all."""
+        """Why the worker is not ready, a sentence for each missing right; None if no right is missing."""
         return "; ".join(map(str, self.missing)) or None

@@ -42,7 +42,7 @@ class SideTopic:
 
 
 def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
-    """All side topics of an application whose largest source topic has this many partitions."""
+    """All side topics of an application. *partitions* is the number of partitions of its largest source topic."""
     return (
         SideTopic(
             workers_topic(app),
@@ -51,7 +51,7 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
             {
                 # A worker writes its whole state every two seconds, so records older than an hour are useless.
                 # Compaction alone would keep the last record of every worker that was ever killed. Segments are small,
-                # because compaction skips the active segment, and a worker has to read it.
+                # because a worker has to read the whole active segment, which compaction skips.
                 "cleanup.policy": "compact,delete",
                 "retention.ms": "3600000",
                 "segment.ms": "600000",

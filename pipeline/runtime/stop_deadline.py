@@ -1,8 +1,8 @@
 """Ends a worker whose stop does not end, and logs what it waits for.
 
-A stop waits for Faust, aiokafka and aiohttp, and one wait that never ends would keep the process alive. A service
-manager kills it in the end, without showing why. By that time, the partitions have been drained and committed, if that
-was possible.
+A stop waits for Faust, aiokafka and aiohttp. If one of these waits never ended, the process would live on until a
+service manager kills it, and nothing would show the reason. At the deadline, the partitions have been drained and
+committed, if that was possible.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""The Faust table of access tokens. They move with their partition and survive a restart.
+"""The Faust table of access tokens. Tokens move with their partition and survive a restart.
 
     app = faust.App(...)
     tokens = StoredTokens(add_token_table(app), box)

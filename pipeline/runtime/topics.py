@@ -105,7 +105,8 @@ async def _examine(definition: Definition, app: str, changelogs: Sequence[str], 
 def _own_topics(app: str, definition: Definition, found: Mapping[str, int], changelogs: Sequence[str]) -> list[_Needed]:
     largest = max(definition.source.topics, key=lambda topic: found[topic])
     partitions, why = found[largest], f"as many as {largest}"
-    # A former source may have had more partitions. But with `key` and a single source, any other number is a mistake.
+    # More partitions are fine: a former source topic may have had more. But with `key` and a single source topic, any
+    # other number is a mistake.
     may_have_more = definition.stated_routing is Routing.MATCH or bool(definition.source.others)
     return [
         _Needed(subscriptions_topic(app), 1, "one, so that its offsets are revisions"),
@@ -220,7 +221,7 @@ async def _why_not_writable(connection: KafkaConnection, topic: str) -> list[str
 
 
 def writable_problems(topic: str, code: int) -> list[str]:
-    """Why dead letters can't be written, if the answer to an empty write says so; otherwise empty."""
+    """Why dead letters can't be written, according to the answer to an empty write; empty if they can be written."""
     if code in _HAS_THE_RIGHT:
         return []
     error = for_code(code)
