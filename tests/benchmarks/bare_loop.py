@@ -1,4 +1,4 @@
-"""The bare loop, which the pipeline is compared with: aiokafka and aiohttp, bounded concurrency, no guarantees.
+"""The bare loop, with which the pipeline is compared: aiokafka and aiohttp, bounded concurrency, no guarantees.
 
     python -m tests.benchmarks.bare_loop BOOTSTRAP TOPIC GROUP URL IN_FLIGHT
 

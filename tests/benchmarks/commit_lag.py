@@ -29,7 +29,8 @@ class CommitLag:
         self.looks: list[Look] = []
 
     def longest_seconds(self) -> float:
-        """The longest time that an event was in the log and not committed, measured to the time between two looks."""
+        """The longest time that an event was in the log and not committed. The error is at most the time between two
+        looks."""
         longest, oldest = 0.0, 0
         for look in self.looks:
             # Advance to the first look at which the log had an event that the present commit does not cover.

@@ -21,8 +21,7 @@ ALL: Final = 100
 CUSTOMERS: Final = 64
 """The number of different keys of the events. The keys name no subscriptions."""
 RARE: Final = 100
-"""If no subscription wants the events, one event in this many is wanted nevertheless. It shows how far the worker
-is."""
+"""If no subscription wants the events, one event in this many is wanted nevertheless, to show the worker's progress."""
 COLUMNS: Final = ("", "runs", "deliveries", "CPU us/delivery", "CPU us/event", "peak RSS", "sockets")
 
 

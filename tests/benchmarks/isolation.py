@@ -90,7 +90,7 @@ async def run(stage: Stage, scale: Scale) -> Section:
 
 
 def _alone(there: Neighbourhood) -> str:
-    """The name of the neighbourhood without bad subscriptions that *there* is compared with."""
+    """The name of the neighbourhood without bad subscriptions with which *there* is compared."""
     return ALONE_TOO if there.has_names else ALONE
 
 

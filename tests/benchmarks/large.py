@@ -102,7 +102,7 @@ async def asking(port: int) -> AsyncIterator[ClientSession]:
 
 
 async def until_ready(session: ClientSession) -> None:
-    """Wait until the worker says that it is ready."""
+    """Wait until the worker reports that it is ready."""
     async with asyncio.timeout(READY_SECONDS):
         while True:
             try:

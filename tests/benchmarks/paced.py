@@ -1,4 +1,4 @@
-"""A steady load on a sender that is warm: the CPU time, and the latencies of the events."""
+"""A steady load on a sender that is already warm: the CPU time, and the latencies of the events."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

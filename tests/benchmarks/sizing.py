@@ -1,4 +1,5 @@
-"""What workers need, for planning: with answers, events and numbers of partitions and workers of several sizes."""
+"""The resources that workers need, with several durations of answers, sizes of events, and numbers of partitions and
+workers."""
 
 import asyncio
 import time

@@ -27,7 +27,7 @@ IN_FLIGHT: Final = 64
 """The number of requests that the bare loop sends at a time."""
 COMPACTED: Final = {"cleanup.policy": "compact"}
 PATIENT: Final = {"maxAttempts": 10_000, "initialDelaySeconds": 1, "maxDelaySeconds": 2}
-"""Retries that do not end within a benchmark."""
+"""A retry policy whose retries do not end within a benchmark."""
 
 Start = Callable[[str, Receiver], AbstractAsyncContextManager[Child]]
 """Starts a sender that reads a topic and sends to a receiver."""

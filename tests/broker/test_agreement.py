@@ -34,7 +34,8 @@ pytestmark = pytest.mark.timeout(420)
 T = TypeVar("T")
 
 PATIENT = {"SESSION_SECONDS": "40"}
-"""A long session, because no worker crashes here, and on a slow machine a worker may be silent for some time."""
+"""A long session timeout: no worker crashes here, and on a slow machine a worker may send no heartbeat for some
+time."""
 NO_RETRY = {"retry": {"retryOption": "No Retry"}}
 RETRY_LATE = {
     "retry": {"retryOption": "Retry On Fail", "initialDelaySeconds": 3600, "maxDelaySeconds": 3600, "maxAttempts": 9}
@@ -186,7 +187,8 @@ async def until_told(what: str, ask: Callable[[], Awaitable[T]], left: Callable[
 
 
 def untrue(truth: dict[str, tuple[str, int]], told: Told) -> dict[str, object]:
-    """The differences between *told* and *truth*. A number in *told* may be a bound, after a change of the owner."""
+    """The differences between *told* and *truth*. After a change of the owner, a number in *told* may be an upper
+    bound."""
     wrong: dict[str, object] = {name: said for name, said in told.items() if name not in truth}
     for name, (state, count) in truth.items():
         said, number = told.get(name, ("live", "0"))

@@ -117,7 +117,7 @@ async def test_an_idempotency_key_can_be_used_again_after_a_day(client: Client, 
 
 
 async def test_a_request_too_large_for_its_audit_record_is_truncated(client: Client, cluster: ApiCluster) -> None:
-    """If the broker refused the record, it would refuse later records, too."""
+    """If the broker refused this record, it would also refuse all later records."""
     asked = {"action": "pause", "filter": {"q": "ä" * 400_000}}
     body = json.dumps(asked, ensure_ascii=False).encode()
     async with client.post(f"{PATH}/_bulk", data=body, headers={**KEY, "Content-Type": "application/json"}) as response:

@@ -173,7 +173,8 @@ conditions = st.sampled_from([{}, {"If-Match": "*"}, {"If-Match": '"0"'}, {"If-M
 # Hypothesis draws in another thread, and would attribute the loop's use of `random` to a strategy.
 @pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 async def test_no_call_reveals_or_changes_data_of_other_tenants(client: Client) -> None:
-    """A call about another tenant's subscription is answered like one about a subscription that does not exist."""
+    """A call about another tenant's subscription gets the same answer as a call about a subscription that does not
+    exist."""
     loop = asyncio.get_running_loop()
     before = await shown_to_admin(client, THEIRS)
 

@@ -44,7 +44,7 @@ async def searching(found: Cluster, seconds: float = 20.0) -> AsyncIterator[Atte
 
 
 async def until_told(search: AttemptSearch, webhook_id: str, status: str) -> None:
-    """Wait until the search returns this status. Workers write to the log a moment later."""
+    """Wait until the search returns this status, because workers write to the log a moment after an attempt."""
     told: list[str] = []
 
     async def is_told() -> bool:

@@ -122,7 +122,7 @@ async def test_a_migration_neither_repeats_nor_loses_events(
     assert recorder.repeated() == {}
     assert recorder.out_of_order() == []
 
-    # And back: the gateway continues where this pipeline stopped.
+    # The way back: the gateway continues where this pipeline stopped.
     await kafka.produce(source, *[(b"k", b"newer")] * 4, partition=2)
     await here.done("export-positions", "--to-group", "id")
     newer = {f"{source}-2-{offset}" for offset in range(10, 14)}

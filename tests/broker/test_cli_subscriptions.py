@@ -338,7 +338,7 @@ async def test_an_impossible_command_is_reported_in_a_sentence(webhooks: Webhook
 
 
 async def test_an_offset_that_is_not_in_the_log_is_refused(webhooks: Webhooks, broker: TestBroker) -> None:
-    """A worker would skip all events up to this offset, or the event that is written there later."""
+    """A worker would skip all events up to this offset, or the event that gets this offset later."""
     await apply(webhooks, ONE)
     await broker.produce(source_of(webhooks), *[(b"sub-1", b"")] * 3, partition=0)
     for words, allowed in (

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.timeout(300)
 
 
 class Supervised(Worker):
-    """The supervisor, represented as a worker with the page of the first worker."""
+    """The supervisor, as a `Worker` whose page is that of the first worker."""
 
     def entries(self) -> list[dict[str, object]]:
         """The entries of the supervisor's log."""

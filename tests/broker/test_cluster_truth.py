@@ -1,4 +1,4 @@
-"""Several workers on a real Kafka: each view agrees with the lanes of all workers, and names what is unknown."""
+"""Several workers on a real Kafka: each view agrees with the lanes of all workers, and reports what is unknown."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack

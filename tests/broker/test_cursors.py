@@ -116,7 +116,7 @@ async def test_a_row_counts_only_after_its_transaction_is_committed(
 async def test_a_bug_in_writing_rows_fences_the_partition(
     embedded: TestBroker, topic_of_embedded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If the worker kept the partition, the lane would wait for its row forever without a sign."""
+    """If the worker kept the partition, the lane would wait for its row forever, and nothing would report this."""
 
     class Faulty(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
         async def send(self, *_: Any, **__: Any) -> None:
@@ -321,7 +321,7 @@ async def test_a_producer_with_a_fatal_error_is_given_up(
     kafka: TestBroker, kafka_topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Broken(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
-        """Kafka refuses a row permanently, with an error that has nothing to do with another owner."""
+        """Kafka refuses a row permanently, for a reason other than a new owner."""
 
         async def send(self, *_: Any, **__: Any) -> None:
             error = TopicAuthorizationFailedError()

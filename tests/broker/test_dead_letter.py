@@ -1,4 +1,4 @@
-"""Dead letters on each kind of broker: they count only when the broker has confirmed them."""
+"""Dead letters on each kind of broker: a dead letter counts only when the broker has confirmed it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

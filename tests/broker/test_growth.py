@@ -117,7 +117,7 @@ async def test_new_partitions_are_read_from_the_beginning_with_latest(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with growing(kafka, unique_name("latest"), tmp_path, latest=True) as (found, recorder):
-        await found.produce(load(40))  # before the first start, so never delivered
+        await found.produce(load(40))  # produced before the first start, so never delivered
         await found.start_worker()
         await found.until_ready()
         await add_partitions(found)
@@ -181,7 +181,7 @@ async def test_a_worker_killed_during_expansion_loses_no_event(
 async def test_a_worker_killed_after_expansion_loses_no_event(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """The leader is killed. The next leader makes the assignment from its own metadata of the topic."""
+    """The leader of the group is killed. The next leader makes the assignment from its own metadata of the topic."""
     async with growing(kafka, unique_name("leader"), tmp_path) as (found, recorder):
         first = await found.start_worker()
         await found.until_ready()

@@ -27,7 +27,7 @@ async def rebalances(worker: Worker) -> int:
 
 
 async def start(found: Cluster, number: int) -> Worker:
-    # The session must be longer than a restart on a busy machine.
+    # The session timeout must be longer than a restart on a busy machine.
     return await found.start_worker(instance_id=f"worker-{number}", session_seconds="40")
 
 

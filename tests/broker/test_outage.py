@@ -20,7 +20,8 @@ from tests.support.worker import ADMIN_TOKEN, Worker
 pytestmark = pytest.mark.timeout(420)
 
 PATIENT = {"SESSION_SECONDS": "40"}
-"""A long session, because no worker crashes here, and on a slow machine a worker may be silent for some time."""
+"""A long session timeout: no worker crashes here, and on a slow machine a worker may send no heartbeat for some
+time."""
 NO_RETRY = {"retry": {"retryOption": "No Retry"}}
 SHARED = 400
 DOWN = [f"down-{number:03}" for number in range(SHARED)]

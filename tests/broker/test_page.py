@@ -22,7 +22,7 @@ HOSTILE = "<script>document.title = 'taken over'</script>"
 
 @pytest.fixture
 async def found(embedded: TestBroker, unique_name: Callable[[str], str], tmp_path: Path) -> AsyncIterator[Cluster]:
-    """One worker. A subscription in FAILURE stays in it until a user acts."""
+    """One worker. A subscription in FAILURE stays in FAILURE until a user acts."""
     async with cluster(embedded, unique_name("page"), tmp_path, partitions=2, recovery={"probe": False}) as found:
         await found.start_worker()
         await found.until_ready()

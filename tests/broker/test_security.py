@@ -1,4 +1,4 @@
-"""Secured clusters: logins, certificate authorities, dead letters in another cluster. And a secured web view."""
+"""Secured clusters (logins, certificate authorities, dead letters in another cluster), and a secured web view."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +88,7 @@ async def test_a_plain_source_and_secured_dead_letters_work_together(
 
 
 def program(folder: Path, source: TestBroker) -> Webhooks:
-    """The program with verbose logs, for topics that don't exist. The program must end before it looks for them."""
+    """The program with verbose logs. Its topics don't exist, so the program must end before it looks for them."""
     webhooks = write_application(folder, "secured", definition_document(source, "events"))
     return Webhooks({**webhooks.environment, "WEBHOOKS_LOG_LEVEL": "DEBUG"})
 

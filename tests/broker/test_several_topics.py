@@ -148,7 +148,7 @@ async def until_committed(kafka: TestBroker, found: Cluster, topics: tuple[str, 
 async def test_a_definition_gains_a_second_and_a_third_topic(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
-    """State from the time with one topic is kept, and no event of a new topic is delivered too early."""
+    """State that was written with one topic is kept, and no event of a new topic is delivered too early."""
     app = unique_name("more-topics")
     payments, refunds = f"{app}-payments", f"{app}-refunds"
     for topic, count in ((payments, 6), (refunds, 1)):

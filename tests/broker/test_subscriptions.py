@@ -493,7 +493,7 @@ async def test_a_caller_during_a_lookup_of_the_end_gets_a_new_lookup(
 async def test_after_a_failure_the_reader_continues_at_its_position(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Records are not read again. Otherwise a replaced revision would be in effect for a moment."""
+    """Records must not be read again: otherwise a replaced revision would be in effect for a moment."""
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         for name in ("a", "b", "a"):
             await worker.store.apply(document(name, metadata={"n": str(len(worker.changes))}))
@@ -587,7 +587,7 @@ async def test_offsets_without_records_are_skipped(kafka: TestBroker, unique_nam
 async def test_a_refused_record_does_not_affect_later_records(
     kafka: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
-    """aiokafka counts the record, so the broker would refuse all later ones as out of order."""
+    """aiokafka counts the refused record, so the broker would refuse all later records as out of order."""
     policy = {"cleanup.policy": "compact", "max.message.bytes": "2000"}
     writer = SubscriptionWriter(kafka.connection, await kafka.create_topic(unique_name("subscriptions"), 1, policy))
     await writer.open()

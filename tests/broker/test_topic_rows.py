@@ -79,8 +79,8 @@ async def test_a_new_owner_fences_the_rows_of_every_topic(kafka: TestBroker, cur
 async def test_a_partition_opens_after_its_topic_id_is_durable(
     broker: TestBroker, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the partition opened before that, a worker killed between its first commit and its first row would seem to
-    have lost rows."""
+    """The topic id is durable before the partition opens. Otherwise a worker that is killed between its first commit
+    and its first row would seem to have lost rows."""
     writes, may_write = asyncio.Event(), asyncio.Event()
 
     class Held(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types

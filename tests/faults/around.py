@@ -51,7 +51,7 @@ async def _iptables(*arguments: str) -> None:
 
 
 def faked_clock(offset: Path) -> Mapping[str, str]:
-    """The environment of a process whose clock is off by the value in the file, such as "+3600"."""
+    """The environment of a process whose clock differs from the machine's by the value in the file, such as "+3600"."""
     library = _library()
     if library is None:
         raise RuntimeError(f"{_FAKETIME} is not installed (Debian: libfaketime)")

@@ -1,5 +1,4 @@
-"""Defines twice which subscriptions an event of the load is for: as filters, and independently of filters for the
-ledger. Pure.
+"""Defines which subscriptions get an event of the load, in two independent ways: by filters, and for the ledger. Pure.
 
     routing: key      the subscription that the key names
     routing: match    this subscription; in every tenth round of the load (sequence 0, 10, 20…) all subscriptions
@@ -58,8 +57,8 @@ class Subscriber:
     Attributes:
         starts: the first offset for the subscription in each partition of each topic, from its record. A partition
             without an offset is for the subscription from its beginning.
-        made_at: a time at which the subscription existed, Unix seconds. Events that were produced later are for the
-            subscription, whatever its record says.
+        made_at: a time at which the subscription existed, Unix seconds. All events that were produced later are for the
+            subscription, even if its record says otherwise.
     """
 
     level: Qos

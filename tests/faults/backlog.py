@@ -44,7 +44,7 @@ class Found:
         resident_mib: the memory of the worker: at its start, after the backlog, and at the end.
         before, during: p50 and p99 of the healthy subscriptions' latencies in seconds, before and during the resumes.
         alike: the same percentiles under a load of new events, at the rate at which the resumed subscriptions got
-            events. The difference to `during` is the cost of reading the log.
+            events. The difference from `during` is the cost of reading the log.
     """
 
     events: int
@@ -164,7 +164,7 @@ def _turns(numbers: range, sequence: int) -> Iterator[tuple[int, int]]:
 def _mixed(
     turns: Iterator[tuple[int, int]], others: Iterator[tuple[int, int]], share: float
 ) -> Iterator[tuple[int, int]]:
-    """Yield *turns*, and after each of them on average *share* events of *others*."""
+    """Yield *turns*. After each of them, yield *share* events of *others*, on average."""
     due = 0.0
     for turn in turns:
         yield turn

@@ -204,7 +204,7 @@ def main() -> None:
         raise SystemExit(1 if asyncio.run(_verify(arguments)) else 0)
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="faults-"))
     folder.mkdir(parents=True, exist_ok=True)
-    # The load's clients log that brokers are unavailable, which is intended.
+    # The clients of the load log that brokers are unavailable, which is expected.
     logging.basicConfig(filename=folder / "clients.log", level=logging.WARNING)
     sys.stderr.write(f"seed {arguments.seed}, logs in {folder}\n")
     do = {"run": _run, "mixture": _mixture, "upgrade": _upgrade, "soak": _soak, "backlog": _backlog}

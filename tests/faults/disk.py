@@ -42,7 +42,7 @@ def full(folder: Path) -> Iterator[None]:
     filler = folder / "filler"
     try:
         with filler.open("wb") as file:
-            # The disk is filled repeatedly, because other processes write meanwhile, and free what they could not use.
+            # The disk is filled repeatedly, because other processes write at the same time, and may free space again.
             while free := _free_bytes(folder):
                 _take(file.fileno(), free)
         yield

@@ -49,7 +49,8 @@ class Result:
         sent: the number of events that the brokers have acknowledged.
         unsure: the number of events whose acknowledgement did not arrive.
         left: the number of workers that ended by themselves, and that their supervisor started again.
-        problems: a sentence for each broken promise, and one if too little of the load counted; empty if all went well.
+        problems: a sentence for each broken promise, and one if too little of the load was acknowledged; empty if all
+            went well.
     """
 
     fault: str

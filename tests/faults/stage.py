@@ -95,7 +95,8 @@ class Brokers:
         await self._run(action, str(number))
 
     async def mend(self) -> None:
-        """Make all brokers run again, whatever happened to them. They start together, because one has no majority."""
+        """Make all brokers run again, whatever happened to them. They start together, because one alone has no
+        majority."""
         await self._run("start", "--brokers", str(len(self.ports)), "--port", "0")
 
     async def stop(self) -> None:
@@ -272,7 +273,7 @@ class Stage:
             await self.cluster.store.edit(name, RESUME)
 
     async def steady(self, seconds: float) -> None:
-        """Let the load run for this time, which determines the state in which a fault begins and how long it lasts."""
+        """Let the load run for this time. Faults use this to choose when they begin and how long they last."""
         await asyncio.sleep(seconds)
 
     async def settle(self) -> None:

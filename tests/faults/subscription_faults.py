@@ -1,4 +1,4 @@
-"""Faults while subscriptions are created: under load, workers are killed."""
+"""Faults while subscriptions are created under load: workers are killed."""
 
 import asyncio
 import random

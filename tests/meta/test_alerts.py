@@ -1,4 +1,4 @@
-"""Alerts and dashboard use metrics that exist. Each alert fires when it should, and links to what to do."""
+"""Alerts and dashboard use metrics that exist. Each alert fires when it should, and links to instructions."""
 
 import asyncio
 import json

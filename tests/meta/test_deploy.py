@@ -107,7 +107,7 @@ def test_the_image_installs_nothing_without_a_hash() -> None:
     assert len(commands) == 4
     for command in commands:
         assert "--require-hashes" in command or ("--no-index" in command and "--no-deps" in command)
-    # pip would download build tools without checking hashes.
+    # Otherwise pip would download build tools without checking hashes.
     assert all("--no-build-isolation" in command for command in commands if command.startswith("pip wheel"))
     assert not [command for command in commands if command.startswith("pip install") and " . " in f"{command} "]
 

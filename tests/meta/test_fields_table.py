@@ -1,4 +1,4 @@
-"""The reference of settings and fields is complete, has the values of the models, and names tests that exist."""
+"""The reference of settings and fields is complete, agrees with the models, and names tests that exist."""
 
 import re
 from pathlib import Path

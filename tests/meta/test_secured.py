@@ -1,4 +1,4 @@
-"""The variable that describes a secured Kafka for the tests (tests/support/secured.py)."""
+"""How the tests read the variable that describes a secured Kafka (tests/support/secured.py)."""
 
 from pathlib import Path
 

@@ -67,7 +67,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Make the first *count* waiting rows durable ("landed"). "stored": the worker gets no confirmation."""
+    """Make the first *count* waiting rows durable. "landed": the worker gets the confirmation; "stored": it gets
+    none."""
 
     how: Literal["landed", "stored"]
     count: int
@@ -239,7 +240,7 @@ Kind = Literal["stops", "crashes", "commands"]
 commands."""
 
 ALWAYS = 4
-"""How many sources, from the first one on, take part in every schedule."""
+"""The number of sources that take part in every schedule, counted from the first one."""
 
 _LATE = (False, False, False, True)
 _TURNS = (20, 20, 20, 0, 1, 2, 3, 5)
@@ -249,7 +250,7 @@ _TROUBLE = tuple(sorted(OUTCOMES))
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """A field whose values have up to eight letters of this alphabet."""
+    """A field whose values are texts of up to eight letters of this alphabet."""
 
     alphabet: str
 
@@ -340,7 +341,7 @@ def _of_cast(draw: st.DrawFn, kind: Kind, cast: str) -> list[Step]:
     is_in = draw(st.lists(st.booleans(), min_size=len(strategies), max_size=len(strategies)))
     actions = [actions for index, actions in enumerate(strategies) if index < ALWAYS or is_in[index]]
     steps = st.builds(Step, st.one_of(actions), st.sampled_from(_TURNS))
-    # Hypothesis draws lists of five elements on average, with any maximum. Six lists shrink as well as one.
+    # Whatever the maximum, Hypothesis draws lists of five elements on average. Six lists shrink as well as one.
     return [step for _ in range(6) for step in draw(st.lists(steps, max_size=20))]
 
 

@@ -71,8 +71,8 @@ class Ledger:
 
     Attributes:
         matches: whether an event is for all subscriptions that its key names (`names_of`).
-        commits_late: whether the drain of another topic may come between the end of a drain and its commit. If rows
-            become durable in that time, their events leave the window and are in the note.
+        commits_late: whether the drain of another topic may come between a drain and its commit. If rows become durable
+            in that time, their events leave the window, and the commit's note contains them.
         begun_to: the revision in the last commit, before which subscriptions have begun.
         known: the subscriptions that are published now.
         asked_from: by subscription, the lowest offset of a replay, which may be before the subscription's start.
@@ -93,7 +93,7 @@ class Ledger:
         given_up: events that a former owner has given up, which does not settle them.
         existing: subscriptions that exist according to the published records.
         owned: events whose subscription existed when they were dispatched.
-        replays: the events that the last replay of each subscription requires, as far as the owner has read replays.
+        replays: for each subscription, the events required by the last replay that the owner has read.
         frozen: whether everything is done, so that nothing may be sent any more.
     """
 

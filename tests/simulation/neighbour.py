@@ -1,7 +1,7 @@
 """A second source topic in a simulation: it has the same events, and every request about one of them succeeds.
 
-The second topic has the same worker as the topic of the ledger, and shares subscriptions, slots and memory with it. No
-failure or command in the topic of the ledger may lose or repeat an event of the second topic.
+Both topics have the same worker, and share subscriptions, slots and memory. No failure or command in the topic of the
+ledger may lose or repeat an event of the second topic.
 """
 
 from collections import Counter

@@ -97,8 +97,8 @@ class _Letters(RecordingDeadLetters):
 class _Books(Telemetry):
     """Settles events that the owner gives up by a rule, because these are counted.
 
-    At-most-once gives up events that may have arrived. Retention causes events to be given up that the ledger has
-    recorded as deleted.
+    At-most-once gives up events that may have arrived. Events that retention deletes are also given up; the ledger has
+    recorded them as deleted.
     """
 
     def __init__(self, worker: "Worker") -> None:

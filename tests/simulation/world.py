@@ -42,7 +42,7 @@ from tests.support.virtual_time import settle
 
 ROUNDS: Final = 60
 ROUNDS_PER_EVENT: Final = 16
-"""When nothing fails any more, everything comes to rest within `ROUNDS`, plus `ROUNDS_PER_EVENT` for each event.
+"""Without further failures, everything comes to rest within `ROUNDS`, plus `ROUNDS_PER_EVENT` for each event.
 
 At the lowest rate, an event takes seven rounds of a second in each of two topics.
 """

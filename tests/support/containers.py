@@ -75,7 +75,7 @@ def docker_expected() -> bool:
 
 
 def absent(sentence: str, *, expected: bool) -> NoReturn:
-    """Skip the test with *sentence*, or fail if the missing thing was *expected*."""
+    """Skip the test with the reason *sentence*, or fail if what is missing was *expected*."""
     if expected:
         pytest.fail(sentence, pytrace=False)
     pytest.skip(sentence)

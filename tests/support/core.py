@@ -239,7 +239,7 @@ def resumed(each: Subscription) -> Subscription:
 
 
 def reporter_of(core: Core, counts: dict[str, int] | None = None) -> WorkerReporter:
-    """A reporter of the worker. Of the state outside the core, it has only the numbers of partitions."""
+    """A reporter of the worker. It knows no state outside the core, except the numbers of partitions."""
     return WorkerReporter(
         "webhooks",
         core.sources,

@@ -240,7 +240,7 @@ class MemoryReader:
     def fetch(self, partition: Behind, count: int) -> "Stretch | None":
         """Read the events that a partition wants; None if it wants none.
 
-        If their offsets were deleted, the partition is notified, and the result is None, too.
+        If their offsets were deleted, the partition is notified, and the result is also None.
         """
         wanted = partition.wanted()
         if wanted is None:

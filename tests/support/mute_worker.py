@@ -1,4 +1,4 @@
-"""`webhooks worker` for a cluster without the topic of announcements, which it does not create."""
+"""`webhooks worker` for a cluster without the topic of announcements. This worker does not create the topic."""
 
 import sys
 

@@ -26,7 +26,7 @@ class NameServer(asyncio.DatagramProtocol):
         addresses: the addresses of each name. The answer for a name without addresses is that it does not exist.
 
     Attributes:
-        asked: the name in each question. A lookup of both families has two questions.
+        asked: the name in each question so far. A lookup of both IP versions has two questions.
         address: the address of the server.
     """
 

@@ -237,7 +237,8 @@ class Receiver:
         self.open_connections += 1
         self._writers.add(writer)
         self._changed.set()
-        # The client has disconnected, or the receiver stops: asyncio's streams report a cancelled handler as an error.
+        # The client has disconnected, or the receiver stops. asyncio's streams would report a cancelled handler as an
+        # error.
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await self._converse(reader, writer, self.connections)
         writer.close()

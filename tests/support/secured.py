@@ -52,7 +52,7 @@ class SecuredKafka:
         return TestBroker(self.address, security=self.security(mechanism))
 
     def security(self, mechanism: str, *, password: str | None = None, ca: Path | None = None) -> dict[str, Any]:
-        """The `security` block for the listener. By default, it has the right password and the right CA."""
+        """The `security` block for the listener, by default with the right password and the right CA."""
         login = {"mechanism": mechanism, "username": self.username, "password": password or self.password}
         block: dict[str, Any] = {"protocol": self.protocol, "sasl": login}
         if self.has_tls:

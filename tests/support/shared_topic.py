@@ -39,7 +39,7 @@ class SharedTopic:
             await asyncio.sleep(0)
 
     def store(self) -> tuple[SubscriptionStore, Registry]:
-        """A store and its registry, as in a process of their own."""
+        """A store and its registry, as if they were in a separate process."""
         definition, box = (
             Definition("orders", Source(CONNECTION, "events"), stated_routing=Routing.KEY),
             SecretBox((KEY,)),

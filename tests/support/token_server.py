@@ -25,7 +25,7 @@ CLAIMS: Final = ["iss", "sub", "aud", "iat", "exp", "jti"]
 
 @dataclass(frozen=True)
 class Client:
-    """A client: its algorithm, and one of these: its public key, its secret, or the *authority* that issued its
+    """A client with its algorithm, and with its public key, its secret, or the *authority* that issued its
     certificate."""
 
     algorithm: str

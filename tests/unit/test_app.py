@@ -1,4 +1,5 @@
-"""The connections between parts that the composition root makes. Tests of single parts do not notice a missing one."""
+"""The connections between parts that the composition root makes. Tests of single parts do not notice a missing
+connection."""
 
 import asyncio
 from collections.abc import Callable

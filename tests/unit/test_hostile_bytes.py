@@ -354,7 +354,8 @@ LONG: Final = 32_768
 MEGABYTE: Final = 1_048_576
 GROWTH: Final = LONG // SHORT
 SLACK: Final = 6
-"""Linear time has a factor of 16, quadratic time of 256. 96 separates them in spite of caches and allocators."""
+"""With linear time, the factor is 16; with quadratic time, 256. A limit of 96 separates them in spite of caches and
+allocators."""
 NOISE_SECONDS: Final = 0.02
 
 

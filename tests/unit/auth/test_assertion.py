@@ -1,4 +1,4 @@
-"""Client assertions, verified with the specification and pyjwt only."""
+"""Client assertions, checked against the specification and by pyjwt only."""
 
 import base64
 from pathlib import Path
@@ -143,7 +143,7 @@ def test_the_default_audience_is_the_token_endpoint() -> None:
 
 
 def test_signing_does_not_validate_the_key_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validating a key takes thirty times as long as signing, and grows with the cube of the length."""
+    """Validating a key takes thirty times as long as signing, and the time grows with the cube of the key's length."""
     auth, loaded = made(), []
 
     def loading(data: bytes, password: bytes | None, **options: bool) -> Any:

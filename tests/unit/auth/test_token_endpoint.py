@@ -295,7 +295,7 @@ def test_the_beginning_of_a_long_secret_is_masked_in_an_error() -> None:
         tracemalloc.stop()
     assert isinstance(answer, TokenRefused)
     assert answer.error == "no: <***... (5005 characters) (HTTP 400 from id.example)"
-    assert peak < len(auth.client_secret)  # all of its forms would take thirty times as much
+    assert peak < len(auth.client_secret)  # all forms of this text would take thirty times as long
 
 
 def test_an_error_shows_no_credential_in_the_endpoint_s_query() -> None:

@@ -236,7 +236,8 @@ def test_the_next_record_lists_results_that_were_lost(recorded: Recorded) -> Non
     for _, results in recorded.take():
         recorded.recorder.lose(results)
     assert recorded.recorder.missing == 4
-    for _ in range(2):  # if the next record is lost too, the one after it names the same results, and the count stays
+    # If the next record is lost too, the one after it names the same results, and the count does not change.
+    for _ in range(2):
         [(key, results)] = recorded.take()
         assert (key, results.lost) == (b"events/0/late", [(4, 2, 19)])
         recorded.recorder.lose(results)

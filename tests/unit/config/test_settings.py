@@ -1,4 +1,4 @@
-"""Settings: the environment over the file, mistakes as sentences, secrets never shown."""
+"""Settings: the environment takes precedence over the file, mistakes are sentences, and secrets are never shown."""
 
 import shlex
 import subprocess

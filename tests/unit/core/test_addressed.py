@@ -35,7 +35,7 @@ def matching(ids: WebhookIds = IDS, topic_id: str | None = None, **starts: int) 
 
 
 def header(name: str, value: bytes) -> Callable[[PlainEvent], PlainEvent]:
-    """A function that sets a header of an event, replacing one with the same name."""
+    """A function that sets a header of an event, and replaces a header with the same name."""
     return lambda event: replace(
         event, headers=[(each, value if each == name else before) for each, before in event.headers]
     )

@@ -81,7 +81,7 @@ def test_a_long_name_is_not_cached() -> None:
 def test_the_rest_of_a_url_is_unchanged(rest: str) -> None:
     url = f"https://h/{rest}"
     assert change_query_credentials(url, lambda _, value: value) == url
-    # A second call finds the changed values under the same names, and restores them.
+    # A second call gets the changed values with the same names, and restores the original values.
     known: dict[str, str] = {}
 
     def remembered(name: str, value: str) -> str:

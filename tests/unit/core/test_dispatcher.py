@@ -1,4 +1,4 @@
-"""The dispatcher: partitions are opened, committed, given back or lost; and the state that the next owner finds."""
+"""The dispatcher: partitions are opened, committed, given back or lost; the next owner finds a correct state."""
 
 import asyncio
 from collections.abc import Mapping

@@ -314,7 +314,7 @@ async def test_a_period_of_routing_by_key_restarts_no_subscription() -> None:
 
 @in_virtual_time
 async def test_an_unreadable_record_discards_no_events() -> None:
-    """Such a record does not say when its subscription was created. It must not count as a new subscription."""
+    """An unreadable record does not say when its subscription was created. It must not count as a new subscription."""
     core = Core(matches=True)
     made = core.publish(begun(core, "s", 0))
     await core.open()
@@ -332,7 +332,8 @@ async def test_an_unreadable_record_discards_no_events() -> None:
 
 @in_virtual_time
 async def test_after_a_manual_move_only_old_subscriptions_have_begun() -> None:
-    """A group was moved by hand. Subscriptions that existed then have begun; subscriptions created later have not."""
+    """An operator has moved the group. Subscriptions that existed then have begun; subscriptions created later have
+    not."""
     core = Core()
     core.publish(begun(core, "a", 0))
     core.begun_to = LARGEST_OFFSET

@@ -1,4 +1,4 @@
-"""Partitions with real lanes: their rows, the removal of idle lanes, and giving them back."""
+"""Partitions with real lanes: rows, the removal of idle lanes, and how a partition is given back."""
 
 import asyncio
 from dataclasses import replace

@@ -165,7 +165,7 @@ async def test_a_long_replay_does_not_starve_other_lanes_of_the_log() -> None:
     await core.end()
 
 
-# ------------------------------------------------------------------- an event is many deliveries
+# ------------------------------------------------------------------- one event, many deliveries
 
 
 async def flooded_by_match(count: int, lanes: int = 100, slots: int = 1_000) -> tuple[Core, Valve]:

@@ -388,7 +388,7 @@ async def test_a_discard_counts_offsets_if_events_can_t_be_counted() -> None:
     await core.answer(0, Rejected(400))
     await core.land()
     await core.revise(replace(spec, resume_from=ReplayOffset(0, 3, discards=True)))
-    await asyncio.sleep(0.6)  # now the end is known, but not the number of events
+    await asyncio.sleep(0.6)  # from here on the end is known, but not the number of events
     await core.end()
     assert core.telemetry.drops["discarded"] == 3
 
@@ -513,7 +513,8 @@ async def test_an_edit_to_an_ordered_level_lets_open_requests_finish() -> None:
 
 @in_virtual_time
 async def test_a_replay_by_time_works_without_a_lane_and_a_row() -> None:
-    """Such a replay applies to all partitions: if the topic was expanded, the events of a key may be in two of them."""
+    """A replay from a time applies to all partitions: if the topic was expanded, the events of a key may be in two of
+    them."""
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)

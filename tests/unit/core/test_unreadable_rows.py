@@ -55,7 +55,7 @@ async def test_a_lane_with_an_unreadable_row_stops_and_keeps_its_place(place: in
 async def test_the_offset_of_an_unreadable_row_is_checked_with_the_log(
     place: int, log: LogBounds, begins_at: int
 ) -> None:
-    """From an offset beyond the end of the log, a resumed lane would skip all new events."""
+    """If a lane were resumed beyond the end of the log, it would skip all new events."""
     core = Core()
     core.publish(subscription("s"))
     core.produce(8)

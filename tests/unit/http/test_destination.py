@@ -1,4 +1,4 @@
-"""Subscriptions with one host share state about the host, and nothing about each other."""
+"""Subscriptions with the same host share only state about this host."""
 
 from collections.abc import AsyncIterator
 from ipaddress import ip_network

@@ -207,7 +207,7 @@ async def test_a_401_to_fixed_credentials_is_a_refusal(bench: Bench) -> None:
 
 
 async def test_other_credentials_need_a_separate_handshake(bench: Bench) -> None:
-    """What a receiver answers to one subscription's password must not hold for another subscription."""
+    """The answer to one subscription's password must not apply to another subscription."""
     receiver = await bench.receiver(held(answer(401)), GRANTED, answer(200))
     wrong = asking(receiver, name="wrong", auth=BasicAuth("user", "wrong"))
     right = asking(receiver, name="right", auth=BasicAuth("user", "right"))

@@ -31,7 +31,7 @@ AUTHORITY, STRANGER = trustme.CA(), trustme.CA()
 TRUSTED = TlsOptions(trusted_pem=AUTHORITY.cert_pem.bytes().decode())
 BASIC = "Basic dXNlcjpwcm94eS1zZWNyZXQ="
 UNREACHED = f"https://{HOST}:9/hook"
-"""An address that no test reaches, because the proxy does not forward."""
+"""An address that is never reached, because the proxy does not forward anything."""
 
 
 def server(host: str = HOST, authority: trustme.CA = AUTHORITY) -> ssl.SSLContext:

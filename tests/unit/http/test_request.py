@@ -374,7 +374,7 @@ def test_a_server_reads_two_requests_on_a_connection_as_two(
 
 
 def test_no_repr_shows_a_credential() -> None:
-    """Any of these objects may be in a traceback, a log line or an error."""
+    """Each of these objects may occur in a traceback, a log line or an error."""
     profile = JwtProfileAuth("https://id/?key=planted", "i", "s", "https://id/?key=planted", b"planted", "HS256")
     shown = [
         Target("/hook?key=planted", "h", "planted"),

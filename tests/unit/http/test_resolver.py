@@ -112,7 +112,7 @@ async def test_a_lookup_has_a_separate_time_limit(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_closing_ends_the_attempts_that_wait_for_a_name() -> None:
-    """The attempts are not cancelled, because their callers did not cancel them."""
+    """The attempts end with an outcome. They are not cancelled, because their callers did not cancel them."""
     async with name_server() as names:
         async with calling(names) as callback:
             subscriptions = [Subscription(f"s{n}", 1, "http://slow.example:1/", http=LIMITS) for n in range(3)]

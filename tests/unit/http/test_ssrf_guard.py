@@ -200,7 +200,7 @@ def test_no_socket_is_made_for_a_refused_address() -> None:
         new_socket((socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("fe80::1%1", 80, 0, 1)))
 
 
-# The whole way: nothing below is ever connected to
+# The whole way from a subscription to a socket; no connection to these addresses is made
 
 
 @asynccontextmanager

@@ -47,7 +47,7 @@ class Pem:
 
 
 def issued(*names: str, by: trustme.CA = AUTHORITY, whole: bool = True, **options: dt.datetime) -> Pem:
-    """A certificate for *names*; with its chain if *whole*."""
+    """A certificate for *names*. If *whole*, the chain is included."""
     certificate = by.issue_cert(*names, **options)  # type: ignore[arg-type]  # the options are the dates
     blobs = certificate.cert_chain_pems if whole else certificate.cert_chain_pems[:1]
     return Pem(b"".join(blob.bytes() for blob in blobs), certificate.private_key_pem.bytes())
@@ -105,7 +105,7 @@ class Bench:
         return await self.callback(called, PlainEvent("t", 0, 0, b"s", b"body"), 1)
 
     async def refused(self, pem: Pem, options: TlsOptions, host: str = HOST) -> str:
-        """Why the certificate is not trusted. Nothing must have been sent."""
+        """Why the certificate is not trusted. Fails if anything was sent."""
         receiver = await self.receiver(self.server(pem))
         outcome = await self.call(receiver, options, host)
         assert isinstance(outcome, Failed)

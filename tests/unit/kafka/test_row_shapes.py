@@ -57,7 +57,7 @@ def test_an_earlier_version_finds_its_fields_in_a_row() -> None:
 
 
 def test_a_new_error_or_time_stamp_is_no_reason_to_write_a_row() -> None:
-    """A row is written when it differs from the last row, and these fields do not count as a difference."""
+    """A row is written again when it differs from the last row. These fields do not count as a difference."""
     assert replace(RETRYING, error=None, event_ms=None) == RETRYING
 
 
@@ -108,7 +108,7 @@ GARBAGE: dict[bytes, int | None] = {
     b'{"next":7,"status":"started","revision":1e400}': 7,
     b'{"next":7,"status":"started","eventMs":[]}': 7,
 }
-"""Values that anyone may have written, and the position that can be read nevertheless."""
+"""Invalid values, which anyone may have written, and the position that can be read nevertheless."""
 
 
 @pytest.mark.parametrize("value", GARBAGE, ids=lambda value: repr(value[:60]))

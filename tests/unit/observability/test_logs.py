@@ -189,7 +189,7 @@ def test_the_log_level_of_faust_hides_no_line() -> None:
     for handler in config["handlers"].values():
         handler["stream"] = stream
     app = faust.App("log", broker="kafka://127.0.0.1:9", logging_config=config, worker_redirect_stdouts=False)
-    worker = faust.Worker(app, loglevel="WARN", stdout=io.StringIO())  # Faust writes to this stream at exit
+    worker = faust.Worker(app, loglevel="WARN", stdout=io.StringIO())  # Faust writes to this stream when it exits
     worker._setup_logging()
 
     ours = logging.getLogger("pipeline.test")

@@ -1,4 +1,4 @@
-"""A topic whose events are for no subscription causes a warning. A single such event does not."""
+"""If the events of a topic are for no subscription, there is a warning. A single such event causes no warning."""
 
 import pytest
 

@@ -136,7 +136,7 @@ async def test_a_commit_that_is_refused_is_tried_again_after_a_pause() -> None:
 
 @in_virtual_time
 async def test_no_commit_continues_after_the_partitions_are_given_back() -> None:
-    """Such a commit would set back the offset of the next owner."""
+    """Such a commit would move the next owner's offset back."""
     group = Group()
     group.seconds, group.windows = 60.0, {0: 7}
     consumer = consumer_of(group)
@@ -161,7 +161,7 @@ async def test_no_commit_follows_a_partition_s_last_commit() -> None:
     task = asyncio.get_running_loop().create_task(cast("Any", DeliveryConsumer._keep_committing).fun(consumer))
     await asyncio.sleep(1.0 + LONGEST_SECONDS / 2)
     group.windows = {0: 7}
-    await consumer.give_back({TopicPartition("events", 0)})  # another commit waits
+    await consumer.give_back({TopicPartition("events", 0)})  # another commit waits for the first one
     await asyncio.sleep(100.0)
     assert (group.confirmed, group.noted) == ([{TP("events", 0): 7}], [{TP("events", 0): 5}])
     task.cancel()
@@ -169,7 +169,8 @@ async def test_no_commit_follows_a_partition_s_last_commit() -> None:
 
 @in_virtual_time
 async def test_giving_back_a_partition_cancels_its_offset_search() -> None:
-    """A search that continued would count the next owner's events, and seek in a partition that is not assigned."""
+    """A search that continued would count the next owner's events, and seek in a partition that is no longer
+    assigned."""
     consumer = consumer_of(Group())
     consumer._seeking[TP("events", 0)] = search = asyncio.create_task(asyncio.Event().wait())
     await consumer.give_back({TopicPartition("events", 0)})

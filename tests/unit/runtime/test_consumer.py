@@ -199,7 +199,8 @@ def agent(app: DeliveryApp) -> Any:
 
 
 async def test_a_batch_from_before_a_rebalance_is_dropped(app: DeliveryApp, agent: Any) -> None:
-    """Such a batch begins after events that the partition, reopened at its committed offset, still has to read."""
+    """Such a batch comes too early: the partition was reopened at its committed offset, and has to read earlier events
+    first."""
     app.consumer_generation_id = 3
     async for _ in agent.fun(Fetches(fetch_of(2, 0), fetch_of(3, 1, 2))):
         pass

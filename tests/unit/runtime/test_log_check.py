@@ -47,7 +47,7 @@ def check_of(brokers: Brokers) -> tuple[LogCheck, Telemetry]:
 async def begun(
     check: LogCheck, telemetry: Telemetry, committed: Mapping[int, Committed]
 ) -> tuple[dict[int, int], dict[int, LogBounds]]:
-    """The result of `LogCheck.begin`, reported like the dispatcher reports it."""
+    """The result of `LogCheck.begin`; breaks are reported as the dispatcher reports them."""
     places, logs = await check.begin(committed)
     for number, log in logs.items():
         if log.commit_break is not None:

@@ -48,7 +48,7 @@ async def test_a_refused_session_timeout_is_reported_and_retried(
 
 
 async def test_a_refused_commit_does_not_end_the_worker() -> None:
-    """Runs Faust's own `_commit`, which ends the worker unless it knows the text of the error."""
+    """Runs Faust's own `_commit`, which ends the worker unless Faust knows the text of the error."""
 
     async def refuse(_: Any) -> None:
         raise GroupAuthorizationFailedError("webhooks")

@@ -1,4 +1,4 @@
-"""A worker without a right: how often it logs that, and how it finds out that the right was granted."""
+"""A worker without a right: how often it logs the missing right, and how it finds out that the right was granted."""
 
 import asyncio
 import logging

@@ -1,4 +1,4 @@
-"""Any document is either a valid subscription, or gets errors that begin with a field."""
+"""Any document is either a valid subscription, or leads to errors that begin with a field."""
 
 import base64
 import copy

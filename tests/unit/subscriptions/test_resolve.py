@@ -265,7 +265,7 @@ def test_the_start_and_the_topics_come_from_the_record() -> None:
     ],
 )
 def test_a_command_without_a_topic_is_for_the_first_topic(more: dict[str, Any], topic: str) -> None:
-    """If the topic is unknown, the command applies to no topic, because it was carried out long ago."""
+    """If the topic is unknown, the command applies to no topic: it was carried out long ago."""
     several = replace(MATCH, source=replace(MATCH.source, others=("others",)))
     skip = {"skip": {"partition": 1, "offset": 41}}
     assert stored(MATCH, resumeFrom=skip, **more).resume_from == Skip(1, 41)

@@ -100,7 +100,7 @@ def test_a_ciphertext_of_another_subscription_is_refused() -> None:
 
 
 def test_a_ciphertext_of_another_field_is_refused() -> None:
-    """Otherwise a user could move an encrypted password to a header of a callback, and read the password there."""
+    """Otherwise a user could move an encrypted password to a header, and read it at the callback."""
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     options = document["configuration"]["entrypointConfiguration"]

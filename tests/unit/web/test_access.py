@@ -145,7 +145,7 @@ async def test_a_change_with_the_worker_s_own_origin_is_allowed(client: Client) 
 
 
 class Seconds:
-    """A clock set by hand."""
+    """A clock that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0

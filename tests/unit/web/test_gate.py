@@ -173,7 +173,7 @@ def unread(server: Served) -> list[GatedConnection]:
 
 
 async def test_a_connection_with_an_unread_answer_is_replaced() -> None:
-    """Otherwise 128 such connections would lock out probes, scrapers and operators for as long as they are open."""
+    """Otherwise 128 such connections would lock out probes, scrapers and operators while they are open."""
     async with served(most=2) as server, asyncio.timeout(10):
         writers = [(await server.connect(LARGE))[1] for _ in range(2)]
         while len(unread(server)) < 2:  # noqa: ASYNC110 - there is no event for it

@@ -211,7 +211,7 @@ def app(
     options: dict[str, Any],
     unused_tcp_port: int,
 ) -> faust.App:
-    """The application, made before there is an event loop, like a worker's."""
+    """The application, which is made before there is an event loop, as in a worker."""
     app = faust.App(
         "web-view",
         broker="kafka://127.0.0.1:9",

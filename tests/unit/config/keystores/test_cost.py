@@ -119,7 +119,7 @@ def test_the_cost_of_a_store_includes_the_rounds_of_each_part(scheme: pkcs12.PBE
     assert made.count(MEGA_DER) >= 2
     with pytest.raises(ConfigurationError) as caught:
         check_cost(made, "x")
-    # Where the library itself chooses the number of rounds, it chooses at most 20,000.
+    # If the library itself chooses the number of rounds, this is at most 20,000.
     assert made.count(MEGA_DER) * MEGA <= int(str(caught.value).split()[3]) <= made.count(MEGA_DER) * MEGA + 20_000
 
 

@@ -1,4 +1,4 @@
-"""Untrusted stores are opened in a separate process, which a store may make fail."""
+"""Untrusted stores are opened in a separate process, because a store may crash the process that opens it."""
 
 import os
 import resource
