@@ -100,7 +100,7 @@ class PartitionExpansion:
             return
         known, self._known = self._known, counts
         if not known:
-            return  # at the first check, the clients are about to join, and read the numbers themselves
+            return  # the first check: the clients are about to join, and then read the numbers themselves
         for name, count in counts.items():
             if known.get(name, count) < count:
                 logger.info(
