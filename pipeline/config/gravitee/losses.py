@@ -109,7 +109,7 @@ def _confluent_headers(api: Mapping[str, Any]) -> Iterator[Loss]:
             match shared:
                 case {"consumer": {"enabled": True, "removeConfluentHeader": True}}:
                     what = (
-                        "Gravitee removes the five-byte prefix of the schema registry, and here receivers would get it; "
+                        "Gravitee removes the five-byte prefix of the schema registry, which receivers would get here; "
                         "produce events without it"
                     )
                     yield Loss(CONFLUENT_HEADER, f"{place}.consumer.removeConfluentHeader", what)
