@@ -1,7 +1,7 @@
 """The agent of the source topics.
 
 Each message of its Faust stream is the result of one fetch (pipeline/runtime/consumer.py). The agent dispatches the
-batch of each partition, then takes the next message. It awaits only the stream, and never raises.
+batch of each partition, then takes the next message. It waits only for the stream, and never raises an exception.
 """
 
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -28,7 +28,7 @@ def attach(app: DeliveryApp) -> AgentT[bytes]:
 
     @app.agent(topics, name="deliver")
     async def deliver(fetches: StreamT[bytes]) -> AsyncIterator[object]:
-        """Hand each batch of a source topic to the lanes of its subscriptions."""
+        """Pass each batch of a source topic to the lanes of its subscriptions."""
         async for fetch in fetches.events():
             if fetch.message.generation_id == app.consumer_generation_id:
                 for tp, events in cast("Mapping[TP, Sequence[Event]]", fetch.value).items():

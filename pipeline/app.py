@@ -95,9 +95,9 @@ from pipeline.web.server import BUILT_IN_PAGES_OFF, attach_web, web_options
 logger = logging.getLogger(__name__)
 
 HEARTBEATS: Final = 3
-"""The number of heartbeats in a session timeout: a worker keeps its lease even if one heartbeat is late."""
+"""The number of heartbeats in a session timeout, so that a worker keeps its lease even if one heartbeat is late."""
 LONGEST_HEARTBEAT_SECONDS: Final = 3.0
-"""The longest time between two heartbeats. A worker may learn of a rebalance this late."""
+"""The longest time between two heartbeats, and so the longest time until a worker notices a rebalance."""
 FETCH_BYTES: Final = 1024 * 1024
 FETCH_EVENTS: Final = 1000
 """The number of events in one batch.

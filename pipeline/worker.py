@@ -66,7 +66,7 @@ class LogWorker(faust.Worker):
         gc.set_threshold(50_000, 20, 50)
 
     async def start(self) -> None:
-        """Run until the worker stops. If the configuration turns out to be wrong, the error is logged in one line."""
+        """Run until the worker stops. An error in the configuration is logged in one line."""
         try:
             await super().start()
         except WebhooksError as error:

@@ -23,7 +23,7 @@ class AccessToken:
         value: the part after `Bearer `.
         obtained_at: when it was requested, Unix seconds.
         expires_at: when it expires, Unix seconds; equal to *obtained_at* for a token that is used once. None if the
-            endpoint did not say; the token is then valid until a callback answers 401.
+            answer has no expiry; the token then counts as valid until a callback answers 401.
     """
 
     value: str = field(repr=False)
@@ -56,8 +56,8 @@ class AccessToken:
 def fingerprint(auth: ClientAuth) -> bytes:
     """Identifies these credentials without revealing them: SHA-256 (32 bytes) of everything sent to the token endpoint.
 
-    The parts are joined as JSON, so that different credentials can't give the same text. They include the secret or
-    key, so a changed secret gives another fingerprint.
+    The parts are joined as JSON, so that different credentials can't lead to the same text. They include the secret or
+    the key, so a changed secret leads to another fingerprint.
     """
     if isinstance(auth, OAuth2Auth):
         # The fingerprint must not change, because it is part of the keys of existing rows.

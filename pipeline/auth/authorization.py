@@ -1,6 +1,6 @@
 """Adds `Authorization` to an attempt. The delivery path calls it to send an event (`core.delivery.Send`).
 
-Only OAuth 2.0 needs it. For all other kinds of authentication, the prepared request contains the header already.
+Only OAuth 2.0 needs it. For all other kinds of authentication, the prepared request already contains the header.
 """
 
 from collections.abc import Awaitable

@@ -12,7 +12,7 @@ NoToken = TokenRefused | TokenUnavailable
 """Why there is no token."""
 
 COOL_DOWN_SECONDS: Final = 1.0
-"""After a failure, or after the renewal of a rejected token, no lane requests a token for this long.
+"""For this long after a failure, or after the renewal of a rejected token, no lane requests a token.
 
 Without this pause, a thousand lanes could flood an endpoint that is down, or whose tokens are always rejected.
 """
@@ -103,5 +103,5 @@ class Grant:
 
 
 def _is_recent(moment: float, now: float) -> bool:
-    # After the clock was set back, no moment counts as recent.
+    # If the clock was set back, no moment counts as recent.
     return 0.0 <= now - moment < COOL_DOWN_SECONDS

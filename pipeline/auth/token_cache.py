@@ -210,7 +210,7 @@ class TokenCache:
     # --------------------------------------------------------------- rows
 
     def _join(self, grant: Grant, partition: int, now: float) -> None:
-        """Let a partition use these credentials: read the token from its row, or write the current token to its row."""
+        """Record that a partition uses these credentials. Read the token from its row, or write the token to it."""
         if partition in grant.partitions:
             return
         grant.partitions.add(partition)

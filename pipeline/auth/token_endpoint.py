@@ -187,7 +187,7 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
     """The token of a success answer (RFC 6749 section 5.1).
 
     Raises:
-        OAuth2Error: the answer is an error after all.
+        OAuth2Error: the answer is an error, although its status is a success.
         ValueError: the answer has no token that can be sent as a bearer token.
     """
     # Scope and lifetime are removed first: oauthlib warns if the granted scopes differ from the requested ones, treats

@@ -84,14 +84,14 @@ class Announcer:
         if self._producer is not None:
             return self._producer
         self._producer = producer = AIOKafkaProducer(
-            acks=1,  # the next one comes in two seconds
+            acks=1,  # the next announcement comes in two seconds
             compression_type=None if self._connection.embedded else "gzip",
             request_timeout_ms=REQUEST_TIMEOUT_MS,
             **self._connection.client_options(),
         )
         try:
             await started(producer)
-            topics = (await producer.client.fetch_all_metadata()).topics()  # does not create the topic
+            topics = (await producer.client.fetch_all_metadata()).topics()  # this request does not create the topic
         except BaseException:
             await self._disconnect()
             raise

@@ -32,7 +32,7 @@ SESSION_SECONDS: Final = 30.0
 RETRY_SECONDS: Final = 5.0
 """The pause after an error. Results during the pause are dropped."""
 MOST_UNCONFIRMED_BYTES: Final = 8 * 1024 * 1024
-"""While this many bytes are unconfirmed, results stay in the recorder, whose memory is bounded."""
+"""If this many bytes are unconfirmed, further results stay in the recorder, whose memory is bounded."""
 BATCH_BYTES: Final = 256 * 1024
 REQUEST_TIMEOUT_MS: Final = 20_000
 CLOSE_SECONDS: Final = 3.0

@@ -23,7 +23,7 @@ FIRST_STRETCH_SECONDS: Final = 2.0
 FEW_RECORDS: Final = 2_000
 """A period with at most this many records is read in one step."""
 OVERLAP_MS: Final = 5_000
-"""How far the records of different workers may be out of order."""
+"""The largest time by which records of different workers may be out of order."""
 
 
 class EntryPosition(NamedTuple):

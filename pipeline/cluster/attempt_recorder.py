@@ -40,7 +40,7 @@ from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
 
 LATE_SECONDS: Final = 60.0
-"""Results of events that are older than this have the key of late events."""
+"""The age of events in seconds from which their results have the key of late events."""
 MOST_OFFSETS: Final = 20_000
 """The largest number of short results in memory, enough for about 100,000 deliveries a second."""
 MOST_ENTRIES: Final = 2_000

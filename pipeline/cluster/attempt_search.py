@@ -103,7 +103,7 @@ class AttemptSearch:
     # --------------------------------------------------------------- the fate of an event
 
     async def fate(self, webhook_id: str, subscription: str | None = None) -> list[Fate]:
-        """What became of an event for *subscription*, or else for every subscription that it is or once was for.
+        """What became of an event for *subscription*; None: for every subscription that it is or was for.
 
         A redriven event is found by its first webhook-id or by its new position.
 
@@ -157,7 +157,7 @@ class AttemptSearch:
         return position
 
     def _wanted(self, event: Event | None, subscription: str | None) -> dict[str, bool | None]:
-        """The event's subscriptions and the requested one, each with whether its filter matches."""
+        """The event's subscriptions and the requested one. The value says whether the subscription's filter matches."""
         if event is None:
             return {} if subscription is None else {subscription: None}
         if self._definition.routing is Routing.KEY:
@@ -263,7 +263,7 @@ class _Forwards:
         position: the event's position according to its webhook-id.
         history: collects the records that are found.
         names: the ids of the subscriptions that the event is for.
-        is_one: the question is about one subscription, so reading ends when a delivery is found.
+        is_one: whether the question is about one subscription. If so, reading ends when a delivery is found.
     """
 
     def __init__(self, scan: LogScan, position: Position, history: History, names: set[str], *, is_one: bool) -> None:

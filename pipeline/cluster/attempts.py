@@ -11,15 +11,16 @@ records of the first minutes after its timestamp, and after that only records wi
      "entries":   [{"subscription": "sub-4", "offset": 107, "decision": "retry", "status": 503, ...}],
      "lost":      [[17, 90, 120]]}
 
-Most results are deliveries, so these are compact: subscription, host, attempt, status, offsets (the first one, then the
-differences), and durations in milliseconds. `lost` has numbers of dropped results, with the first and last offset.
+Most results are deliveries, so their format is compact: subscription, host, attempt, status, offsets (the first one,
+then the differences), and durations in milliseconds. `lost` has numbers of dropped results, with the first and last
+offset.
 
 The offset of an entry is the offset in the event's webhook-id. If the event was redriven, `position` is its new
 position.
 
-A worker also writes records with the key `session` to every partition of the log. While it runs, they say which
-attempts it logs. The last one says that the worker has ended. If the last one is missing, the worker was killed, and
-its last results are lost.
+A worker also writes records with the key `session` to every partition of the log. While the worker runs, these records
+say which attempts it logs. The last one says that the worker has ended. If that one is missing, the worker was killed,
+and its last results are lost.
 """
 
 import operator
@@ -40,7 +41,8 @@ SESSION_KEY: Final = b"session"
 RecordedDecision = Literal["delivered", "retry", "dead-letter", "dead-lettered", "failure", "dropped", "skipped"]
 """What follows an attempt. dead-letter: a dead letter will be written; dead-lettered: the broker has confirmed it."""
 _NUMBER: Final = re.compile("[0-9]{1,19}")
-"""At most as many digits as the largest offset. With more than 4,300 digits, Python's `int` would raise an error."""
+"""The pattern allows as many digits as the largest offset has. With more than 4,300 digits, Python's `int` raises an
+error."""
 FINAL: Final = frozenset({"delivered", "dead-lettered", "dropped", "skipped"})
 """The decisions that settle an event."""
 LogMode = Literal["all", "failures", "off"]
@@ -236,7 +238,7 @@ def decode(value: bytes | None) -> Results | Session:
 
 
 def decoded(value: bytes | None) -> Results | Session | None:
-    """The result of `decode`; None if it raises an error, because anyone may have written to the log."""
+    """The result of `decode`; None if `decode` raises an error, because anyone may have written to the log."""
     try:
         return decode(value)
     except ValueError:

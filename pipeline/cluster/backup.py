@@ -7,7 +7,8 @@
     {"kind": "end", "lines": 4}
 
 Secrets stay encrypted. Keys and values that are not UTF-8 are objects: {"base64": "…"}. Unknown fields are ignored, so
-a later program may add fields. The version is increased if older programs must not read the file.
+later versions of the program may add fields. The version is increased if older versions of the program must not read
+the file.
 """
 
 import base64

@@ -1,7 +1,7 @@
 """Previews the effect of a command in each partition, for the command line and the API.
 
-The numbers are upper bounds, because lanes continue to deliver. A user who lacks the right to read something can still
-run a command; the preview says what is unknown.
+The numbers are upper bounds, because lanes continue to deliver. A user who lacks a right to read can still run a
+command; the preview then says what is unknown.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from pipeline.kafka.event_count import EventCounter
 from pipeline.kafka.topics import end_offset, partitions_of
 
 COUNT_SECONDS: Final = 5.0
-"""The time limit for counting events. When it is over, offsets are counted, which give an upper bound."""
+"""The time limit for counting events. After it, offsets are counted instead, which give an upper bound."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ MOST_COUNTED: Final = 500
 FAILING: Final[frozenset[State]] = frozenset({"broken", "failure", "retrying"})
 
 Key = tuple[State, str, str, str]
-"""State, kind, message and host: what the members of a group have in common."""
+"""State, kind, message and host, which all members of a group have in common."""
 
 
 class Group:

@@ -14,12 +14,13 @@ from pipeline.core.clock import rfc3339
 from pipeline.core.model import Cursor, Event, Status
 
 FateStatus = Literal["delivered", "waiting", "dead-lettered", "skipped", "dropped", "filtered", "expired", "unknown"]
-"""filtered: by key or filter, the event is not for the subscription. expired: the log begins after the event."""
+"""filtered: according to its key or the filter, the event is not for the subscription. expired: the log begins after
+the event."""
 
 SILENCE_SECONDS: Final = 65.0
 """A worker records at least twice in this time that it is logging."""
 FLUSH_SECONDS: Final = 35.0
-"""After this time, a worker's results are in the log, or the log has the number of lost results."""
+"""After this time, a worker's results are in the log, or the log contains the number of lost results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,7 @@ class PartitionProgress:
         return offset < self.committed or bool(self.ahead >> (offset - self.committed) & 1)
 
     def keeps(self, subscription: str | None, offset: int, *, is_ordered: bool) -> Cursor | None:
-        """The row of the subscription, if the subscription has stopped and the event certainly waits."""
+        """The row of the subscription, if the subscription has stopped and the event is certainly still waiting."""
         row = self.rows.get(subscription or "")
         if row is None or row.status is Status.STARTED:
             return None
@@ -236,7 +237,7 @@ def _certain(case: Case) -> tuple[FateStatus, float | None, str | None] | None:
 
 
 def _waits_for(case: Case, row: Cursor) -> str:
-    """A sentence about an event that has to be delivered before, if any, and about the state of the subscription."""
+    """A sentence about the event that has to be delivered first, if any, and about the subscription's state."""
     is_behind = case.is_ordered and row.next < case.history.offset
     ahead = f"it waits behind {case.webhook_id.rpartition('-')[0]}-{row.next}; " if is_behind else ""
     return f"{ahead}the subscription is {_stands(row)}"

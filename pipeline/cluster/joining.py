@@ -1,8 +1,8 @@
 """Joins a subscription, its cursor rows and the announcements of workers into its state. Pure.
 
-A lane may have a row and an announcement by its worker. The newer of the two is used.
+A lane may have a row and an announcement by its worker. If a lane has both, the newer one is used.
 
-    row, halted or behind    the state is in the row; waiting events are counted as far as the owner's rows are complete
+    row, halted or behind    the state is in the row; its count of waiting events is exact up to `counted_to`
     row, live                at-most-once keeps this row; the announcement has the waiting events
     announcement             live: waiting for a slot, or being retried
     neither                  live, without waiting events, if its worker has announced all lanes with events
@@ -300,7 +300,7 @@ def unreadable(row: UnreadableRow) -> str:
     return f"its cursor row can't be read: {row.reason}"
 
 
-# A host matches only at its first character, because a search that begins at every character of a long text is slow.
+# A host can match only from its first character on: a search from every character of a long text would be slow.
 _DIFFERING: Final = re.compile(
     r"""'[^']*'|"[^"]*"|(?:\[[0-9a-fA-F:.]+\]|(?<![\w.-])[\w.-]+)(?::\d+)+\b|\b[0-9a-fA-F]{8}-[0-9a-fA-F-]{27}\b|\b(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}\b|(?<![\w.])\d+(?:\.\d+)*"""
 )

@@ -63,8 +63,8 @@ class LogScan:
     async def offsets_at(self, moment_ms: float, ends: Mapping[int, int], *, is_end: bool = False) -> dict[int, int]:
         """For each partition, the first offset at or after a time, or the end of the log.
 
-        The embedded broker can't look up times. There the result is the beginning or, with *is_end*, the end, so that
-        no record is missed.
+        The embedded broker can't look up times. With this broker the result is the beginning or, with *is_end*, the
+        end, so that no record is missed.
         """
         found = await self._consumer.offsets_for_times({self._tp(number): max(0, int(moment_ms)) for number in ends})
         offsets = {tp.partition: None if at is None else int(at.offset) for tp, at in found.items()}

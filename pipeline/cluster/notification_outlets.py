@@ -210,8 +210,7 @@ class WebhookSink:
         self._source = source
         keys = () if signing_secret is None else (signing_secret,)
         self._subscription = Subscription("notifications", 0, url, retry=RETRY, signing_secrets=keys)
-        # These are parts of the webhook-id, which must differ from the ids of events and of other workers'
-        # notifications.
+        # These are parts of the webhook-id. It must differ from the ids of events and of other workers' notifications.
         self._record = PlainEvent(f"notifications-{secrets.token_hex(8)}", 0, 0, None, None, HEADERS)
         self._count = 0
 

@@ -1,4 +1,4 @@
-"""Makes a worker's announcements from its live objects, and changes none of them.
+"""Makes a worker's announcements from its live objects, without changing them.
 
 It visits only lanes with events in memory. All other lanes, perhaps a hundred thousand, have rows.
 """
@@ -113,7 +113,7 @@ class OwnState:
         return (delivered - delivered_then) / seconds, (failed - failed_then) / seconds
 
     def _successes(self) -> dict[str, float]:
-        """Up to `MOST_SUCCESSES` successes; the rest is left for the next announcements."""
+        """Up to `MOST_SUCCESSES` successes; the others are left for the next announcements."""
         waiting = self._telemetry.successes
         return {name: waiting.pop(name) for name in list(islice(waiting, MOST_SUCCESSES))}
 

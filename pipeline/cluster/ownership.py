@@ -22,7 +22,7 @@ from pipeline.kafka.topics import Source
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS: Final = 3.0
-"""How often the group is described while no worker announces some partition."""
+"""How often the group is described while there are partitions that no worker announces."""
 ENDS_SECONDS: Final = 15.0
 """How often the ends of partitions without an owner are looked up."""
 
@@ -78,13 +78,13 @@ class Ownership:
         return former != (self._owned, self.counts, self.unowned, self.unknown)
 
     async def keep_looking(self) -> None:
-        """Describe the group repeatedly while no worker announces some partition. Runs until cancelled."""
+        """Describe the group repeatedly while there are partitions that no worker announces. Runs until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self.look()
 
     async def look(self) -> None:
-        """Describe the group once if no worker announces some partition."""
+        """Describe the group once, if there are partitions that no worker announces."""
         if not (self.unknown or self.unowned):
             self._members, self.problem = None, None
             return
@@ -92,7 +92,7 @@ class Ownership:
             await self._ask()
         except BrokerError as error:
             self._members, self.problem = None, str(error)
-        except Exception:  # the view shows the rest, whatever the broker answers
+        except Exception:  # whatever the broker answers, the view shows everything else
             logger.exception("the members of the group %s can't be described", self._group)
             self._members, self.problem = None, f"group {self._group}: its members can't be described"
 

@@ -1,7 +1,7 @@
 """Adapts a backup to the topics into which it is restored. Revisions are offsets, so they change in a new topic. Pure.
 
 subscription   its first revision is removed, so the revision of the new record replaces it
-row            refers to the new revision if its lane had carried out the newest one, else to the previous revision
+row            refers to the new revision if its lane had carried out the newest revision, else to the one before
 commit         begun-to=N becomes the new revision of the first subscription that had not begun
 """
 
@@ -24,12 +24,12 @@ def created(subscription: Kept) -> int:
 
 
 def by_creation(subscriptions: Sequence[Kept]) -> list[Kept]:
-    """Subscriptions sorted by creation. Written in this order, begun-to keeps its meaning."""
+    """Subscriptions sorted by creation. If they are written in this order, `begun-to` keeps its meaning."""
     return sorted(subscriptions, key=created)
 
 
 def has_start(subscription: Kept) -> bool:
-    """Whether a stored subscription has its beginning."""
+    """Whether a stored subscription contains its beginning."""
     return isinstance(_object(subscription.value).get("start"), dict)
 
 

@@ -1,7 +1,7 @@
 """Indexes the states of subscriptions and why they fail, for counting, filtering and grouping. Pure.
 
 Most subscriptions are live, so only other states are stored. The index ignores the owners of partitions, because a
-change of one owner changes the states of many subscriptions. The view takes the owners into account.
+single change of an owner would change the states of many subscriptions. The view takes the owners into account.
 """
 
 from pipeline.cluster.failures import FAILING, FailureGroups

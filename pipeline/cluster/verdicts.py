@@ -23,7 +23,7 @@ class Verdict:
 
     Attributes:
         mismatches: the failed comparisons, if it would not get the event.
-        address: what the address of the event says about the subscription; None if the event has no address.
+        address: a sentence about the subscription that the event is addressed to; None if the event has no address.
     """
 
     subscription: Subscription

@@ -53,7 +53,7 @@ READY_SECONDS: Final = 0.05
 """How often `ready` checks whether the topics have been read."""
 READ_AT_ONCE: Final = 200
 AT_ONCE: Final = 2_000
-"""How many rows are read, or subscriptions examined, before other tasks may run, so that deliveries are not delayed."""
+"""How many rows are read, or subscriptions examined, at a time before other tasks get their turn."""
 
 
 class ClusterView:

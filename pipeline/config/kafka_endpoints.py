@@ -206,7 +206,7 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
 def _refuse_same_names(groups: Sequence[KafkaGroup]) -> None:
     paths: dict[str, str] = {}
     for group in groups:
-        # An endpoint may have the same name as its group, because both names mean the same topic.
+        # An endpoint may have the same name as its group, because both names then mean the same topic.
         names = [(group.name, group.path), *((e.name, e.path) for e in group.endpoints if e.name != group.name)]
         for name, path in names:
             if name in paths:

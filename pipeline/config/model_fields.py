@@ -50,7 +50,7 @@ def model_in(annotation: object) -> type[BaseModel] | None:
 
 @cache
 def homes(model: type[BaseModel]) -> Mapping[str, Sequence[tuple[str, ...]]]:
-    """For each field name in a model and its parts, the paths of the objects that have such a field. Ignores lists."""
+    """For each field name in a model and its parts, the paths of the objects with such a field. Ignores lists."""
     found: dict[str, list[tuple[str, ...]]] = {}
     for path, owner in _objects(model, ()):
         for name, field in owner.model_fields.items():

@@ -289,7 +289,7 @@ class Settings(BaseSettings):
         return self
 
     def effective(self) -> dict[str, str]:
-        """Every setting by name, for the log at start-up. For a secret, the value says only whether it is set."""
+        """Every setting by name, for the log at start-up. For a secret, the value shows only whether it is set."""
         return {f"{PREFIX}{name.upper()}": _effective(getattr(self, name)) for name in type(self).model_fields}
 
 
@@ -321,7 +321,7 @@ def _is_name_server(text: str) -> bool:
 
 
 def _is_trustworthy(url: str) -> bool:
-    """Whether an answer from *url* certainly comes from the host in the URL."""
+    """Whether an answer from *url* can come only from the host in the URL."""
     parts = split_url(url)
     if parts is None or not parts.hostname or "@" in parts.netloc:
         return False

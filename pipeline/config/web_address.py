@@ -12,7 +12,7 @@ from pipeline.core.errors import ConfigurationError
 
 @contextmanager
 def explained(host: str, port: int) -> Iterator[None]:
-    """A context that explains the errors of its block, which binds this address.
+    """A context whose block binds this address. Its errors are explained.
 
     Raises:
         ConfigurationError: raised in place of an OSError.

@@ -1,4 +1,4 @@
-"""Finds subscriptions that have no lane in this worker: none of their events waits in its partitions.
+"""Finds subscriptions that have no lane in this worker, because none of their events waits in its partitions.
 
 A worker removes a lane that has no work, and other workers own other partitions. So a subscription without a lane is
 idle, or its partition belongs to another worker. This module guesses from the partition that Kafka's default

@@ -1,4 +1,4 @@
-"""The instruments of observability/telemetry.py: histogram, rate, a set of offsets, and a limit on log lines.
+"""The instruments of observability/telemetry.py: a histogram, a rate, a set of offsets, and a limit on log lines.
 
 All are used from one event loop. A call takes much less than a microsecond.
 """
@@ -96,8 +96,8 @@ class OffsetRanges:
     """Counts each offset of one partition once, however often it is added.
 
     Args:
-        most: how many ranges are stored. With more ranges, the gap between the two lowest counts as added already. So
-            the sum may be too low, but never too high.
+        most: how many ranges are stored. With more ranges, the gap between the two lowest ranges counts as already
+            added. So the sum may be too low, but never too high.
     """
 
     __slots__ = ("_most", "_ranges")

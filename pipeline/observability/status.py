@@ -12,7 +12,7 @@ from pipeline.core.model import Cause
 from pipeline.core.rate_limit import SlowStart
 
 Absence = Literal["idle", "elsewhere"]
-"""Why a subscription has no lane in a worker (absent.py). elsewhere: another worker owns its partition."""
+"""Why a subscription has no lane in a worker (absent.py). "elsewhere" means that another worker owns its partition."""
 
 
 @dataclass(frozen=True, slots=True)

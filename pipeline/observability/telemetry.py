@@ -213,7 +213,7 @@ class Telemetry:
         """*count* events were dropped by *rule*. *offset* is the last event's offset.
 
         An offset that retention deleted may be reported several times: for the group, and for each row at the offset.
-        It is counted once, but each report is logged with its own number.
+        The offset is counted once, but each report is logged with its own number.
         """
         if rule == "retention" and topic is not None and partition is not None and offset is not None:
             self.drops[rule] += self._deleted[topic, partition].add(offset + 1 - count, offset + 1)
@@ -282,7 +282,7 @@ class Telemetry:
         self._warn("dead-letter.failed", "dead-letter", {"error": error})
 
     def notification_dropped(self, outlet: str, count: int, error: str) -> None:
-        """An outlet dropped *count* notifications; 0: an attempt failed and will be repeated."""
+        """An outlet dropped *count* notifications. If *count* is 0, an attempt failed and will be repeated."""
         self.notifications_dropped += count
         self._warn(
             "notification.dropped" if count else "notification.waits", outlet, {"outlet": outlet, "error": error}

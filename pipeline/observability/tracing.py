@@ -172,7 +172,7 @@ class Spans:
 
 
 class TracedSend:
-    """Makes a span of each attempt. If that fails, the error is logged and the attempt is made without a span.
+    """Makes a span of each attempt. If that fails, the error is logged, and the attempt is made without a span.
 
     Args:
         send: makes the attempt.

@@ -1,6 +1,6 @@
 """Detects source topics whose keys are not subscription ids, so that all of their events become dead letters.
 
-The usual cause is a business topic whose keys are, for example, orders or customers. Then no event is delivered, and no
+The usual cause is a business topic, whose keys are for example orders or customers. Then no event is delivered, and no
 error shows this. With `routing: match`, keys may be anything, and events that match no subscription are normal.
 """
 

@@ -35,8 +35,8 @@ def refusal(subscription: Subscription, guard: Guard) -> str | None:
 def breadth(subscription: Subscription, definition: Definition) -> str | None:
     """A warning if a subscription gets every event; None if a filter or topics limit it.
 
-    Even with `requireFilter` there can be such subscriptions, from before the flag was set. The pipeline only warns
-    about them, because their receivers depend on the events.
+    Even with `requireFilter` there can be such subscriptions, which were applied before the flag was set. The pipeline
+    only warns about them, because their receivers depend on the events.
     """
     is_limited = subscription.filter is not None or subscription.topics is not None
     # A subscription with a problem gets nothing.

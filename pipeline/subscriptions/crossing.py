@@ -110,7 +110,7 @@ class Revisions:
         return await self._writer.send(subscription.id, value, fields, merged(commands), revisions)
 
     async def merged(self, write: Write, known: Subscription | None) -> int:
-        """Write over the *known* one, and merge concurrent changes. Returns the revision that contains all changes.
+        """Write over the *known* subscription, and merge concurrent changes. Returns the revision with all changes.
 
         Raises:
             UnknownSubscriptionError: another process deleted the subscription at the same time; it is deleted again.

@@ -20,7 +20,7 @@ class Condition:
 
     Attributes:
         revisions: the subscription must have one of these revisions; None: any revision.
-        exists: whether the subscription must exist; None: it need not.
+        exists: whether the subscription must exist; None: no condition.
     """
 
     revisions: frozenset[int] | None = None

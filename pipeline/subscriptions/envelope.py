@@ -37,7 +37,7 @@ def parse_subscription(document: object) -> WireSubscription:
 
 
 def parse_stored(document: object) -> WireSubscription:
-    """A subscription in either envelope, as the topic holds it.
+    """A subscription in either envelope, as it is stored in the topic.
 
     Raises:
         ConfigurationError: one sentence per mistake, with the path of the field in its own envelope.
@@ -95,7 +95,8 @@ def _in_newer_envelope(document: object) -> tuple[object, bool]:
     if not isinstance(configuration, Mapping) or "entrypointConfiguration" in configuration:
         return document, False
     if "callbackUrl" not in configuration and get_close_matches(_OPTIONS, map(str, configuration), cutoff=ALIKE):
-        return document, False  # a typo: read as the other envelope, every field would be wrong
+        # This is a typo. If the document were read as the other envelope, every field would be wrong.
+        return document, False
     envelope = {key: value for key, value in configuration.items() if key in _ENVELOPE}
     options = {key: value for key, value in configuration.items() if key not in _ENVELOPE}
     return {**document, "configuration": {**envelope, "entrypointConfiguration": options}}, True

@@ -1,10 +1,10 @@
 """Where subscriptions begin with `startFrom: group:NAME`: where another consumer group stopped.
 
-The group's offsets are read once, when the subscription is created. The group must have no members then, because they
-and the subscription would deliver the same events. The group has delivered nothing from a partition in which it has
-committed nothing, so the subscription begins at the start of that partition. With `autoOffsetReset: latest`, the group
-would not have got events from before it joined, so the subscription begins in such a partition with the first event
-since its `startingAt`.
+The group's offsets are read once, when the subscription is created. At that time, the group must have no members,
+because they and the subscription would deliver the same events. From a partition in which the group has committed
+nothing, it has delivered nothing, so the subscription begins at the start of that partition. With
+`autoOffsetReset: latest`, the group would not have got events from before it joined, so the subscription begins in such
+a partition with the first event since its `startingAt`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,8 +9,8 @@ revision that it edited, so all writers have to agree on which records count. Th
 - An edit of a deleted subscription.
 - A record that only deletes the subscription again, after a late edit.
 - A record that only merges the changes of others. If its writer had edited an older revision, it may have changes that
-  the reader does not know. Then it counts, but without the fields that earlier records known to the reader have
-  changed. The fields of a refused edit do not count either, if the writer did not know of the refusal.
+  the reader does not know. In this case it counts, but without the fields that were changed by earlier records that the
+  reader knows. The fields of a refused edit do not count either, if the writer did not know of the refusal.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""Has all subscriptions: every worker follows the compacted topic that holds them.
+"""Knows all subscriptions: every worker follows the compacted topic in which they are stored.
 
 Each record is decrypted and turned into a `model.Subscription` once, on arrival. A record that can't be used becomes a
 subscription with a `problem`, so that its events wait.
@@ -72,7 +72,7 @@ class Registry:
         self._on_change: OnChange = _unheard
         self._entries: dict[str, _Entry] = {}
         self._heard: dict[str, list[ReadRecord]] = {}
-        self._headers: dict[int, ReadRecord] = {}  # by revision, until the record has been read; without the value
+        self._headers: dict[int, ReadRecord] = {}  # by revision, until the record has been read; the value is not kept
         self._deleted: Bounded[str, int] = Bounded(MOST_DELETED)  # the revisions that deleted them
         self._late: set[str] = set()  # the ids whose records are only edits of a deleted subscription
         self._is_stopped = False

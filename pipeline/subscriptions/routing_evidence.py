@@ -1,4 +1,4 @@
-"""If no `routing` is configured: describes topics and subscriptions to help the operator choose one."""
+"""Describes topics and subscriptions if no `routing` is configured, to help the operator choose one."""
 
 import asyncio
 from collections.abc import Mapping, Sequence

@@ -142,7 +142,7 @@ def unmask(subscription: WireSubscription, stored: WireSubscription | None) -> W
 
     Raises:
         ConfigurationError: there is no stored secret for a masked field; or the secret would be sent to another origin
-            than before, which would let a user who may edit a subscription read its secrets.
+            than before. Otherwise a user who may edit a subscription could read its secrets.
     """
     moved = () if stored is None else _moved(subscription, stored)
     known = {} if stored is None else dict(secrets_in(stored))

@@ -31,7 +31,7 @@ from pipeline.subscriptions.writer import ABSENT as ABSENT_REVISION
 from pipeline.subscriptions.writer import AFTER_HEADER, OnWritten, SubscriptionWriter, unheard
 
 TOGETHER: Final = 500
-"""The number of concurrent writes. Each waits for a broker, and then until its record has been read again."""
+"""The number of concurrent writes. Each write waits for a broker, and then until its record has been read again."""
 
 Tell = Callable[[str, Change | WebhooksError], None]
 
@@ -256,7 +256,7 @@ class SubscriptionStore:
     ) -> Change:
         """Make a change if the condition is met.
 
-        Undo the change if the condition did not hold any more when it was written.
+        Undo the change if the condition no longer held when the change was written.
         """
         async with self._turn:
             await self._registry.caught_up()

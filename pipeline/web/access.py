@@ -1,4 +1,4 @@
-"""Controls access to the web view with the admin token or signed tokens. Health checks are open to all."""
+"""Controls access to the web view with the admin token or signed tokens. Health checks need no token."""
 
 import base64
 import binascii
@@ -99,7 +99,8 @@ class Access:
         Args:
             request: a request to any path.
             scopes: the token needs one of these; without scopes, any token is accepted.
-            is_for_all: the page shows all subscriptions, so a token that is limited to some is refused.
+            is_for_all: whether the page shows all subscriptions. If so, a token that is limited to some of them is
+                refused.
         """
         if request.path in OPEN_PATHS:
             return None

@@ -27,7 +27,7 @@ LEEWAY_SECONDS: Final = 10.0
 """The largest allowed difference between the clocks of issuer and worker."""
 
 _BROKEN: Final = (jwt.InvalidTokenError, ValueError, OverflowError, RecursionError)
-"""pyjwt raises the first of these errors for invalid tokens. Malicious tokens can cause the other errors."""
+"""pyjwt raises the first of these errors for invalid tokens. A malicious token can cause the others."""
 
 _REASONS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (jwt.MissingRequiredClaimError, "has no expiry (exp)"),
@@ -43,7 +43,7 @@ class TokenProblem:
 
     Attributes:
         reason: completes a sentence that begins with "The token".
-        is_temporary: whether the token may be valid, because the keys can't be read at present.
+        is_temporary: whether the token may be valid nevertheless, because the keys can't be read at present.
     """
 
     reason: str

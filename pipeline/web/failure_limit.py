@@ -1,8 +1,8 @@
 """Slows down addresses that repeatedly send wrong tokens.
 
 After a few failures, an address has to wait, each time twice as long, up to a minute. During the wait, its requests are
-refused without a check of the token, so the answers reveal nothing. A token that was right before is still accepted,
-because behind a proxy all clients have one address, and one client must not lock out the others.
+refused without a check of the token, so the answers reveal nothing. A token that was accepted before is still accepted:
+behind a proxy all clients have the same address, and one client must not lock out the others.
 """
 
 import hashlib

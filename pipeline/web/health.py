@@ -1,4 +1,4 @@
-"""Whether the worker is live (if not, it should be restarted) and ready (if not, it needs time)."""
+"""Whether the worker is live (if not, it should be restarted), and ready (if not, it can't deliver everything yet)."""
 
 from collections.abc import Sequence
 from http import HTTPStatus

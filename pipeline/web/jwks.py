@@ -13,7 +13,8 @@ from pipeline.core.errors import ConfigurationError
 ALGORITHMS: Final = frozenset(
     {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 )
-"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). With a shared key, a worker could sign tokens."""
+"""Signatures with a key pair (RFC 7518 section 3.1, RFC 8037). With shared keys, anyone who reads a worker's keys could
+sign."""
 
 LARGEST_BYTES: Final = 256 * 1024
 
@@ -39,7 +40,7 @@ class KeySet:
 
 
 def parse_key_set(data: bytes) -> KeySet:
-    """The usable keys of a JWK set. All other keys are skipped: such sets often have some.
+    """The usable keys of a JWK set. All other keys are skipped, because many sets have unusable keys.
 
     Raises:
         ConfigurationError: *data* is not a JWK set, no key can be used, or a key is private. The caller adds the file

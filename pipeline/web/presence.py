@@ -1,4 +1,4 @@
-"""Says where a subscription is, as seen from one worker: here, idle, on another worker, or unknown."""
+"""Finds out where a subscription is, as seen from one worker: here, idle, on another worker, or unknown."""
 
 from dataclasses import dataclass
 from typing import Literal

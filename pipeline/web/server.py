@@ -93,8 +93,8 @@ def attach_health(
     Args:
         app: the app, made with `web_options`.
         missing: returns sentences about why the process can't answer yet.
-        problems: returns sentences about what its answers lack. The process still counts as ready: without requests,
-            its pages could not show these sentences.
+        problems: returns sentences about what is missing in its answers. The process still counts as ready: if it got
+            no requests, its pages could not show these sentences.
         access: the access control in `web_options`.
     """
 

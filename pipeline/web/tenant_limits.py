@@ -15,7 +15,7 @@ OF_A_TENANT: Final = 4
 
 
 class Places:
-    """A limit on concurrent requests. One tenant may use only a part of the limit; operators may use all of it.
+    """A limit on concurrent requests. One tenant may use only a part of the limit; operators may use the whole limit.
 
     Args:
         what: the end of a sentence about the requests, as in "32 *changes are under way*".

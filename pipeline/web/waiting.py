@@ -1,4 +1,4 @@
-"""Health checks of a worker that waits at start-up, before Faust's web server runs. It is live, but not ready."""
+"""Health checks of a worker that waits before Faust's web server runs. Such a worker is live, but not ready."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager

@@ -11,7 +11,8 @@ _STEP: Final = re.compile(r"([^.\[\]]+)|\[(\d+)\]")
 def pruned(document: Mapping[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     """A copy of *document* without the parts at these paths, such as `listeners[0].entrypoints[1].name`.
 
-    A path that does not exist in the document is ignored: an inherited part has the path where it is inherited.
+    A path that does not exist in the document is ignored. (The path of an inherited part is the place that inherits
+    it.)
     """
     result = copy.deepcopy(dict(document))
     steps = [[int(number) if number else name for name, number in _STEP.findall(path)] for path in paths]

@@ -14,7 +14,7 @@ MEMORY_BYTES: Final = 512 * 1024 * 1024
 
 
 def main() -> None:
-    """Answer until the worker ends."""
+    """Answer requests until the worker ends."""
     # A core dump would contain passwords.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))

@@ -237,7 +237,7 @@ def _named_key(data: bytes, password: str | None, path: str, alias: str) -> obje
 
 def _own(key: object, certificates: Iterable[x509.Certificate], path: str, alias: str) -> x509.Certificate:
     for certificate in certificates:
-        with suppress(*UNREADABLE):  # the certificate may belong to any other key
+        with suppress(*UNREADABLE):  # the certificate may belong to another key
             if _belongs(key, certificate):
                 return certificate
     raise ConfigurationError(f"{path}: contains the key {shown(alias)} without its certificate")

@@ -27,7 +27,7 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
 
     Raises:
         ConfigurationError: the file is not in the folder, can't be read, or is too large. Files outside the folder are
-            not accessed at all.
+            never accessed.
     """
     if folder is None:
         raise ConfigurationError(f"{field}: names a file, which {SETTING} has to allow; or put the store into content")
@@ -48,8 +48,8 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
 def _inside(folder: Path, path: str) -> Path | None:
     """The file with all links resolved; None if it is not in *folder*."""
     root = folder.resolve(strict=True)
-    # The path is first checked with unresolved links: a path that leaves the folder and returns could show which links
-    # exist outside.
+    # The path is first checked with unresolved links: otherwise a path that leaves the folder and returns could show
+    # which links exist outside.
     named = Path(normpath(folder.absolute() / path))
     if not any(named.is_relative_to(each) for each in (Path(normpath(folder.absolute())), root)):
         return None

@@ -15,7 +15,7 @@ from pipeline.config.keystores.der import OBJECT_IDENTIFIER, OCTET_STRING, SEQUE
 
 
 def _oid(last: str) -> bytes:
-    return bytes.fromhex(f"2a864886f70d01{last}")  # 1.2.840.113549.1, RSADSI's
+    return bytes.fromhex(f"2a864886f70d01{last}")  # 1.2.840.113549.1, the prefix of RSADSI
 
 
 _DATA: Final = _oid("0701")

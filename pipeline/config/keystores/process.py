@@ -1,8 +1,8 @@
 """Opens untrusted stores in a separate process, which may be blocked and killed without harm.
 
-A store determines how long its key derivation takes, and the library holds the interpreter lock meanwhile. cost.py
-refuses expensive stores, but the encrypted part of a store can hide the cost. So the process has limits on CPU time and
-memory.
+A store determines how long its key derivation takes, and during this time the library holds the interpreter lock.
+cost.py refuses expensive stores, but the encrypted part of a store can hide the cost. So the process has limits on CPU
+time and memory.
 
     worker    one line of JSON: the request and the store
     process   one line of JSON: the result, or the problems

@@ -95,7 +95,7 @@ class Actions:
         return await self._act(call, as_needed(RESUME, self._view, call.id))
 
     async def start_subscription(self, call: Call) -> Answer:
-        """Resume a subscription after a stop or a FAILURE, as its consumer. Otherwise like `_resume`."""
+        """Resume a subscription after a stop or a FAILURE, as its consumer. Apart from that, like `_resume`."""
         return await self._act(call, as_needed(START, self._view, call.id))
 
     async def stop_subscription(self, call: Call) -> Answer:
@@ -103,7 +103,7 @@ class Actions:
         return await self._act(call, STOP)
 
     async def resume_failure(self, call: Call) -> Answer:
-        """Resume a subscription that is in FAILURE, like Gravitee's action of this name. Otherwise an error."""
+        """Resume a subscription in FAILURE, like Gravitee's action of this name. In other states, this is an error."""
         await self._lookup.find(call)
         if is_in_failure(self._view, call.id) is False:
             raise ConflictError(f"status: subscription {shown(call.id)} is not in FAILURE; nothing was changed")
@@ -122,7 +122,7 @@ class Actions:
         return await self.start_subscription(call)
 
     async def skip_event(self, call: Call) -> Answer:
-        """Skip one event, which must be the next one of its partition."""
+        """Skip one event, which must be the subscription's next event in its partition."""
         skip: Skip = call.body
         topic, partition, offset = self._definition.source_topic(skip.topic, "topic"), skip.partition, skip.offset
         await self._lookup.find(call)

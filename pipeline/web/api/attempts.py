@@ -56,8 +56,8 @@ class AttemptOperations:
 
         Events that ended without an attempt, such as skipped ones, are listed too.
 
-        The search has a time limit: `searchedTo` is the time back to which the log was read, null if all of it was
-        read. For the next page, pass `next` as `after`, even if this page is empty.
+        The search has a time limit. `searchedTo` is the time back to which the log was read; it is null if the whole
+        log was read. For the next page, pass `next` as `after`, even if this page is empty.
         """
         query: AttemptQuery = call.query
         await self._lookup.find(call)
@@ -69,7 +69,7 @@ class AttemptOperations:
         """Show what became of an event, for one subscription or for all subscriptions that it was or is for.
 
         `status` is delivered, waiting, dead-lettered, skipped, dropped (`why` is the rule), filtered (the event is not
-        for the subscription), expired (the log begins after the event) or unknown (`why` is the reason).
+        for the subscription), expired (the log no longer has entries about the event) or unknown (`why` is the reason).
         """
         query: FateQuery = call.query
         await self._lookup.catch_up()

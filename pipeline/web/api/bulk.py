@@ -20,7 +20,7 @@ from pipeline.web.api.writing import Writing
 from pipeline.web.principal import Principal
 
 TOGETHER: Final = 50
-"""How many subscriptions are changed before deliveries and other changes may run."""
+"""How many subscriptions are changed at a time, before deliveries and other changes get their turn."""
 MOST_IDS: Final = 100
 MOST_PROBLEMS: Final = 100
 

@@ -51,8 +51,8 @@ class ClusterOperations:
         """List the subscriptions that fail, retry or are broken, grouped by cause and host.
 
         The answer has the `limit` largest groups. In `message`, … replaces the parts that vary within a group. `ids`
-        has the first hundred ids. `waiting` is the exact number of waiting events, null if unknown. `waitingAtMost` may
-        be null, too, for example if hundreds of subscriptions fail.
+        has the first hundred ids. `waiting` is the exact number of waiting events; it is null if unknown.
+        `waitingAtMost` may also be null, for example if hundreds of subscriptions fail.
         """
         query: FailureQuery = call.query
         wanted = limited(StateFilter(), call.principal)

@@ -23,7 +23,7 @@ from pipeline.web.tenant_limits import Turns
 
 PATH: Final = "/api/dead-letters"
 SECONDS: Final = 30.0
-"""How long the topic is read. It has no index, so a filter has to read every letter."""
+"""The time limit for reading the topic, which has no index: a filter has to read every letter."""
 MOST_SHOWN: Final = 100
 
 
@@ -65,7 +65,7 @@ class DeadLetterOperations:
     async def list_dead_letters(self, call: Call) -> Answer:
         """List the newest dead letters, newest first, without the bodies and headers of the events.
 
-        `redriven` is null if unknown. A deleted subscription is found as long as it has letters.
+        `redriven` is null if unknown. Letters of a deleted subscription are found too.
         """
         self._check_topic()
         query: LetterQuery = call.query
@@ -83,7 +83,7 @@ class DeadLetterOperations:
         return Answer({"items": shown, "hasMore": len(letters) > query.limit, "problems": troubles})
 
     async def redrive_dead_letters(self, call: Call) -> Answer:
-        """Write dead letters back to the source topic, each once, addressed to its former subscription.
+        """Write dead letters back to the source topic, each one once and only for its former subscription.
 
         With `subscription`, only letters of this subscription are written. Without it, letters of unknown subscriptions
         are skipped; with `skipped`, only these are written. With `dryRun`, nothing is written. `letters` has the first

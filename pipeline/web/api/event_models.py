@@ -15,7 +15,7 @@ RecordHeaders = Annotated[dict[str, str], Field(max_length=100)]
 
 
 class Match(StrictModel):
-    """An event. A string in `value` is the body; any other value becomes JSON. `routing: key` requires `key`."""
+    """An event. A string in `value` is the body; any other value becomes JSON. `routing: key` needs `key`."""
 
     topic: str | None = None
     key: SubscriptionId | None = None
@@ -59,9 +59,9 @@ class Matched(StrictModel):
 
 
 class TestEvent(StrictModel):
-    """A test event. A string in `value` is the body; any other value becomes JSON.
+    """A test event. A string in `value` is the body; any other value is encoded as JSON.
 
-    By default, the body is a text that says that this is a test.
+    By default, the body is a JSON object that says that this is a test.
     """
 
     __test__ = False  # pytest collects classes with such a name
@@ -94,7 +94,7 @@ class AttemptQuery(StrictModel):
 
 
 class Entry(StrictModel):
-    """An attempt, or how an event ended. Unknown values are left out.
+    """An attempt, or the end of an event. Unknown values are left out.
 
     `decision` is what followed the attempt. `response` is the beginning of the answer.
     """
@@ -125,7 +125,7 @@ class Attempts(StrictModel):
 
 
 class FateQuery(StrictModel):
-    """The subscription of the question; by default, all subscriptions that the event was or is for."""
+    """The subscription in question; by default, all subscriptions that the event was or is for."""
 
     subscription: SubscriptionId | None = None
 
@@ -216,13 +216,13 @@ class RedriveResult(StrictModel):
 
 
 class RotateSecret(StrictModel):
-    """A new signing secret, `whsec_…` or `whsk_…`; null generates one. `keep` former secrets also continue to sign."""
+    """A new signing secret, `whsec_…` or `whsk_…`; null generates one. `keep`: how many former secrets also sign."""
 
     secret: Secret | None = None
     keep: Annotated[int, Field(ge=0, le=9)] = 1
 
 
 class RotatedSecret(Changed):
-    """The result of a rotation. `secret` is a generated secret, which is never shown again; otherwise null."""
+    """The result of a rotation. `secret` is the generated secret, never shown again; null if none was generated."""
 
     secret: str | None = None

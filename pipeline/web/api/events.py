@@ -23,7 +23,7 @@ from pipeline.web.principal import Principal
 from pipeline.web.tenant_limits import Turns
 
 STEP: Final = 200
-"""How many subscriptions are matched before deliveries may run."""
+"""How many subscriptions are matched at a time, before deliveries get their turn."""
 SEND_SECONDS: Final = 15.0
 TEST_HEADER: Final = ("webhooks-test", b"true")
 TEST_VALUE: Final = {"type": "webhooks.test", "data": {"message": "This is a test event."}}
@@ -107,8 +107,8 @@ class EventOperations:
     async def send_test_event(self, call: Call) -> Answer:
         """Write a test event for one subscription to the source topic, after all waiting events.
 
-        It is delivered like any other event, with the record header `webhooks-test: true`. With `routing: match`, only
-        this subscription gets it, regardless of filters. `webhookId` identifies the event.
+        The test event is delivered like any other event, with the record header `webhooks-test: true`. With
+        `routing: match`, only this subscription gets it, regardless of filters. `webhookId` identifies the event.
         """
         asked: TestEvent = call.body
         await self._lookup.find(call)

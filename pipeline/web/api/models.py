@@ -70,7 +70,7 @@ class SubscriptionPage(StrictModel):
 
 
 class Changed(StrictModel):
-    """The result of a change. `revision` is the newest revision, even if the change did not write it."""
+    """The result of a change. `revision` is the newest revision, even if this change wrote nothing."""
 
     id: str
     result: Literal["created", "updated", "unchanged", "deleted"]
@@ -197,7 +197,7 @@ class LaneDelivery(StrictModel):
 class SlowStart(StrictModel):
     """The limit after a receiver answered 429 or 503: a number of calls per second, and no call before a time.
 
-    Each other answer increases the rate. `perSecond` is null if calls only wait for the time in its Retry-After.
+    Any other answer increases the rate. `perSecond` is null if only the receiver's Retry-After applies.
     """
 
     per_second: float | None
@@ -205,11 +205,11 @@ class SlowStart(StrictModel):
 
 
 class Delivery(StrictModel):
-    """The state of a subscription in the whole cluster. Times are in RFC 3339; unknown values are null.
+    """The state of a subscription in the whole cluster. Times are in RFC 3339 format; unknown values are null.
 
-    `state`, `cause`, `error`, `attempts`, `failingSince` and `nextTryAt` are from the most urgent lane. `lanes` has no
-    lanes that are live and idle. `waiting` is the number of waiting events, null if they have not been counted; then
-    `waitingAtMost` is an upper bound.
+    `state`, `cause`, `error`, `attempts`, `failingSince` and `nextTryAt` are from the most urgent lane. `lanes` lists
+    no lanes that are live and idle. `waiting` is the number of waiting events. If they have not been counted, it is
+    null, and `waitingAtMost` is an upper bound.
     """
 
     state: State

@@ -53,7 +53,7 @@ class SecretOperations:
         """Sign with a new secret. For a while, former secrets also sign (Standard Webhooks).
 
         The receiver accepts any of the signatures, so it can change its secret between two rotations. `keep` is the
-        number of former secrets that also sign. Without `secret`, a secret is generated, and only this answer contains
+        number of former secrets that also sign. Without `secret`, a new secret is generated. Only this answer contains
         it.
         """
         asked: RotateSecret = call.body

@@ -28,9 +28,9 @@ PATH: Final = "/api/subscriptions"
 ONE: Final = f"{PATH}/{{id}}"
 
 STEP: Final = 20
-"""How many subscriptions are read and masked before deliveries may run. Each takes a third of a millisecond."""
+"""How many subscriptions are read and masked at a time, before deliveries get their turn. Each takes 0.3 ms."""
 STEP_BYTES: Final = 64 * 1024
-"""The size of documents, as JSON, after which deliveries may run."""
+"""The size of documents, as JSON, after which deliveries get their turn."""
 PAGE_BYTES: Final = 4 * 1024 * 1024
 """A page ends with the document with which it reaches this size, as JSON. A document may have 1 MiB."""
 
@@ -82,7 +82,7 @@ class Subscriptions:
         )
 
     async def list_subscriptions(self, call: Call) -> Answer:
-        """List subscriptions, sorted by id. A page of large documents has fewer than `limit`; see `next`."""
+        """List subscriptions, sorted by id. A page with large documents has fewer than `limit` items; see `next`."""
         query: ListQuery = call.query
         wanted = StateFilter(
             query.q or "",

@@ -13,7 +13,7 @@ from pipeline.web.principal import Principal
 MOST_GROUPS: Final = 50
 """How many groups are shown. The rest is only counted."""
 KEPT_SECONDS: Final = 1.0
-"""How long a result is reused. So many viewers cost no more than one viewer."""
+"""How long a result is reused, so that many viewers cost no more than one viewer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -306,7 +306,7 @@ class Pages:
         return self._view.workers() or None
 
     def _problems(self) -> list[str]:
-        """Sentences for the top of a page: what is unknown, and which workers are gone or not ready."""
+        """Sentences for the top of a page about what is unknown, and about workers that are gone or not ready."""
         found = self._view.problems()
         for each in self._view.workers():
             if each.is_gone:

@@ -1,7 +1,7 @@
 """`/api/stream`: server-sent events.
 
-An event tells a page to fetch itself again, because something has changed. The event contains only a number, so it
-costs the same whatever has changed, and a missed event does no harm.
+When a page gets an event, something has changed, and the page fetches itself again. An event contains only a number, so
+its cost does not depend on the change, and a missed event does no harm.
 
 The token of a tenant gets events at a fixed pace. Events after changes would reveal how often other tenants'
 subscriptions change.

@@ -11,7 +11,7 @@ from pipeline.web.api.states import View
 
 
 class LiveView(View, Protocol):
-    """A view of the cluster that callers can wait on for changes."""
+    """A view of the cluster, with a method that waits for changes."""
 
     async def changed(self, since: int) -> int:
         """Wait for a change after the version *since*. Returns the new version."""
