@@ -81,18 +81,14 @@ def verdicts(subscriptions: Sequence[Subscription], event: Event, ids: WebhookId
         matching.update(each.id, replace(each, starts=None))  # the event is new, so it is after each start
     getting = set(matching.keys(event))
     addressee = None if ids is None else addressee_of(event)
-    if ids is None or addressee is None:
-        return [
-            Verdict(each, gets_it=True)
-            if each.id.encode() in getting
-            else Verdict(each, gets_it=False, mismatches=_mismatches(each, parsed))
-            for each in subscriptions
-        ]
-    other = "it was written for another subscription" if ids.is_for(event, addressee) else UNPROVED
+    ours = others = None
+    if ids is not None and addressee is not None:
+        ours = "it was written for this subscription"
+        others = "it was written for another subscription" if ids.is_for(event, addressee) else UNPROVED
     return [
-        Verdict(each, gets_it=True, address="it was written for this subscription")
+        Verdict(each, gets_it=True, address=ours)
         if each.id.encode() in getting
-        else Verdict(each, gets_it=False, address=other)
+        else Verdict(each, gets_it=False, address=others, mismatches=() if others else _mismatches(each, parsed))
         for each in subscriptions
     ]
 

@@ -183,18 +183,18 @@ class LaneRows:
 
     def _refresh_one(self, lane: Lane, committed: int | None, begun_to: int) -> None:
         row = lane.events.progress.row
-        if lane.is_in_window and not is_trying(lane):
-            if row is None:
-                return
-            if self._is_superfluous(lane, row, committed, begun_to):
+        if lane.is_in_window and not is_trying(lane) and self._is_superfluous(lane, row, committed, begun_to):
+            if row is not None:
                 self.delete(lane)
-                return
+            return
         if row is None or self._is_stale(lane, row):
             self.write(lane.key)
         if lane.state is LaneState.LIVE:
             self._stale[lane] = None
 
-    def _is_superfluous(self, lane: Lane, row: Cursor, committed: int | None, begun_to: int) -> bool:
+    def _is_superfluous(self, lane: Lane, row: Cursor | None, committed: int | None, begun_to: int) -> bool:
+        if row is None:
+            return True
         subscription = lane.subscription
         if subscription is not None:
             # A row that records commands is kept as long as the subscription's record contains commands. Without the
@@ -221,15 +221,17 @@ class LaneRows:
             await asyncio.wait(rows, timeout=LAST_ROWS_SECONDS)
 
     def _needs_row(self, lane: Lane, committable: int) -> bool:
-        progress, awaits_row = lane.events.progress, lane.events.held.awaits_row
+        progress = lane.events.progress
+        if lane.events.held.awaits_row:
+            return True
         if progress.row is not None:
-            return awaits_row or bool(progress.handed_back) or row_of(lane) != progress.row
+            return bool(progress.handed_back) or row_of(lane) != progress.row
         # Without such a row, the next owner would again send events that were settled beyond the committable offset.
         is_sent_again = progress.settled_to > committable
         # With QoS none, the commit may pass events that are still in the queue, while other rows are written.
         is_passed = not lane.is_in_window
         # A cancelled attempt counts too.
-        return awaits_row or is_sent_again or is_passed or is_trying(lane, tries=1)
+        return is_sent_again or is_passed or is_trying(lane, tries=1)
 
 
 def _tell(progress: Progress, row: Cursor, written: "asyncio.Future[None]") -> None:

@@ -88,27 +88,28 @@ class Partition:
         """Dispatch a batch to its lanes, in order, without waiting."""
         if self.is_draining:
             return
-        first = self._kept_back[-1].offset + 1 if self._kept_back else self.window.dispatched_to
-        if events[0].offset < first:  # the batch was fetched a second time
-            events = [event for event in events if event.offset >= first]
-            if not events:
-                return
-        if self._matching is None:
-            self._offer_by_key(events)
-        elif self._kept_back:
+        events = self._unseen(events)
+        if self._kept_back:
             self._kept_back = [*self._kept_back, *events]
             return
-        elif not (events := self._offer_by_match(events, self._matching)):
+        offered = self._offer_by_key(events) if self._matching is None else self._offer_by_match(events, self._matching)
+        if not offered:
             return
         # This comes last: if a lane leaves the stream in the middle of a batch, it continues from the old
         # `dispatched_to`.
         self.progressed_at = self._worker.clock.now()
-        self.window.advance(events[-1].offset + 1, steady_now())
+        self.window.advance(offered[-1].offset + 1, steady_now())
         if not self.is_paused and self.window.load > self._pressure:
             self.is_paused = True
             self._worker.pause(self.number)
 
-    def _offer_by_key(self, events: Sequence[Event]) -> None:
+    def _unseen(self, events: Sequence[Event]) -> Sequence[Event]:
+        """The *events* that this partition has not taken yet: the stream may fetch a batch a second time."""
+        first = self._kept_back[-1].offset + 1 if self._kept_back else self.window.dispatched_to
+        return events if events[0].offset >= first else [event for event in events if event.offset >= first]
+
+    def _offer_by_key(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Offer all *events*, and return them."""
         lanes, noted_to = self.lanes, self.window.noted_to
         for event in events:
             key = event.key or b""
@@ -119,13 +120,14 @@ class Partition:
                 lane.pass_over(event.offset)
             else:
                 lane.offer(event)
+        return events
 
     def _offer_by_match(self, events: Sequence[Event], matching: Matching) -> Sequence[Event]:
         """Offer events until too many deliveries are unsettled. Returns the offered events."""
         lanes, noted_to, unmatched = self.lanes, self.window.noted_to, 0
-        for place, event in enumerate(events):
+        for index, event in enumerate(events):
             if self.window.load > PRESSURE_DELIVERIES:
-                self._kept_back = events[place:]
+                self._kept_back = events[index:]
                 break
             keys = matching.keys(event)
             unmatched += not keys

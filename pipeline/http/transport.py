@@ -214,36 +214,18 @@ class Transport:
         except Exception as error:  # noqa: BLE001 - whatever it was, nothing has been sent
             _log_unexpected(error)
             return not_connected(destination, error)
-        transport = wire.transport
-        if transport is None:
-            self._give_back(wire, None)
-            return not_connected(destination, ConnectionResetError())
-        self._ensure_allowed(check, wire)
-        wire.begin(destination.read_timeout_seconds)
-        message, is_clean = None, False
+        is_clean = False
         try:
-            transport.write(request)
-            message, payload = await wire.read()
-            if message.code < _FIRST_FINAL_STATUS:
-                message, payload = await _final_answer(wire, message, payload)
-            if message.code == _NO_CONTENT and _announces_body(message):
-                wire.force_close()
-            is_success = 200 <= message.code < 300  # noqa: PLR2004 - the successes of RFC 9110
-            body, is_drained = await _read_body(payload, keep_of_success if is_success else keep)
-            if wire.expired:
-                # In aiohttp, a body without a length ends with the connection, even if this side has closed the
-                # connection.
-                return not_answered(destination, TimeoutError(), expired=True, answer_begun=True)
-            # The receiver may have answered before the whole request was written.
-            is_clean = is_drained and not transport.get_write_buffer_size() and _has_arrived(wire, transport)
-        except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
-            _log_unexpected(error)
-            return _no_answer(wire, destination, error, answer_begun=message is not None)
+            if wire.transport is None:
+                return not_connected(destination, ConnectionResetError())
+            if check is not None:
+                check()
+            answer, is_clean = await _exchange_on(
+                wire, wire.transport, destination, request, keep=keep, keep_of_success=keep_of_success
+            )
         finally:
             self._give_back(wire, destination.dial.idle_seconds if is_clean else None)
-        if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
-            return not_let_through()
-        return Answer(message.code, message.headers, body)
+        return answer
 
     async def _connection(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire:
         """An idle connection that *may_reuse* accepts, or else a new one; in use until it is given back."""
@@ -282,16 +264,6 @@ class Transport:
                 raise
             raise ClientConnectionError from None
 
-    def _ensure_allowed(self, check: Callable[[], None] | None, wire: Wire) -> None:
-        """Raise what *check* raises, after giving *wire* back."""
-        if check is None:
-            return
-        try:
-            check()
-        except BaseException:
-            self._give_back(wire, None)
-            raise
-
     def _give_back(self, wire: Wire, idle_seconds: float | None) -> None:
         """End the use of *wire*. It may be idle for *idle_seconds*; None if it can't be used again."""
         self._in_use.discard(wire)
@@ -302,6 +274,40 @@ class Transport:
             wire.close()
         else:
             self._idle.add(wire, idle_seconds)
+
+
+async def _exchange_on(
+    wire: Wire,
+    transport: asyncio.Transport,
+    destination: Destination,
+    request: bytes,
+    *,
+    keep: int,
+    keep_of_success: int,
+) -> "tuple[Answer | Failed | _ClosedIdle, bool]":
+    """Write *request* and read the answer. Returns also whether another request may follow on the connection."""
+    wire.begin(destination.read_timeout_seconds)
+    message = None
+    try:
+        transport.write(request)
+        message, payload = await wire.read()
+        if message.code < _FIRST_FINAL_STATUS:
+            message, payload = await _final_answer(wire, message, payload)
+        if message.code == _NO_CONTENT and _announces_body(message):
+            wire.force_close()
+        is_success = 200 <= message.code < 300  # noqa: PLR2004 - the successes of RFC 9110
+        body, is_drained = await _read_body(payload, keep_of_success if is_success else keep)
+        if wire.expired:
+            # In aiohttp, a body without a length ends with the connection, even if this side has closed it.
+            return not_answered(destination, TimeoutError(), expired=True, answer_begun=True), False
+        # The receiver may have answered before the whole request was written.
+        is_clean = is_drained and not transport.get_write_buffer_size() and _has_arrived(wire, transport)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
+        _log_unexpected(error)
+        return _no_answer(wire, destination, error, answer_begun=message is not None), False
+    if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
+        return not_let_through(), is_clean
+    return Answer(message.code, message.headers, body), is_clean
 
 
 async def _final_answer(

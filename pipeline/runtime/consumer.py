@@ -20,7 +20,7 @@ Faust creates its transport, consumer, thread and rebalance listener itself, in 
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import faust
@@ -109,14 +109,21 @@ class DeliveryConsumer(driver.Consumer):
             # This comes after the yield, which Faust may cancel. A batch that is dispatched twice does no harm.
             for tp in batches:
                 self.delivery_thread.reached_stream(tp)
-        others = {tp: batch for tp, batch in records.items() if tp not in sources}
-        for tp, record in self.scheduler.iterate(others):
+        others = {tp: records[tp] for tp in records if tp not in sources}
+        for message in self._of_other_topics(others, generation, active):
+            yield message
+
+    def _of_other_topics(
+        self, records: Mapping[TP, list[Any]], generation: int, active: set[TP] | None
+    ) -> Iterator[tuple[TP, ConsumerMessage]]:
+        """A message for each record, as in Faust."""
+        for tp, record in self.scheduler.iterate(records):
             if not self._is_current(generation):
                 return
             if self._is_wanted(tp, active) and record.offset >= (self._read_offset[tp] or 0):
                 yield tp, self._to_message(tp, record)
                 self._read_offset[tp] = record.offset
-        for tp in others:
+        for tp in records:
             self.delivery_thread.reached_stream(tp)
 
     def _message_of(self, batches: Mapping[TP, Sequence[Any]]) -> tuple[TP, ConsumerMessage]:
@@ -142,9 +149,7 @@ class DeliveryConsumer(driver.Consumer):
         records = found or {}
         # These offsets are taken even if the fetch is discarded, because they are not valid in the next generation.
         out_of_range = self.delivery_thread.take_out_of_range()
-        if self.should_stop:
-            return generation, {}, active
-        if not self._is_current(generation):
+        if self.should_stop or not self._is_current(generation):
             return generation, {}, active
         for tp, offset in out_of_range.items():
             if tp not in self._seeking or self._seeking[tp].done():
