@@ -36,7 +36,7 @@ from pipeline.runtime.rights_watch import LOOK_SECONDS, RightsWatch
 from pipeline.runtime.stop_deadline import STOP_SECONDS, end_after
 from pipeline.subscriptions.routing_evidence import require_routing
 from pipeline.web import server
-from pipeline.web.waiting import waiting_pages
+from pipeline.web.health import waiting_pages
 
 logger = logging.getLogger(__name__)
 

@@ -8,13 +8,14 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 from urllib.parse import quote_plus, unquote_plus
 
 from oauthlib.oauth2 import BackendApplicationClient, MissingTokenError, OAuth2Error
 
 from pipeline.auth.access_token import AccessToken
 from pipeline.auth.assertion import ASSERTION_TYPE, client_assertion
+from pipeline.auth.token_request import PostForm
 from pipeline.core.clock import Clock
 from pipeline.core.credentials import query_credentials
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES, Failed, TokenRefused, TokenUnavailable
@@ -33,39 +34,6 @@ LONGEST_LIFETIME_SECONDS: Final = 100 * 366 * 86400.0
 
 UNBELIEVED_LIFETIME_SECONDS: Final = 86400.0
 """How long a token with such an implausible lifetime is used."""
-
-
-class TokenAnswer(Protocol):
-    """A complete answer of a token endpoint (http/response.py)."""
-
-    @property
-    def status(self) -> int:
-        """The HTTP status."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """The headers by case-insensitive name. If a header is repeated, this has the first one."""
-        ...
-
-    @property
-    def body(self) -> bytes:
-        """The body, up to the size limit of the exchange."""
-        ...
-
-
-class PostForm(Protocol):
-    """The exchange with a token endpoint (auth/token_request.py)."""
-
-    async def __call__(
-        self, subscription: Subscription, url: str, body: str, headers: Mapping[str, str]
-    ) -> TokenAnswer | Failed:
-        """POST *body* to *url* with the TLS options, proxy and timeouts of *subscription*, without following redirects.
-
-        Returns:
-            The answer, with any status; or `Failed`, a sentence without secrets, if there was no complete answer.
-        """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

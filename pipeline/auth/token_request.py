@@ -13,7 +13,7 @@ from pipeline.http.transport import Transport
 
 @dataclass(frozen=True, slots=True)
 class PostForm:
-    """The HTTP exchange with a token endpoint; implements `token_endpoint.PostForm`."""
+    """The HTTP exchange with a token endpoint."""
 
     transport: Transport
     user_agent: str

@@ -3,7 +3,7 @@
 main                               main(), which loads only the modules that a command needs
 command_group                      a group that prints errors as sentences; the program's name
 faust_commands                     Faust's commands with this application
-running, output                    settings and logging of commands; tables and JSON
+running, output                    settings and logging of commands; tables, JSON and private files
 check, send, match                 the pipeline's commands
 import_gravitee, export_positions  migration from Gravitee, and back
 backup, restore                    save and restore the application's state
@@ -21,7 +21,6 @@ changes                            makes and shows a change of subscriptions
 recording                          records what a command changed, as the API does
 previews                           shows the effect of a command in each partition
 listing                            shows subscriptions with their state
-private_files                      makes files that no other user may read
 completion                         shell completion
 dev, console                       `webhooks dev`, `webhooks console`
 supervisor                         `webhooks cluster`

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.output import say
-from pipeline.cli.private_files import new_private_file
+from pipeline.cli.output import new_private_file, say
 from pipeline.cli.running import configured
 from pipeline.cluster.backup import as_lines
 from pipeline.core.clock import SystemClock, rfc3339

@@ -9,8 +9,7 @@ from typing import Any, Final
 
 import click
 
-from pipeline.cli.output import Command, say
-from pipeline.cli.private_files import new_private_file
+from pipeline.cli.output import Command, new_private_file, say
 from pipeline.cli.running import configured
 from pipeline.core.errors import ConfigurationError
 from pipeline.subscriptions.store import SubscriptionStore

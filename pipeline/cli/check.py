@@ -13,7 +13,7 @@ from pipeline.config.settings import Settings
 from pipeline.core.patches import check_patches
 from pipeline.core.shown import printable
 from pipeline.core.subscription import Routing, Subscription
-from pipeline.kafka.newest_keys import newest_keys
+from pipeline.kafka.bounded_reading import newest_keys
 from pipeline.runtime.preflight import Findings, examine
 from pipeline.subscriptions.advisories import breadth
 from pipeline.subscriptions.routing_evidence import require_routing

@@ -15,12 +15,11 @@ from pipeline.config.definition import Definition
 from pipeline.core.clock import rfc3339
 from pipeline.core.credentials import names_credential
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.model import Event
-from pipeline.core.record_headers import DEAD_LETTER_PREFIX
+from pipeline.core.model import DEAD_LETTER_PREFIX, Event
 from pipeline.core.redaction import MASKED_FIELD, mask
 from pipeline.core.shown import shown
 from pipeline.core.webhook_ids import SEAL
-from pipeline.kafka.one_event import read_event
+from pipeline.kafka.bounded_reading import read_event
 from pipeline.kafka.topics import DeadLetterTopic, count_partitions
 
 SECONDS: Final = 20.0

@@ -8,8 +8,7 @@ from typing import Final
 import click
 
 from pipeline.cli.groups import GroupOf
-from pipeline.cli.output import as_yaml, say
-from pipeline.cli.private_files import new_private_file
+from pipeline.cli.output import as_yaml, new_private_file, say
 from pipeline.config.documents import parse_documents
 from pipeline.config.gravitee.losses import NAMES
 from pipeline.config.gravitee.masked import masked

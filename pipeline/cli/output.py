@@ -1,11 +1,13 @@
 """Prints the output of commands: tables for people, JSON for programs, questions, progress."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Final, Literal
+from pathlib import Path
+from typing import Any, Final, Literal, TextIO
 
 import click
 import yaml
@@ -99,3 +101,12 @@ def say(text: str, *, err: bool = False) -> None:
 def redraw(text: str) -> None:
     """Clear the terminal and show *text*, with control characters escaped."""
     click.echo(f"\x1b[H\x1b[J{safe(text, keep=chr(10))}")  # noqa: TID251 - the text is escaped here
+
+
+def new_private_file(path: Path) -> TextIO:
+    """Create a file and open it for writing. It has mode 0600 from the start, because it may contain secrets.
+
+    Raises:
+        OSError: the file exists or can't be created.
+    """
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8")

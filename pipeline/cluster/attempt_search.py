@@ -8,8 +8,8 @@ its result says how far it read.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping
+from typing import Final
 
 from aiokafka import TopicPartition
 
@@ -25,6 +25,7 @@ from pipeline.core.errors import BrokerError, ConfigurationError, UnknownSubscri
 from pipeline.core.keys import decode_key
 from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.model import Cursor, Event
+from pipeline.core.ports import Registry
 from pipeline.core.shown import shown
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.core.webhook_ids import WebhookIds
@@ -36,18 +37,6 @@ from pipeline.kafka.topics import attempts_topic, cursors_topic
 SEARCH_SECONDS: Final = 10.0
 SLACK_SECONDS: Final = 300.0
 """The largest difference between the clocks of producers and workers, plus the delay before results are written."""
-
-
-class KnownSubscriptions(Protocol):
-    """The subscriptions (subscriptions/registry.py)."""
-
-    def get(self, subscription_id: str) -> Subscription | None:
-        """The newest revision of a subscription; None if there is no such subscription."""
-        ...
-
-    def all(self) -> Sequence[Subscription]:
-        """All subscriptions."""
-        ...
 
 
 class AttemptSearch:
@@ -65,7 +54,7 @@ class AttemptSearch:
         self,
         definition: Definition,
         app: str,
-        registry: KnownSubscriptions,
+        registry: Registry,
         ids: WebhookIds,
         *,
         seconds: float = SEARCH_SECONDS,

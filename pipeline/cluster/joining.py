@@ -18,11 +18,10 @@ from pipeline.cluster.announcement import AnnouncedLane
 from pipeline.cluster.rows_seen import Place, SeenRow
 from pipeline.cluster.state import STATES, LanePlace, PartitionState, State, SubscriptionState
 from pipeline.core.attempts import FailedAttempt
-from pipeline.core.model import Cursor, Status
+from pipeline.core.model import Cursor, Status, UnreadableRow
 from pipeline.core.pending import pending_in
 from pipeline.core.rate_limit import SlowStart
 from pipeline.core.redaction import shown_address
-from pipeline.core.rows import UnreadableRow
 from pipeline.core.subscription import Subscription
 
 _URGENCY: Final = {state: number for number, state in enumerate(STATES)}

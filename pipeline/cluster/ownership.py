@@ -15,7 +15,7 @@ from pipeline.cluster.joining import Owner
 from pipeline.cluster.rows_seen import Place
 from pipeline.cluster.workers_seen import WorkersSeen
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.group_members import assigned_partitions
+from pipeline.kafka.group_positions import assigned_partitions
 from pipeline.kafka.log_positions import log_positions
 from pipeline.kafka.topics import Source
 

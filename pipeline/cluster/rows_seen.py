@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from pipeline.core.keys import decode_key
-from pipeline.core.rows import Row
+from pipeline.core.model import Row
 from pipeline.kafka.row_format import read_row
 from pipeline.kafka.row_keys import KEEP_ALIVE_KEY, SOURCE_KEY, split_key
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import UnionType
 from typing import Annotated, Literal, Union, get_args, get_origin
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -103,3 +104,14 @@ def is_url(field: FieldInfo) -> bool:
 
 def _mentions(annotation: object, wanted: type) -> bool:
     return annotation is wanted or any(_mentions(part, wanted) for part in get_args(annotation))
+
+
+def split_url(url: str) -> SplitResult | None:
+    """The parts of *url*; None if its host or port is invalid, or it contains a lone surrogate."""
+    try:
+        parts = urlsplit(url)
+        url.encode()
+        _ = parts.hostname, parts.port  # validated when they are read
+    except ValueError:
+        return None
+    return parts

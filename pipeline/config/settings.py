@@ -14,12 +14,12 @@ from pydantic import ByteSize, Field, SecretStr, ValidationError, field_validato
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.config.model_fields import split_url
 from pipeline.config.schema import problem
 from pipeline.config.settings_sources import PREFIX, read_environment, read_file
 from pipeline.config.validation_messages import sentence
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
-from pipeline.core.urls import split_url
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.signature import Signer
 from pipeline.kafka.connection import parse_bootstrap_servers

@@ -2,7 +2,7 @@
 
 What can happen, and what follows:
 
-model, subscription          the values: events, rows, causes; subscriptions
+model, subscription          the values: events and their headers, rows, causes; subscriptions
 outcome, policy              what happened in an attempt; what to do about it
 observer, dead_letter        what the core reports; events that are given up
 ports                        what lane, partition and worker need from one another, and from Kafka
@@ -31,13 +31,13 @@ opening                      restores lanes from the rows of a partition's forme
 beginnings                   where subscriptions begin, with `routing: match`
 reconcile, commands          applies revisions of subscriptions to lanes; carries out their commands
 pending                      which commands the owner of a partition has not carried out yet
-lane_rows, rows              when cursor rows are written; rows that were read
+lane_rows                    when cursor rows are written
 log_bounds                   whether a stored offset is still valid
 
 Used by all packages:
 
 clock, errors, bounded       time; exceptions; a dict of bounded size
-keys, urls, record_headers   record keys, URLs and the names of record headers
+keys                         record keys
 credentials, redaction       which names mean credentials; masks secrets
 encryption, derived_keys     secrets at rest
 webhook_ids                  the id that an event is sent with, and the seal of events that the pipeline writes

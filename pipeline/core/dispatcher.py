@@ -15,13 +15,12 @@ from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
 from pipeline.core.errors import BrokerError, FencedError
 from pipeline.core.log_bounds import LogBounds
-from pipeline.core.model import Event
+from pipeline.core.model import Event, Row, UnreadableRow
 from pipeline.core.observer import Observer
 from pipeline.core.opening import Opening
 from pipeline.core.partition import Partition
-from pipeline.core.ports import Behind, Flow, LaneLimits, Log, Matching, Registry, RowStore
+from pipeline.core.ports import Behind, Flow, LaneLimits, Matching, Reader, Registry, RowStore
 from pipeline.core.queue_memory import QueueMemory
-from pipeline.core.rows import Row, UnreadableRow
 from pipeline.core.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ class Dispatcher:
         deliver: Delivery,
         rows_of: Callable[[int], RowStore],
         registry: Registry,
-        reader: Log,
+        reader: Reader,
         limits: LaneLimits,
         memory: QueueMemory,
         on_closed: Callable[[int], None],

@@ -13,8 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
-from pipeline.core.model import Event
-from pipeline.core.record_headers import CLOUD_EVENT_PREFIX
+from pipeline.core.model import CLOUD_EVENT_PREFIX, Event
 
 _STRUCTURED: Final = b"application/cloudevents+json"
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,8}")

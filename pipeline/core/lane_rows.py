@@ -18,7 +18,7 @@ from pipeline.core.in_flight import NO_TRIES, InFlight, Shelved
 from pipeline.core.lane import Lane
 from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Cursor, Standing
-from pipeline.core.ports import Rows
+from pipeline.core.ports import RowStore
 from pipeline.core.progress import Progress
 from pipeline.core.waiting import oldest_ms, waiting_in
 
@@ -92,7 +92,7 @@ class LaneRows:
         start: the offset at which the stream begins.
     """
 
-    def __init__(self, rows: Rows, lanes: Mapping[bytes, Lane], on_fenced: Callable[[], None], start: int) -> None:
+    def __init__(self, rows: RowStore, lanes: Mapping[bytes, Lane], on_fenced: Callable[[], None], start: int) -> None:
         self._rows = rows
         self._lanes = lanes
         self._on_fenced = on_fenced

@@ -3,9 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
+
+CLOUD_EVENT_PREFIX: Final = "ce_"
+"""An attribute of a CloudEvent (Kafka binding 1.0.2, section 3.2.3)."""
+
+DEAD_LETTER_PREFIX: Final = "dlq."
+"""A fact about a dead letter (docs/design.md, Dead letters). After a redrive, receivers don't get this header."""
 
 
 class Event(Protocol):
@@ -142,3 +148,22 @@ class Cursor:
     event_ms: int | None = field(default=None, compare=False)
     standing: Standing | None = field(default=None, compare=False)
     topic_id: str | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableRow:
+    """A row that can't be used.
+
+    Its lane goes into FAILURE at the row's cursor, or at the committed offset if the cursor can't be read either. It
+    waits for an operator, because an automatic continuation could skip or repeat events.
+
+    Attributes:
+        reason: what is wrong with the row, a short sentence.
+        next: the row's cursor; None if it can't be read.
+    """
+
+    reason: str
+    next: int | None = None
+
+
+Row = Cursor | UnreadableRow

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 from pipeline.core.beginnings import is_of_former
 from pipeline.core.commands import LaneHolder
 from pipeline.core.log_bounds import LogBounds, find_break
-from pipeline.core.model import Cause, Cursor, Status
+from pipeline.core.model import Cause, Cursor, Row, Status, UnreadableRow
 from pipeline.core.ports import PartitionServices
 from pipeline.core.reconcile import Reconciler
-from pipeline.core.rows import Row, UnreadableRow
 from pipeline.core.subscription import Subscription
 
 logger = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ from pipeline.core.lane import Lane
 from pipeline.core.lane_rows import LaneRows
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cause, Event, Status
-from pipeline.core.ports import Matching, PartitionServices, Rows, Wanted
+from pipeline.core.ports import Matching, PartitionServices, RowStore, Wanted
 from pipeline.core.reconcile import Reconciler
 from pipeline.core.runner import Runner
 from pipeline.core.window import SharedWindow, Window
@@ -58,7 +58,7 @@ class Partition:
     """
 
     def __init__(
-        self, number: int, position: int, worker: PartitionServices, rows: Rows, log: LogBounds | None
+        self, number: int, position: int, worker: PartitionServices, rows: RowStore, log: LogBounds | None
     ) -> None:
         self.topic = worker.topic
         self.number = number

@@ -7,11 +7,10 @@ from typing import Protocol
 
 from pipeline.core.clock import Clock
 from pipeline.core.delivery import Delivery
-from pipeline.core.model import Cursor, Event
+from pipeline.core.model import Cursor, Event, Row
 from pipeline.core.observer import Observer
 from pipeline.core.probing import ProbeGate
 from pipeline.core.queue_memory import QueueMemory
-from pipeline.core.rows import Row
 from pipeline.core.subscription import Filter, Subscription
 from pipeline.core.window import Window
 
@@ -137,17 +136,6 @@ class Home(Protocol):
         ...
 
 
-class Rows(Protocol):
-    """The fenced store of one partition's cursor rows (kafka/cursors.py)."""
-
-    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
-        """Write a row, or delete it (None), with the next group commit.
-
-        The future of a former owner raises FencedError.
-        """
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A request to read the log.
@@ -244,6 +232,10 @@ class Reader(Protocol):
         """The number of events from *start* up to *end* that have this key or match this filter."""
         ...
 
+    def forget(self, partition: Behind) -> None:
+        """Read no more of a partition that is closed."""
+        ...
+
 
 class PartitionServices(LaneServices, Protocol):
     """The services that all partitions of a source topic share (core/dispatcher.py)."""
@@ -295,8 +287,10 @@ class PartitionServices(LaneServices, Protocol):
         ...
 
 
-class RowStore(Rows, Protocol):
-    """The rows of one partition. The store is opened before the partition, and closed after it.
+class RowStore(Protocol):
+    """The fenced store of one partition's cursor rows (kafka/cursors.py).
+
+    It is opened before the partition, and closed after it.
 
     Attributes:
         topic_id: the id of the source topic, stored in each row.
@@ -315,16 +309,15 @@ class RowStore(Rows, Protocol):
         """
         ...
 
-    async def close(self) -> None:
-        """Disconnect and cancel the waiting rows."""
+    def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
+        """Write a row, or delete it (None), with the next group commit.
+
+        The future of a former owner raises FencedError.
+        """
         ...
 
-
-class Log(Reader, Protocol):
-    """The part of the log reader that the dispatcher needs."""
-
-    def forget(self, partition: Behind) -> None:
-        """Read no more of a partition that is closed."""
+    async def close(self) -> None:
+        """Disconnect and cancel the waiting rows."""
         ...
 
 

@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.core.derived_keys import derive_key
-from pipeline.core.model import Event
-from pipeline.core.record_headers import DEAD_LETTER_PREFIX
+from pipeline.core.model import DEAD_LETTER_PREFIX, Event
 
 FIRST_ID: Final = f"{DEAD_LETTER_PREFIX}webhook-id"
 """The record header with the first id of an event."""

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
-from pipeline.core.record_headers import CLOUD_EVENT_PREFIX
+from pipeline.core.model import CLOUD_EVENT_PREFIX
 
 LONGEST_NAME: Final = 256
 """A record header with a longer name is not sent: no server would accept it."""

@@ -12,8 +12,7 @@ from urllib.parse import quote
 
 from pipeline.core.clock import Clock
 from pipeline.core.credentials import names_credential
-from pipeline.core.model import Event
-from pipeline.core.record_headers import DEAD_LETTER_PREFIX
+from pipeline.core.model import DEAD_LETTER_PREFIX, Event
 from pipeline.core.subscription import Header
 from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
 from pipeline.http import headers as fields

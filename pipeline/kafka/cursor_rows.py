@@ -9,7 +9,7 @@ from typing import NamedTuple
 from aiokafka import TopicPartition
 
 from pipeline.core.model import Cursor
-from pipeline.core.rows import Row as CursorRow
+from pipeline.core.model import Row as CursorRow
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import client_of
 from pipeline.kafka.newest_values import read_newest

@@ -27,8 +27,7 @@ from aiokafka.errors import (
 )
 
 from pipeline.core.errors import BrokerError, FencedError
-from pipeline.core.model import Cursor
-from pipeline.core.rows import Row
+from pipeline.core.model import Cursor, Row
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect, is_broken, retrieve_errors
 from pipeline.kafka.records import AIOKafkaConsumer
@@ -194,7 +193,7 @@ class KafkaRows:
         return self._fenced
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
-        """See `ports.Rows.put`."""
+        """See `ports.RowStore.put`."""
         return self._join_group(key, None if cursor is None else encode(self._with_topic_id(cursor)))
 
     def _join_group(self, key: bytes, value: bytes | None) -> "asyncio.Future[None]":

@@ -19,9 +19,8 @@ from aiokafka.errors import (
 from pipeline.core.clock import rfc3339
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import NotDeadLetteredError
-from pipeline.core.model import Event
+from pipeline.core.model import DEAD_LETTER_PREFIX, Event
 from pipeline.core.outcome import Rejected, ServerError, describe
-from pipeline.core.record_headers import DEAD_LETTER_PREFIX
 from pipeline.core.redaction import shown_url
 from pipeline.core.webhook_ids import SEAL, WebhookIds
 from pipeline.kafka.connection import KafkaConnection

@@ -14,8 +14,7 @@ from aiokafka.errors import KafkaError
 from pipeline.core.clock import rfc3339
 from pipeline.core.errors import BrokerError
 from pipeline.core.keys import decode_key
-from pipeline.core.model import Event
-from pipeline.core.record_headers import DEAD_LETTER_PREFIX
+from pipeline.core.model import DEAD_LETTER_PREFIX, Event
 from pipeline.core.subscription import Routing
 from pipeline.kafka.internals import disconnect
 from pipeline.kafka.records import AIOKafkaConsumer

@@ -25,8 +25,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from pipeline.core.errors import BrokerError
-from pipeline.core.model import Event
-from pipeline.core.record_headers import DEAD_LETTER_PREFIX
+from pipeline.core.model import DEAD_LETTER_PREFIX, Event
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
 from pipeline.kafka.internals import closed, disconnect

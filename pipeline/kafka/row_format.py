@@ -8,8 +8,7 @@ from typing import Any, Final
 
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.log_bounds import LARGEST_OFFSET
-from pipeline.core.model import Cause, Cursor, Standing, Status
-from pipeline.core.rows import Row, UnreadableRow
+from pipeline.core.model import Cause, Cursor, Row, Standing, Status, UnreadableRow
 from pipeline.kafka.json_fields import moment, moment_or_none, parse_object, part, text, whole, whole_or_none
 
 LONGEST_ROW: Final = 65_536

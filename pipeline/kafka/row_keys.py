@@ -10,8 +10,7 @@ row with a plain key contains its topic's id.
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from pipeline.core.model import Cursor
-from pipeline.core.rows import Row
+from pipeline.core.model import Cursor, Row
 
 MARK: Final = b"\xff"
 """The first byte of a key that is not the id of a subscription; it does not occur in UTF-8."""

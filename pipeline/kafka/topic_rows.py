@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.core.errors import FencedError
-from pipeline.core.model import Cursor
-from pipeline.core.rows import Row
+from pipeline.core.model import Cursor, Row
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.row_keys import SOURCE_KEY, RowKeys
 
@@ -116,7 +115,7 @@ class TopicRows:
         return found.rows
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
-        """See `ports.Rows.put`."""
+        """See `ports.RowStore.put`."""
         if self._store is None:
             raise RuntimeError("put() was called before open()")
         if key in self._elsewhere:

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from pipeline.config.definition_schema import EXPRESSION
+from pipeline.config.model_fields import split_url
 from pipeline.config.schema import problem
 from pipeline.core.clock import SystemClock, rfc3339
 from pipeline.core.credentials import change_query_credentials
 from pipeline.core.shown import shown
-from pipeline.core.urls import split_url
 
 LONGEST_URL: Final = 8192
 ENCRYPTED: Final = "enc:"

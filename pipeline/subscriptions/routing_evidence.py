@@ -10,7 +10,7 @@ from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError
 from pipeline.core.shown import shown
 from pipeline.core.subscription import Subscription
-from pipeline.kafka.newest_keys import newest_keys
+from pipeline.kafka.bounded_reading import newest_keys
 from pipeline.subscriptions.session import opened_registry
 
 NEWEST: Final = 100

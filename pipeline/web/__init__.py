@@ -8,7 +8,6 @@ problem, headers                           the error format; headers of every an
 health, lanes, presence                    health checks; the lanes of this worker; where a subscription is
 pages                                      the pages for people
 api                                        the JSON API
-waiting                                    health checks while a worker waits before its start
 """
 
 from pipeline.web.access import Access

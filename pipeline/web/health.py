@@ -1,13 +1,20 @@
-"""Whether the worker is live (if not, it should be restarted), and ready (if not, it can't deliver everything yet)."""
+"""Whether the worker is live (if not, it should be restarted), and ready (if not, it can't deliver everything yet).
 
-from collections.abc import Sequence
+`waiting_pages` answers for a worker that waits before Faust's web server runs. Such a worker is live, but not ready.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, Final, Literal
 
 from aiohttp import web
 
+from pipeline.config.web_address import explained
 from pipeline.observability.status import WorkerReport
-from pipeline.web.problem import problem
+from pipeline.web.gate import GatedRunner
+from pipeline.web.headers import safe_headers
+from pipeline.web.problem import problem, problems
 
 STALLED_AFTER_SECONDS: Final = 60.0
 """A worker is not live if a partition had work but no progress for this long."""
@@ -36,3 +43,35 @@ def health(name: Literal["live", "ready"], reasons: Sequence[str], warnings: Seq
     if reasons:
         return problem(HTTPStatus.SERVICE_UNAVAILABLE, "; ".join(reasons), members=members)
     return web.json_response(members)
+
+
+@asynccontextmanager
+async def waiting_pages(host: str, port: int, reason: Callable[[], str | None]) -> AsyncIterator[None]:
+    """Serve `/health/live` and `/health/ready`.
+
+    Args:
+        host: the address to listen on.
+        port: the port to listen on.
+        reason: a sentence about what the worker waits for.
+
+    Raises:
+        ConfigurationError: the address can't be bound.
+    """
+
+    async def live(_request: web.Request) -> web.Response:
+        return health("live", [])
+
+    async def ready(_request: web.Request) -> web.Response:
+        return health("ready", [reason() or "the worker is starting"])
+
+    app = web.Application(middlewares=[safe_headers, problems])
+    app.router.add_get("/health/live", live)
+    app.router.add_get("/health/ready", ready)
+    runner = GatedRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        with explained(host, port):
+            await web.TCPSite(runner, host, port).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -14,8 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from pipeline.core.errors import FencedError
-from pipeline.core.model import Cause, Cursor, Status
-from pipeline.core.rows import Row, UnreadableRow
+from pipeline.core.model import Cause, Cursor, Row, Status, UnreadableRow
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.cursor_rows import ReadRows, read_rows, read_topic_ids
 from pipeline.kafka.cursors import KafkaRows

@@ -15,9 +15,9 @@ from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.errors import BrokerError
 from pipeline.core.subscription import Routing, Subscription
+from pipeline.kafka.bounded_reading import newest_keys
 from pipeline.kafka.cursor_rows import read_rows
 from pipeline.kafka.letters import newest, opened_letters
-from pipeline.kafka.newest_keys import newest_keys
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
 from pipeline.runtime.initial_offsets import fix_beginning
 from pipeline.runtime.preflight import examine

@@ -9,8 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from pipeline.core.errors import FencedError
-from pipeline.core.model import Cursor
-from pipeline.core.rows import Row
+from pipeline.core.model import Cursor, Row
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.topic_rows import RowStores, TopicRows
 from tests.support.brokers import TestBroker

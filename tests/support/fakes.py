@@ -8,10 +8,9 @@ from dataclasses import dataclass, field, replace
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredError
 from pipeline.core.lease import Lease
-from pipeline.core.model import Cursor, Event, PlainEvent
+from pipeline.core.model import Cursor, Event, PlainEvent, Row, UnreadableRow
 from pipeline.core.outcome import Outcome
 from pipeline.core.ports import Behind, Wanted
-from pipeline.core.rows import Row, UnreadableRow
 from pipeline.core.subscription import Filter, Subscription
 
 TOPIC = "events"

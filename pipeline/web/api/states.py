@@ -1,4 +1,4 @@
-"""The interface of the API to the view of the cluster, which has the state of deliveries."""
+"""The interface of the API and the pages to the view of the cluster, which has the state of deliveries."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -51,6 +51,10 @@ class View(Protocol):
 
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
         """The matching subscriptions that fail, grouped by cause and host."""
+        ...
+
+    async def changed(self, since: int) -> int:
+        """Wait for a change after the version *since*. Returns the new version."""
         ...
 
 

@@ -18,17 +18,18 @@ from pipeline.core.clock import Clock
 from pipeline.core.errors import BrokerError, ConfigurationError
 from pipeline.core.shown import shown
 from pipeline.core.webhook_ids import WebhookIds
+from pipeline.kafka.bounded_reading import read_event
 from pipeline.kafka.letters import LetterFilter
-from pipeline.kafka.one_event import read_event
 from pipeline.observability.telemetry import Telemetry
+from pipeline.subscriptions.registry import Registry
 from pipeline.web.access import Access, refused_scope
-from pipeline.web.api.states import limited
+from pipeline.web.api.states import View, limited
 from pipeline.web.pages.history import History
 from pipeline.web.pages.listing import PAGE, read_search
 from pipeline.web.pages.overview import Overview
 from pipeline.web.pages.rendering import SCRIPT, STYLE, answer, render
 from pipeline.web.pages.stream import Stream
-from pipeline.web.pages.view import KnownSubscriptions, LiveView, shown_result
+from pipeline.web.pages.view import shown_result
 from pipeline.web.principal import Principal
 
 EVENT_SECONDS: Final = 10.0
@@ -53,8 +54,8 @@ class PageSources:
     app: str
     own: Callable[[], str]
     definition: Definition
-    view: LiveView
-    registry: KnownSubscriptions
+    view: View
+    registry: Registry
     telemetry: Telemetry | None
     ids: WebhookIds
     clock: Clock

@@ -1,37 +1,11 @@
-"""The interface of the pages to the cluster's view (cluster/view.py), and how they show states and attempts."""
+"""How the pages show states and attempts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Final
 
 from pipeline.cluster.attempts import Result
 from pipeline.cluster.state import State
-from pipeline.core.subscription import Subscription
-from pipeline.web.api.states import View
-
-
-class LiveView(View, Protocol):
-    """A view of the cluster, with a method that waits for changes."""
-
-    async def changed(self, since: int) -> int:
-        """Wait for a change after the version *since*. Returns the new version."""
-        ...
-
-
-class KnownSubscriptions(Protocol):
-    """Has the records of the subscriptions (subscriptions/registry.py)."""
-
-    def get(self, subscription_id: str) -> Subscription | None:
-        """The newest revision of a subscription; None if there is no such subscription."""
-        ...
-
-    def ids(self) -> Sequence[str]:
-        """All ids."""
-        ...
-
-    def raw(self, subscription_id: str) -> dict[str, Any] | None:
-        """The document of a subscription, with secrets masked; None if there is no such subscription."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

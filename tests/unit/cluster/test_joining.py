@@ -9,8 +9,7 @@ from pipeline.cluster.joining import LONGEST_SHAPED, Owner, joined, place_of_ann
 from pipeline.cluster.rows_seen import SeenRow
 from pipeline.cluster.state import LanePlace, PartitionState, State
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
-from pipeline.core.model import Cause, Cursor, Standing, Status
-from pipeline.core.rows import UnreadableRow
+from pipeline.core.model import Cause, Cursor, Standing, Status, UnreadableRow
 from tests.support.core import subscription
 
 PLACE = ("events", 0)

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 import pytest
 
 from pipeline.core.errors import BrokerError, FencedError
-from pipeline.core.model import Cursor, Status
+from pipeline.core.model import Cursor, Row, Status
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.ports import LaneLimits
-from pipeline.core.rows import Row
 from pipeline.core.subscription import Qos
 from tests.support.core import OK, Core, paused, subscription
 from tests.support.fakes import MemoryRows, RowTopic, VirtualClock

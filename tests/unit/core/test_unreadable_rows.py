@@ -4,8 +4,7 @@ import pytest
 
 from pipeline.core.lane_state import LaneState
 from pipeline.core.log_bounds import LogBounds
-from pipeline.core.model import Cursor, Status
-from pipeline.core.rows import UnreadableRow
+from pipeline.core.model import Cursor, Status, UnreadableRow
 from pipeline.core.subscription import ReplayOffset
 from tests.support.core import Core, resumed, subscription
 from tests.support.virtual_time import in_virtual_time

@@ -1,7 +1,6 @@
 """Which lane a row of `<app>.cursors` belongs to when a definition gains and loses topics."""
 
-from pipeline.core.model import Cursor
-from pipeline.core.rows import Row, UnreadableRow
+from pipeline.core.model import Cursor, Row, UnreadableRow
 from pipeline.kafka.row_keys import KEEP_ALIVE_KEY, SOURCE_KEY, RowKeys, split_key
 
 ORDERS, PAYMENTS = "O" * 22, "P" * 22

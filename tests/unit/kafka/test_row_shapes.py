@@ -6,8 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
-from pipeline.core.model import Cause, Cursor, Status
-from pipeline.core.rows import UnreadableRow
+from pipeline.core.model import Cause, Cursor, Status, UnreadableRow
 from pipeline.kafka.row_format import LONGEST_ROW, decode, encode, read_row
 
 RETRYING = Cursor(

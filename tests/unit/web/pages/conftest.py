@@ -1,7 +1,7 @@
 """The pages of a cluster that a test describes, on the web application that Faust builds."""
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import faust
 import pytest
@@ -13,6 +13,7 @@ from pipeline.core.clock import SystemClock
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.observability.telemetry import Telemetry
+from pipeline.subscriptions.registry import Registry
 from pipeline.web import BUILT_IN_PAGES_OFF, Access, PageSources, attach_pages, web_options
 from pipeline.web.admin_tokens import AdminTokens
 from pipeline.web.jwks import KeySet, parse_key_set
@@ -90,8 +91,9 @@ def app(view: FixedView, registry: FixedRegistry, clock: ManualClock) -> faust.A
     found = faust.App(
         "orders", broker="kafka://127.0.0.1:9", web_application_options=web_options(access), **BUILT_IN_PAGES_OFF
     )
+    known = cast("Registry", registry)
     sources = PageSources(
-        "orders", lambda: "host-1:6066", definition, view, registry, Telemetry(), WebhookIds((b"key",)), clock
+        "orders", lambda: "host-1:6066", definition, view, known, Telemetry(), WebhookIds((b"key",)), clock
     )
     attach_pages(found, sources, access)
     return found
