@@ -16,7 +16,7 @@ from pipeline.core.ports import Matching
 from pipeline.core.sources import TopicPartition as SourcePartition
 from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import disconnect, start_or_disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 from pipeline.kafka.topics import IsolationLevel
 
@@ -24,12 +24,7 @@ POLL_MS: Final = 200
 
 
 class EventCounter:
-    """Counts with its own consumer, which it starts and stops as a context manager.
-
-    Args:
-        connection: connects to the source's cluster.
-        isolation_level: the isolation level of the stream.
-    """
+    """Counts with its own consumer, which it starts and stops as a context manager."""
 
     def __init__(self, connection: KafkaConnection, isolation_level: IsolationLevel) -> None:
         self._sieve = Sieve()
@@ -43,11 +38,7 @@ class EventCounter:
         )
 
     async def __aenter__(self) -> Self:
-        try:
-            await self._consumer.start()
-        except BaseException:
-            await disconnect(self._consumer)
-            raise
+        await start_or_disconnect(self._consumer)
         return self
 
     async def __aexit__(self, *_: object) -> None:

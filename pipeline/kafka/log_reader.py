@@ -17,7 +17,7 @@ from pipeline.core.sources import TopicPartition as SourcePartition
 from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.event_count import EventCounter
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.internals import disconnect, start_or_disconnect
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 from pipeline.kafka.topics import IsolationLevel
 
@@ -41,13 +41,7 @@ READ_SECONDS: Final = 60.0
 
 
 class LogReader:
-    """The log reader of one source topic.
-
-    Args:
-        connection: connects to the source's cluster.
-        topic: the source topic.
-        isolation_level: the isolation level of the stream.
-    """
+    """The log reader of one source topic."""
 
     def __init__(
         self, connection: KafkaConnection, topic: str, isolation_level: IsolationLevel = "read_committed"
@@ -215,9 +209,5 @@ class LogReader:
             check_crcs=not self._connection.embedded,
             **self._connection.client_options(),
         )
-        try:
-            await consumer.start()
-        except BaseException:
-            await disconnect(consumer)
-            raise
+        await start_or_disconnect(consumer)
         return consumer

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError, UnknownTopicOrPartitionError
 
 from pipeline.core.log_bounds import LogBounds
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import client_of, disconnect
+from pipeline.kafka.internals import client_of, disconnect, start_or_disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topic_ids import describe_topic
 
@@ -79,11 +79,7 @@ class SourceLog:
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
             consumer = AIOKafkaConsumer(enable_auto_commit=False, **self._connection.client_options())
-            try:
-                await consumer.start()
-            except BaseException:
-                await disconnect(consumer)
-                raise
+            await start_or_disconnect(consumer)
             self._consumer = consumer
         return self._consumer
 
