@@ -22,7 +22,6 @@ class AuthorizedSend(Protocol):
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
     ) -> Awaitable[Outcome]:
         """Make the attempt, and return its outcome."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,6 @@ class FetchToken(Protocol):
 
     async def __call__(self, subscription: Subscription, auth: ClientAuth) -> AccessToken | NoToken:
         """A token for *auth*, the auth of *subscription*, or why there is none."""
-        ...
 
 
 class TokenStore(Protocol):
@@ -39,7 +38,6 @@ class TokenStore(Protocol):
 
     def load(self, partition: int, fingerprint: bytes) -> AccessToken | None:
         """The token in the row of this partition and fingerprint, even if expired; None if no row can be read."""
-        ...
 
     async def save(self, partition: int, fingerprint: bytes, token: AccessToken) -> None:
         """Write the row and return when it is durable.
@@ -47,7 +45,6 @@ class TokenStore(Protocol):
         Raises:
             BrokerError: the row could not be made durable.
         """
-        ...
 
     async def sweep(self, now: float) -> int:
         """Delete the rows of tokens that have expired at *now*, Unix seconds; return how many.
@@ -55,7 +52,6 @@ class TokenStore(Protocol):
         Raises:
             BrokerError: not all of them could be deleted.
         """
-        ...
 
 
 class TokenObserver(Protocol):
@@ -63,7 +59,6 @@ class TokenObserver(Protocol):
 
     def token_fetched(self, result: TokenResult) -> None:
         """Count an answer of a token endpoint."""
-        ...
 
 
 class TokenCache:

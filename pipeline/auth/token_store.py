@@ -29,7 +29,6 @@ class Box(Protocol):
 
     def encrypt(self, data: bytes, context: bytes) -> bytes:
         """*data*, encrypted and bound to *context*."""
-        ...
 
     def decrypt(self, data: bytes, context: bytes) -> bytes:
         """The data that was encrypted.
@@ -37,7 +36,6 @@ class Box(Protocol):
         Raises:
             Exception: no key fits, or the context differs. The implementation chooses the class.
         """
-        ...
 
 
 class TokenRows(Protocol):
@@ -45,11 +43,9 @@ class TokenRows(Protocol):
 
     def row(self, key: bytes) -> bytes | None:
         """The row's value; None if there is no row, or this worker does not own its partition."""
-        ...
 
     def row_keys(self) -> Sequence[bytes]:
         """The keys of all present rows."""
-        ...
 
     async def write(self, key: bytes, value: bytes | None) -> None:
         """Write the row, or delete it if *value* is None; return when that is durable.
@@ -57,7 +53,6 @@ class TokenRows(Protocol):
         Raises:
             BrokerError: the row could not be made durable.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

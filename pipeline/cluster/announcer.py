@@ -26,10 +26,8 @@ class Announcer:
     """Announces one worker.
 
     Args:
-        connection: connects to the cluster that has the topic.
         topic: `<app>.workers`.
         announcement: returns the current announcement.
-        clock: times the pauses between announcements.
     """
 
     def __init__(

@@ -42,12 +42,9 @@ class AttemptLog:
     """The attempt log of a worker.
 
     Args:
-        connection: connects to the cluster of the source topics.
         topic: `<app>.attempts`.
         recorder: records the results.
-        mode: which attempts are logged.
         worker: the name of this process in the log.
-        clock: the time.
         on_dropped: called with the number of results that were not written, and why.
     """
 

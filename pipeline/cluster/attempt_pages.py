@@ -74,7 +74,6 @@ class Backwards:
 
     Args:
         scan: reads the log until its time limit.
-        subscription: the id of the subscription.
         before: entries at this position and newer ones are left out; None: no entry is left out.
         limit: the largest number of entries on a page.
         webhook_id: only entries of this event; None: entries of all events.

@@ -62,10 +62,8 @@ class AttemptRecorder:
     """An observer that records results and forwards every call to another observer.
 
     Args:
-        observer: the observer to which calls are forwarded.
         ids: verifies the webhook-id with which an event was first sent.
         worker: the name of this process in the log.
-        mode: which attempts are logged.
         clock: has the time of results.
 
     Attributes:

@@ -44,8 +44,6 @@ class AttemptSearch:
 
     Args:
         definition: the API definition, which names the source topics.
-        app: the name of the application.
-        registry: the subscriptions of the application.
         ids: verifies the webhook-id and the addressee that the headers of an event name.
         seconds: the time limit of one search.
     """

@@ -64,7 +64,6 @@ class AuditLog:
     has all changes, too.
 
     Args:
-        connection: connects to the cluster of the source topics.
         topic: `<app>.audit`.
         clock: has the time of changes.
     """

@@ -30,7 +30,6 @@ class Backup:
     """A backup that was read.
 
     Attributes:
-        app: the application's name.
         made_at: when it was made, in RFC 3339.
         state: the stored state; `members` is empty.
     """

@@ -50,7 +50,6 @@ class Explanation:
     """A text for the person on call.
 
     Attributes:
-        text: a paragraph.
         commands: shell commands that help; empty if there is nothing to do.
     """
 

@@ -28,9 +28,7 @@ class LogScan:
     """Reads ranges of the partitions of one topic.
 
     Args:
-        topic: the name of the topic.
         found: the partitions of the topic.
-        consumer: a started consumer.
         sieve: the sieve of the consumer, which drops records with other keys.
         seconds: the time limit, from now.
 

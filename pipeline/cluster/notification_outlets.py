@@ -59,11 +59,9 @@ class Sink(Protocol):
             attempt: the number of the attempt, from 1.
             waited: seconds since the first attempt.
         """
-        ...
 
     async def close(self) -> None:
         """Disconnect."""
-        ...
 
 
 class Outlet:
@@ -71,7 +69,6 @@ class Outlet:
 
     Args:
         sink: sends the notifications, one after another.
-        clock: times the pauses between attempts.
         on_dropped: called for dropped notifications.
     """
 
@@ -147,7 +144,6 @@ class TopicSink:
     """Writes notifications to `<app>.events`, keyed by subject.
 
     Args:
-        connection: connects to the cluster of the source topics.
         topic: `<app>.events`.
         source: the worker, as the `source` of the CloudEvents.
         on_dropped: called with 0 and the reason if the topic can't be written. The write is then tried again.
@@ -191,7 +187,6 @@ class Call(Protocol):
 
     def __call__(self, subscription: Subscription, event: Event, attempt: int) -> Awaitable[Outcome]:
         """Make the attempt; returns its outcome."""
-        ...
 
 
 class WebhookSink:
@@ -199,7 +194,6 @@ class WebhookSink:
 
     Args:
         call: makes one attempt.
-        url: the URL of the webhook.
         signing_secret: a secret of Standard Webhooks; None for no signature.
         source: the worker, as the `source` of the CloudEvents.
     """

@@ -50,7 +50,6 @@ class Notification:
         subject: the id of a subscription, "dead-letters", or the partition of a topic.
         at: the time, Unix seconds.
         data: JSON without secrets.
-        id: a unique id.
     """
 
     kind: Kind
@@ -79,7 +78,6 @@ class Notifier:
     """An observer that makes notifications and forwards every call to another observer.
 
     Args:
-        observer: the observer to which calls are forwarded.
         tell: called with each notification; must not wait.
         clock: has the time of notifications.
         dead_letter_failed: called for each failed write of a dead letter; see `dead_letter_failed`.

@@ -29,11 +29,9 @@ class OwnState:
     """Makes the announcements of this worker.
 
     Args:
-        version: the version of the software.
         reporter: has the worker's warnings, and the reason why it is not ready.
         sources: the partitions of the worker.
         telemetry: the counters of the worker.
-        clock: has the time.
         counts: returns the number of partitions of each source topic, as far as known.
     """
 

@@ -32,8 +32,6 @@ class Ownership:
 
     Args:
         group: the consumer group of the workers.
-        source: the source topics.
-        workers: the announcements of the workers.
 
     Attributes:
         counts: the number of partitions of each source topic.

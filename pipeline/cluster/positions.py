@@ -52,7 +52,6 @@ class Recorded:
     """What is recorded about all partitions of the source topics.
 
     Attributes:
-        logs: the log of each partition.
         leaderless: why the end or the rows of a partition are unknown.
         rows: the rows of each subscription; a sentence if they can't be read.
         committed: the group's commit in each partition; a sentence if it can't be read.

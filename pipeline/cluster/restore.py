@@ -27,10 +27,7 @@ class Restore:
     """A restore before it is carried out.
 
     Attributes:
-        backup: the backup to restore.
         now: the present stored state of the application.
-        app: the name of the application.
-        source: the source topics of the application.
         keeps_subscriptions: restore only cursor rows and commits.
         keeps_positions: restore only subscriptions, and adapt the existing rows and commits to them.
     """

@@ -36,7 +36,6 @@ class RetentionWatch:
         sources: the partitions of the worker.
         retention_ms: returns how long a topic keeps events, in milliseconds; None: indefinitely, or unknown.
         tell: called with a subscription and the facts about its oldest event.
-        clock: has the time.
     """
 
     def __init__(

@@ -35,11 +35,7 @@ NO_ROWS: Mapping[Place, SeenRow] = {}
 
 
 class RowsSeen:
-    """The rows of all lanes, by subscription and partition.
-
-    Args:
-        topics: the source topics.
-    """
+    """The rows of all lanes, by subscription and partition."""
 
     def __init__(self, topics: Sequence[str]) -> None:
         self._topics = topics

@@ -32,7 +32,6 @@ class LanePlace:
     """The state of one subscription in one partition, as last reported by the partition's owner.
 
     Attributes:
-        topic, partition: the source topic and its partition.
         worker: the name of the partition's owner; None if there is none, or if it is unknown.
         next: the first unsettled offset; None if unknown.
         waiting: exactly how many of its events waited at the last report; None if they were not counted.
@@ -78,7 +77,6 @@ class SubscriptionState:
         slow_start: the limited rate of its receiver, which was busy; times are in Unix seconds.
         problem: a sentence about why its record or one of its rows can't be used, or None.
         host: host and port of its callback, without credentials.
-        metadata: the metadata in its document.
         lanes: the lanes that have a row or an announcement, by topic and partition.
     """
 
@@ -160,7 +158,6 @@ class FailureGroup:
     """Subscriptions that fail, retry or are broken for the same reason.
 
     Attributes:
-        state: the state of the subscriptions.
         kind: the kind of the cause (`core.model.Cause`); while events are retried, the kind that a FAILURE would have.
         message: the reason, with `…` for the parts that vary: addresses, numbers, ids, quoted texts.
         host: host and port of the callbacks.
@@ -217,7 +214,6 @@ class WorkerState:
 
     Attributes:
         name: host and port of its pages.
-        version: the version of its software.
         started_at, seen_at: when it started, and when it last announced itself, Unix seconds.
         is_gone: whether the worker has announced nothing for ten seconds.
         problem: a sentence about why it is not ready, or None.

@@ -60,11 +60,8 @@ class ClusterView:
     """The state of all workers and subscriptions.
 
     Args:
-        app: the name of the application.
-        source: the source topics of the application.
         routing: how events find their subscriptions; None if not configured.
         registry: has the subscriptions. The caller starts it with `on_subscription` as its callback.
-        clock: has the time.
     """
 
     def __init__(

@@ -23,7 +23,6 @@ class Attempts:
     """The attempts that led to a FAILURE.
 
     Attributes:
-        count: the number of attempts.
         since: when the first one began, Unix seconds.
         status: the HTTP status of the last answer; None if there was none.
     """

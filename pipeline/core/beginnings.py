@@ -31,8 +31,6 @@ class Beginnings:
     """Which subscriptions have begun in one partition.
 
     Args:
-        topic: the source topic.
-        number: the partition.
         topic_id: the id of the source topic; None if it is not known.
     """
 

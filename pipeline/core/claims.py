@@ -20,8 +20,6 @@ class Claims:
     """The claims of one lane.
 
     Args:
-        key: the lane's key.
-        events: the lane's events.
         rows: writes the lane's row.
         count: how many events one row may claim.
     """

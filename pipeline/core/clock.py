@@ -13,11 +13,9 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Unix time in seconds."""
-        ...
 
     async def sleep(self, seconds: float) -> None:
         """Return after *seconds*; at once if they are not positive."""
-        ...
 
 
 class SystemClock:

@@ -33,7 +33,6 @@ class LaneHolder(Home, Protocol):
 
     def spawn(self, work: Callable[[], Coroutine[object, object, None]], lane: Lane) -> None:
         """Run a lane's work as a task of the partition."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +56,6 @@ class Commands:
     """The commands of the subscriptions of one partition.
 
     Args:
-        partition: the partition.
-        worker: the services that all partitions share.
         reconcile: called when a task has carried out a command, to continue with the next one.
     """
 

@@ -17,7 +17,6 @@ class DeadLetterRecord:
         first_attempt_at: when the first attempt began, Unix seconds; None without an attempt.
         last_attempt_at: when the last attempt began, Unix seconds; None without an attempt.
         subscription: the id of the subscription; None if the key can't be an id.
-        url: the URL of the callback.
     """
 
     event: Event
@@ -39,4 +38,3 @@ class DeadLetterWriter(Protocol):
         Raises:
             NotDeadLetteredError: the broker will never accept it.
         """
-        ...

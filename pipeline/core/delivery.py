@@ -34,7 +34,6 @@ class Send(Protocol):
         self, subscription: Subscription, event: Event, attempt: int, *, renew_token: bool = False
     ) -> Awaitable[Outcome]:
         """The outcome of the attempt."""
-        ...
 
 
 class CaughtUp(Protocol):
@@ -42,7 +41,6 @@ class CaughtUp(Protocol):
 
     async def caught_up(self) -> None:
         """Return when the registry has read up to the end that its topic had at the time of the call."""
-        ...
 
 
 def never_addressed(_event: Event) -> bool:

@@ -49,12 +49,10 @@ class Dispatcher:
     """The partitions of one source topic that this worker owns.
 
     Args:
-        topic: the source topic.
         deliver: the steps of a delivery.
         rows_of: creates the row store of a partition.
         registry: the subscriptions.
         reader: reads the log again.
-        limits: the limits of each lane.
         memory: counts the bytes in all queues of the worker.
         on_closed: called with each partition that this worker no longer owns.
         matching: finds the subscriptions that an event matches; `Sources` keeps it up to date. None with

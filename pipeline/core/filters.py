@@ -150,11 +150,9 @@ class Selector(Protocol):
     @property
     def place(self) -> str:
         """The name of the part in a filter."""
-        ...
 
     def found(self, parsed: ParsedEvent) -> Sequence[bytes]:
         """The texts of the part, in UTF-8: none, one, or several for a repeated header."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +222,6 @@ class Expression(Protocol):
 
     def matches(self, parsed: ParsedEvent) -> bool:
         """Whether the event matches."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

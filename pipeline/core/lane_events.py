@@ -28,8 +28,6 @@ class LaneEvents:
     may reset the count of `in_log`.
 
     Args:
-        home: the lane's partition.
-        services: shared by all lanes of the worker.
         start: all events of the lane before this offset are settled.
 
     Attributes:

@@ -12,7 +12,6 @@ class LaneQueue:
     """The events of one lane that are in memory and that no runner has taken, in the order of offsets.
 
     Args:
-        limits: the lane's limits.
         memory: counts the bytes in all queues of the worker.
 
     Attributes:

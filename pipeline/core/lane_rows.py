@@ -86,7 +86,6 @@ class LaneRows:
             that are behind or halted.
 
     Args:
-        rows: the store of the rows.
         lanes: the lanes of the partition, by key.
         on_fenced: called when the store finds that another worker owns the partition.
         start: the offset at which the stream begins.

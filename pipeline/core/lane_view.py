@@ -18,9 +18,7 @@ class LaneView:
 
     Args:
         key: the id of the subscription in UTF-8, or the key of events that belong to no subscription.
-        home: the lane's partition.
         rows: writes the lane's cursor row.
-        services: shared by all lanes of the worker.
         start: all events of the lane before this offset are settled.
 
     Attributes:

@@ -20,37 +20,30 @@ class Event(Protocol):
     @property
     def topic(self) -> str:
         """The source topic."""
-        ...
 
     @property
     def partition(self) -> int:
         """The partition of the source topic."""
-        ...
 
     @property
     def offset(self) -> int:
         """The offset in the partition."""
-        ...
 
     @property
     def timestamp(self) -> int:
         """Unix time in milliseconds."""
-        ...
 
     @property
     def key(self) -> bytes | None:
         """The key of the record; with `routing: key` the id of a subscription, UTF-8."""
-        ...
 
     @property
     def value(self) -> bytes | None:
         """The body; None is sent as an empty body."""
-        ...
 
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]:
         """Record headers in their order; names may repeat."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

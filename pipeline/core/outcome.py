@@ -22,7 +22,6 @@ class Rejected:
     """The receiver answered 1xx, 3xx or 4xx.
 
     Attributes:
-        status: the HTTP status.
         response: the beginning of the answer's body, at most `RESPONSE_EXCERPT_BYTES`.
         retry_after_seconds: the value of `Retry-After` in seconds from now; None without one.
         token_used: whether the request carried an OAuth2 access token, which a 401 may have rejected.

@@ -46,9 +46,7 @@ class Partition:
     """The lanes of one partition over one window.
 
     Args:
-        number: the number of the partition.
         position: where the stream begins: the committed offset, or the beginning of a new partition.
-        worker: the services that all partitions share.
         rows: the store of its cursor rows.
         log: the bounds of its log; None if they are not known.
 

@@ -39,36 +39,29 @@ class LaneServices(Protocol):
     @property
     def clock(self) -> Clock:
         """The time."""
-        ...
 
     @property
     def observer(self) -> Observer:
         """Gets reports of settlements and losses."""
-        ...
 
     @property
     def limits(self) -> LaneLimits:
         """The bounds of each lane."""
-        ...
 
     @property
     def probes(self) -> ProbeGate:
         """Limits the probes under way."""
-        ...
 
     def chance(self) -> float:
         """A random number from 0 to 1, for jitter."""
-        ...
 
     @property
     def memory(self) -> QueueMemory:
         """Counts the bytes in all queues."""
-        ...
 
     @property
     def matching(self) -> "Matching | None":
         """Finds the subscriptions that an event matches; None with `routing: key`."""
-        ...
 
 
 class RowWriter(Protocol):
@@ -76,7 +69,6 @@ class RowWriter(Protocol):
 
     def write(self, key: bytes) -> "asyncio.Future[None]":
         """Write the lane's row with the next group commit. The future is done when the broker has confirmed it."""
-        ...
 
     def mark_stale(self, key: bytes) -> None:
         """Remember that the lane's row is out of date.
@@ -84,11 +76,9 @@ class RowWriter(Protocol):
         The next checkpoint writes or deletes it if necessary. If the cursor has moved far since the last row, the row
         is written at once.
         """
-        ...
 
     def uncounted(self, key: bytes, offset: int) -> None:
         """Record that the event at *offset* waits in the log, and that the lane's row does not count it."""
-        ...
 
 
 class Home(Protocol):
@@ -97,43 +87,34 @@ class Home(Protocol):
     @property
     def topic(self) -> str:
         """The source topic."""
-        ...
 
     @property
     def number(self) -> int:
         """The number of the partition."""
-        ...
 
     @property
     def dispatched_to(self) -> int:
         """The offset after the last one that was dispatched to the lanes."""
-        ...
 
     @property
     def is_draining(self) -> bool:
         """Whether the partition is being given back: begin nothing new."""
-        ...
 
     @property
     def window(self) -> Window:
         """The window, to which lanes add offsets."""
-        ...
 
     def settle(self, offset: int) -> None:
         """Settle the event at the offset, which the window holds."""
-        ...
 
     def let_go(self, offset: int) -> None:
         """Let the window release the offset, because a durable row keeps its event."""
-        ...
 
     def wants_events(self, key: bytes) -> None:
         """Read the log for the lane, which is behind and has room."""
-        ...
 
     def start_runner(self, key: bytes) -> None:
         """Start another runner for the lane, as a task of the partition."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,24 +137,19 @@ class Behind(Protocol):
     @property
     def number(self) -> int:
         """The number of the partition."""
-        ...
 
     @property
     def is_streaming(self) -> bool:
         """Whether the stream has brought events lately, to any partition of the worker."""
-        ...
 
     def wanted(self) -> Wanted | None:
         """The next stretch of the log to read; None if no lane has room."""
-        ...
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
         """Take the wanted events up to *end*. *events* may also contain other events."""
-        ...
 
     def log_begins_at(self, offset: int) -> None:
         """Skip to *offset*: everything before it is deleted."""
-        ...
 
 
 class Registry(Protocol):
@@ -181,24 +157,19 @@ class Registry(Protocol):
 
     def get(self, subscription_id: str) -> Subscription | None:
         """The newest revision of a subscription; None if there is no such subscription."""
-        ...
 
     def all(self) -> Sequence[Subscription]:
         """Every subscription."""
-        ...
 
     @property
     def read_to(self) -> int:
         """All records before this revision have been read."""
-        ...
 
     async def ready(self) -> None:
         """Return when the topic has been read up to the end that it had when this worker started."""
-        ...
 
     async def caught_up(self) -> None:
         """Return when the topic has been read up to the end that it had at the time of the call."""
-        ...
 
 
 class Matching(Protocol):
@@ -206,11 +177,9 @@ class Matching(Protocol):
 
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
         """Apply a new revision of a subscription; None if it was deleted."""
-        ...
 
     def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
         """The ids, in UTF-8, of the subscriptions that *event* matches; with *among*, only of these."""
-        ...
 
 
 class Reader(Protocol):
@@ -218,23 +187,18 @@ class Reader(Protocol):
 
     def wake(self, partition: Behind) -> None:
         """Record that a lane of the partition wants events."""
-        ...
 
     async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
         """The offset of the first event whose time stamp is at or after *timestamp_ms*; None if there is none."""
-        ...
 
     async def end_of(self, partition: int) -> int:
         """The end of the part of the log that may be read."""
-        ...
 
     async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:
         """The number of events from *start* up to *end* that have this key or match this filter."""
-        ...
 
     def forget(self, partition: Behind) -> None:
         """Read no more of a partition that is closed."""
-        ...
 
 
 class PartitionServices(LaneServices, Protocol):
@@ -243,48 +207,38 @@ class PartitionServices(LaneServices, Protocol):
     @property
     def topic(self) -> str:
         """The source topic."""
-        ...
 
     @property
     def deliver(self) -> Delivery:
         """The steps of a delivery."""
-        ...
 
     @property
     def registry(self) -> Registry:
         """The subscriptions."""
-        ...
 
     @property
     def reader(self) -> Reader:
         """Reads the log again."""
-        ...
 
     @property
     def has_dead_letters(self) -> bool:
         """Whether there is a dead-letter topic."""
-        ...
 
     @property
     def is_streaming(self) -> bool:
         """Whether the stream has brought events lately, to any partition of the worker."""
-        ...
 
     def dispatch(self, number: int, events: Sequence[Event]) -> None:
         """Dispatch events that the partition has kept back."""
-        ...
 
     def lost(self, partition: Behind) -> None:
         """Close the partition, because Kafka has refused one of its rows: another worker owns it."""
-        ...
 
     def pause(self, number: int) -> None:
         """Pause the partition's stream."""
-        ...
 
     def resume(self, number: int) -> None:
         """Resume the partition's stream."""
-        ...
 
 
 class RowStore(Protocol):
@@ -307,18 +261,15 @@ class RowStore(Protocol):
             FencedError: a newer owner has fenced this worker.
             BrokerError: a broker does not answer, or refuses the request.
         """
-        ...
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
         """Write a row, or delete it (None), with the next group commit.
 
         The future of a former owner raises FencedError.
         """
-        ...
 
     async def close(self) -> None:
         """Disconnect and cancel the waiting rows."""
-        ...
 
 
 class Flow(Protocol):
@@ -326,8 +277,6 @@ class Flow(Protocol):
 
     def pause(self, number: int) -> None:
         """Dispatch no more events of the partition for now."""
-        ...
 
     def resume(self, number: int) -> None:
         """Dispatch its events again."""
-        ...

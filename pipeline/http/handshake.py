@@ -46,13 +46,11 @@ class AskingCallback(Protocol):
         self, subscription: Subscription, event: Event, attempt: int, authorization: str | None = None
     ) -> Awaitable[Outcome]:
         """Make one attempt, and return its outcome."""
-        ...
 
     async def ask(
         self, subscription: Subscription, fields: Mapping[str, str], authorization: str | None
     ) -> Answer | Failed:
         """The answer to an OPTIONS request with the headers *fields* and the credentials of an attempt."""
-        ...
 
 
 class Paces(Protocol):
@@ -60,7 +58,6 @@ class Paces(Protocol):
 
     def allow(self, subscription_id: str, per_second: float | None) -> None:
         """Set the calls per second that the receiver allows; None: no limit."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

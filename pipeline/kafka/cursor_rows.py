@@ -26,7 +26,6 @@ class Row:
     """The newest cursor row of a subscription in a partition.
 
     Attributes:
-        topic: the source topic.
         cursor: the row; None if it can't be read.
         end: the end of the source topic's partition; None while the partition has no leader.
     """

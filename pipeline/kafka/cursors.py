@@ -80,7 +80,6 @@ class KafkaRows:
     """The rows of one partition in `<app>.cursors`, of all source topics (topic_rows.py).
 
     Args:
-        connection: connects to the source's cluster.
         topic: `<app>.cursors`.
         partition: the partition number of the source topics and of `<app>.cursors`.
         on_written: called after each group commit with the number of rows.

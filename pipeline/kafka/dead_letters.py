@@ -81,8 +81,6 @@ class KafkaDeadLetterWriter:
     """Writes to the dead-letter topic, which may be on another cluster than the source.
 
     Args:
-        connection: connects to the cluster of the dead-letter topic.
-        topic: the dead-letter topic.
         on_failure: called with the error of each failed write, which is then tried again.
         ids: determines the webhook-id of an event, and seals it for a redrive.
     """

@@ -40,22 +40,17 @@ class TopicClients(Protocol):
 
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
         """Refresh the clients' metadata, if it has fewer partitions of a source topic."""
-        ...
 
     def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
         """Store the present id of a source topic; None if the brokers have no topic ids."""
-        ...
 
 
 class PartitionExpansion:
     """Gives the pipeline's own topics as many partitions as the largest source topic. Logs missing leaders.
 
     Args:
-        connection: connects to the source's cluster.
-        sources: the source topics.
         own: topics that need as many partitions as the largest source topic, in the order in which to add partitions.
         clients: get the new numbers of partitions.
-        clock: times the pause between two checks.
     """
 
     def __init__(

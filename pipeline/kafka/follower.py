@@ -31,7 +31,6 @@ class Follower:
     """The reader of one topic.
 
     Args:
-        connection: connects to the cluster of the topic.
         topic: the name of the topic, which may be missing.
         on_record: called for every committed record, in log order for each partition; must not raise.
         since_seconds: how far back reading begins; None: at the beginning of the log.

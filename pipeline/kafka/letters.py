@@ -91,7 +91,6 @@ class LetterReader:
     """Reads the dead-letter topic up to the end it had when reading began.
 
     Args:
-        topic: the dead-letter topic.
         consumer: a started consumer that is assigned to every partition with a leader.
         ends: by partition, the offset at which reading ends.
         troubles: sentences about partitions that can't be read at the moment.

@@ -57,7 +57,6 @@ class RowKeys:
     """The keys of one source topic's rows.
 
     Args:
-        topic: the source topic.
         is_alone: whether it is the only source topic.
     """
 

@@ -40,10 +40,8 @@ class Tail:
     """The reader of one topic.
 
     Args:
-        connection: connects to the cluster of the topic.
         topic: a topic with one partition.
         on_record: called for every record, in log order; must not raise.
-        clock: waits between attempts.
     """
 
     def __init__(

@@ -28,7 +28,6 @@ class RowStores:
     """The stores of a worker, one for each partition number that it owns.
 
     Args:
-        topics: the source topics.
         make: creates the store of a number.
     """
 

@@ -29,15 +29,12 @@ class Known(Protocol):
 
     def __len__(self) -> int:
         """The number of subscriptions."""
-        ...
 
     def get(self, subscription_id: str) -> Subscription | None:
         """The newest revision of a subscription; None if there is no such subscription."""
-        ...
 
     def ids(self) -> Sequence[str]:
         """The ids of all subscriptions, sorted."""
-        ...
 
 
 class Absent:

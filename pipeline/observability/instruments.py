@@ -129,7 +129,6 @@ class LineLimit:
     Args:
         interval_seconds: the shortest time between two lines of one key.
         most_keys: how many keys are stored; the key with the oldest line is removed first.
-        monotonic: the clock.
     """
 
     __slots__ = ("_interval", "_keys", "_monotonic")

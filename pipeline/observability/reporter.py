@@ -36,7 +36,6 @@ class WorkerReporter:
     """The `Reporter` of a running worker.
 
     Args:
-        app: the application's name.
         sources: the partitions of the worker.
         readiness: returns a sentence about why the parts outside the core are not ready (`_readiness` in app.py), or
             None.
@@ -45,7 +44,6 @@ class WorkerReporter:
         stopping: returns a sentence while the worker stops; None before.
         end_of: returns the end of a partition's log, as far as known.
         name: host and port of the worker's pages.
-        known: all subscriptions.
         partition_counts: returns the number of partitions of each source topic, as far as known.
         default_partition: returns the partition that Kafka's default partitioner selects for a subscription id.
         warning_of: returns a warning about a subscription for the operator, if any.

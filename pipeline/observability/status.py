@@ -118,7 +118,6 @@ class WorkerReport:
 
     Attributes:
         name: host and port of its pages, which identify the worker.
-        topics: the source topics.
         partition_count: the number of partitions of the largest topic; None while unknown.
         assigned: the partition numbers of the worker. It owns the partitions with these numbers in all source topics.
         ready: whether the registry has been read and every assigned partition is open.
@@ -172,19 +171,15 @@ class Reporter(Protocol):
 
     def worker(self) -> WorkerReport:
         """The status of the worker and its partitions."""
-        ...
 
     async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:
         """The matching lanes of this worker, sorted by subscription, then partition.
 
         Deliveries continue during the call, so lanes are read at slightly different times.
         """
-        ...
 
     async def absent(self, wanted: LaneFilter = EVERY_LANE) -> list[str]:
         """The sorted ids of the matching subscriptions that have no lane in this worker."""
-        ...
 
     def absent_one(self, subscription: str) -> AbsentReport | None:
         """The report about a subscription without a lane; None if there is no such subscription."""
-        ...

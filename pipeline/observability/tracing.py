@@ -39,7 +39,6 @@ class Spans:
         environment: the variables OTEL_*. The SDK reads most of them itself.
         app: the name of the application, which is the default of the service name.
         ids: finds the webhook-id of an event.
-        make_exporter: makes an exporter.
     """
 
     def __init__(

@@ -23,7 +23,6 @@ class UnmatchedEvents:
     """Counts the events without a subscription since the last event that had one.
 
     Args:
-        topics: the source topics.
         telemetry: the counters of the worker.
         routing: the routing of the definition; with `match` there is never a warning.
     """

@@ -30,7 +30,6 @@ class PartitionCounts(Protocol):
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         """The partitions of a topic; None if it is unknown."""
-        ...
 
 
 class Levelled:

@@ -40,7 +40,6 @@ class Engine(Service):
     Args:
         transport: the HTTP client.
         permitted: asks receivers for permission (http/handshake.py).
-        registry: the subscriptions.
         store: changes subscriptions; connects with the first change through the API.
         audit: records changes of subscriptions.
         on_change: called for every change of a subscription.

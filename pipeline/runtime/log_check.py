@@ -30,22 +30,18 @@ class SourceLog(Protocol):
 
     async def look(self, numbers: list[int]) -> dict[int, LogBounds]:
         """The logs of these partitions. Retries until the brokers answer."""
-        ...
 
     async def look_once(self, numbers: list[int]) -> dict[int, LogBounds] | None:
         """The logs of these partitions; None if there is no such topic."""
-        ...
 
     async def close(self) -> None:
         """Disconnect."""
-        ...
 
 
 class LogCheck:
     """The check of one source topic, in one worker.
 
     Args:
-        topic: the source topic.
         source: asks the brokers for the logs.
         observer: gets a report of each break.
         former: for partitions without an offset, the id of the topic from which they were last delivered

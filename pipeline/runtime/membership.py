@@ -36,11 +36,9 @@ class GroupMember(Protocol):
     @property
     def is_out_of_reach(self) -> bool:
         """Whether the worker is still looking for the group's coordinator."""
-        ...
 
     def rejoin(self) -> None:
         """Rejoin as soon as the group's coordinator answers; returns at once."""
-        ...
 
 
 class Membership:
@@ -48,7 +46,6 @@ class Membership:
 
     Args:
         fenced: returns the fenced partitions that are still assigned to this worker (core/sources.py).
-        group: the group to rejoin.
     """
 
     def __init__(self, fenced: Callable[[], Sequence[TopicPartition]], group: GroupMember) -> None:

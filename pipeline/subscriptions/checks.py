@@ -66,8 +66,6 @@ class Checks:
     """The checks of one store.
 
     Args:
-        registry: has the existing subscriptions.
-        definition: subscriptions are checked against this API definition.
         clock: the time against which `endingAt` is checked.
         guard: warns about callbacks that it refuses; None: no such warnings.
     """

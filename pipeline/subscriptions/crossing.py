@@ -56,7 +56,6 @@ class Write:
     Attributes:
         new: the new subscription, with plain secrets.
         make: returns the new subscription for a stored one.
-        fields: the fields that the write changes.
     """
 
     new: WireSubscription
@@ -71,7 +70,6 @@ class Revisions:
         registry: follows the topic.
         box: encrypts the secrets.
         writer: writes to the same topic.
-        definition: the API definition, which has the routing.
     """
 
     def __init__(self, registry: Registry, box: SecretBox, writer: SubscriptionWriter, definition: Definition) -> None:

@@ -14,7 +14,6 @@ class Difference:
     """A field that differs.
 
     Attributes:
-        path: the path of the field.
         before, after: the field's values as JSON, secrets masked; None where the field is missing.
         is_secret: the field is a secret that changes; the values are not shown.
     """

@@ -35,7 +35,6 @@ class Lacking:
     Attributes:
         right: the subscription after all changes that count; None if they delete it.
         fields: the fields that may have changed.
-        commands: all commands.
     """
 
     right: WireSubscription | None

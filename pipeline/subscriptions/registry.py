@@ -50,11 +50,9 @@ class Registry:
     """The subscriptions of one cluster.
 
     Args:
-        connection: connects to the cluster that holds the topic.
         topic: `<app>.subscriptions`, one partition.
         box: decrypts the secrets.
         definition: the API definition, which has the defaults for fields that subscriptions leave out.
-        clock: times the pauses between attempts to read the topic.
     """
 
     def __init__(

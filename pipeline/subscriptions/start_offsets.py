@@ -142,11 +142,7 @@ def _place_of(subscription: WireSubscription) -> _StartFrom:
 
 
 class StartOffsets:
-    """The offsets at which the new subscriptions of one command begin; the brokers are asked once.
-
-    Args:
-        definition: the API definition, which has the source topics.
-    """
+    """The offsets at which the new subscriptions of one command begin; the brokers are asked once."""
 
     def __init__(self, definition: Definition) -> None:
         self._definition = definition

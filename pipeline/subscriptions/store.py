@@ -41,10 +41,8 @@ class SubscriptionStore:
 
     Args:
         registry: follows the same topic; started by the caller.
-        connection: connects to the cluster that holds the topic.
         topic: `<app>.subscriptions`.
         box: encrypts the secrets.
-        definition: subscriptions are checked against this API definition.
         clock: the time against which `endingAt` is checked.
         guard: the address guard of the workers, which warns about callbacks that it refuses; None: no such warnings.
         on_written: called with the id and the new revision after each write.

@@ -49,7 +49,6 @@ class SubscriptionWriter:
     """A producer for one topic.
 
     Args:
-        connection: connects to the cluster that holds the topic.
         topic: `<app>.subscriptions`.
         on_written: called with the id and the new revision after each write.
     """

@@ -54,7 +54,6 @@ class AdminTokens:
     """Verifies signed tokens.
 
     Args:
-        keys: the trusted keys.
         audience: the name of the application.
         tenant_claim: the name of the claim that limits a token to some subscriptions; None: tokens are not limited.
     """

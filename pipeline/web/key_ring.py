@@ -25,7 +25,6 @@ class KeyRing:
 
     Args:
         read: reads the set.
-        clock: times the pauses between reads.
         keys: the keys that were read at start-up, if any.
     """
 

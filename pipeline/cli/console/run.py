@@ -53,10 +53,7 @@ class Engine(Service):
     """The parts that the API uses.
 
     Args:
-        registry: the subscriptions.
-        view: the view of the cluster.
         store: the store, which the first change opens.
-        audit: the audit log.
     """
 
     def __init__(

@@ -36,13 +36,7 @@ CLEAN_ENDS: Final = frozenset({0, -signal.SIGTERM})
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A worker that the supervisor keeps running.
-
-    Attributes:
-        name: the name in the log.
-        page: the address of its page.
-        environment: the environment of its process.
-    """
+    """A worker that the supervisor keeps running."""
 
     name: str
     page: str
@@ -68,7 +62,6 @@ class Supervisor:
 
     Args:
         command: starts a worker.
-        members: the workers.
         lines: copies the output of the workers.
     """
 

@@ -35,7 +35,6 @@ class Loss:
 
     Attributes:
         name: the name with which a user accepts the loss; one of NAMES.
-        path: the path of the part.
         what: what the part does in Gravitee, and what replaces it here.
     """
 

@@ -24,7 +24,6 @@ class Store:
     Attributes:
         path: the path of the field that has the store, for errors.
         data: the store; for PEM the certificates, or empty if only a key is needed.
-        password: the password of the store.
         key: the private key as PEM; only used if the certificates are PEM.
         key_path: the path of the field that has the key.
         key_password: the password of the key; None: the store's password.
@@ -53,15 +52,12 @@ class Opener(Protocol):
             ConfigurationError: the store can't be read, takes too much work to open, or contains no certificate; or the
                 password is wrong. Names the field, never its content.
         """
-        ...
 
     def client(self, store: Store) -> ClientCertificate:
         """A key with its certificate chain. Raises the errors of `trusted`, also if there is no such key."""
-        ...
 
     def key(self, store: Store) -> str:
         """The private key in a PEM text, unencrypted. Raises the errors of `trusted`."""
-        ...
 
 
 class OpenHere:

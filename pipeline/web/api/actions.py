@@ -45,11 +45,8 @@ class Actions:
     """The operations that act on one subscription.
 
     Args:
-        settings: have the name of the application.
-        definition: the API definition, which has the source topics.
         lookup: finds the subscriptions that a principal may see.
         writing: makes changes.
-        view: finds which subscriptions are in FAILURE, and how many events wait for each.
     """
 
     def __init__(

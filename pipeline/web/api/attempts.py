@@ -25,7 +25,6 @@ class AttemptOperations:
 
     Args:
         search: searches the attempt log.
-        registry: has the subscriptions that a principal may see.
         lookup: finds subscriptions in `registry`.
     """
 

@@ -71,7 +71,6 @@ class BulkOperations:
 
     Args:
         lookup: has the newest subscriptions.
-        view: finds the matching subscriptions.
         writing: makes changes.
     """
 

@@ -15,7 +15,6 @@ class ClusterOperations:
     """The operations that show the cluster.
 
     Args:
-        view: the view of the cluster.
         lookup: limits concurrent searches through all subscriptions.
     """
 

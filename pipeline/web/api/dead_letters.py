@@ -28,13 +28,7 @@ MOST_SHOWN: Final = 100
 
 
 class DeadLetterOperations:
-    """The operations on dead letters.
-
-    Args:
-        settings: have the name of the application, and the keys that seal an addressee.
-        definition: the API definition, which has the topics.
-        registry: has the subscriptions that a principal may see.
-    """
+    """The operations on dead letters."""
 
     def __init__(self, settings: Settings, definition: Definition, registry: Registry) -> None:
         self._settings = settings

@@ -33,9 +33,6 @@ class EventOperations:
     """The operations on events.
 
     Args:
-        settings: have the keys that seal an addressee.
-        definition: the API definition, which has the source topics.
-        registry: the subscriptions of the worker.
         lookup: finds subscriptions in `registry`.
     """
 

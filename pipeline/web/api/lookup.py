@@ -22,9 +22,6 @@ CATCH_UP_SECONDS: Final = 2.0
 class Lookup:
     """Finds subscriptions.
 
-    Args:
-        registry: the subscriptions of the worker.
-
     Attributes:
         turns: limits requests that read all subscriptions. Many such requests at a time would delay deliveries.
     """

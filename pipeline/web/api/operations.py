@@ -28,11 +28,9 @@ class Call:
     """A request to an operation, parsed and validated.
 
     Attributes:
-        path: the parameters of the path.
         query: the query as the operation's `query` model; None without a model.
         body: the body as the operation's `body` model, or as plain JSON if `is_document`; None without a body.
         condition: the condition in If-Match and If-None-Match.
-        principal: the caller.
         key: a digest of the Idempotency-Key and its sender; None without a key.
     """
 
@@ -75,7 +73,6 @@ class Operation:
         handler: carries out a call. Its name is the operationId, its docstring the description.
         answers: the model of a successful answer, by status.
         query: the model of the query. Its values are strings, whole numbers, booleans and lists of strings.
-        body: the model of the body.
         scope: the scope that a caller needs.
         is_document: the body is a subscription. The store validates it, and `body` only describes it.
         is_body_recorded: the body is written to the audit log, because it never contains a secret.

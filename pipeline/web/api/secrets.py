@@ -25,7 +25,6 @@ class SecretOperations:
     """The operation that rotates a signing secret.
 
     Args:
-        registry: the subscriptions of the worker, with the stored secrets.
         lookup: finds subscriptions in `registry`.
         writing: makes changes.
     """

@@ -27,35 +27,27 @@ class View(Protocol):
     @property
     def is_current(self) -> bool:
         """Whether the view has read all records that existed at its start."""
-        ...
 
     def problems(self) -> list[str]:
         """A sentence for each part that is unknown at present, with the reason."""
-        ...
 
     def workers(self) -> list[WorkerState]:
         """All workers, by name."""
-        ...
 
     def state(self, subscription_id: str) -> SubscriptionState | None:
         """The state of a subscription; None if there is no such subscription."""
-        ...
 
     async def states(self, wanted: StateFilter, after: str | None = None, limit: int = 100) -> StatePage:
         """A page of the matching subscriptions, sorted by id."""
-        ...
 
     async def totals(self, wanted: StateFilter = EVERY_STATE) -> Mapping[State, int]:
         """The number of matching subscriptions in each state."""
-        ...
 
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
         """The matching subscriptions that fail, grouped by cause and host."""
-        ...
 
     async def changed(self, since: int) -> int:
         """Wait for a change after the version *since*. Returns the new version."""
-        ...
 
 
 def limited(wanted: StateFilter, principal: Principal) -> StateFilter:

@@ -39,11 +39,8 @@ class Subscriptions:
     """The operations on subscriptions.
 
     Args:
-        registry: the subscriptions of the worker.
         lookup: finds subscriptions in `registry`.
-        view: has the states of subscriptions.
         writing: makes changes.
-        definition: the API definition, which has the routing.
     """
 
     def __init__(

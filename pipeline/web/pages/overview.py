@@ -38,12 +38,7 @@ class Situation:
 
 
 class Overview:
-    """Finds the situation at most once a second for all viewers.
-
-    Args:
-        view: the view of the cluster.
-        clock: has the time.
-    """
+    """Finds the situation at most once a second for all viewers."""
 
     def __init__(self, view: View, clock: Clock) -> None:
         self._view = view

@@ -94,7 +94,6 @@ class Asset:
 
     Args:
         name: the name of the file in templates/.
-        content_type: the content type of the file.
     """
 
     def __init__(self, name: str, content_type: str) -> None:

@@ -45,7 +45,6 @@ class PageSources:
     """The sources of the data on the pages.
 
     Attributes:
-        app: the name of the application.
         own: the name of this worker.
         telemetry: the counters of this worker; None: this process delivers nothing (`webhooks console`).
         attempts: the attempt log; None if it can't be searched.
