@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.cli.output import say
-from pipeline.cluster.audit import AuditLog, Entry
+from pipeline.cluster.audit import AuditEntry, AuditLog
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import SystemClock
@@ -30,7 +30,7 @@ async def record(
     """
     found = revisions or {}
     one = next(iter(found)) if len(found) == 1 else None
-    entry = Entry(_user(), {}, socket.gethostname(), click.get_current_context().command_path, one, facts)
+    entry = AuditEntry(_user(), {}, socket.gethostname(), click.get_current_context().command_path, one, facts)
     log = AuditLog(definition.source.connection, audit_topic(settings.app), SystemClock())
     try:
         await log.record_all(entry, found)

@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import Final
 
 from pipeline.cluster.attempts import (
+    EventPosition,
     LogMode,
     Lost,
-    Position,
     Range,
     RecordedDecision,
     Result,
@@ -222,7 +222,7 @@ class AttemptRecorder:
         outcome: Outcome,
         *,
         seconds: float,
-        first: Position | None,
+        first: EventPosition | None,
     ) -> Result:
         status, response = http_status(outcome), None
         if isinstance(outcome, Rejected | ServerError) and outcome.response:
@@ -242,7 +242,7 @@ class AttemptRecorder:
             response,
         )
 
-    def _redriven_from(self, event: Event) -> Position | None:
+    def _redriven_from(self, event: Event) -> EventPosition | None:
         """The position of the event before its first redrive; None if it was never redriven."""
         for name, _ in event.headers:
             if name == FIRST_ID:

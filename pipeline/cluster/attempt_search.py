@@ -15,8 +15,8 @@ from aiokafka import TopicPartition
 
 from pipeline.cluster.attempt_pages import AttemptPage, Backwards, EntryPosition
 from pipeline.cluster.attempt_recorder import LATE_SECONDS
-from pipeline.cluster.attempts import SESSION_KEY, Position, Session, decoded, key_of, parse_id
-from pipeline.cluster.fate import Case, Fate, History, PartitionProgress, conclude
+from pipeline.cluster.attempts import SESSION_KEY, EventPosition, Session, decoded, key_of, parse_id
+from pipeline.cluster.fate import Case, EventHistory, Fate, PartitionProgress, conclude
 from pipeline.cluster.log_scan import LogScan, OutOfTime, opened_scan
 from pipeline.config.definition import Definition
 from pipeline.core.addressed import AddressedMatching, is_addressed
@@ -134,7 +134,7 @@ class AttemptSearch:
             for name in sorted(names, key=lambda name: name or "")
         ]
 
-    def _position(self, webhook_id: str) -> Position:
+    def _position(self, webhook_id: str) -> EventPosition:
         position, topics = parse_id(webhook_id), self._definition.source.topics
         if position is None or position[0] not in topics:
             allowed = " or ".join(f"{topic}-<partition>-<offset>" for topic in topics)
@@ -172,7 +172,7 @@ class AttemptSearch:
         is_key = event is not None and self._definition.routing is Routing.KEY
         return decode_key(event.key or b"") if is_key and event is not None else None
 
-    async def _progress(self, position: Position) -> PartitionProgress:
+    async def _progress(self, position: EventPosition) -> PartitionProgress:
         topic, number, offset = position
         source = self._definition.source
         (committed, ahead), rows = await asyncio.gather(self._committed(topic, number), self._rows(topic, number))
@@ -205,8 +205,10 @@ class AttemptSearch:
         here = [row for row in rows.found if (row.topic, row.partition) == place]
         return {row.key.decode(errors="replace"): row.cursor for row in here}
 
-    async def _history(self, position: Position, event: Event | None, names: set[str], *, is_one: bool) -> History:
-        history = History(position[2])
+    async def _history(
+        self, position: EventPosition, event: Event | None, names: set[str], *, is_one: bool
+    ) -> EventHistory:
+        history = EventHistory(position[2])
         connection = self._definition.source.connection
         try:
             async with opened_scan(connection, attempts_topic(self._app), self._seconds) as scan:
@@ -253,7 +255,9 @@ class _Forwards:
         is_one: whether the question is about one subscription. If so, reading ends when a delivery is found.
     """
 
-    def __init__(self, scan: LogScan, position: Position, history: History, names: set[str], *, is_one: bool) -> None:
+    def __init__(
+        self, scan: LogScan, position: EventPosition, history: EventHistory, names: set[str], *, is_one: bool
+    ) -> None:
         topic, self._partition, _ = position
         self._origin = topic, self._partition
         self._scan = scan

@@ -52,7 +52,7 @@ Offset = Annotated[int, Field(ge=0, le=LARGEST_OFFSET)]
 Count = Annotated[int, Field(ge=0)]
 Moment = Annotated[float, Field(ge=0, le=253_402_300_799, allow_inf_nan=False)]
 """Unix seconds until the year 9999."""
-Position = tuple[str, Count, Offset]
+EventPosition = tuple[str, Count, Offset]
 """Topic, partition and offset."""
 
 DeliveredRun = tuple[str, str, Count, Count, list[int], list[Count]]
@@ -80,7 +80,7 @@ class Result:
     offset: Offset | None
     at: Moment
     decision: RecordedDecision | None = None
-    position: Position | None = None
+    position: EventPosition | None = None
     reason: str | None = None
     attempt: Count | None = None
     host: str | None = None
@@ -100,7 +100,7 @@ class Entry:
     """
 
     webhook_id: str | None
-    position: Position | None
+    position: EventPosition | None
     result: Result
 
     @property
@@ -265,7 +265,7 @@ def key_of(topic: str, partition: int, *, is_late: bool) -> bytes:
     return f"{topic}/{partition}{'/late' if is_late else ''}".encode()
 
 
-def parse_id(webhook_id: str) -> Position | None:
+def parse_id(webhook_id: str) -> EventPosition | None:
     """Parse `<topic>-<partition>-<offset>`; None if the id has another form."""
     topic, *numbers = webhook_id.rsplit("-", 2)
     if not topic or len(numbers) != 2 or not all(map(_NUMBER.fullmatch, numbers)):  # noqa: PLR2004 - partition, offset

@@ -36,7 +36,7 @@ LARGEST_REQUEST: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """A change, as it is recorded.
 
     Attributes:
@@ -78,7 +78,7 @@ class AuditLog:
         self._tail: Tail | None = None
         self._requests = RememberedRequests()
 
-    async def record(self, entry: Entry) -> None:
+    async def record(self, entry: AuditEntry) -> None:
         """Record a change. An error is logged and not raised."""
         now = self._clock.now()
         if entry.request is not None:
@@ -98,7 +98,7 @@ class AuditLog:
                 error,
             )
 
-    async def record_all(self, entry: Entry, revisions: Mapping[str, int]) -> None:
+    async def record_all(self, entry: AuditEntry, revisions: Mapping[str, int]) -> None:
         """Record the changes of a command.
 
         Raises:
@@ -168,7 +168,7 @@ class AuditLog:
             logger.warning("topic %s: record %d can't be read: %r", self._topic, record.offset, error)
 
 
-def entries(entry: Entry, revisions: Mapping[str, int]) -> Iterator[Entry]:
+def entries(entry: AuditEntry, revisions: Mapping[str, int]) -> Iterator[AuditEntry]:
     """The entries for a change of many subscriptions: one for each `CHANGES_IN_RECORD` revisions."""
     changes = list(revisions.items())
     for start in range(0, max(1, len(changes)), CHANGES_IN_RECORD):
@@ -181,7 +181,7 @@ def _sender(who: str, tenant: Mapping[str, str]) -> str:
     return json.dumps([who, *sorted(tenant.items())])
 
 
-def _document(entry: Entry, now: float) -> dict[str, Any]:
+def _document(entry: AuditEntry, now: float) -> dict[str, Any]:
     document: dict[str, Any] = {
         "at": shown_time(now),
         "who": entry.who,

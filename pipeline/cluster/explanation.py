@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import Final
 
-from pipeline.cluster.state import DESIRED, LanePlace, State, SubscriptionState
+from pipeline.cluster.state import DESIRED, LaneSummary, State, SubscriptionState
 from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause
 from pipeline.core.shown import as_partitions
@@ -86,7 +86,7 @@ def _stands(state: SubscriptionState, *, names_topic: bool) -> str:
     return f"{state.id} {_STANDS[state.state]}{where}{_why(state)}."
 
 
-def _where(lanes: Sequence[LanePlace], *, names_topic: bool) -> str:
+def _where(lanes: Sequence[LaneSummary], *, names_topic: bool) -> str:
     numbers: dict[str | None, list[int]] = {}
     for lane in lanes:
         numbers.setdefault(lane.topic if names_topic else None, []).append(lane.partition)
@@ -162,7 +162,7 @@ def _advice(state: SubscriptionState) -> str:
     return _OTHER_REPAIR if state.cause is None else _REPAIR.get(state.cause.kind, _OTHER_REPAIR)
 
 
-def _commands(state: SubscriptionState, lane: LanePlace | None, *, names_topic: bool) -> Iterator[str]:
+def _commands(state: SubscriptionState, lane: LaneSummary | None, *, names_topic: bool) -> Iterator[str]:
     name = quote(state.id)
     match state.state:
         case "failure":
@@ -181,7 +181,7 @@ def _commands(state: SubscriptionState, lane: LanePlace | None, *, names_topic: 
             return
 
 
-def _repair(name: str, cause: Cause | None, lane: LanePlace | None, *, names_topic: bool) -> Iterator[str]:
+def _repair(name: str, cause: Cause | None, lane: LaneSummary | None, *, names_topic: bool) -> Iterator[str]:
     kind = None if cause is None else cause.kind
     if kind == "configuration":
         yield from _edit(name)

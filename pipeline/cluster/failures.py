@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pipeline.cluster.joining import Reason
+from pipeline.cluster.joining import FailureReason
 from pipeline.cluster.state import FailureGroup, State, SubscriptionState
 
 MOST_IDS: Final = 100
@@ -34,10 +34,10 @@ class Group:
 
     def __init__(self, key: Key) -> None:
         self.key = key
-        self.members: dict[str, Reason] = {}
+        self.members: dict[str, FailureReason] = {}
         self._shown: FailureGroup | None = None
 
-    def add(self, name: str, reason: Reason) -> None:
+    def add(self, name: str, reason: FailureReason) -> None:
         """Add a subscription that fails for this reason."""
         self.members[name] = reason
         self._shown = None
@@ -56,7 +56,7 @@ class Group:
         return self._shown
 
 
-def _group(key: Key, members: dict[str, Reason]) -> FailureGroup | None:
+def _group(key: Key, members: dict[str, FailureReason]) -> FailureGroup | None:
     if not members:
         return None
     first = tuple(heapq.nsmallest(MOST_IDS, members))
@@ -75,7 +75,7 @@ class FailureGroups:
         self._groups: dict[Key, Group] = {}
         self._group_of: dict[str, Group] = {}
 
-    def add(self, name: str, host: str, reason: Reason) -> None:
+    def add(self, name: str, host: str, reason: FailureReason) -> None:
         """Add or move a subscription that fails."""
         key = (reason.state, reason.kind, reason.message, host)
         former = self._group_of.get(name)

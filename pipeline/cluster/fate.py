@@ -64,7 +64,7 @@ class _Worker:
 
 
 @dataclass(slots=True)
-class History:
+class EventHistory:
     """The log's records about one event.
 
     Attributes:
@@ -189,7 +189,7 @@ class Case:
 
     webhook_id: str
     subscription: str | None
-    history: History
+    history: EventHistory
     progress: PartitionProgress
     is_wanted: bool | None
     is_anothers: bool

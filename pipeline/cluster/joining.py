@@ -15,8 +15,8 @@ from functools import lru_cache
 from typing import Final
 
 from pipeline.cluster.announcement import AnnouncedLane
-from pipeline.cluster.rows_seen import Place, SeenRow
-from pipeline.cluster.state import STATES, LanePlace, PartitionState, State, SubscriptionState
+from pipeline.cluster.rows_seen import SeenRow, SourcePartition
+from pipeline.cluster.state import STATES, LaneSummary, PartitionState, State, SubscriptionState
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cursor, Status, UnreadableRow
 from pipeline.core.pending import pending_in
@@ -59,12 +59,12 @@ def urgency(state: State) -> int:
     return _URGENCY[state]
 
 
-def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
+def summary_of_row(place: SourcePartition, seen: SeenRow, owner: Owner) -> LaneSummary:
     """The state of a lane according to its row."""
     row = seen.row
     if isinstance(row, UnreadableRow):
         error = FailedAttempt(unreadable(row), seen.at)
-        return LanePlace(*place, "broken", owner.worker, row.next, None, None, error=error)
+        return LaneSummary(*place, "broken", owner.worker, row.next, None, None, error=error)
     waiting, at_most = _waiting(row, owner)
     state = state_of_row(row)
     if owner.is_unowned and urgency(state) > urgency("unowned"):
@@ -76,7 +76,7 @@ def place_of_row(place: Place, seen: SeenRow, owner: Owner) -> LanePlace:
         tried, probes = row.cause.attempts, row.cause.probes
         next_try_at = next_try_at if probes is None else probes.next_at
         failing_since, attempts = (row.cause.at, 0) if tried is None else (tried.since, tried.count)
-    return LanePlace(
+    return LaneSummary(
         *place,
         state,
         owner.worker,
@@ -125,9 +125,9 @@ def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
     return None, None if reached is None else standing.waiting_at_most + max(0, reached - counts_to)
 
 
-def place_of_announced(lane: AnnouncedLane, owner: Owner) -> LanePlace:
+def summary_of_announced(lane: AnnouncedLane, owner: Owner) -> LaneSummary:
     """The state of a live lane according to its worker's announcement."""
-    return LanePlace(
+    return LaneSummary(
         lane.topic,
         lane.partition,
         "unowned" if owner.is_unowned else "retrying" if lane.error is not None else "live",
@@ -147,13 +147,13 @@ def place_of_announced(lane: AnnouncedLane, owner: Owner) -> LanePlace:
 def joined(
     subscription: Subscription,
     status: Status,
-    lanes: Sequence[LanePlace],
+    lanes: Sequence[LaneSummary],
     *,
     is_unowned: bool,
     has_told_all: bool,
     last_success_at: float | None,
     slow_start: SlowStart | None = None,
-    pending: Collection[Place] = (),
+    pending: Collection[SourcePartition] = (),
 ) -> SubscriptionState:
     """The state of a subscription.
 
@@ -207,8 +207,8 @@ def joined(
 
 
 def pending_places(
-    subscription: Subscription, rows: Mapping[Place, SeenRow], counts: Mapping[str, int]
-) -> Collection[Place]:
+    subscription: Subscription, rows: Mapping[SourcePartition, SeenRow], counts: Mapping[str, int]
+) -> Collection[SourcePartition]:
     """The partitions whose owners have not carried out a command of the subscription yet.
 
     Args:
@@ -227,11 +227,11 @@ def pending_places(
     ]
 
 
-def _uncounted(lane: LanePlace) -> LanePlace:
+def _uncounted(lane: LaneSummary) -> LaneSummary:
     return replace(lane, waiting=None, waiting_at_most=None)
 
 
-def _next_try_at(lane: LanePlace, slow_start: SlowStart | None) -> float | None:
+def _next_try_at(lane: LaneSummary, slow_start: SlowStart | None) -> float | None:
     if lane.state != "retrying" or lane.next_try_at is None or slow_start is None:
         return lane.next_try_at
     return max(lane.next_try_at, slow_start.until)
@@ -246,7 +246,7 @@ def _sum(counts: Iterable[int | None], *, is_known: bool) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class FailureReason:
     """Why a subscription fails. Failures with equal reasons form a group.
 
     Attributes:
@@ -261,7 +261,7 @@ class Reason:
     since: float | None
 
 
-def reason_of(found: Iterable[SeenRow | AnnouncedLane]) -> Reason | None:
+def reason_of(found: Iterable[SeenRow | AnnouncedLane]) -> FailureReason | None:
     """Why the most urgent lane fails, retries or is behind; None without such a lane.
 
     Ignores the owners of partitions.
@@ -270,28 +270,28 @@ def reason_of(found: Iterable[SeenRow | AnnouncedLane]) -> Reason | None:
     return min(reasons, key=lambda reason: urgency(reason.state), default=None)
 
 
-def _reason(found: SeenRow | AnnouncedLane) -> Reason | None:
+def _reason(found: SeenRow | AnnouncedLane) -> FailureReason | None:
     if isinstance(found, AnnouncedLane):
         return None if found.error is None else _of_error("retrying", found.error, found.failing_since)
     row = found.row
     if isinstance(row, UnreadableRow):
         message = unreadable(row)
-        return Reason("broken", "cursor", shape(message), message, found.at)
+        return FailureReason("broken", "cursor", shape(message), message, found.at)
     state = state_of_row(row)
     if state in {"live", "paused", "stopped", "closed"}:
         return None
     if row.cause is not None:
         cause = row.cause
         since = cause.at if cause.attempts is None else cause.attempts.since
-        return Reason(state, cause.kind, shape(cause.message), cause.message, since)
+        return FailureReason(state, cause.kind, shape(cause.message), cause.message, since)
     if row.error is not None:
         return _of_error(state, row.error, row.first_attempt_at)
-    return Reason(state, state, "", "", row.first_attempt_at)
+    return FailureReason(state, state, "", "", row.first_attempt_at)
 
 
-def _of_error(state: State, error: FailedAttempt, since: float | None) -> Reason:
+def _of_error(state: State, error: FailedAttempt, since: float | None) -> FailureReason:
     kind = "exception" if error.status is None else "server-error" if error.status >= SERVER_ERRORS else "rejected"
-    return Reason(state, kind, shape(error.message), error.message, since)
+    return FailureReason(state, kind, shape(error.message), error.message, since)
 
 
 def unreadable(row: UnreadableRow) -> str:

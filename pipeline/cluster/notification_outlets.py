@@ -182,7 +182,7 @@ class TopicSink:
             await disconnect(producer)
 
 
-class Call(Protocol):
+class SendWebhook(Protocol):
     """One attempt over HTTP (http/webhook.py)."""
 
     def __call__(self, subscription: Subscription, event: Event, attempt: int) -> Awaitable[Outcome]:
@@ -198,7 +198,7 @@ class WebhookSink:
         source: the worker, as the `source` of the CloudEvents.
     """
 
-    def __init__(self, call: Call, url: str, signing_secret: str | None, source: str) -> None:
+    def __init__(self, call: SendWebhook, url: str, signing_secret: str | None, source: str) -> None:
         self.name = "webhook"
         self._call = call
         self._source = source
@@ -233,7 +233,7 @@ class WebhookSink:
 
 
 def outlets_of(
-    settings: Settings, connection: KafkaConnection, call: Call, on_dropped: OnDropped, clock: Clock
+    settings: Settings, connection: KafkaConnection, call: SendWebhook, on_dropped: OnDropped, clock: Clock
 ) -> Outlets:
     """Make the outlets that the settings configure.
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pipeline.cluster.joining import Owner
-from pipeline.cluster.rows_seen import Place
+from pipeline.cluster.rows_seen import SourcePartition
 from pipeline.cluster.workers_seen import WorkersSeen
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.group_positions import assigned_partitions
@@ -42,18 +42,18 @@ class Ownership:
 
     def __init__(self, group: str, source: Source, workers: WorkersSeen) -> None:
         self.counts: dict[str, int] = {}
-        self.unowned: set[Place] = set()
-        self.unknown: set[Place] = set()
+        self.unowned: set[SourcePartition] = set()
+        self.unknown: set[SourcePartition] = set()
         self.problem: str | None = None
         self._group = group
         self._source = source
         self._workers = workers
-        self._owned: dict[Place, str] = {}
-        self._members: Mapping[Place, str] | None = None
-        self._ends: dict[Place, int] = {}
+        self._owned: dict[SourcePartition, str] = {}
+        self._members: Mapping[SourcePartition, str] | None = None
+        self._ends: dict[SourcePartition, int] = {}
         self._ends_at = -ENDS_SECONDS
 
-    def owner(self, place: Place) -> Owner:
+    def owner(self, place: SourcePartition) -> Owner:
         """What is known about a partition and its owner."""
         partition = self._workers.place(place)
         return Owner(self._owned.get(place), place in self.unowned, partition, self._ends.get(place))

@@ -18,7 +18,7 @@ from pipeline.core.sources import TopicPartition as SourcePartition
 from pipeline.core.subscription import Command, Skip, Subscription
 from pipeline.kafka.admin import administration, find_partitions, partition_counts, unreachable
 from pipeline.kafka.committed import Committed
-from pipeline.kafka.cursor_rows import Row
+from pipeline.kafka.cursor_rows import StoredRow
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import Source, cursors_topic
 
@@ -60,7 +60,7 @@ class Recorded:
     topic: str
     logs: Mapping[int, LogBounds]
     leaderless: Mapping[int, str]
-    rows: Mapping[str, Sequence[Row]] | str
+    rows: Mapping[str, Sequence[StoredRow]] | str
     committed: Mapping[int, Committed] | str
 
     def of(self, subscription: Subscription) -> list[Position]:
@@ -69,14 +69,14 @@ class Recorded:
         rows = {row.partition: row for row in known if row.topic == self.topic and not _is_of_former(row, subscription)}
         return [self._position(number, subscription, rows.get(number)) for number in self.logs]
 
-    def _position(self, number: int, subscription: Subscription, row: Row | None) -> Position:
+    def _position(self, number: int, subscription: Subscription, row: StoredRow | None) -> Position:
         status = None if row is None or row.cursor is None else row.cursor.status
         found, end = self._next(number, subscription, row), self.logs[number].end
         if isinstance(found, str):
             return Position(self.topic, number, None, status, end, found)
         return Position(self.topic, number, found, status, end)
 
-    def _next(self, number: int, subscription: Subscription, row: Row | None) -> int | str:
+    def _next(self, number: int, subscription: Subscription, row: StoredRow | None) -> int | str:
         """The first unsettled offset, or a sentence about why it is unknown."""
         if isinstance(self.rows, str):
             return self.rows
@@ -100,7 +100,7 @@ class Recorded:
         return max(start, committed.offset) if subscription.created < committed.begun_to else start
 
 
-def _is_of_former(row: Row, subscription: Subscription) -> bool:
+def _is_of_former(row: StoredRow, subscription: Subscription) -> bool:
     return row.cursor is not None and is_of_former(row.cursor, subscription)
 
 
@@ -125,7 +125,7 @@ async def find_positions(
 
 
 async def _recorded(
-    settings: Settings, source: Source, topic: str, rows: Mapping[str, Sequence[Row]] | str
+    settings: Settings, source: Source, topic: str, rows: Mapping[str, Sequence[StoredRow]] | str
 ) -> Recorded:
     leaderless, logs = await _leaderless(source, topic, cursors_topic(settings.app)), await _logs(source, topic)
     return Recorded(topic, logs, leaderless, rows, await _committed(source, topic, settings.app, list(logs)))

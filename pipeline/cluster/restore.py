@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from pipeline.cluster.backup import Backup
-from pipeline.cluster.restoring import Revisions, begun, by_creation, created, has_start, renumbered, without_creation
+from pipeline.cluster.restoring import Renumbering, begun, by_creation, created, has_start, renumbered, without_creation
 from pipeline.core.shown import shown
 from pipeline.kafka.group_positions import commit_positions
 from pipeline.kafka.kept_state import Commit, Kept, KeptState, write_records
@@ -181,7 +181,7 @@ class Restore:
             metadata = {place: commit.metadata for place, commit in commits.items()}
             await commit_positions(connection, self.app, offsets, metadata)
 
-    async def _write_subscriptions(self) -> dict[bytes, Revisions]:
+    async def _write_subscriptions(self) -> dict[bytes, Renumbering]:
         there = {each.key: each.offset for each in self.now.subscriptions} if self.keeps_positions else {}
         wanted = self._wanted
         records: list[tuple[bytes, bytes | None, int]] = [(key, None, 0) for key in self._surplus]
@@ -189,6 +189,6 @@ class Restore:
         offsets = await write_records(self.source.connection, subscriptions_topic(self.app), records)
         written = offsets[len(self._surplus) :]
         return {
-            each.key: Revisions(created(each), there.get(each.key, each.offset), revision, has_start(each))
+            each.key: Renumbering(created(each), there.get(each.key, each.offset), revision, has_start(each))
             for each, revision in zip(wanted, written, strict=True)
         }

@@ -42,7 +42,7 @@ def without_creation(value: bytes) -> bytes:
     return _json(document)
 
 
-class Revisions(NamedTuple):
+class Renumbering(NamedTuple):
     """The revisions of a restored subscription.
 
     Attributes:
@@ -58,7 +58,7 @@ class Revisions(NamedTuple):
     has_start: bool
 
 
-def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Revisions]) -> bytes | None:
+def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Renumbering]) -> bytes | None:
     """A row that refers to the new revision; None if it belongs to a deleted subscription with the same id.
 
     Args:
@@ -76,7 +76,7 @@ def renumbered(row: Kept, topics: Sequence[str], revisions: Mapping[bytes, Revis
     return _json(document)
 
 
-def begun(commit: Commit, revisions: Iterable[Revisions]) -> Commit:
+def begun(commit: Commit, revisions: Iterable[Renumbering]) -> Commit:
     """*commit* with begun-to translated to the new revisions."""
     known = list(revisions)
     fields = commit.metadata.split(";")

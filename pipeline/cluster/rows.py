@@ -9,7 +9,7 @@ from pipeline.config.settings import Settings
 from pipeline.core.clock import shown_time
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Status
-from pipeline.kafka.cursor_rows import Row, read_rows
+from pipeline.kafka.cursor_rows import StoredRow, read_rows
 from pipeline.kafka.topics import cursors_topic
 from pipeline.observability.shown import shown_cause, shown_error
 
@@ -18,10 +18,10 @@ from pipeline.observability.shown import shown_cause, shown_error
 class Noted:
     """The rows of each subscription, by id, and a sentence for each partition whose rows can't be read."""
 
-    rows: Mapping[str, Sequence[Row]]
+    rows: Mapping[str, Sequence[StoredRow]]
     troubles: Sequence[str] = field(default_factory=tuple)
 
-    def of(self, subscription: str) -> Sequence[Row]:
+    def of(self, subscription: str) -> Sequence[StoredRow]:
         """The rows of a subscription."""
         return self.rows.get(subscription, ())
 
@@ -34,18 +34,18 @@ async def read_noted(settings: Settings, definition: Definition, ids: Iterable[s
         rows = await read_rows(source.connection, cursors_topic(settings.app), source.topics, keys)
     except BrokerError as error:
         return str(error)
-    noted: dict[str, list[Row]] = {}
+    noted: dict[str, list[StoredRow]] = {}
     for row in rows.found:
         noted.setdefault(row.key.decode(errors="replace"), []).append(row)
     return Noted(noted, rows.troubles)
 
 
-def has_failed(rows: Sequence[Row]) -> bool:
+def has_failed(rows: Sequence[StoredRow]) -> bool:
     """Whether a subscription with these rows is in FAILURE in a partition."""
     return any(row.cursor is not None and row.cursor.status is Status.FAILURE for row in rows)
 
 
-def shown(row: Row) -> dict[str, Any]:
+def shown(row: StoredRow) -> dict[str, Any]:
     """The row as JSON, with the field names of `/lanes`."""
     cursor = row.cursor
     if cursor is None:

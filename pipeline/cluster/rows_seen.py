@@ -13,7 +13,7 @@ from pipeline.core.model import Row
 from pipeline.kafka.row_format import read_row
 from pipeline.kafka.row_keys import KEEP_ALIVE_KEY, SOURCE_KEY, split_key
 
-Place = tuple[str, int]
+SourcePartition = tuple[str, int]
 """A source topic and its partition."""
 
 
@@ -31,7 +31,7 @@ class SeenRow:
     key: bytes = b""
 
 
-NO_ROWS: Mapping[Place, SeenRow] = {}
+NO_ROWS: Mapping[SourcePartition, SeenRow] = {}
 
 
 class RowsSeen:
@@ -40,7 +40,7 @@ class RowsSeen:
     def __init__(self, topics: Sequence[str]) -> None:
         self._topics = topics
         self._unread: dict[tuple[bytes, int], tuple[bytes | None, float]] = {}
-        self._rows: dict[str, dict[Place, SeenRow]] = {}
+        self._rows: dict[str, dict[SourcePartition, SeenRow]] = {}
 
     def take(self, key: bytes | None, partition: int, value: bytes | None, at: float) -> None:
         """Add a record of the topic."""
@@ -63,7 +63,7 @@ class RowsSeen:
             elif self._delete(name, place, key):
                 yield name
 
-    def _delete(self, name: str, place: Place, key: bytes) -> bool:
+    def _delete(self, name: str, place: SourcePartition, key: bytes) -> bool:
         """Remove a deleted row, unless the lane's row has a newer key. Returns whether a row was removed."""
         rows = self._rows.get(name)
         if rows is None or place not in rows or rows[place].key != key:
@@ -78,7 +78,7 @@ class RowsSeen:
         """Whether some rows are not decoded yet."""
         return bool(self._unread)
 
-    def of(self, name: str) -> Mapping[Place, SeenRow]:
+    def of(self, name: str) -> Mapping[SourcePartition, SeenRow]:
         """The rows of a subscription."""
         return self._rows.get(name, NO_ROWS)
 

@@ -11,7 +11,7 @@ BETWEEN: Final = "\n"
 """Separates the parts of the searchable text. No search can match across it."""
 
 
-class Search:
+class SearchIndex:
     """The searchable text of each subscription, built once per revision."""
 
     def __init__(self) -> None:

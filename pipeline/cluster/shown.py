@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.cluster.state import FailureGroup, LanePlace, SubscriptionState, WorkerState
+from pipeline.cluster.state import FailureGroup, LaneSummary, SubscriptionState, WorkerState
 from pipeline.core.clock import shown_time
 from pipeline.observability.shown import shown_cause, shown_error, shown_text, slow_start_document
 
@@ -32,7 +32,7 @@ def _shown_cause(state: SubscriptionState) -> dict[str, Any] | None:
     return {**shown_cause(state.cause), "topic": place[0], "partition": place[1]}
 
 
-def _shown_lane(lane: LanePlace, *, with_workers: bool) -> dict[str, Any]:
+def _shown_lane(lane: LaneSummary, *, with_workers: bool) -> dict[str, Any]:
     return {
         "topic": lane.topic,
         "partition": lane.partition,
@@ -44,7 +44,7 @@ def _shown_lane(lane: LanePlace, *, with_workers: bool) -> dict[str, Any]:
     }
 
 
-def _shown(state: SubscriptionState | LanePlace) -> dict[str, Any]:
+def _shown(state: SubscriptionState | LaneSummary) -> dict[str, Any]:
     return {
         "cause": None if state.cause is None else shown_cause(state.cause),
         "error": None if state.error is None else shown_error(state.error),

@@ -28,7 +28,7 @@ DESIRED: Final[frozenset[State]] = frozenset({"paused", "stopped", "closed"})
 
 
 @dataclass(frozen=True, slots=True)
-class LanePlace:
+class LaneSummary:
     """The state of one subscription in one partition, as last reported by the partition's owner.
 
     Attributes:
@@ -68,7 +68,7 @@ class SubscriptionState:
 
     Attributes:
         state: the state of the most urgent lane.
-        cause, error, attempts, failing_since, next_try_at: the values of the most urgent lane; see `LanePlace`.
+        cause, error, attempts, failing_since, next_try_at: the values of the most urgent lane; see `LaneSummary`.
         last_success_at: the last known delivery in any lane, Unix seconds.
         waiting: exactly how many events wait in all lanes; None if unknown. The owners count them (core/waiting.py) and
             write the numbers to rows and announcements; joining.py adds them up.
@@ -97,7 +97,7 @@ class SubscriptionState:
     slow_start: SlowStart | None = None
     problem: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
-    lanes: tuple[LanePlace, ...] = ()
+    lanes: tuple[LaneSummary, ...] = ()
 
     @property
     def waiting_is_exact(self) -> bool:

@@ -5,7 +5,7 @@ single change of an owner would change the states of many subscriptions. The vie
 """
 
 from pipeline.cluster.failures import FAILING, FailureGroups
-from pipeline.cluster.joining import STATE_OF, Reason, shape
+from pipeline.cluster.joining import STATE_OF, FailureReason, shape
 from pipeline.cluster.state import State
 from pipeline.core.model import Status
 from pipeline.core.subscription import Subscription
@@ -22,10 +22,10 @@ class StateIndex:
     def __init__(self) -> None:
         self._desired: dict[str, State] = {}
         self._timed: dict[str, Subscription] = {}  # subscriptions that begin or end at a set time
-        self._reasons: dict[str, Reason] = {}
+        self._reasons: dict[str, FailureReason] = {}
         self.failing = FailureGroups()
 
-    def update(self, subscription: Subscription, host: str, reason: Reason | None) -> None:
+    def update(self, subscription: Subscription, host: str, reason: FailureReason | None) -> None:
         """Update the index after a change of a subscription or of one of its lanes.
 
         Args:
@@ -36,7 +36,7 @@ class StateIndex:
         name = subscription.id
         if subscription.problem is not None:
             problem = subscription.problem
-            reason = Reason("broken", "configuration", shape(problem), problem, None)
+            reason = FailureReason("broken", "configuration", shape(problem), problem, None)
         if reason is None:
             self._reasons.pop(name, None)
         else:
@@ -72,7 +72,7 @@ class StateIndex:
         reason = self._reasons.get(name)
         return "live" if reason is None else reason.state
 
-    def reason(self, name: str) -> Reason | None:
+    def reason(self, name: str) -> FailureReason | None:
         """Why a subscription fails, even if it must not deliver at present."""
         return self._reasons.get(name)
 

@@ -19,16 +19,16 @@ from typing import Final
 
 from pipeline.cluster.announcement import AnnouncedLane, decode
 from pipeline.cluster.failures import FAILING, FailureGroups, largest_first, with_waiting
-from pipeline.cluster.joining import joined, pending_places, place_of_announced, place_of_row, reason_of, urgency
+from pipeline.cluster.joining import joined, pending_places, reason_of, summary_of_announced, summary_of_row, urgency
 from pipeline.cluster.ownership import Ownership
-from pipeline.cluster.rows_seen import Place, RowsSeen, SeenRow
-from pipeline.cluster.search import Search
+from pipeline.cluster.rows_seen import RowsSeen, SeenRow, SourcePartition
+from pipeline.cluster.search import SearchIndex
 from pipeline.cluster.state import (
     DESIRED,
     EVERY_STATE,
     STATES,
     FailureGroup,
-    LanePlace,
+    LaneSummary,
     State,
     StateFilter,
     StatePage,
@@ -73,7 +73,7 @@ class ClusterView:
         self._clock = clock or SystemClock()
         self._workers = WorkersSeen()
         self._rows = RowsSeen(source.topics)
-        self._search = Search()
+        self._search = SearchIndex()
         self._announced = Follower(
             source.connection, workers_topic(app), self._take_announcement, since_seconds=HIDDEN_SECONDS
         )
@@ -168,22 +168,22 @@ class ClusterView:
             slow_start=self._workers.slow_start(name, subscription.revision, now),
         )
 
-    def _has_told_all(self, places: set[Place], now: float) -> bool:
+    def _has_told_all(self, places: set[SourcePartition], now: float) -> bool:
         """Whether a lane in these partitions certainly has no waiting events if it has no row and no announcement."""
         return self._workers.has_told_all(now) and self._ownership.unknown.isdisjoint(places)
 
-    def _lanes(self, name: str) -> list[LanePlace]:
+    def _lanes(self, name: str) -> list[LaneSummary]:
         lanes = []
         for place, found in self._found(name):
             owner = self._ownership.owner(place)
             lanes.append(
-                place_of_announced(found, owner)
+                summary_of_announced(found, owner)
                 if isinstance(found, AnnouncedLane)
-                else place_of_row(place, found, owner)
+                else summary_of_row(place, found, owner)
             )
         return lanes
 
-    def _found(self, name: str) -> Iterator[tuple[Place, SeenRow | AnnouncedLane]]:
+    def _found(self, name: str) -> Iterator[tuple[SourcePartition, SeenRow | AnnouncedLane]]:
         """The newer of row and announcement of each lane, by topic and partition."""
         rows, lanes = self._rows.of(name), self._workers.lanes(name)
         for place in sorted({*rows, *lanes}):
@@ -193,7 +193,7 @@ class ClusterView:
             elif seen is not None:
                 yield place, seen
 
-    def _expected_in(self, name: str) -> set[Place]:
+    def _expected_in(self, name: str) -> set[SourcePartition]:
         """The partitions where a subscription's events are expected if producers use Kafka's default partitioner."""
         counts = self._ownership.counts
         if self._routing is Routing.KEY:

@@ -10,7 +10,7 @@ from math import inf
 from typing import Final
 
 from pipeline.cluster.announcement import AnnouncedLane, Announcement
-from pipeline.cluster.rows_seen import Place
+from pipeline.cluster.rows_seen import SourcePartition
 from pipeline.cluster.state import PartitionState, WorkerState
 from pipeline.core.bounded import Bounded
 from pipeline.core.rate_limit import SlowStart
@@ -29,9 +29,9 @@ class WorkersSeen:
     def __init__(self) -> None:
         self._said: dict[str, Announcement] = {}
         self._heard_at: dict[str, float] = {}
-        self._lanes: dict[str, dict[Place, tuple[AnnouncedLane, Announcement]]] = {}
+        self._lanes: dict[str, dict[SourcePartition, tuple[AnnouncedLane, Announcement]]] = {}
         self._successes: Bounded[str, float] = Bounded(MOST_SUCCESSES_KEPT)
-        self._places: dict[Place, PartitionState] = {}
+        self._places: dict[SourcePartition, PartitionState] = {}
 
     def take(self, announcement: Announcement, heard_at: float) -> set[str]:
         """Add an announcement. Returns the subscriptions in this announcement and in the worker's previous one.
@@ -84,7 +84,7 @@ class WorkersSeen:
         """Whether a worker has announced nothing for ten seconds."""
         return now - self._heard_at.get(worker, 0.0) > GONE_SECONDS
 
-    def owned(self, now: float) -> dict[Place, str]:
+    def owned(self, now: float) -> dict[SourcePartition, str]:
         """The owner of each partition: of the workers that are present, the one that announced it last."""
         return {
             (each.topic, each.partition): worker
@@ -93,7 +93,7 @@ class WorkersSeen:
             for each in said.partitions
         }
 
-    def place(self, place: Place) -> PartitionState | None:
+    def place(self, place: SourcePartition) -> PartitionState | None:
         """A partition as last announced, by any worker."""
         return self._places.get(place)
 
@@ -105,7 +105,7 @@ class WorkersSeen:
                 found[topic] = max(count, found.get(topic, 0))
         return found
 
-    def lanes(self, name: str) -> Mapping[Place, tuple[AnnouncedLane, Announcement]]:
+    def lanes(self, name: str) -> Mapping[SourcePartition, tuple[AnnouncedLane, Announcement]]:
         """The announced live lanes of a subscription."""
         return self._lanes.get(name, {})
 

@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StoredRow:
     """The newest cursor row of a subscription in a partition.
 
     Attributes:
@@ -46,7 +46,7 @@ class Row:
 class ReadRows:
     """Rows by key, topic and partition, and a sentence about partitions whose rows can't be read without a leader."""
 
-    found: list[Row]
+    found: list[StoredRow]
     troubles: list[str]
 
 
@@ -79,7 +79,7 @@ async def read_rows(
         tps = {TopicPartition(source, number) for _, source, number, _ in found if number in theirs[source].led}
         ends = await consumer.end_offsets(tps) if tps else {}
     rows = [
-        Row(key, source, number, _readable(row), ends.get(TopicPartition(source, number)))
+        StoredRow(key, source, number, _readable(row), ends.get(TopicPartition(source, number)))
         for key, source, number, row in sorted(found, key=lambda each: each[:3])
     ]
     return ReadRows(rows, [*own.troubles(topic), *(each for name in sources for each in theirs[name].troubles(name))])

@@ -25,7 +25,7 @@ LAST_LOOK_SECONDS: Final = 3.0
 """How long the last commit waits for the bounds of the log; part of `consumer.LAST_COMMIT_SECONDS`."""
 
 
-class SourceLog(Protocol):
+class LogLookup(Protocol):
     """Asks the brokers for the logs of a source topic (kafka/source_log.py)."""
 
     async def look(self, numbers: list[int]) -> dict[int, LogBounds]:
@@ -49,7 +49,7 @@ class LogCheck:
     """
 
     def __init__(
-        self, topic: str, source: SourceLog, observer: Observer, former: Mapping[int, str] | None = None
+        self, topic: str, source: LogLookup, observer: Observer, former: Mapping[int, str] | None = None
     ) -> None:
         self._topic = topic
         self._source = source

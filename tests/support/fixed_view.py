@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.cluster.failures import FailureGroups, largest_first, with_waiting
-from pipeline.cluster.joining import Reason
+from pipeline.cluster.joining import FailureReason
 from pipeline.cluster.state import (
     EVERY_STATE,
     STATES,
     FailureGroup,
-    LanePlace,
+    LaneSummary,
     State,
     StateFilter,
     StatePage,
@@ -26,7 +26,7 @@ NOW = 1_770_000_000.0
 def failed(name: str, message: str = "the callback answered 503", **facts: Any) -> SubscriptionState:
     """A subscription in FAILURE."""
     cause = Cause("server-error", message, 41, NOW - 60)
-    lane = LanePlace(
+    lane = LaneSummary(
         "events", 3, "failure", "host-1:6066", 41, 12, 12, NOW - 600, attempts=4, failing_since=NOW - 90, cause=cause
     )
     known = SubscriptionState(
@@ -99,7 +99,9 @@ class FixedView:
         for each in (await self.states(wanted, limit=10_000)).items:
             if each.cause is not None:
                 said = each.cause.message
-                groups.add(each.id, each.host, Reason(each.state, each.cause.kind, said, said, each.failing_since))
+                groups.add(
+                    each.id, each.host, FailureReason(each.state, each.cause.kind, said, said, each.failing_since)
+                )
         return await with_waiting(largest_first(group.shown() for group in groups.groups()), self.state)
 
     async def changed(self, since: int) -> int:

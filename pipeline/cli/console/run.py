@@ -1,6 +1,6 @@
 """Composes and runs `webhooks console`: the view of the cluster and the API on Faust's web server.
 
-Engine        the registry and the view; the store and the audit log, which the first change opens
+ConsoleEngine the registry and the view; the store and the audit log, which the first change opens
 ConsoleApp    Faust, with the web server only
 """
 
@@ -49,7 +49,7 @@ class ConsoleApp(faust.App):
     BootStrategy: ClassVar[type[BootStrategy]] = WebAlone
 
 
-class Engine(Service):
+class ConsoleEngine(Service):
     """The parts that the API uses.
 
     Args:
@@ -114,7 +114,7 @@ def create_console(settings: Settings) -> ConsoleApp:
         logging_config=logging_config(settings.log_format, settings.log_level),
         worker_redirect_stdouts=False,
     )
-    engine = Engine(registry, view, store, audit)
+    engine = ConsoleEngine(registry, view, store, audit)
     app.add_dependency(engine)
     attach_health(app, missing=engine.missing, problems=view.problems, access=access)
     attach_api(app, settings, definition, registry=registry, store=store, view=view, audit=audit, access=access)

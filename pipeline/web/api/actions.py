@@ -26,7 +26,7 @@ from pipeline.subscriptions.resolve import replay_time_ms
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import Acted, ConsumerStatusQuery, Replay, Skip
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.states import View, as_needed, is_in_failure, shown_waiting
 from pipeline.web.api.subscriptions import ONE, changed
 from pipeline.web.api.writing import Writing
@@ -63,7 +63,7 @@ class Actions:
     def operations(self) -> Sequence[Operation]:
         """The operations with their paths."""
 
-        def action(name: str, handler: Callable[[Call], Awaitable[Answer]], **more: Any) -> Operation:
+        def action(name: str, handler: Callable[[Call], Awaitable[ApiAnswer]], **more: Any) -> Operation:
             conflict = (HTTPStatus.CONFLICT,)
             return Operation(
                 "POST", f"{ONE}/{name}", handler, {HTTPStatus.OK: Acted}, scope="write", problems=conflict, **more
@@ -80,33 +80,33 @@ class Actions:
             action("_changeConsumerStatus", self.change_consumer_status, query=ConsumerStatusQuery),
         )
 
-    async def pause_subscription(self, call: Call) -> Answer:
+    async def pause_subscription(self, call: Call) -> ApiAnswer:
         """Pause a subscription as its publisher. Its events wait."""
         return await self._act(call, PAUSE)
 
-    async def resume_subscription(self, call: Call) -> Answer:
+    async def resume_subscription(self, call: Call) -> ApiAnswer:
         """Resume a subscription after a pause, a stop or a FAILURE, beginning with the failed event.
 
         A subscription that is live and not in a slow start is not changed.
         """
         return await self._act(call, as_needed(RESUME, self._view, call.id))
 
-    async def start_subscription(self, call: Call) -> Answer:
+    async def start_subscription(self, call: Call) -> ApiAnswer:
         """Resume a subscription after a stop or a FAILURE, as its consumer. Apart from that, like `_resume`."""
         return await self._act(call, as_needed(START, self._view, call.id))
 
-    async def stop_subscription(self, call: Call) -> Answer:
+    async def stop_subscription(self, call: Call) -> ApiAnswer:
         """Stop a subscription as its consumer. Its events wait."""
         return await self._act(call, STOP)
 
-    async def resume_failure(self, call: Call) -> Answer:
+    async def resume_failure(self, call: Call) -> ApiAnswer:
         """Resume a subscription in FAILURE, like Gravitee's action of this name. In other states, this is an error."""
         await self._lookup.find(call)
         if is_in_failure(self._view, call.id) is False:
             raise ConflictError(f"status: subscription {shown(call.id)} is not in FAILURE; nothing was changed")
         return await self._act(call, RESUME)
 
-    async def change_consumer_status(self, call: Call) -> Answer:
+    async def change_consumer_status(self, call: Call) -> ApiAnswer:
         """Start or stop a subscription that is not in FAILURE, like Gravitee's action of this name."""
         query: ConsumerStatusQuery = call.query
         await self._lookup.find(call)
@@ -118,7 +118,7 @@ class Actions:
             return await self.stop_subscription(call)
         return await self.start_subscription(call)
 
-    async def skip_event(self, call: Call) -> Answer:
+    async def skip_event(self, call: Call) -> ApiAnswer:
         """Skip one event, which must be the subscription's next event in its partition."""
         skip: Skip = call.body
         topic, partition, offset = self._definition.source_topic(skip.topic, "topic"), skip.partition, skip.offset
@@ -132,7 +132,7 @@ class Actions:
         where = {"skip": {"topic": skip.topic, "partition": partition, "offset": offset}}
         return await self._act(call, going_on_from(where, self._definition), effects)
 
-    async def replay_subscription(self, call: Call) -> Answer:
+    async def replay_subscription(self, call: Call) -> ApiAnswer:
         """Deliver events again, from an offset of one partition or from a time in all partitions.
 
         Unless `discardWaiting` is true, a replay never skips waiting events. With `dryRun`, nothing is changed, and the
@@ -165,10 +165,10 @@ class Actions:
 
     async def _act(
         self, call: Call, edit: Edit, effects: FindEffects | None = None, *, dry_run: bool = False
-    ) -> Answer:
+    ) -> ApiAnswer:
         own = replace(edit, seen=call.principal.seen)
 
-        async def work(store: SubscriptionStore) -> Answer:
+        async def work(store: SubscriptionStore) -> ApiAnswer:
             known = await self._lookup.find(call)
             waiting = shown_waiting(self._view, call.id)
             preview: Mapping[str, Any] = {}
@@ -177,7 +177,7 @@ class Actions:
                 known = await self._lookup.find(call)  # the principal may have lost access
             change = Change(known.id, known.revision, "unchanged") if dry_run else await store.edit(call.id, own)
             answer = changed(change)
-            return Answer({**answer.body, **waiting, **preview}, headers=answer.headers)
+            return ApiAnswer({**answer.body, **waiting, **preview}, headers=answer.headers)
 
         return await self._writing.change(call.principal, work)
 

@@ -22,7 +22,7 @@ from pipeline.web.api.events import EventOperations
 from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import OpenApiDocument
 from pipeline.web.api.openapi import describe
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.secrets import SecretOperations
 from pipeline.web.api.serving import Server
 from pipeline.web.api.states import View
@@ -77,6 +77,6 @@ class Description:
         self.operations = (own, *operations)
         self._document = describe(self.operations, version("webhook-pipeline"))
 
-    async def describe_api(self, _call: Call) -> Answer:
+    async def describe_api(self, _call: Call) -> ApiAnswer:
         """Describe this API as OpenAPI 3.1."""
-        return Answer(self._document)
+        return ApiAnswer(self._document)

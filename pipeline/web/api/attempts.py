@@ -10,7 +10,7 @@ from pipeline.core.errors import BrokerError
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.event_models import AttemptQuery, Attempts, FateQuery, Fates
 from pipeline.web.api.lookup import Lookup, unknown
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.subscriptions import ONE
 from pipeline.web.principal import Principal
 from pipeline.web.tenant_limits import Turns
@@ -50,7 +50,7 @@ class AttemptOperations:
             ),
         )
 
-    async def list_attempts(self, call: Call) -> Answer:
+    async def list_attempts(self, call: Call) -> ApiAnswer:
         """List the attempts of a subscription, newest first.
 
         Events that ended without an attempt, such as skipped ones, are listed too.
@@ -62,9 +62,9 @@ class AttemptOperations:
         await self._lookup.find(call)
         page = await self._in_turn(call, lambda: self._search.attempts(call.id, query.after, query.limit))
         await self._lookup.find(call)  # the principal may have lost access
-        return Answer(page.as_document())
+        return ApiAnswer(page.as_document())
 
-    async def show_event(self, call: Call) -> Answer:
+    async def show_event(self, call: Call) -> ApiAnswer:
         """Show what became of an event, for one subscription or for all subscriptions that it was or is for.
 
         `status` is delivered, waiting, dead-lettered, skipped, dropped (`why` is the rule), filtered (the event is not
@@ -76,7 +76,7 @@ class AttemptOperations:
             raise unknown(query.subscription)
         fates = await self._in_turn(call, lambda: self._search.fate(call.path["webhookId"], query.subscription))
         seen = [each for each in fates if not call.principal.tenant or self._sees(call.principal, each.subscription)]
-        return Answer({"items": [each.as_document() for each in seen]})
+        return ApiAnswer({"items": [each.as_document() for each in seen]})
 
     def _sees(self, principal: Principal, subscription: str | None) -> bool:
         if not principal.tenant:

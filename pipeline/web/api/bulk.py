@@ -13,7 +13,7 @@ from pipeline.subscriptions.edits import PAUSE, RESUME, START, STOP, Change, Edi
 from pipeline.subscriptions.store import SubscriptionStore, Tell
 from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import Bulk, BulkChanged
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.states import View, as_needed, each_state, limited
 from pipeline.web.api.subscriptions import PATH
 from pipeline.web.api.writing import Writing
@@ -28,7 +28,7 @@ _EDITS: Final = {"pause": PAUSE, "resume": RESUME, "start": START, "stop": STOP}
 
 
 @dataclass(slots=True)
-class Outcome:
+class BulkOutcome:
     """The results so far.
 
     Attributes:
@@ -94,7 +94,7 @@ class BulkOperations:
             ),
         )
 
-    async def change_subscriptions(self, call: Call) -> Answer:
+    async def change_subscriptions(self, call: Call) -> ApiAnswer:
         """Pause, resume, start, stop or replay all subscriptions that match a filter.
 
         The subscriptions are first found and then changed one by one. With `dryRun`, nothing is changed. `problems`
@@ -112,8 +112,8 @@ class BulkOperations:
             async for state in each_state(self._view, wanted):
                 found[state.id] = as_needed(edit, self._view, state.id) if ends_failure else edit
                 waiting.append(state.waiting_at_most)
-        outcome = Outcome() if bulk.dry_run else await self._change(found, call.principal)
-        return Answer(
+        outcome = BulkOutcome() if bulk.dry_run else await self._change(found, call.principal)
+        return ApiAnswer(
             {
                 "matched": len(found),
                 "ids": [*islice(found, MOST_IDS)],
@@ -127,8 +127,8 @@ class BulkOperations:
             changes=outcome.changes,
         )
 
-    async def _change(self, wanted: Mapping[str, Edit], principal: Principal) -> Outcome:
-        outcome = Outcome()
+    async def _change(self, wanted: Mapping[str, Edit], principal: Principal) -> BulkOutcome:
+        outcome = BulkOutcome()
         names = [*wanted]
         for start in range(0, len(names), TOGETHER):
             batch = {name: wanted[name] for name in names[start : start + TOGETHER]}

@@ -7,7 +7,7 @@ from pipeline.cluster.shown import shown_groups, shown_worker
 from pipeline.cluster.state import StateFilter
 from pipeline.web.api.lookup import Lookup
 from pipeline.web.api.models import Cluster, FailureQuery, Failures
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.states import View, limited
 
 
@@ -29,7 +29,7 @@ class ClusterOperations:
             Operation("GET", "/api/failures", self.list_failures, {HTTPStatus.OK: Failures}, query=FailureQuery),
         )
 
-    async def show_cluster(self, call: Call) -> Answer:
+    async def show_cluster(self, call: Call) -> ApiAnswer:
         """Show the workers, and the number of subscriptions in each state.
 
         With a token that is limited to a tenant, the answer has only the numbers of the tenant's subscriptions.
@@ -38,15 +38,15 @@ class ClusterOperations:
         if call.principal.tenant:
             async with self._lookup.turns.turn(call.principal):
                 totals = await view.totals(limited(StateFilter(), call.principal))
-            return Answer({"workers": [], "totals": {**totals}, "problems": [], "isCurrent": view.is_current})
+            return ApiAnswer({"workers": [], "totals": {**totals}, "problems": [], "isCurrent": view.is_current})
         async with self._lookup.turns.turn(call.principal):
             totals = await view.totals()
         workers = [shown_worker(worker) for worker in view.workers()]
-        return Answer(
+        return ApiAnswer(
             {"workers": workers, "totals": {**totals}, "problems": view.problems(), "isCurrent": view.is_current}
         )
 
-    async def list_failures(self, call: Call) -> Answer:
+    async def list_failures(self, call: Call) -> ApiAnswer:
         """List the subscriptions that fail, retry or are broken, grouped by cause and host.
 
         The answer has the `limit` largest groups. In `message`, … replaces the parts that vary within a group. `ids`
@@ -58,4 +58,4 @@ class ClusterOperations:
         async with self._lookup.turns.turn(call.principal):
             groups = await self._view.failures(wanted)
         shown = shown_groups(groups[: query.limit])
-        return Answer({"groups": shown, "more": len(groups) - len(shown)})
+        return ApiAnswer({"groups": shown, "more": len(groups) - len(shown)})

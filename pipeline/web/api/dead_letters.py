@@ -16,7 +16,7 @@ from pipeline.subscriptions.fields import instant
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.event_models import LetterQuery, Letters, RedriveRequest, RedriveResult
 from pipeline.web.api.lookup import unknown
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.reading import RefusedError
 from pipeline.web.principal import Principal
 from pipeline.web.tenant_limits import Turns
@@ -56,7 +56,7 @@ class DeadLetterOperations:
             ),
         )
 
-    async def list_dead_letters(self, call: Call) -> Answer:
+    async def list_dead_letters(self, call: Call) -> ApiAnswer:
         """List the newest dead letters, newest first, without the bodies and headers of the events.
 
         `redriven` is null if unknown. Letters of a deleted subscription are found too.
@@ -74,9 +74,9 @@ class DeadLetterOperations:
         if asked is not None and not letters and call.principal.seen(self._registry.get(asked)) is None:
             raise unknown(asked)
         shown = [each.as_document() for each in letters[: query.limit]]
-        return Answer({"items": shown, "hasMore": len(letters) > query.limit, "problems": troubles})
+        return ApiAnswer({"items": shown, "hasMore": len(letters) > query.limit, "problems": troubles})
 
-    async def redrive_dead_letters(self, call: Call) -> Answer:
+    async def redrive_dead_letters(self, call: Call) -> ApiAnswer:
         """Write dead letters back to the source topic, each one once and only for its former subscription.
 
         With `subscription`, only letters of this subscription are written. Without it, letters of unknown subscriptions
@@ -98,7 +98,7 @@ class DeadLetterOperations:
             if asked.dry_run or not done.redriven:
                 raise
             done.problems.append(str(error))  # letters that were written before are recorded
-        return Answer(done.as_document(dry_run=asked.dry_run))
+        return ApiAnswer(done.as_document(dry_run=asked.dry_run))
 
     def _check_topic(self) -> None:
         if self._definition.dlq is None:

@@ -17,7 +17,7 @@ from pipeline.core.webhook_ids import own_id
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.event_models import Match, Matched, Sent, TestEvent
 from pipeline.web.api.lookup import Lookup
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.subscriptions import ONE
 from pipeline.web.principal import Principal
 from pipeline.web.tenant_limits import Turns
@@ -52,7 +52,7 @@ class EventOperations:
             Operation("POST", f"{ONE}/_test", self.send_test_event, {ok: Sent}, body=TestEvent, scope="write"),
         )
 
-    async def match_event(self, call: Call) -> Answer:
+    async def match_event(self, call: Call) -> ApiAnswer:
         """Show which subscriptions would get an event, and why others would not. Nothing is written.
 
         Subscriptions that would get the event come first. At most `limit` subscriptions are shown. With the headers of
@@ -70,7 +70,7 @@ class EventOperations:
         ids = [asked.key or ""] if by_key else self._registry.ids()
         async with self._matching.turn(call.principal):
             getting, others, total = await self._verdicts(ids, event, asked.limit, call.principal)
-        return Answer(
+        return ApiAnswer(
             {
                 "topic": topic,
                 "routing": self._definition.routing.value,
@@ -101,7 +101,7 @@ class EventOperations:
             await asyncio.sleep(0)
         return getting, others, total
 
-    async def send_test_event(self, call: Call) -> Answer:
+    async def send_test_event(self, call: Call) -> ApiAnswer:
         """Write a test event for one subscription to the source topic, after all waiting events.
 
         The test event is delivered like any other event, with the record header `webhooks-test: true`. With
@@ -122,7 +122,7 @@ class EventOperations:
                 f"topic {topic}: the broker did not confirm the event within "
                 f"{SEND_SECONDS:.0f} s; it may still be written"
             ) from None
-        return Answer({"id": call.id, "webhookId": own_id(written)})
+        return ApiAnswer({"id": call.id, "webhookId": own_id(written)})
 
 
 def _value(value: Any) -> bytes:

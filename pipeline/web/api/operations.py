@@ -48,7 +48,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ApiAnswer:
     """The answer to a call. *body* is sent as JSON.
 
     Attributes:
@@ -61,7 +61,7 @@ class Answer:
     changes: Mapping[str, int] | None = None
 
 
-Handler = Callable[[Call], Awaitable[Answer]]
+Handler = Callable[[Call], Awaitable[ApiAnswer]]
 
 
 @dataclass(frozen=True, slots=True)

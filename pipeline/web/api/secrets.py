@@ -14,7 +14,7 @@ from pipeline.subscriptions.schema import Signing, WireSubscription
 from pipeline.subscriptions.store import SubscriptionStore
 from pipeline.web.api.event_models import RotatedSecret, RotateSecret
 from pipeline.web.api.lookup import Lookup, unknown
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.subscriptions import ONE, changed
 from pipeline.web.api.writing import Writing
 
@@ -48,7 +48,7 @@ class SecretOperations:
             ),
         )
 
-    async def rotate_secret(self, call: Call) -> Answer:
+    async def rotate_secret(self, call: Call) -> ApiAnswer:
         """Sign with a new secret. For a while, former secrets also sign (Standard Webhooks).
 
         The receiver accepts any of the signatures, so it can change its secret between two rotations. `keep` is the
@@ -67,7 +67,7 @@ class SecretOperations:
             return await store.apply(document, Condition(frozenset({known.revision})))
 
         answer = changed(await self._writing.change(call.principal, work))
-        return Answer({**answer.body, "secret": made}, headers=answer.headers)
+        return ApiAnswer({**answer.body, "secret": made}, headers=answer.headers)
 
 
 def _signing_with(secret: str, keep: int, stored: WireSubscription) -> WireSubscription:

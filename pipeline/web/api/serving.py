@@ -9,7 +9,7 @@ from typing import Any, Final
 import faust
 from aiohttp import hdrs, web
 
-from pipeline.cluster.audit import AuditLog, Entry, entries
+from pipeline.cluster.audit import AuditEntry, AuditLog, entries
 from pipeline.cluster.remembered import Request
 from pipeline.core.errors import (
     BrokerError,
@@ -22,7 +22,7 @@ from pipeline.core.errors import (
     WebhooksError,
 )
 from pipeline.web.access import Access, refused_scope
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.reading import IDEMPOTENCY_KEY, RefusedError, read_call
 from pipeline.web.principal import Principal
 from pipeline.web.problem import problem
@@ -76,7 +76,7 @@ class Server:
             return problem_of(error)
         return web.json_response(answer.body, status=answer.status, headers=answer.headers)
 
-    async def _perform(self, operation: Operation, request: web.Request, principal: Principal) -> Answer:
+    async def _perform(self, operation: Operation, request: web.Request, principal: Principal) -> ApiAnswer:
         call = await read_call(operation, request, principal)
         if operation.scope == "read":
             return await operation.handler(call)
@@ -86,16 +86,16 @@ class Server:
             return answer
         return await self._once(operation, call, request, call.key)
 
-    async def _handle(self, operation: Operation, call: Call, request: web.Request) -> Answer:
+    async def _handle(self, operation: Operation, call: Call, request: web.Request) -> ApiAnswer:
         """The answer to a change. A change that was made, or may have been made, is recorded."""
         try:
             return await operation.handler(call)
         except UnconfirmedError:
-            open_ended = Answer({"result": "unconfirmed"})
+            open_ended = ApiAnswer({"result": "unconfirmed"})
             await self._record(_entry(operation, call, request, open_ended), open_ended)
             raise
 
-    async def _once(self, operation: Operation, call: Call, request: web.Request, key: str) -> Answer:
+    async def _once(self, operation: Operation, call: Call, request: web.Request, key: str) -> ApiAnswer:
         """The answer to a request that may be repeated."""
         if key in self._under_way:
             raise RefusedError(HTTPStatus.CONFLICT, f"{IDEMPOTENCY_KEY}: a request with this key is under way")
@@ -109,7 +109,7 @@ class Server:
                     f"{IDEMPOTENCY_KEY}: the key was used for another request; nothing was changed",
                 )
             if known is not None:
-                return Answer(known.answer, HTTPStatus(known.status), known.headers)
+                return ApiAnswer(known.answer, HTTPStatus(known.status), known.headers)
             answer = await self._handle(operation, call, request)
             answered = Request(key, digest, int(answer.status), answer.body, answer.headers)
             await self._record(_entry(operation, call, request, answer, answered), answer)
@@ -117,7 +117,7 @@ class Server:
             self._under_way.discard(key)
         return answer
 
-    async def _record(self, entry: Entry, answer: Answer) -> None:
+    async def _record(self, entry: AuditEntry, answer: ApiAnswer) -> None:
         """Record a change."""
         if entry.facts.get("changed") == 0 and not entry.facts.get("unconfirmed") and entry.request is None:
             return
@@ -131,8 +131,8 @@ async def _digest(request: web.Request) -> str:
 
 
 def _entry(
-    operation: Operation, call: Call, request: web.Request, answer: Answer, answered: Request | None = None
-) -> Entry:
+    operation: Operation, call: Call, request: web.Request, answer: ApiAnswer, answered: Request | None = None
+) -> AuditEntry:
     """The audit entry of a change. The revision identifies the document, which may have secrets."""
     told = call.body.model_dump(mode="json", exclude_none=True) if operation.is_body_recorded else None
     query = None if call.query is None else call.query.model_dump(mode="json", exclude_none=True)
@@ -141,7 +141,7 @@ def _entry(
     }
     subscription = call.path.get("id") or answer.body.get("id")
     details = {name: value for name, value in (("body", told), ("query", query)) if value}
-    return Entry(
+    return AuditEntry(
         call.principal.name,
         call.principal.tenant,
         request.remote,

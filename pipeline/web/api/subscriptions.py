@@ -19,7 +19,7 @@ from pipeline.subscriptions.edits import ABSENT, Change
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.lookup import Lookup, unknown, within_limits
 from pipeline.web.api.models import Changed, ListQuery, ShownSubscription, SubscriptionDocument, SubscriptionPage
-from pipeline.web.api.operations import Answer, Call, Operation
+from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.states import View, limited
 from pipeline.web.api.writing import Writing
 from pipeline.web.principal import Principal
@@ -78,7 +78,7 @@ class Subscriptions:
             Operation("DELETE", ONE, self.delete_subscription, {ok: Changed}, scope="write", is_conditional=True),
         )
 
-    async def list_subscriptions(self, call: Call) -> Answer:
+    async def list_subscriptions(self, call: Call) -> ApiAnswer:
         """List subscriptions, sorted by id. A page with large documents has fewer than `limit` items; see `next`."""
         query: ListQuery = call.query
         wanted = StateFilter(
@@ -92,7 +92,7 @@ class Subscriptions:
         async with self._lookup.turns.turn(call.principal):
             return await self._page(call.principal, limited(wanted, call.principal), query.after, query.limit)
 
-    async def _page(self, principal: Principal, wanted: StateFilter, after: str | None, limit: int) -> Answer:
+    async def _page(self, principal: Principal, wanted: StateFilter, after: str | None, limit: int) -> ApiAnswer:
         page = await self._view.states(wanted, after, limit)
         items, size, rested = [], 0, 0
         for number, state in enumerate(page.items, 1):
@@ -101,21 +101,21 @@ class Subscriptions:
                 items.append(document)
                 size += len(json.dumps(document))
             if size >= PAGE_BYTES and number < len(page.items):
-                return Answer({"items": items, "next": state.id, "total": page.total})
+                return ApiAnswer({"items": items, "next": state.id, "total": page.total})
             if number % STEP == 0 or size - rested >= STEP_BYTES:
                 rested = size
                 await asyncio.sleep(0)
-        return Answer({"items": items, "next": page.next, "total": page.total})
+        return ApiAnswer({"items": items, "next": page.next, "total": page.total})
 
-    async def get_subscription(self, call: Call) -> Answer:
+    async def get_subscription(self, call: Call) -> ApiAnswer:
         """Show a subscription with its secrets masked. The ETag of the answer is the revision."""
         await self._lookup.find(call)
         document = self._shown(call.id, self._view.state(call.id), call.principal)
         if document is None:
             raise unknown(call.id)
-        return Answer(document, headers=_entity_tag(document["revision"]))
+        return ApiAnswer(document, headers=_entity_tag(document["revision"]))
 
-    async def create_subscription(self, call: Call) -> Answer:
+    async def create_subscription(self, call: Call) -> ApiAnswer:
         """Create a subscription. Without `id`, it gets an id. An existing subscription is not changed.
 
         With a token that is limited to a tenant, `id` is not allowed, because a refusal would reveal ids of other
@@ -133,7 +133,7 @@ class Subscriptions:
             raise ConflictError(str(error)) from None
         return changed(change)
 
-    async def put_subscription(self, call: Call) -> Answer:
+    async def put_subscription(self, call: Call) -> ApiAnswer:
         """Create or replace a subscription.
 
         Omitted fields get their defaults, but `status` and `consumerStatus` keep their values. Masked secrets keep
@@ -146,7 +146,7 @@ class Subscriptions:
         change = await self._writing.change(call.principal, lambda store: store.apply(document, condition))
         return changed(change)
 
-    async def delete_subscription(self, call: Call) -> Answer:
+    async def delete_subscription(self, call: Call) -> ApiAnswer:
         """Delete a subscription. With `routing: key`, its events are dead-lettered from then on."""
         condition = await self._lookup.condition(call)
         return changed(await self._writing.change(call.principal, lambda store: store.delete(call.id, condition)))
@@ -163,14 +163,14 @@ class Subscriptions:
         return document
 
 
-def changed(change: Change) -> Answer:
+def changed(change: Change) -> ApiAnswer:
     """The answer that describes *change*."""
     body = {"id": change.id, "result": change.what, "revision": change.revision, "warning": change.advisory}
     headers = {} if change.what == "deleted" else dict(_entity_tag(change.revision))
     if change.what != "created":
-        return Answer(body, headers=headers)
+        return ApiAnswer(body, headers=headers)
     headers[hdrs.LOCATION] = f"{PATH}/{quote(change.id, safe='')}"
-    return Answer(body, HTTPStatus.CREATED, headers)
+    return ApiAnswer(body, HTTPStatus.CREATED, headers)
 
 
 def _entity_tag(revision: int) -> Mapping[str, str]:

@@ -33,7 +33,7 @@ class Sample:
     slowest: float | None
 
 
-class History:
+class RateHistory:
     """Takes a sample every ten seconds, and keeps the samples of 15 minutes.
 
     Args:

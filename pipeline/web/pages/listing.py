@@ -12,7 +12,7 @@ LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class ListingQuery:
     """The requested search, as the user wrote it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Search:
     @property
     def is_narrow(self) -> bool:
         """Whether the search filters anything."""
-        return replace(self, after="") != Search()
+        return replace(self, after="") != ListingQuery()
 
     @property
     def problems(self) -> list[str]:
@@ -58,10 +58,10 @@ class Search:
         )
 
 
-def read_search(query: Mapping[str, str]) -> Search:
+def read_search(query: Mapping[str, str]) -> ListingQuery:
     """The search in a query. Other parameters are ignored."""
 
     def text(name: str) -> str:
         return query.get(name, "").strip()[:LONGEST]
 
-    return Search(text("q"), text("state"), text("cause"), text("host"), text("metadata"), query.get("after", ""))
+    return ListingQuery(text("q"), text("state"), text("cause"), text("host"), text("metadata"), query.get("after", ""))

@@ -24,7 +24,7 @@ from pipeline.observability.telemetry import Telemetry
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.access import Access, refused_scope
 from pipeline.web.api.states import View, limited
-from pipeline.web.pages.history import History
+from pipeline.web.pages.history import RateHistory
 from pipeline.web.pages.listing import PAGE, read_search
 from pipeline.web.pages.overview import Overview
 from pipeline.web.pages.rendering import SCRIPT, STYLE, answer, render
@@ -111,7 +111,7 @@ class Pages:
         self._sources = sources
         self._view = sources.view
         self._overview = Overview(sources.view, sources.clock)
-        self._history = History(self._workers, sources.telemetry)
+        self._history = RateHistory(self._workers, sources.telemetry)
         # Such pages are limited, because reading Kafka takes CPU time from deliveries.
         self._turn = asyncio.Semaphore(2)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.cli.outcomes import Action, is_settled
-from pipeline.cluster.state import LanePlace, State, SubscriptionState
+from pipeline.cluster.state import LaneSummary, State, SubscriptionState
 from pipeline.core.model import Cause
 from tests.support.fixed_view import NOW, failed, live
 
@@ -13,7 +13,7 @@ AGAIN = Cause("server-error", "the callback answered 503", 41, NOW)
 
 
 def standing(state: State, *lanes: State) -> SubscriptionState:
-    return replace(live("s"), state=state, lanes=tuple(LanePlace("events", 0, lane, None) for lane in lanes))
+    return replace(live("s"), state=state, lanes=tuple(LaneSummary("events", 0, lane, None) for lane in lanes))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cursor
 from pipeline.core.subscription import ReplayOffset, ReplayTimestamp, ResumeFrom, Skip, Start, Subscription
 from pipeline.kafka.committed import Committed
-from pipeline.kafka.cursor_rows import Row
+from pipeline.kafka.cursor_rows import StoredRow
 
 KEYED = Subscription("a", 9, "https://receiver.example")
 
@@ -21,7 +21,7 @@ def matching(start: int, created: int = 4) -> Subscription:
 
 def recorded(row: Cursor | None = None, committed: int | None = 40, **more: Any) -> Recorded:
     """What is recorded about one partition whose log ends at 50."""
-    rows = {} if row is None else {"a": [Row(b"a", "events", 0, row, 50)]}
+    rows = {} if row is None else {"a": [StoredRow(b"a", "events", 0, row, 50)]}
     found = Committed(committed, "one", begun_to=more.pop("begun_to", 5))
     return Recorded("events", {0: LogBounds(0, 50, "one")}, {}, rows, {0: found})
 

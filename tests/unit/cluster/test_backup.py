@@ -6,7 +6,7 @@ import re
 import pytest
 
 from pipeline.cluster.backup import as_lines, read_lines
-from pipeline.cluster.restoring import Revisions, begun, by_creation, renumbered, without_creation
+from pipeline.cluster.restoring import Renumbering, begun, by_creation, renumbered, without_creation
 from pipeline.core.errors import ConfigurationError
 from pipeline.kafka.kept_state import Commit, Kept, KeptState
 
@@ -64,7 +64,7 @@ def row(revision: object) -> Kept:
     ids=["carried out", "an older one", "the first", "before the first", "of a former one", "no number", "none"],
 )
 def test_a_restored_row_refers_to_the_new_revision(revision: object, then: object) -> None:
-    found = renumbered(row(revision), ["events"], {b"a": Revisions(first=3, old=7, new=1, has_start=True)})
+    found = renumbered(row(revision), ["events"], {b"a": Renumbering(first=3, old=7, new=1, has_start=True)})
     if revision == 1 and revision is not True:
         assert found is None, "its subscription was deleted and made again"
     else:
@@ -72,14 +72,18 @@ def test_a_restored_row_refers_to_the_new_revision(revision: object, then: objec
 
 
 def test_a_row_without_a_known_subscription_is_unchanged() -> None:
-    kept = renumbered(row(1), ["events"], {b"a": Revisions(first=7, old=7, new=1, has_start=False)})
+    kept = renumbered(row(1), ["events"], {b"a": Renumbering(first=7, old=7, new=1, has_start=False)})
     assert json.loads(kept or b"null")["revision"] == 0, "with key no record says when a subscription was made"
     for each in (STATE.rows[0], Kept(b"other", 0, -1, b'{"revision":5}'), Kept(b"a", 0, -1, b"broken")):
-        assert renumbered(each, ["events"], {b"a": Revisions(3, 7, 1, has_start=True)}) == each.value
+        assert renumbered(each, ["events"], {b"a": Renumbering(3, 7, 1, has_start=True)}) == each.value
 
 
 def test_begun_to_is_translated_to_the_restored_revisions() -> None:
-    known = [Revisions(3, 7, 0, has_start=True), Revisions(8, 8, 1, has_start=True), Revisions(9, 9, 2, has_start=True)]
+    known = [
+        Renumbering(3, 7, 0, has_start=True),
+        Renumbering(8, 8, 1, has_start=True),
+        Renumbering(9, 9, 2, has_start=True),
+    ]
     notes = "settled=1:x;topic-id=y;begun-to="
     found = [begun(Commit(1, f"{notes}{number}"), known).metadata for number in (0, 8, 9, 10)]
     assert found == [f"{notes}{number}" for number in (0, 1, 2, 3)]

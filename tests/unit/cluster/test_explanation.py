@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from pipeline.cluster.explanation import explain
-from pipeline.cluster.state import LanePlace, State, SubscriptionState
+from pipeline.cluster.state import LaneSummary, State, SubscriptionState
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.model import Cause
 from pipeline.core.rate_limit import SlowStart
 
 CAUSE = Cause("rejected", "the callback answered 400", 9, 60.0, Attempts(3, 40.0, 400))
-FAILED = LanePlace("orders", 2, "failure", "w:1", 9, cause=CAUSE)
+FAILED = LaneSummary("orders", 2, "failure", "w:1", 9, cause=CAUSE)
 STATE = SubscriptionState(
     "a b",
     "failure",
@@ -82,7 +82,7 @@ def test_a_probed_subscription_needs_no_action() -> None:
 
 def test_a_retrying_subscription_says_when_it_tries_again() -> None:
     error = FailedAttempt("the callback answered 503", 50.0, 503)
-    lane = LanePlace("orders", 0, "retrying", "w:1", 9, error=error)
+    lane = LaneSummary("orders", 0, "retrying", "w:1", 9, error=error)
     found = explain(
         replace(STATE, state="retrying", cause=None, error=error, attempts=1, next_try_at=70.0, lanes=(lane,)),
         names_topic=False,

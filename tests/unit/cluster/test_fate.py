@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.cluster.attempt_search import why_not
 from pipeline.cluster.attempts import Result, Results, Session
-from pipeline.cluster.fate import Case, Fate, History, PartitionProgress, conclude
+from pipeline.cluster.fate import Case, EventHistory, Fate, PartitionProgress, conclude
 from pipeline.core.attempts import FailedAttempt, Probes
 from pipeline.core.model import Cause, Cursor, PlainEvent, Status
 from pipeline.core.subscription import Start
@@ -34,7 +34,7 @@ def done(decision: Any, at: float = EVENT_AT + 1, **more: Any) -> Result:
 
 def told(*records: Results | Session, progress: PartitionProgress = SETTLED, **more: Any) -> Fate:
     """The conclusion about one event from these records of the attempt log."""
-    history = History(OFFSET)
+    history = EventHistory(OFFSET)
     for record in records:
         history.add(record)
     for name in ("begins_at", "began_at", "read_to", "problem"):

@@ -5,9 +5,17 @@ from dataclasses import replace
 import pytest
 
 from pipeline.cluster.announcement import AnnouncedLane
-from pipeline.cluster.joining import LONGEST_SHAPED, Owner, joined, place_of_announced, place_of_row, reason_of, shape
+from pipeline.cluster.joining import (
+    LONGEST_SHAPED,
+    Owner,
+    joined,
+    reason_of,
+    shape,
+    summary_of_announced,
+    summary_of_row,
+)
 from pipeline.cluster.rows_seen import SeenRow
-from pipeline.cluster.state import LanePlace, PartitionState, State
+from pipeline.cluster.state import LaneSummary, PartitionState, State
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.model import Cause, Cursor, Standing, Status, UnreadableRow
 from tests.support.core import subscription
@@ -20,8 +28,8 @@ STANDING = Standing(is_live=False, waiting_at_most=4, waiting_is_exact=True, dis
 ERROR = FailedAttempt("the callback answered 503", 50.0, 503)
 
 
-def lane(row: Cursor, owner: Owner = OWNER) -> LanePlace:
-    return place_of_row(PLACE, SeenRow(row, 60.0), owner)
+def lane(row: Cursor, owner: Owner = OWNER) -> LaneSummary:
+    return summary_of_row(PLACE, SeenRow(row, 60.0), owner)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +90,7 @@ def test_a_failure_shows_its_attempts() -> None:
 
 
 def test_an_unreadable_row_is_reported_as_broken() -> None:
-    found = place_of_row(PLACE, SeenRow(UnreadableRow("it is not JSON", 9), 60.0), OWNER)
+    found = summary_of_row(PLACE, SeenRow(UnreadableRow("it is not JSON", 9), 60.0), OWNER)
     assert (found.state, found.next, found.waiting) == ("broken", 9, None)
     reason = reason_of([SeenRow(UnreadableRow("it is not JSON", 9), 60.0)])
     assert reason is not None
@@ -96,9 +104,9 @@ def test_a_failure_without_an_owner_is_still_a_failure() -> None:
 
 def test_the_state_of_a_live_lane_is_announced_by_its_worker() -> None:
     lane = AnnouncedLane("s", "events", 0, 9, 2, attempts=2, failing_since=40.0, next_try_at=70.0, error=ERROR)
-    found = place_of_announced(lane, OWNER)
+    found = summary_of_announced(lane, OWNER)
     assert (found.state, found.waiting, found.attempts, found.error) == ("retrying", 2, 2, ERROR)
-    assert place_of_announced(replace(lane, error=None), OWNER).state == "live"
+    assert summary_of_announced(replace(lane, error=None), OWNER).state == "live"
 
 
 def test_a_subscription_has_the_state_of_its_most_urgent_lane() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.cluster.state import WorkerState
 from pipeline.observability.telemetry import Telemetry
-from pipeline.web.pages.history import SAMPLES, History, quantile
+from pipeline.web.pages.history import SAMPLES, RateHistory, quantile
 from pipeline.web.pages.plots import HEIGHT, WIDTH, plot
 from tests.support.fixed_view import NOW
 
@@ -16,7 +16,7 @@ WORKER = WorkerState("a:6066", "1", NOW, NOW, is_gone=False, ready=True, problem
 
 def test_rates_are_the_sum_of_all_present_workers() -> None:
     workers = [WORKER, replace(WORKER, name="b"), replace(WORKER, name="c", is_gone=True)]
-    history = History(lambda: workers, Telemetry())
+    history = RateHistory(lambda: workers, Telemetry())
     history.take()
     [rates, _] = history.plots()
     assert [(line.name, line.now) for line in rates.lines] == [("delivered", "60"), ("failed", "4.0")]
@@ -25,7 +25,7 @@ def test_rates_are_the_sum_of_all_present_workers() -> None:
 def test_durations_cover_the_time_since_the_previous_sample() -> None:
     telemetry = Telemetry()
     telemetry.attempt_seconds.observe(9.0)
-    history = History(lambda: None, telemetry)
+    history = RateHistory(lambda: None, telemetry)
     for _ in range(100):
         telemetry.attempt_seconds.observe(0.02)
     history.take()
@@ -38,13 +38,13 @@ def test_durations_cover_the_time_since_the_previous_sample() -> None:
 
 
 def test_a_process_that_delivers_nothing_shows_no_durations() -> None:
-    history = History(lambda: [WORKER], None)
+    history = RateHistory(lambda: [WORKER], None)
     history.take()
     assert [each.title for each in history.plots()] == ["Attempts per second, all workers"]
 
 
 def test_the_history_is_bounded() -> None:
-    history = History(lambda: [WORKER], Telemetry())
+    history = RateHistory(lambda: [WORKER], Telemetry())
     for _ in range(3 * SAMPLES):
         history.take()
     assert history.plots()[0].lines[0].path.count("L") == SAMPLES - 1
