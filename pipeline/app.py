@@ -1,7 +1,7 @@
 """The composition root: the only module that depends on all parts.
 
 create_app(settings, definition)
-    Engine        parts to start and stop: transport, registry, log readers, tokens, dead letters, checkpoints
+    Engine        starts and stops parts (transport, registry, log readers, ...) and runs tasks (checkpoints, ...)
     Sources       a dispatcher per source topic: partitions, lanes, windows
     DeliveryApp   Faust: group membership, the agent, the token table, the web view, the command line
 """
@@ -9,7 +9,7 @@ create_app(settings, definition)
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -76,7 +76,7 @@ from pipeline.observability.unmatched import UnmatchedEvents
 from pipeline.runtime.application import DeliveryApp
 from pipeline.runtime.assignor import LevelAssignor
 from pipeline.runtime.consumer_thread import Parts
-from pipeline.runtime.engine import Engine
+from pipeline.runtime.engine import Engine, Part
 from pipeline.runtime.log_check import LogCheck
 from pipeline.runtime.log_checks import LogChecks
 from pipeline.runtime.membership import Membership
@@ -112,12 +112,8 @@ def create_app(
 ) -> DeliveryApp:
     """Make the application of a worker. It connects to nothing until it is started.
 
-    Call this without a running event loop, because Faust reads entry points from the disk.
-
-    Args:
-        settings: the settings.
-        definition: the API definition.
-        former_topics: see `LogCheck`.
+    Call this without a running event loop, because Faust reads entry points from the disk. *former_topics* are for
+    `LogCheck`.
 
     Raises:
         ConfigurationError: the file of ADMIN_JWKS can't be used, or no routing is configured.
@@ -218,30 +214,35 @@ def create_app(
         warning_of=lambda subscription: advisory(subscription, clock.now()),
     )
     view = ClusterView(settings.app, definition.source, definition.routing, registry, clock)
-    app.add_dependency(
-        Engine(
-            transport=transport,
-            permitted=permitted,
-            registry=registry,
-            store=store,
-            audit=audit,
-            on_change=partial(_subscription_changed, sources, view, notifier),
-            log_readers=list(log_readers.values()),
-            tokens=tokens,
-            dead_letters=dead_letters,
-            attempt_log=attempt_log,
-            spans=spans,
-            outlets=outlets,
-            retention_watch=RetentionWatch(sources, partial(retention_ms, connection), notifier.tell, clock),
-            sources=sources,
-            expansion=_expansion(app, settings, definition, clock),
-            membership=Membership(sources.fenced, app),
-            unmatched=unmatched,
-            view=view,
-            announcer=_announcer(app, connection, reporter, telemetry, clock),
-            watch_rights=partial(rights.watch, partial(_missing_rights, settings, definition, sources), clock),
-        )
-    )
+    announcer = _announcer(app, connection, reporter, telemetry, clock)
+    expansion = _expansion(app, settings, definition, clock)
+    parts = [
+        *([] if attempt_log is None else [Part(attempt_log.close, attempt_log.start)]),
+        *([] if spans is None else [Part(spans.close, spans.start)]),
+        Part(transport.close, transport.start),
+        Part(outlets.close),
+        Part(permitted.close),
+        *([] if dead_letters is None else [Part(dead_letters.close)]),
+        Part(tokens.close),
+        Part(registry.stop, partial(registry.start, partial(_subscription_changed, sources, view, notifier))),
+        Part(store.close),
+        Part(audit.close),
+        Part(view.stop, view.start),
+        Part(announcer.close),
+        *(Part(reader.close, reader.start) for reader in log_readers.values()),
+    ]
+    tasks: list[Callable[[], Awaitable[None]]] = [
+        *(dispatcher.keep_checkpoints for dispatcher in sources),
+        *([] if expansion is None else [expansion.watch]),
+        partial(rights.watch, partial(_missing_rights, settings, definition, sources), clock),
+        unmatched.watch,
+        outlets.run,
+        RetentionWatch(sources, partial(retention_ms, connection), notifier.tell, clock).run,
+        announcer.run,
+        Membership(sources.fenced, app).watch,
+        tokens.keep_sweeping,
+    ]
+    app.add_dependency(Engine(parts, tasks))
     # Faust's type of a signal allows any sender. Here the sender is the application.
     app.on_rebalance_complete.connect(cast("Any", _open_partitions), weak=False)
     agents.attach(app)

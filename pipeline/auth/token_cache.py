@@ -22,6 +22,7 @@ from pipeline.observability.telemetry import TokenResult
 
 logger = logging.getLogger(__name__)
 
+SWEEP_SECONDS: Final = 600.0
 CLOSE_SECONDS: Final = 5.0
 """How long a close waits for rows to become durable."""
 
@@ -130,6 +131,12 @@ class TokenCache:
             grant.partitions.discard(partition)
             if not grant.partitions and grant.request is None:
                 del self._grants[auth]
+
+    async def keep_sweeping(self) -> None:
+        """Sweep every ten minutes, until cancelled."""
+        while True:
+            await self._clock.sleep(SWEEP_SECONDS)
+            await self.sweep()
 
     async def sweep(self) -> None:
         """Forget tokens that were not used since the last sweep, and delete the rows of expired tokens.

@@ -4,6 +4,7 @@ The usual cause is a business topic, whose keys are for example orders or custom
 error shows this. With `routing: match`, keys may be anything, and events that match no subscription are normal.
 """
 
+import asyncio
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -45,6 +46,12 @@ class UnmatchedEvents:
             f"{topics}: none of the last {self._in_a_row} events was for a subscription; "
             "the key of an event must be the id of its subscription"
         )
+
+    async def watch(self) -> None:
+        """Look every ten seconds, until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.look()
 
     def look(self) -> None:
         """Compare the counters with their previous values. Log the warning if more events had no subscription."""

@@ -10,7 +10,7 @@ token_table                          access tokens in a Faust table
 topics, preflight, initial_offsets   checks topics and brokers; commits a group's first offsets
 side_topics                          the topics that only show what happens; deliveries do not need them
 rights, rights_watch                 finds missing rights; reports them while a worker runs
-engine                               starts and stops all other parts of a worker
+engine                               starts and stops the parts of a process, and runs their tasks
 stop_deadline                        ends a worker that does not stop
 open_files                           the limit of open files
 """

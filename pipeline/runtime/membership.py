@@ -9,11 +9,13 @@ the group: it gives its partitions back, and opens those that it is assigned, wi
                                                             └▶ assigned to another worker, which fenced this one
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from pipeline.core.clock import steady_now
+from pipeline.core.errors import BrokerError
 from pipeline.core.sources import TopicPartition
 
 logger = logging.getLogger(__name__)
@@ -53,6 +55,17 @@ class Membership:
         self._group = group
         self._asked_at: float | None = None
         self._stuck_since: float | None = None
+
+    async def watch(self) -> None:
+        """Call `rejoin_if_fenced` every second, until cancelled.
+
+        Raises:
+            BrokerError: rejoining has no effect although the brokers answer.
+        """
+        while True:
+            await asyncio.sleep(CHECK_SECONDS)
+            if not self.rejoin_if_fenced():
+                raise BrokerError("could not rejoin the group, although its broker answers")
 
     def rejoin_if_fenced(self) -> bool:
         """Check the partitions, and rejoin the group if necessary.

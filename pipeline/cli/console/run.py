@@ -1,18 +1,13 @@
-"""Composes and runs `webhooks console`: the view of the cluster and the API on Faust's web server.
-
-ConsoleEngine the registry and the view; the store and the audit log, which the first change opens
-ConsoleApp    Faust, with the web server only
-"""
+"""Composes and runs `webhooks console`: the view of the cluster and the API on Faust's web server."""
 
 import logging.config
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar
 
 import faust
 import mode.loop
 from faust.app.base import BootStrategy
-from mode import Service
 
 from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.audit import AuditLog
@@ -25,6 +20,7 @@ from pipeline.core.patches import check_patches
 from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.topics import audit_topic, subscriptions_topic
 from pipeline.observability.logs import logging_config
+from pipeline.runtime.engine import Engine, Part
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.session import secret_box
 from pipeline.subscriptions.store import SubscriptionStore
@@ -47,44 +43,6 @@ class ConsoleApp(faust.App):
     """A Faust application that serves pages only."""
 
     BootStrategy: ClassVar[type[BootStrategy]] = WebAlone
-
-
-class ConsoleEngine(Service):
-    """The parts that the API uses.
-
-    Args:
-        store: the store, which the first change opens.
-    """
-
-    def __init__(
-        self, registry: Registry, view: ClusterView, store: SubscriptionStore, audit: AuditLog, **options: Any
-    ) -> None:
-        super().__init__(**options)
-        self._closing = AsyncExitStack()
-        self._registry = registry
-        self._view = view
-        self._store = store
-        self._audit = audit
-        self._has_read = False
-
-    def missing(self) -> list[str]:
-        """Sentences about why the console can't answer yet; empty once the topics have been read."""
-        self._has_read = self._has_read or self._view.has_read_states
-        return [] if self._has_read else ["the topics have not been read yet"]
-
-    async def on_start(self) -> None:
-        """Follow the topics."""
-        closing = self._closing
-        closing.push_async_callback(self._audit.close)
-        await self._registry.start(self._view.on_subscription)
-        closing.push_async_callback(self._registry.stop)
-        closing.push_async_callback(self._store.close)
-        await self._view.start()
-        closing.push_async_callback(self._view.stop)
-
-    async def on_stop(self) -> None:
-        """Close everything."""
-        await self._closing.aclose()
 
 
 def create_console(settings: Settings) -> ConsoleApp:
@@ -114,9 +72,14 @@ def create_console(settings: Settings) -> ConsoleApp:
         logging_config=logging_config(settings.log_format, settings.log_level),
         worker_redirect_stdouts=False,
     )
-    engine = ConsoleEngine(registry, view, store, audit)
-    app.add_dependency(engine)
-    attach_health(app, missing=engine.missing, problems=view.problems, access=access)
+    parts = [
+        Part(audit.close),
+        Part(registry.stop, partial(registry.start, view.on_subscription)),
+        Part(store.close),
+        Part(view.stop, view.start),
+    ]
+    app.add_dependency(Engine(parts))
+    attach_health(app, missing=_missing(view), problems=view.problems, access=access)
     attach_api(app, settings, definition, registry=registry, store=store, view=view, audit=audit, access=access)
     ids = settings.webhook_ids
     attempts = AttemptSearch(definition, settings.app, registry, ids)
@@ -125,6 +88,18 @@ def create_console(settings: Settings) -> ConsoleApp:
         app, PageSources(settings.app, lambda: own, definition, view, registry, None, ids, clock, attempts), access
     )
     return app
+
+
+def _missing(view: ClusterView) -> Callable[[], list[str]]:
+    """Returns sentences about why the console can't answer yet; none once the topics have been read."""
+    has_read = False
+
+    def missing() -> list[str]:
+        nonlocal has_read
+        has_read = has_read or view.has_read_states
+        return [] if has_read else ["the topics have not been read yet"]
+
+    return missing
 
 
 def run() -> None:
