@@ -15,7 +15,7 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import DeadLetterTopic, cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.runtime.rights import Right, Rights, missing_rights
 from pipeline.runtime.side_topics import ensure_side_topics, side_topics
-from pipeline.runtime.topics import check_topics, ensure_topics
+from pipeline.runtime.topics import ensure_topics
 
 _MEANINGS: Final = {
     Routing.KEY: "each event of {topic} goes to the subscription whose id is its key",
@@ -69,8 +69,7 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
     """
     source, dlq = definition.source, definition.dlq
     before = await _topics(source.connection)
-    look = ensure_topics if create else check_topics
-    problems = await look(definition, app, [tokens_topic(app)])
+    problems = await ensure_topics(definition, app, [tokens_topic(app)], create=create)
     # If there are problems, a worker does not start, so nothing is created.
     besides = [] if problems else await ensure_side_topics(definition, app, create=create)
     after = await _topics(source.connection)

@@ -56,13 +56,16 @@ class _Needed:
     may_have_more: bool = False
 
 
-async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
+async def ensure_topics(
+    definition: Definition, app: str, changelogs: Sequence[str] = (), *, create: bool = True
+) -> list[str]:
     """Create missing topics of the pipeline, and report all other problems.
 
     Args:
         definition: names the source and the dead-letter topic.
         app: the prefix of the pipeline's own topics.
         changelogs: the changelog topics of tables, with as many partitions as the largest source topic.
+        create: if False, nothing is created, and a missing topic is a problem only if this user may not create it.
 
     Returns:
         One sentence per problem, beginning with the topic; empty if there is none.
@@ -70,18 +73,6 @@ async def ensure_topics(definition: Definition, app: str, changelogs: Sequence[s
     Raises:
         BrokerError: a cluster can't be reached.
     """
-    return await _examine(definition, app, changelogs, create=True)
-
-
-async def check_topics(definition: Definition, app: str, changelogs: Sequence[str] = ()) -> list[str]:
-    """The problems that `ensure_topics` would find.
-
-    Creates nothing: a missing topic is a problem only if this user may not create it.
-    """
-    return await _examine(definition, app, changelogs, create=False)
-
-
-async def _examine(definition: Definition, app: str, changelogs: Sequence[str], *, create: bool) -> list[str]:
     connection, topics = definition.source.connection, definition.source.topics
     problems: list[str] = []
     async with administration(connection) as admin:

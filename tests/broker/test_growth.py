@@ -15,7 +15,7 @@ from pipeline.core.model import Status
 from pipeline.kafka.admin import administration
 from pipeline.kafka.expansion import PartitionExpansion, grow
 from pipeline.kafka.topics import count_partitions, cursors_topic, tokens_topic
-from pipeline.runtime.topics import check_topics
+from pipeline.runtime.topics import ensure_topics
 from pipeline.subscriptions.edits import PAUSE, RESUME
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
@@ -282,7 +282,7 @@ async def test_check_only_asks_whether_topics_can_be_expanded(
 ) -> None:
     async with cluster(kafka, unique_name("check"), tmp_path, partitions=2) as found:
         await add_partitions(found)
-        assert await check_topics(found.definition, found.app, [tokens_topic(found.app)]) == []
+        assert await ensure_topics(found.definition, found.app, [tokens_topic(found.app)], create=False) == []
         assert await count_partitions(kafka.connection, cursors_topic(found.app)) == 2
 
 

@@ -11,7 +11,7 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.subscription import Routing
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
-from pipeline.runtime.topics import check_topics, ensure_topics, writable_problems
+from pipeline.runtime.topics import ensure_topics, writable_problems
 from tests.support.brokers import TestBroker
 
 COMPACT = {"cleanup.policy": "compact"}
@@ -58,12 +58,12 @@ async def test_missing_topics_get_as_many_partitions_as_the_source(
 
 
 async def test_a_check_creates_nothing(kafka: TestBroker, definition: Definition, app: str) -> None:
-    assert await check_topics(definition, app, [f"{app}-changelog"]) == []
+    assert await ensure_topics(definition, app, [f"{app}-changelog"], create=False) == []
     assert await topics_of(kafka, app) == {".events", ".dlq"}
 
 
 async def test_a_topic_that_can_not_be_created_is_named(definition: Definition, app: str) -> None:
-    problems = await check_topics(definition, app, ["not a topic name"])
+    problems = await ensure_topics(definition, app, ["not a topic name"], create=False)
     assert len(problems) == 1
     assert problems[0].startswith("topic not a topic name: does not exist and can't be created: ")
 
@@ -103,7 +103,7 @@ async def test_missing_topics_of_others_are_reported_and_not_created(kafka: Test
 async def test_checking_the_dead_letter_topic_writes_nothing(
     kafka: TestBroker, definition: Definition, app: str
 ) -> None:
-    assert await check_topics(definition, app) == []
+    assert await ensure_topics(definition, app, create=False) == []
     assert definition.dlq is not None
     assert await kafka.read(definition.dlq.topic) == []
 
@@ -135,7 +135,7 @@ async def test_the_dead_letter_topic_may_be_on_another_cluster(
 ) -> None:
     await embedded.create_topic("far-dlq")
     far = DeadLetterTopic(connection(embedded), "far-dlq")
-    assert await check_topics(dataclasses.replace(definition, dlq=far), app) == []
+    assert await ensure_topics(dataclasses.replace(definition, dlq=far), app, create=False) == []
 
 
 @pytest.mark.parametrize(
