@@ -11,7 +11,7 @@ from pipeline.cli.output import Format, as_json, ask, say
 from pipeline.cli.previews import Preview, preview_as_json, show_waiting
 from pipeline.cli.recording import record
 from pipeline.cli.running import configured
-from pipeline.cluster.effects import Effect, SourceOffset, check_exists
+from pipeline.cluster.effects import Effect
 from pipeline.core.errors import BrokerError, WebhooksError
 from pipeline.core.subscription import Routing
 from pipeline.subscriptions.edits import Change
@@ -43,20 +43,16 @@ def with_store(work: Callable[[SubscriptionStore], Awaitable[Result]]) -> Result
 def change_one(
     work: Callable[[SubscriptionStore], Awaitable[Change]],
     output: Format,
-    target: SourceOffset | None = None,
     preview: Preview | None = None,
     outcomes: Outcomes | None = None,
 ) -> None:
-    """Check that *target* exists, show the *preview*, make a change, print the change, and wait for its outcome."""
+    """Show the *preview*, make a change, print the change, and wait for its outcome."""
 
-    async def checked(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
-        known = None if preview is None else await store.subscription(preview.subscription)
-        if target is not None:
-            await check_exists(configured()[1], target)
-        effects = None if preview is None or known is None else await preview.show(known, output)
+    async def previewed(store: SubscriptionStore) -> tuple[Change, list[Effect] | str | None]:
+        effects = None if preview is None else await preview.show(store, output)
         return await work(store), effects
 
-    change, effects = with_store(checked)
+    change, effects = with_store(previewed)
     if output == "table":
         say(sentence(change))
     after = {} if outcomes is None else outcomes.look([change])
@@ -64,16 +60,9 @@ def change_one(
         say(as_json({**shown(change), **preview_as_json(effects), **({"after": after[change.id]} if after else {})}))
 
 
-def preview_one(preview: Preview, output: Format, target: SourceOffset | None) -> None:
-    """Check that *target* exists, and show the *preview*, without making the change."""
-
-    async def shown_only(store: SubscriptionStore) -> list[Effect] | str:
-        known = await store.subscription(preview.subscription)
-        if target is not None:
-            await check_exists(configured()[1], target)
-        return await preview.show(known, output)
-
-    effects = with_store(shown_only)
+def preview_one(preview: Preview, output: Format) -> None:
+    """Show the *preview*, without making the change."""
+    effects = with_store(lambda store: preview.show(store, output))
     if output == "json":
         say(as_json({"id": preview.subscription, **preview_as_json(effects), "dryRun": True}))
 

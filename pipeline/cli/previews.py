@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from pipeline.cli.output import Format, say
 from pipeline.cli.running import configured
-from pipeline.cluster.effects import Effect, as_lines, count_waiting
+from pipeline.cluster.effects import Effect, SourceOffset, as_lines, check_exists, count_waiting
 from pipeline.cluster.positions import Position, find_positions
 from pipeline.core.errors import BrokerError
 from pipeline.core.subscription import Subscription
+from pipeline.subscriptions.store import SubscriptionStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +18,24 @@ class Preview:
 
     Attributes:
         effects: computes the effects; may raise ConfigurationError to refuse the command.
+        target: the offset that the command names.
         is_always_shown: print the preview even with JSON output, to stderr.
     """
 
     subscription: str
     effects: Callable[[Subscription, list[Position]], Awaitable[list[Effect]]]
+    target: SourceOffset | None = None
     is_always_shown: bool = False
 
-    async def show(self, subscription: Subscription, output: Format) -> list[Effect] | str:
+    async def show(self, store: SubscriptionStore, output: Format) -> list[Effect] | str:
         """Print and return the effects. If they are unknown, print why; the command can run without them.
 
         Raises:
-            ConfigurationError: the command is refused.
+            ConfigurationError: there is no such subscription or target, or the command is refused.
         """
+        subscription = await store.subscription(self.subscription)
+        if self.target is not None:
+            await check_exists(configured()[1], self.target)
         try:
             found = await find_positions(*configured(), [subscription])
             effects = await self.effects(subscription, found[subscription.id])

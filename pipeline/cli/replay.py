@@ -71,10 +71,10 @@ def command(
 
     [name] = selection.ids
     target = None if partition is None or offset is None else SourceOffset(source, partition, offset)
-    preview = Preview(name, effects, is_always_shown=discard_waiting)
+    preview = Preview(name, effects, target, is_always_shown=discard_waiting)
     if selection.dry_run:
-        preview_one(preview, selection.output, target)
+        preview_one(preview, selection.output)
         return
     outcomes = outcomes_of("replay", selection)
-    change_one(lambda store: store.edit(name, edit), selection.output, target, preview, outcomes)
+    change_one(lambda store: store.edit(name, edit), selection.output, preview, outcomes)
     outcomes.end()

@@ -185,7 +185,7 @@ def skip(subscription: str, partition: int, offset: int, topic: str | None, outp
         return await effect_of_skip(*configured(), known, found, (TopicPartition(where, partition), offset))
 
     target = SourceOffset(where, partition, offset, is_event=True)
-    change_one(lambda store: store.edit(subscription, edit), output, target, Preview(subscription, effects))
+    change_one(lambda store: store.edit(subscription, edit), output, Preview(subscription, effects, target))
 
 
 command.add_command(apply.command)

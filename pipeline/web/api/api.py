@@ -1,6 +1,5 @@
 """All operations of the API, including the one that describes them."""
 
-from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
 
@@ -65,18 +64,14 @@ def attach_api(
         Subscriptions(registry, lookup, view, writing, definition),
         Actions(settings, definition, lookup, writing, view),
     )
-    described = Description([operation for part in parts for operation in part.operations()])
-    Server(access, audit).attach(app, described.operations)
 
-
-class Description:
-    """A list of operations, and the operation that describes them."""
-
-    def __init__(self, operations: Sequence[Operation]) -> None:
-        own = Operation("GET", "/api/openapi.json", self.describe_api, {HTTPStatus.OK: OpenApiDocument})
-        self.operations = (own, *operations)
-        self._document = describe(self.operations, version("webhook-pipeline"))
-
-    async def describe_api(self, _call: Call) -> ApiAnswer:
+    async def describe_api(_call: Call) -> ApiAnswer:
         """Describe this API as OpenAPI 3.1."""
-        return ApiAnswer(self._document)
+        return ApiAnswer(document)
+
+    operations = [
+        Operation("GET", "/api/openapi.json", describe_api, {HTTPStatus.OK: OpenApiDocument}),
+        *(operation for part in parts for operation in part.operations()),
+    ]
+    document = describe(operations, version("webhook-pipeline"))
+    Server(access, audit).attach(app, operations)
