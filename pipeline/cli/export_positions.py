@@ -26,7 +26,7 @@ from pipeline.subscriptions.session import opened_registry
     multiple=True,
     required=True,
     type=GroupOf(),
-    help="The consumer group to move; id: the name of each subscription's group is its id.",
+    help="The consumer group to move. id: each subscription's group has the subscription's id as its name.",
 )
 def command(*, groups: tuple[str, ...]) -> None:
     """Move consumer groups of another system to the positions of subscriptions, to undo a migration.

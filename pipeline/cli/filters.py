@@ -54,7 +54,7 @@ def _as_mapping(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> 
         if not name or not equals:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE")
         if found.setdefault(name, value) != value:
-            raise click.BadParameter(f"{name} has two values, and none can have both")
+            raise click.BadParameter(f"{name} has two values, and no subscription can have both")
     return found
 
 

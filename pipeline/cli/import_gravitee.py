@@ -37,7 +37,7 @@ SUBSCRIPTIONS: Final = "subscriptions.yaml"
     "groups",
     multiple=True,
     type=GroupOf(),
-    help="Begin where this consumer group stops; id: the name of each subscription's group is its id.",
+    help="Continue where this consumer group stopped. id: each subscription's group has its id as the name.",
 )
 def command(
     *, files: tuple[str, ...], output_dir: Path | None, accepted: tuple[str, ...], groups: tuple[str, ...]

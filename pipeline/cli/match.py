@@ -47,7 +47,7 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
         )
     if ParsedEvent(records[0]).body() is None and body.strip() not in {b"", b"null"}:
         what = "standard input" if event == STDIN else event
-        say(f"{what} is not JSON in UTF-8, or has a duplicate name: JSON pointers find nothing in it", err=True)
+        say(f"{what} is not JSON in UTF-8, or has a duplicate name, so JSON pointers find nothing in it", err=True)
     concerned = asyncio.run(_concerned(settings, definition, key))
     ids = settings.webhook_ids if definition.routing is Routing.MATCH else None
     matches = [_Matched(each.topic, verdicts(concerned, each, ids)) for each in records]
@@ -92,7 +92,7 @@ def _summary(definition: Definition, topic: str, key: str | None, found: Sequenc
     if definition.routing is Routing.KEY:
         if not found:
             return f"routing: key: there is no subscription {printable(key)}, so the event would be dead-lettered"
-        return f"routing: key: the event is for the subscription {printable(key)} alone, whose id is its key"
+        return f"routing: key: only the subscription {printable(key)} gets the event, because its id is the event's key"
     getting = sum(each.gets_it for each in found)
     return f"topic {topic}: {getting} of {len(found)} subscriptions would get the event"
 

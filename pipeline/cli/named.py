@@ -15,7 +15,7 @@ from pipeline.subscriptions.store import SubscriptionStore
 def change_named(action: Action, edit: Edit, selection: Selection) -> None:
     """Apply *edit* to each named subscription. Shows its waiting events, the change and the outcome."""
     if selection.dry_run:
-        raise click.UsageError("--dry-run is for --all and for a replay")
+        raise click.UsageError("--dry-run works only with --all or with a replay")
     outcomes = outcomes_of(action, selection)
     states = (outcomes.before or standing(selection.ids)) if edit.always else {}
 

@@ -55,7 +55,10 @@ async def states_after(
                     version = await view.changed(version)
                     waiting = {name for name in waiting if not is_settled(before[name], view.state(name), action)}
         except TimeoutError:
-            say(f"{len(waiting)} of {len(before)} have not reached their state within {seconds:g} s", err=True)
+            say(
+                f"{len(waiting)} of {len(before)} subscriptions did not reach the intended state within {seconds:g} s",
+                err=True,
+            )
         return {name: view.state(name) for name in before}
 
 

@@ -33,7 +33,9 @@ class _Asked:
 
 @click.command("restore")
 @click.argument("file", metavar="FILE")
-@click.option("--dry-run", is_flag=True, help="Print what would be done and sent again, and write nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be written, and what would be sent again; write nothing."
+)
 @click.option("--replace", is_flag=True, help="Replace the existing state of the application.")
 @click.option("--keep-subscriptions", is_flag=True, help="Restore only cursor rows and committed offsets.")
 @click.option("--keep-positions", is_flag=True, help="Restore only subscriptions.")

@@ -68,7 +68,7 @@ class Announcer:
                 async with asyncio.timeout(GOODBYE_SECONDS):
                     await self._producer.send_and_wait(self._topic, None, self._name.encode())
         except (KafkaError, OSError, TimeoutError) as error:
-            logger.info("topic %s: could not say that this worker has stopped: %r", self._topic, error)
+            logger.info("topic %s: could not announce that this worker has stopped: %r", self._topic, error)
         finally:
             await self._disconnect()
 

@@ -257,7 +257,7 @@ class Dispatcher:
             try:
                 return rows, await self._load(rows)
             except FencedError:
-                logger.warning("partition %d of %s has a newer owner already", number, self.topic)
+                logger.warning("partition %d of %s already has a newer owner", number, self.topic)
                 self._fenced.add(number)  # only the group knows whether there is a newer owner
                 return None
             except BrokerError as error:

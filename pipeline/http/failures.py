@@ -147,7 +147,7 @@ def not_answered(destination: Destination, error: Exception, *, expired: bool, a
     tls_error = error.__cause__ if isinstance(error.__cause__, ssl.SSLError) else None
     if tls_error is not None:
         refused = not answer_begun and str(tls_error.reason).endswith(_CERTIFICATE_ALERTS)
-        return Failed(f"{where} ended TLS: {_tls_reason(tls_error)}", may_have_arrived=not refused)
+        return Failed(f"{where} ended the TLS connection: {_tls_reason(tls_error)}", may_have_arrived=not refused)
     return Failed(_how_it_broke(where, error, answer_begun=answer_begun), may_have_arrived=True)
 
 

@@ -103,7 +103,7 @@ async def _refuse_without_leaders(source: Source, group: str, topic: str) -> Non
         trouble for name in (topic, cursors_topic(group)) if name in found for trouble in found[name].troubles(name)
     ]
     if troubles:
-        why = "the first worker needs all leaders, because with autoOffsetReset latest it begins at the ends"
+        why = "the first worker begins at the ends of all partitions (autoOffsetReset latest), so it needs all leaders"
         raise BrokerError("\n".join((*troubles, f"topic {topic}: {why}")))
 
 

@@ -200,7 +200,7 @@ class ResumeFrom(StrictModel):
         if sum(forms) != 1 or is_half:
             raise problem('allowed: {"skip": {"partition", "offset"}}, {"partition", "offset"} or {"timestamp"}')
         if self.topic is not None and not by_offset:
-            raise problem("is only allowed beside partition and offset", "topic")
+            raise problem("is only allowed together with partition and offset", "topic")
         if self.skip is not None and self.discard_waiting:
             raise problem("is only allowed with an offset or a timestamp; a skip skips one event", "discardWaiting")
         return self

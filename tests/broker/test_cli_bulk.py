@@ -191,7 +191,7 @@ async def test_contradictory_options_are_refused(webhooks: Webhooks) -> None:
             ["pause", "a", "--state", "live"],
             "--state, --cause, --host, --metadata and --backup are for --all",
         ),
-        (["pause", "a", "--dry-run"], "--dry-run is for --all and for a replay"),
+        (["pause", "a", "--dry-run"], "--dry-run works only with --all or with a replay"),
         (["pause", "--all", "--metadata", "customer"], "'customer' is not NAME=VALUE"),
         (["replay", "--all"], "name the start"),
         (["replay", "--all", "--partition", "0", "--offset", "0"], "with --all: --since is required"),

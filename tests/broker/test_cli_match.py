@@ -99,7 +99,7 @@ async def test_with_routing_key_only_the_key_decides(broker: TestBroker, tmp_pat
     webhooks = await prepared(broker, tmp_path, app, "key")
 
     assert await webhooks.done("match", "-", "--key", "keyed") == (
-        "routing: key: the event is for the subscription keyed alone, whose id is its key\n"
+        "routing: key: only the subscription keyed gets the event, because its id is the event's key\n"
         "ID     GETS IT  WHY\n"
         'keyed  no       key is "keyed"; it must begin with "shop-"\n'
     )

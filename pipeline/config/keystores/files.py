@@ -30,7 +30,9 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
             never accessed.
     """
     if folder is None:
-        raise ConfigurationError(f"{field}: names a file, which {SETTING} has to allow; or put the store into content")
+        raise ConfigurationError(
+            f"{field}: names a file, but no folder is allowed; set {SETTING}, or put the store into content"
+        )
     try:
         found = _inside(folder, path)
         if found is None:

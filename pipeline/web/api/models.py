@@ -136,7 +136,7 @@ class Replay(StrictModel):
         if {*values} not in ({"partition", "offset"}, {"timestamp"}):
             raise problem('allowed: {"partition", "offset"} or {"timestamp"}')
         if self.topic is not None and self.partition is None:
-            raise problem("is only allowed beside partition and offset", "topic")
+            raise problem("is only allowed together with partition and offset", "topic")
         return self
 
 
@@ -311,7 +311,7 @@ class Filter(StrictModel):
     def _says_what(self) -> "Filter":
         stated = self.model_dump(exclude={"all"}, exclude_none=True)
         if self.all == bool(stated):
-            found = "has all: true beside other fields" if self.all else "is empty"
+            found = "has all: true together with other fields" if self.all else "is empty"
             raise problem(f"{found}; allowed: one of q, state, cause, host, metadata and ids; or all: true alone")
         return self
 

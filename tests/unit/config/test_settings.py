@@ -117,7 +117,7 @@ def test_a_missing_required_setting_is_named(environment: pytest.MonkeyPatch) ->
     environment.delenv("WEBHOOKS_API")
     environment.delenv("WEBHOOKS_SECRET_KEYS")
     api, keys = problems()
-    assert api.startswith("WEBHOOKS_API: is required: the file that says which topics are delivered")
+    assert api.startswith("WEBHOOKS_API: is required: the file that names the topics to deliver")
     assert keys.startswith("WEBHOOKS_SECRET_KEYS: is required: the keys that encrypt")
     command = keys.partition("make one with: ")[2].replace("python", shlex.quote(sys.executable), 1)
     made = subprocess.run(shlex.split(command), check=True, capture_output=True, text=True).stdout.strip()
