@@ -45,7 +45,7 @@ def addressee_of(event: Event) -> bytes | None:
     """The id of the only subscription that *event* names, even without a valid seal; None if *event* names none."""
     for name, value in event.headers:
         if name == ADDRESSEE:
-            return value
+            return value or b""  # Kafka knows null values
     return None
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,8 @@ from tests.support.fakes import TOPIC
 from tests.support.virtual_time import in_virtual_time, settle
 
 PLAIN = PlainEvent(TOPIC, 0, 7, b"order-1", b"{}", [("type", b"paid")])
+NULL: Any = None
+"""The value of a header, which Kafka allows."""
 FOR_A = replace(PLAIN, headers=[*PLAIN.headers, *IDS.address(PLAIN, "a")])
 
 
@@ -67,6 +70,8 @@ def test_an_address_may_name_an_unknown_subscription() -> None:
         lambda event: replace(event, headers=event.headers[:-1]),
         lambda event: replace(event, headers=[*event.headers, ("dlq.webhook-id", b"events-0-1")]),
         lambda event: replace(event, headers=[("dlq.for", b"c"), *event.headers]),
+        lambda event: replace(event, headers=[("dlq.for", NULL), *event.headers]),
+        lambda event: replace(event, headers=[("dlq.for", NULL)]),
     ],
 )
 def test_an_address_without_a_valid_seal_reaches_nobody(changed: Callable[[PlainEvent], PlainEvent]) -> None:
