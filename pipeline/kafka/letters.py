@@ -27,6 +27,9 @@ SILENCE_SECONDS: Final = 30.0
 """If an existing letter does not arrive in this time, the broker counts as gone. A consumer does not report a broker
 that is gone."""
 
+_LONGEST_FACT_BYTES: Final = 4_096
+"""Strangers may write longer facts. They are cut, because a list has up to a thousand letters."""
+
 _NUMBER: Final = re.compile(r"[0-9]{1,9}")
 
 
@@ -57,7 +60,7 @@ class LetterFacts:
 def read_facts(letter: Event, routing: Routing = Routing.KEY) -> LetterFacts:
     """The facts in the headers of any record of the dead-letter topic."""
     facts = {
-        name.removeprefix(DEAD_LETTER_PREFIX): value.decode("utf-8", "replace")
+        name.removeprefix(DEAD_LETTER_PREFIX): value[:_LONGEST_FACT_BYTES].decode("utf-8", "replace")
         for name, value in letter.headers
         if name.startswith(DEAD_LETTER_PREFIX) and value is not None
     }

@@ -1,6 +1,7 @@
 """Client assertions, checked against the specification and by pyjwt only."""
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,13 @@ def test_an_assertion_has_the_configured_claims_and_a_new_id() -> None:
         "exp": 1_800_000_120,
         "tenant": "t1",
     }
+
+
+def test_a_configured_claim_replaces_none_of_the_assertion() -> None:
+    auth = made(jwtId="own")
+    names = ("iss", "sub", "aud", "iat", "exp", "jti")
+    forged = replace(auth, claims=tuple((name, "forged") for name in names))
+    assert verified(forged, KEY.public_key()) == verified(auth, KEY.public_key())
 
 
 @pytest.mark.parametrize(("unit", "seconds"), [("SECONDS", 3), ("MINUTES", 180), ("HOURS", 10_800), ("DAYS", 259_200)])

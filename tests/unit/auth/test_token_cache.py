@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.auth.access_token import AccessToken, fingerprint
+from pipeline.auth.grant import Grant
 from pipeline.auth.token_cache import TokenCache
 from pipeline.core.outcome import TokenRefused, TokenUnavailable
 from pipeline.core.subscription import BasicAuth, JwtProfileAuth, RetryPolicy, Subscription
@@ -371,6 +372,19 @@ async def test_a_newer_token_in_the_row_of_a_new_partition_is_used(bench: Bench)
     bench.store.rows[1, KEY] = AccessToken("theirs", now, now + 3600)
     assert await bench.cache.renewed(S, 1) == "Bearer theirs"
     assert bench.cache.cached(S, 0) == "Bearer theirs"
+
+
+@pytest.mark.parametrize(
+    ("value", "obtained_at", "expires_at", "is_better"),
+    [("T2", 6.0, None, True), ("T2", 5.0, None, False), ("T2", 4.0, None, False), ("T2", 6.0, 9.0, False),
+     ("T1", 6.0, None, False)],
+)  # fmt: skip
+def test_only_a_newer_valid_other_token_is_taken_from_a_row(
+    value: str, obtained_at: float, expires_at: float | None, *, is_better: bool
+) -> None:
+    grant = Grant(CREDENTIALS, b"")
+    grant.take(AccessToken("T1", 5.0), 5.0)
+    assert grant.prefers(AccessToken(value, obtained_at, expires_at), 10.0) == is_better
 
 
 async def test_a_partition_that_is_assigned_again_reads_its_row_again(bench: Bench) -> None:

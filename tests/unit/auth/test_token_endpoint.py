@@ -312,6 +312,12 @@ def test_an_empty_error_beside_a_token_is_ignored(error: object) -> None:
     assert read_answer(AUTH.endpoint, SECRETS, 200, body, NOW) == AccessToken("T1", NOW)
 
 
+def test_a_short_secret_is_masked_in_a_message() -> None:
+    body = json.dumps({"error": "no", "error_description": "it is x1!, x1!"}).encode()
+    found = read_answer("https://id.example/", ("x1!", ""), 400, body, 0.0)
+    assert found == TokenRefused("no: it is ***, *** (HTTP 400 from id.example)")
+
+
 def test_an_error_is_one_short_printable_line() -> None:
     body = json.dumps({"error": "e\r\n\x1b[31m", "error_description": "x" * 10_000}).encode()
     answer = read_answer(AUTH.endpoint, SECRETS, 400, body, NOW)

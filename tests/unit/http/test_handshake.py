@@ -180,6 +180,14 @@ async def test_a_refusal_applies_to_all_events_for_a_while(bench: Bench) -> None
     assert await bench.call(subscription) == Delivered(200)
 
 
+async def test_a_refusal_does_not_apply_after_the_clock_was_set_back(bench: Bench) -> None:
+    receiver = await bench.receiver(answer(405), GRANTED, answer(200))
+    subscription = asking(receiver)
+    assert isinstance(await bench.call(subscription), NotPermitted)
+    bench.clock.time -= 1
+    assert await bench.call(subscription) == Delivered(200)
+
+
 async def test_a_401_in_the_handshake_is_about_the_access_token(bench: Bench) -> None:
     receiver = await bench.receiver(answer(401), GRANTED, answer(200))
     subscription = asking(receiver)

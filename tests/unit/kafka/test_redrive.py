@@ -70,6 +70,14 @@ def test_a_record_of_another_program_is_described_too(key: bytes | None) -> None
     assert facts == LetterFacts("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000Z")
 
 
+def test_long_facts_of_a_stranger_are_cut() -> None:
+    names = ("webhook-id", "topic", "reason", "error", "subscription", "status", "last-attempt-at")
+    letter = PlainEvent("letters", 0, 7, b"sub-1", None, [(f"dlq.{name}", b"9" * 1_000_000) for name in names])
+    for routing in Routing:
+        assert len(str(read_facts(letter, routing))) < 20_000
+    assert read_facts(letter, Routing.MATCH).subscription is None
+
+
 @pytest.mark.parametrize("text", [b"x", b"-1", b"9" * 5_000, "\u0663".encode(), b""])
 def test_an_invalid_number_in_a_header_counts_as_unknown(text: bytes) -> None:
     headers = [("dlq.status", text), ("dlq.attempts", text), ("dlq.last-attempt-at", text)]
