@@ -232,7 +232,7 @@ def test_only_auth_sets_the_authorization_header() -> None:
     assert left_out == ["authorization", "Cookie", "Authorization"]
 
 
-def test_credentials_of_the_url_replace_those_in_headers() -> None:
+def test_the_authorization_of_auth_replaces_that_of_a_header() -> None:
     it = head(Header("authorization", "Basic b"), authorization="Basic a")
     assert values(it.request(event(), 1), "authorization") == ["Basic a"]
 
