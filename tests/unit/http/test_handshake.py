@@ -11,7 +11,16 @@ import pytest
 from pipeline.core.clock import SystemClock
 from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, NotPermitted, Outcome
-from pipeline.core.subscription import BasicAuth, Handshake, Header, HttpLimits, RetryPolicy, Subscription
+from pipeline.core.subscription import (
+    BasicAuth,
+    Handshake,
+    Header,
+    HttpLimits,
+    Proxy,
+    RetryPolicy,
+    Subscription,
+    TlsOptions,
+)
 from pipeline.http.handshake import REFUSAL_SECONDS, Permitted
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
@@ -249,6 +258,8 @@ async def test_attempts_that_wait_share_one_handshake(bench: Bench) -> None:
         ({"handshake": Handshake(ORIGIN, 5)}, True),
         ({"auth": BasicAuth("user", "new")}, True),
         ({"headers": (Header("X-Api-Key", "new"),)}, True),
+        ({"tls": TlsOptions(verify_hostname=False)}, True),
+        ({"use_system_proxy": True}, True),
         ({"handshake": None}, False),
     ],
     ids=str,
@@ -261,6 +272,21 @@ async def test_only_an_edit_that_changes_the_handshake_repeats_it(
     await bench.call(first)
     await bench.call(replace(first, revision=2, **edit))
     assert methods(receiver) == ["OPTIONS", "POST", *(["OPTIONS"] if asks else []), "POST"]
+
+
+async def test_an_edit_of_the_proxy_repeats_the_handshake(bench: Bench) -> None:
+    receiver, proxy = await bench.receiver(origin("*")), await bench.receiver(origin("*"))
+    first = asking(receiver)
+    await bench.call(first)
+    await bench.call(replace(first, revision=2, proxy=Proxy(proxy.url)))
+    assert [methods(receiver), methods(proxy)] == [["OPTIONS", "POST"]] * 2
+
+
+async def test_after_an_edit_the_newly_allowed_rate_applies(bench: Bench) -> None:
+    receiver = await bench.receiver(origin("*", "60"), answer(200), origin("*", "30"), answer(200))
+    await bench.call(asking(receiver))
+    await bench.call(asking(receiver, rate=90))
+    assert bench.paces.allowed == [("s", 1.0), ("s", 0.5)]
 
 
 async def test_an_edit_of_the_url_repeats_the_handshake(bench: Bench) -> None:
