@@ -11,6 +11,7 @@ from tests.mutants.matching import MATCHING
 from tests.mutants.mutant import Mutant
 from tests.mutants.pages import PAGES
 from tests.mutants.sources import SOURCES
+from tests.mutants.strangers import STRANGERS
 
 APP: Final = "tests/unit/test_app.py::"
 BACKLOG: Final = "tests/broker/test_backlog.py::"
@@ -46,6 +47,7 @@ MUTANTS: Final = (
     *BEGINNINGS,
     *MATCHING,
     *PAGES,
+    *STRANGERS,
     # ----------------------------------------------------------- agents/deliver.py, app.py
     Mutant(
         "batches of an earlier generation are dispatched",
