@@ -175,10 +175,14 @@ class AttemptSearch:
     async def _progress(self, position: EventPosition) -> PartitionProgress:
         topic, number, offset = position
         source = self._definition.source
-        (committed, ahead), rows = await asyncio.gather(self._committed(topic, number), self._rows(topic, number))
         async with opened_scan(source.connection, topic, self._seconds, source.isolation_level) as scan:
+            if number >= scan.count:
+                raise ConfigurationError(
+                    f"webhook-id: partition {number} is not in topic {topic}; allowed: 0 to {scan.count - 1}"
+                )
             if number not in scan.numbers:
-                raise BrokerError(f"topic {topic}: partition {number} does not exist or has no leader")
+                raise BrokerError(f"topic {topic}: partition {number} has no leader")
+            (committed, ahead), rows = await asyncio.gather(self._committed(topic, number), self._rows(topic, number))
             begin, end = (await scan.begins())[number], (await scan.ends())[number]
             event = await _event_at(scan, number, offset) if begin <= offset < end else None
         return PartitionProgress(begin, end, committed, ahead, event, rows)

@@ -204,6 +204,8 @@ async def test_the_fate_of_an_event_is_shown(client: Client, cluster: ApiCluster
         assert (await response.json())["items"] == []
     async with client.get("/api/events/nonsense") as response:
         assert f"allowed: {cluster.topic}-<partition>-<offset>" in (await problem(response, 400))["detail"]
+    async with client.get(f"/api/events/{cluster.topic}-2-0") as response:
+        assert "partition 2 is not in topic" in (await problem(response, 400))["detail"]
 
 
 async def test_attempts_are_listed_page_by_page(client: Client) -> None:
