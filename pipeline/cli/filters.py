@@ -10,7 +10,7 @@ import click
 from pipeline.cli.output import Command, say
 from pipeline.cli.running import configured
 from pipeline.cluster.session import opened_view
-from pipeline.cluster.state import STATES, State, StateFilter, SubscriptionState
+from pipeline.cluster.state import KINDS, STATES, State, StateFilter, SubscriptionState
 from pipeline.core.errors import BrokerError
 
 
@@ -28,6 +28,7 @@ def filter_options(command: Command) -> Command:
         "causes",
         multiple=True,
         metavar="KIND",
+        type=click.Choice(KINDS),
         help="Only subscriptions that fail for this kind of cause; may be repeated.",
     )
     host = click.option(

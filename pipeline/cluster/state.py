@@ -6,6 +6,7 @@ from typing import Final, Literal, get_args
 
 from pipeline.core.attempts import FailedAttempt
 from pipeline.core.model import Cause
+from pipeline.core.policy import CauseKind
 from pipeline.core.rate_limit import SlowStart
 
 State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", "stopped", "closed", "live"]
@@ -22,6 +23,11 @@ State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", 
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 """All states, the most urgent first. The state of a subscription is the state of its most urgent lane."""
+
+Kind = Literal[CauseKind, "failure", "retrying", "behind"]
+"""The kind of a failure: of its cause or last error. If neither is known, it is the state."""
+
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 DESIRED: Final[frozenset[State]] = frozenset({"paused", "stopped", "closed"})
 """States that a user chose. They do not depend on an owner of the partition."""

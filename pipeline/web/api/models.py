@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from pipeline.cluster.state import State, StateFilter
+from pipeline.cluster.state import Kind, State, StateFilter
 from pipeline.config.schema import StrictModel, problem
 from pipeline.core.clock import SystemClock
 from pipeline.core.keys import LONGEST_ID
@@ -301,7 +301,7 @@ class Filter(StrictModel):
 
     q: str | None = None
     state: list[State] | None = None
-    cause: list[str] | None = None
+    cause: list[Kind] | None = None
     host: str | None = None
     metadata: Metadata | None = None
     ids: Annotated[list[SubscriptionId], Field(max_length=10_000)] | None = None
@@ -374,7 +374,7 @@ class ListQuery(StrictModel):
         None
     )
     state: Annotated[list[State], Field(description="Subscriptions in one of these states.")] | None = None
-    cause: Annotated[list[str], Field(description="Subscriptions with one of these kinds of failure.")] | None = None
+    cause: Annotated[list[Kind], Field(description="Subscriptions with one of these kinds of failure.")] | None = None
     host: Annotated[str, Field(description="Host and port of the receiver.")] | None = None
     metadata: (
         Annotated[Metadata, Field(description="Metadata that the subscriptions have, also as `metadata.NAME=VALUE`.")]

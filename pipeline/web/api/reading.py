@@ -15,7 +15,7 @@ from pipeline.config.model_fields import alias
 from pipeline.config.schema import StrictModel, read
 from pipeline.config.validation_messages import nearest
 from pipeline.core.errors import ConfigurationError
-from pipeline.core.shown import printable, shown
+from pipeline.core.shown import kind, printable, shown
 from pipeline.subscriptions.edits import ALWAYS, Condition
 from pipeline.web.api.operations import Call, Operation
 from pipeline.web.principal import Principal
@@ -80,6 +80,7 @@ def _key(operation: Operation, request: web.Request, principal: Principal) -> st
 
 async def _body(operation: Operation, request: web.Request) -> Any:
     if operation.body is None:
+        await _refuse_fields(operation, request)
         return None
     if not request.can_read_body and not operation.needs_body:
         return read(operation.body, {})
@@ -88,8 +89,35 @@ async def _body(operation: Operation, request: web.Request) -> Any:
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             f"Content-Type: {shown(request.headers.get(hdrs.CONTENT_TYPE))} is not allowed; allowed: {JSON}",
         )
+    document = parse_json(await _data(request))
+    return document if operation.is_document else _read(operation.body, document)
+
+
+async def _refuse_fields(operation: Operation, request: web.Request) -> None:
+    """Refuse a body with fields, such as `dryRun`, if the operation would ignore them and make a change."""
+    if operation.scope == "read" or not request.can_read_body:
+        return
+    data = await _data(request)
+    document = parse_json(data) if data.strip() else {}
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"body: must be an empty object, not {kind(document)}")
+    if document:
+        raise ConfigurationError([f"{printable(name)}: unknown field; {nearest(name, [])}" for name in document])
+
+
+def _read(model: type[StrictModel], document: object) -> StrictModel:
     try:
-        data = await request.read()
+        return read(model, document)
+    except ConfigurationError as error:
+        whole = "document:"  # what a mistake of the whole body is called where files are read
+        raise ConfigurationError(
+            [f"body:{each.removeprefix(whole)}" if each.startswith(whole) else each for each in error.problems]
+        ) from None
+
+
+async def _data(request: web.Request) -> bytes:
+    try:
+        return await request.read()
     except web.HTTPRequestEntityTooLarge:
         most = request.client_max_size
         raise RefusedError(
@@ -101,8 +129,6 @@ async def _body(operation: Operation, request: web.Request) -> Any:
             "body: is not complete" if encoding is None else f"Content-Encoding: the body is not {shown(encoding)}"
         )
         raise ConfigurationError(problem) from None
-    document = parse_json(data)
-    return document if operation.is_document else read(operation.body, document)
 
 
 def parse_json(data: bytes) -> Any:
