@@ -219,7 +219,7 @@ const ACTIONS = {
   async test({ id }) {
     if (!(await ask(`Send a test event to ${id}?`, [], "Send"))) return;
     const answer = await call(one(id, "_test"));
-    say(`Written as ${answer.webhookId}. It is delivered after all events that wait; see the attempts.`, "good");
+    say(`The test event ${answer.webhookId} was written. It is delivered after all waiting events; see the attempts.`, "good");
   },
 
   async rotateSecret({ id }) {
