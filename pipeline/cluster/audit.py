@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline.cluster.remembered import RememberedRequests, Request
@@ -19,7 +18,7 @@ from pipeline.core.clock import Clock, shown_time, steady_now
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.late_producer import LateProducer
 from pipeline.kafka.tail import Tail
 from pipeline.kafka.topics import count_partitions, producer_for
 
@@ -72,7 +71,7 @@ class AuditLog:
         self._connection = connection
         self._topic = topic
         self._clock = clock
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = LateProducer(lambda: producer_for(connection, self._topic))
         self._opening = asyncio.Lock()
         self._off_until = 0.0
         self._tail: Tail | None = None
@@ -115,7 +114,7 @@ class AuditLog:
         value = json.dumps(document, separators=(",", ":")).encode()
         key = (document["subscription"] or "").encode()
         async with asyncio.timeout(WRITE_SECONDS):
-            producer = await self._started()
+            producer = await self._producer.started()
             await producer.send_and_wait(self._topic, value, key=key, partition=0, timestamp_ms=int(now * 1000))
 
     async def find(self, key: str) -> Request | None:
@@ -138,15 +137,7 @@ class AuditLog:
         """Disconnect."""
         if self._tail is not None:
             await self._tail.stop()
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await disconnect(producer)
-
-    async def _started(self) -> AIOKafkaProducer:
-        async with self._opening:
-            if self._producer is None:
-                self._producer = await producer_for(self._connection, self._topic)
-            return self._producer
+        await self._producer.close()
 
     async def _started_tail(self) -> Tail:
         async with self._opening:

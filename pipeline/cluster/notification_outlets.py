@@ -12,9 +12,9 @@ import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, Protocol
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from pipeline.cluster.notifications import CONTENT_TYPE, Notification, cloud_event
@@ -26,7 +26,7 @@ from pipeline.core.outcome import Outcome, describe
 from pipeline.core.policy import Retry, Rules, Settle, decide
 from pipeline.core.subscription import Interrupt, Qos, RetryPolicy, Subscription
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect
+from pipeline.kafka.late_producer import LateProducer
 from pipeline.kafka.topics import events_topic, producer_for
 
 logger = logging.getLogger(__name__)
@@ -151,17 +151,16 @@ class TopicSink:
 
     def __init__(self, connection: KafkaConnection, topic: str, source: str, on_dropped: OnDropped) -> None:
         self.name = topic
-        self._connection = connection
         self._source = source
         self._on_dropped = on_dropped
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = LateProducer(partial(producer_for, connection, topic))
 
     async def send(self, notification: Notification, attempt: int, waited: float) -> float | str | None:  # noqa: ARG002 - retried until the queue is full
         """See `Sink`."""
         value = cloud_event(notification, self._source)
         try:
             async with asyncio.timeout(WRITE_SECONDS):
-                producer = await self._started()
+                producer = await self._producer.started()
                 key, at = notification.subject.encode(), int(notification.at * 1000)
                 await producer.send_and_wait(self.name, value, key=key, headers=[*HEADERS], timestamp_ms=at)
         except (KafkaError, OSError, BrokerError) as error:  # a TimeoutError is an OSError
@@ -170,16 +169,9 @@ class TopicSink:
             return PAUSE_SECONDS
         return None
 
-    async def _started(self) -> AIOKafkaProducer:
-        if self._producer is None:
-            self._producer = await producer_for(self._connection, self.name)
-        return self._producer
-
     async def close(self) -> None:
         """Disconnect."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await disconnect(producer)
+        await self._producer.close()
 
 
 class SendWebhook(Protocol):

@@ -17,6 +17,7 @@ json_fields                          checks the JSON of records that anyone may 
 topic_rows, row_keys                 the rows of one source topic in that store; the keys of rows
 log_reader, tail                     reads the log again for lanes that are behind; follows a compacted topic
 follower                             follows a topic for display, and says what can't be read
+late_producer                        a producer that its first record starts
 following                            the consumer and the retries of follower and tail
 expansion                            new partitions of the source topic
 default_partition                    the partition that Kafka's default partitioner chooses for a key

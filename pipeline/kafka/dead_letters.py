@@ -24,7 +24,8 @@ from pipeline.core.outcome import Rejected, ServerError, describe
 from pipeline.core.redaction import shown_url
 from pipeline.core.webhook_ids import SEAL, WebhookIds
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect, start_or_disconnect
+from pipeline.kafka.internals import start_or_disconnect
+from pipeline.kafka.late_producer import LateProducer
 
 logger = logging.getLogger(__name__)
 
@@ -92,8 +93,7 @@ class KafkaDeadLetterWriter:
         self._connection = connection
         self._on_failure = on_failure
         self._ids = ids or WebhookIds()
-        self._producer: AIOKafkaProducer | None = None
-        self._starting = asyncio.Lock()
+        self._producer = LateProducer(self._start)
 
     async def put(self, letter: DeadLetterRecord) -> None:
         """Write one letter; see `DeadLetterWriter.put`.
@@ -115,41 +115,26 @@ class KafkaDeadLetterWriter:
                 return
 
     async def _send(self, event: Event, headers: Sequence[tuple[str, bytes]]) -> None:
-        producer = await self._started()
+        producer = await self._producer.started()
         try:
             # aiokafka can't write a record that has neither key nor value, so the value becomes empty.
             value = b"" if event.key is None and event.value is None else event.value
             await producer.send_and_wait(self.topic, value, event.key, headers=headers)
         except KafkaError as error:
             if not error.retriable:
-                # The refused letter has used up a sequence number. So the broker would refuse later records of this
-                # producer in this partition, as out of order.
-                await self._replace(producer)
+                await self._producer.replace(producer)
             raise
 
-    async def _replace(self, producer: AIOKafkaProducer) -> None:
-        """Replace the producer: the next letter starts a new one. Sends under way in the old one may finish."""
-        if self._producer is not producer:
-            return
-        self._producer = None
-        await disconnect(producer)
-
-    async def _started(self) -> AIOKafkaProducer:
-        """The producer. The first letter starts it, so that a worker can start before the dead-letter cluster is up."""
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    acks="all",
-                    enable_idempotence=not self._connection.embedded,
-                    max_request_size=16 * 1024 * 1024,
-                    **self._connection.client_options(),
-                )
-                await start_or_disconnect(producer)
-                self._producer = producer
-            return self._producer
+    async def _start(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=not self._connection.embedded,
+            max_request_size=16 * 1024 * 1024,
+            **self._connection.client_options(),
+        )
+        await start_or_disconnect(producer)
+        return producer
 
     async def close(self) -> None:
         """Flush and disconnect."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await disconnect(producer)
+        await self._producer.close()

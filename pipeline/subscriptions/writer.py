@@ -1,6 +1,5 @@
 """Writes the records of the compacted topic of subscriptions."""
 
-import asyncio
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -12,7 +11,8 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeEr
 from pipeline.core.errors import BrokerError, ConfigurationError, UnconfirmedError
 from pipeline.core.subscription import Command
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect, start_or_disconnect
+from pipeline.kafka.internals import start_or_disconnect
+from pipeline.kafka.late_producer import LateProducer
 from pipeline.subscriptions.commands import written
 
 logger = logging.getLogger(__name__)
@@ -57,9 +57,8 @@ class SubscriptionWriter:
         self._on_written = on_written
         self._connection = connection
         self._topic = topic
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = LateProducer(self._start)
         self._is_open = False
-        self._starting = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect.
@@ -67,43 +66,28 @@ class SubscriptionWriter:
         Raises:
             BrokerError: no broker answers.
         """
-        await self._started()
+        await self._producer.started()
         self._is_open = True
 
-    async def _started(self) -> AIOKafkaProducer:
-        async with self._starting:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    acks="all",
-                    enable_idempotence=True,
-                    request_timeout_ms=REQUEST_TIMEOUT_MS,
-                    max_batch_size=BATCH_BYTES,
-                    max_request_size=LARGEST_RECORD,
-                    **self._connection.client_options(),
-                )
-                try:
-                    await start_or_disconnect(producer)
-                except KafkaError as error:
-                    raise BrokerError(f"topic {self._topic}: {error}") from error
-                self._producer = producer
-            return self._producer
-
-    async def _replace(self, producer: AIOKafkaProducer) -> None:
-        """Have the next write start a new producer.
-
-        The old one has counted a record that the broker does not have, so the broker would refuse all its later records
-        as out of order. Concurrent writes may finish.
-        """
-        if self._producer is producer:
-            self._producer = None
-            await disconnect(producer)
+    async def _start(self) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(
+            acks="all",
+            enable_idempotence=True,
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+            max_batch_size=BATCH_BYTES,
+            max_request_size=LARGEST_RECORD,
+            **self._connection.client_options(),
+        )
+        try:
+            await start_or_disconnect(producer)
+        except KafkaError as error:
+            raise BrokerError(f"topic {self._topic}: {error}") from error
+        return producer
 
     async def close(self) -> None:
         """Disconnect."""
         self._is_open = False
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            await disconnect(producer)
+        await self._producer.close()
 
     async def send(
         self,
@@ -129,7 +113,7 @@ class SubscriptionWriter:
         """
         if not self._is_open:
             raise BrokerError(f"topic {self._topic}: the store is not open")
-        producer = await self._started()
+        producer = await self._producer.started()
         try:
             changed = [] if fields is None else [(FIELDS_HEADER, ",".join(sorted(fields)).encode())]
             related = [(name, str(number).encode()) for name, number in revisions.items() if number is not None]
@@ -138,7 +122,7 @@ class SubscriptionWriter:
                 self._topic, value, key=subscription_id.encode(), partition=0, headers=headers
             )
         except (KafkaError, BrokerError) as error:  # BrokerError: another write is replacing the producer
-            await self._replace(producer)
+            await self._producer.replace(producer)
             begins = f"topic {self._topic}: subscription {subscription_id} was not written"
             if isinstance(error, MessageSizeTooLargeError):
                 raise ConfigurationError(f"{begins}: {_size(value)}") from error

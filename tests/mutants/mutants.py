@@ -479,7 +479,7 @@ MUTANTS: Final = (
     Mutant(
         "a producer is kept after a refused record",
         "pipeline/kafka/dead_letters.py",
-        was="                await self._replace(producer)",
+        was="                await self._producer.replace(producer)",
         becomes="                pass",
         tests=(f"{DEAD_LETTER}test_a_refused_letter_does_not_hold_up_later_ones",),
     ),
@@ -540,7 +540,7 @@ MUTANTS: Final = (
     Mutant(
         "a producer is used again after a refused record",
         "pipeline/subscriptions/writer.py",
-        was="            await self._replace(producer)\n",
+        was="            await self._producer.replace(producer)\n",
         becomes="",
         tests=(f"{SUBSCRIPTIONS}test_a_refused_record_does_not_affect_later_records",),
     ),

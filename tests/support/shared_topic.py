@@ -47,7 +47,7 @@ class SharedTopic:
         registry = Registry(CONNECTION, "subscriptions", box, definition)
         registry._tail = cast("Tail", _Tail(self, registry._take))
         store = SubscriptionStore(registry, CONNECTION, "subscriptions", box, definition)
-        store._writer._producer, store._writer._is_open = cast("AIOKafkaProducer", _Producer(self)), True
+        store._writer._producer._producer, store._writer._is_open = cast("AIOKafkaProducer", _Producer(self)), True
         return store, registry
 
 
