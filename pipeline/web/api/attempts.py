@@ -67,7 +67,7 @@ class AttemptOperations:
     async def show_event(self, call: Call) -> ApiAnswer:
         """Show what became of an event, for one subscription or for all subscriptions that it was or is for.
 
-        `status` is delivered, waiting, dead-lettered, skipped, dropped (`why` is the rule), filtered (the event is not
+        `fate` is delivered, waiting, dead-lettered, skipped, dropped (`why` is the rule), filtered (the event is not
         for the subscription), expired (the log no longer has entries about the event) or unknown (`why` is the reason).
         """
         query: FateQuery = call.query
