@@ -125,7 +125,7 @@ async def test_an_address_that_a_producer_writes_has_no_effect(
         [letter] = await kafka.wait_for(f"{found.app}-dlq", 1)
         assert dict(letter.headers)["dlq.reason"] == b"undecodable"
         assert (await webhooks.done("dlq", "redrive", "--skipped")).startswith(
-            f"skipped {found.app}-dlq-0-0 -: it does not say which subscription it was for"
+            f"skipped {found.app}-dlq-0-0 -: no header says which subscription it was for"
         )
         [letter] = json.loads(await webhooks.done("dlq", "list", "-o", "json"))
         assert (letter["subscription"], letter["redriven"]) == (None, False)

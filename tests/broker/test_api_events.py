@@ -185,7 +185,7 @@ async def test_a_rotation_with_an_idempotency_key_is_refused(client: Client, wor
         assert response.status == 400
         detail = (await response.json())["detail"]
     assert "Idempotency-Key: is not allowed here" in detail
-    assert "send the `secret`" in detail
+    assert "send a `secret` of your own" in detail
     assert worker.registry.wire("paid") == before
 
 

@@ -166,4 +166,4 @@ async def test_incomplete_page_requests_do_not_use_up_open_files(
             for writer in halves:
                 writer.close()
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert "connections without a complete request" in worker.output()
+        assert "connections: no complete request or an unread answer" in worker.output()
