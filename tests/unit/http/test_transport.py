@@ -921,7 +921,8 @@ async def test_credentials_in_the_url_are_sent_as_basic_and_not_shown(straight: 
 async def test_a_header_replaces_the_credentials_in_the_url(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200))
     url, headers = receiver.url.replace("//", "//user:secret@"), (Header("AUTHORIZATION", "Key a"),)
-    assert await straight.callback(Subscription("sub-1", 1, url, headers=headers, http=LIMITS), event(), 1)
+    outcome = await straight.callback(Subscription("sub-1", 1, url, headers=headers, http=LIMITS), event(), 1)
+    assert outcome == Delivered(200)
     assert receiver.requests[0].all("authorization") == ["Key a"]
 
 
