@@ -206,7 +206,7 @@ class Registry:
         try:
             return None if entry is None else self._box.decrypt_secrets(parse_record(subscription_id, entry.value))
         except ConfigurationError as error:
-            raise ConflictError([f"stored subscription: {each}" for each in error.problems]) from None
+            raise ConflictError(error.problems) from None
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
         """A subscription with plain secrets, as workers would use it after it was written.

@@ -325,7 +325,7 @@ async def test_a_stored_record_that_cant_be_read_is_a_conflict(client: Client, c
     await cluster.broker.produce(f"{cluster.name}.subscriptions", (b"sub-1", b"{"))
     for action in ("_pause", "_rotateSecret"):
         async with client.post(f"{PATH}/sub-1/{action}", json={}) as response:
-            assert (await problem(response, 409))["problems"] == ["stored subscription: the record is not JSON"]
+            assert (await problem(response, 409))["problems"] == ["the record is not JSON"]
     async with client.put(f"{PATH}/sub-1", json=document()) as response:
         assert response.status == 200
 

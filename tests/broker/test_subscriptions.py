@@ -433,7 +433,7 @@ async def test_an_unusable_record_becomes_a_broken_subscription(
         assert shown is not None
         assert "can't be decrypted" in shown["problem"]
         assert shown["status"] == "ACCEPTED"
-        with pytest.raises(ConflictError, match=r"stored subscription: .* can't be decrypted"):
+        with pytest.raises(ConflictError, match="can't be decrypted"):
             await worker.store.edit("c", PAUSE)
         assert (await worker.store.apply(document("c"))).what == "updated"
     warnings = [record.message for record in caplog.records if "can't be used" in record.message]
