@@ -356,13 +356,13 @@ def test_pkcs12_stores_become_pem(ca: trustme.CA) -> None:
         ({"keyStore": {"type": "PEM", "certContent": PEM}}, "ssl.keyStore.keyContent: is required for this type"),
         ({"trustStore": {"type": "JKS", "content": "AA==", "password": "p"}}, "ssl.trustStore.content: is not a JKS"),
         ({"trustStore": {"type": "JKS", "content": "AA=="}}, "ssl.trustStore.password: is required for this type"),
-        ({"trustStore": {"type": "PEM", "path": "/x"}}, "ssl.trustStore.path: names a file, which WEBHOOKS_KEY"),
+        ({"trustStore": {"type": "PEM", "path": "/x"}}, "ssl.trustStore.path: names a file, but no folder"),
         (
             {"trustStore": {"type": "PEM", "path": "/x", "content": PEM}},
             "ssl.trustStore.path: can't be set together with content",
         ),
-        ({"keyStore": {"type": "PEM", "certPath": "/etc/passwd"}}, "ssl.keyStore.certPath: names a file, which"),
-        ({"keyStore": {"type": "PKCS12", "path": "/etc/passwd"}}, "ssl.keyStore.path: names a file, which"),
+        ({"keyStore": {"type": "PEM", "certPath": "/etc/passwd"}}, "ssl.keyStore.certPath: names a file, but"),
+        ({"keyStore": {"type": "PKCS12", "path": "/etc/passwd"}}, "ssl.keyStore.path: names a file, but"),
     ],
 )
 def test_an_unreadable_store_is_reported(ssl: dict[str, Any], sentence: str) -> None:
