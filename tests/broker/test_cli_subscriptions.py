@@ -318,7 +318,7 @@ async def test_a_secret_key_is_rotated_without_a_loss(webhooks: Webhooks) -> Non
     assert await after.done("subscriptions", "reencrypt") == "sub-1 unchanged, revision 1\n"
     ended = await webhooks.run("subscriptions", "reencrypt")
     assert ended.code == 1
-    assert "sub-1: stored subscription: configuration.entrypointConfiguration." in ended.err
+    assert "sub-1: configuration.entrypointConfiguration." in ended.err
 
 
 async def test_an_impossible_command_is_reported_in_a_sentence(webhooks: Webhooks) -> None:
