@@ -14,6 +14,7 @@ from aiohttp.streams import EofStream
 
 from pipeline.core.outcome import Failed
 from pipeline.http.destination import Destination
+from pipeline.http.direct import UnreachableError
 from pipeline.http.resolver import NoAnswerError
 from pipeline.http.socks import SocksError
 from pipeline.http.ssrf_guard import RefusedAddressError
@@ -80,6 +81,8 @@ def _no_socket(destination: Destination, error: aiohttp.ClientConnectorError) ->
 
 
 def _refused(error: OSError, peer: str) -> str:
+    if isinstance(error, UnreachableError):
+        return "; ".join(dict.fromkeys(_refused(reason, peer) for reason in error.reasons))
     if isinstance(error, RefusedAddressError):
         return error.verdict
     if error.errno == errno.ECONNREFUSED:

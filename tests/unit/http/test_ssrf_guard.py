@@ -386,6 +386,16 @@ async def test_after_a_failed_connection_no_refused_address_is_tried() -> None:
         assert not outcome.may_have_arrived
 
 
+async def test_a_failure_has_the_reasons_of_both_families() -> None:
+    async with Receiver() as receiver:
+        port = receiver.port
+    async with calling(Names(mixed=["fd00::7", "127.0.0.1"]), LOOPBACK) as callback:
+        outcome = await call(callback, f"http://mixed:{port}/")
+        assert isinstance(outcome, Failed)
+        assert f"connection refused by mixed:{port}" in outcome.error
+        assert "fd00::7 is in the private network" in outcome.error
+
+
 async def test_a_name_is_checked_again_at_each_attempt() -> None:
     names = Names(changing=["127.0.0.1"])
     async with Receiver(raw(b"HTTP/1.1 503 -\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")) as receiver:
