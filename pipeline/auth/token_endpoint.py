@@ -225,5 +225,5 @@ def _beginning(text: str) -> bytes:
 
 
 def _printable(text: str) -> str:
-    """The text of an endpoint for a message: without credentials, shortened, on one line."""
+    """A text that an endpoint sent, made fit for a message: without credentials, shortened, on one line."""
     return one_line(mask_cut(text, ERROR_CHARACTERS))

@@ -7,7 +7,7 @@ verdicts, sending         which subscriptions would get an event; writes an even
 dead_letters              find the newest dead letters; redrive them
 backup                    the format of a backup file
 restore, restoring        restore a backup; adapt it to the new revisions
-audit, remembered         record who changed what; recognize repeated requests
+audit, remembered         record who changed what; recognise repeated requests
 attempts                  the format of the attempt log
 attempt_recorder          records the results of attempts and events, as an observer of the core
 attempt_log               writes these results

@@ -224,7 +224,7 @@ def _error(value: object) -> FailedAttempt | None:
             return None
         case [str(message), int() | float() as at, int() | None as status] if is_moment(at):
             return FailedAttempt(message[:_LONGEST_TEXT], float(at), status)
-    raise ValueError("it is not the error of a lane")
+    raise ValueError("a lane's error is malformed")
 
 
 def _list(said: Mapping[str, Any], name: str) -> list[object]:

@@ -46,7 +46,7 @@ class EntryPosition(NamedTuple):
         """
         numbers = text.split(".")
         if len(numbers) != len(cls._fields) or not all(each.isascii() and each.isdecimal() for each in numbers):
-            raise ConfigurationError(f"after: {shown(text)} is not the end of a page; allowed: `next` of an answer")
+            raise ConfigurationError(f"after: {shown(text)} is not the `next` of an answer")
         return cls(*map(int, numbers))
 
 

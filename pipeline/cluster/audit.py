@@ -1,7 +1,7 @@
 """The record of changes in `<app>.audit`: who changed what, from where, when, and to which revision.
 
 A record has no secrets, because it contains only the id of a changed document. It may also have a request's
-Idempotency-Key and the answer, so that any worker recognizes the request if it is repeated.
+Idempotency-Key and the answer, so that any worker recognises the request if it is repeated.
 """
 
 import asyncio

@@ -29,7 +29,7 @@ def by_creation(subscriptions: Sequence[Kept]) -> list[Kept]:
 
 
 def has_start(subscription: Kept) -> bool:
-    """Whether a stored subscription contains its beginning."""
+    """Whether a stored subscription contains its start."""
     return isinstance(_object(subscription.value).get("start"), dict)
 
 

@@ -125,7 +125,7 @@ def configured_definition(settings: Settings) -> Definition:
 
 
 def load_definition(path: Path, bootstrap_servers: str | None = None, key_store_dir: Path | None = None) -> Definition:
-    """The definition in a YAML or JSON file, in any form that config/gravitee/shapes.py recognizes.
+    """The definition in a YAML or JSON file, in any form that config/gravitee/shapes.py recognises.
 
     Args:
         path: the path of the file.

@@ -141,8 +141,8 @@ class Settings(BaseSettings):
         ge=3,
         le=40,
         description=(
-            "How long a worker may send no heartbeat before its partitions are assigned to others. Brokers "
-            "limit it (group.min.session.timeout.ms)."
+            "After this time without a heartbeat, a worker's partitions are assigned to others. Brokers limit it "
+            "(group.min.session.timeout.ms)."
         ),
     )
     attempt_log: Literal["all", "failures", "off"] = Field(

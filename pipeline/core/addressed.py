@@ -25,7 +25,10 @@ def _unknown(_topic: str, _number: int) -> str | None:
 
 
 def is_addressed(event: Event) -> bool:
-    """Whether *event* names its only subscription. In a lane, its seal is valid, so it is not verified here."""
+    """Whether *event* names its only subscription.
+
+    The seal is not verified here, because only an event with a valid seal comes to the lane of its subscription.
+    """
     return bool(event.headers) and addressee_of(event) is not None
 
 

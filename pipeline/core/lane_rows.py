@@ -34,7 +34,7 @@ LAST_ROWS_SECONDS: Final = 10.0
 
 
 def row_of(lane: Lane) -> Cursor:
-    """The row to be written now. Within a revision, `next` never decreases (invariant I5)."""
+    """The row to be written now. Within a revision, `next` only decreases if a claim is handed back (I5)."""
     cursor = lane.next
     first = _first(lane, cursor)
     tries, not_before = (NO_TRIES, 0.0) if first is None else (first.tries, first.not_before)

@@ -53,7 +53,7 @@ class LogBounds:
         former_id: the topic id in the last commit, for rows that contain no id; None if the commit contains none.
         commit_break: the break of the committed offset, if any. It is reported when the partition has been opened.
         ahead: the events settled beyond the committed offset, as bits (ahead.py).
-        begun_to: subscriptions created before this revision had begun at the committed offset (beginnings.py).
+        begun_to: subscriptions created before this revision had begun when the offset was committed (beginnings.py).
     """
 
     begin: int

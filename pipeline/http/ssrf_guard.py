@@ -84,7 +84,8 @@ class Guard:
         own_names: the names of this host, in lower case.
 
     An IPv6 address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address that it contains. So this IPv4
-    address is checked. On hosts without IPv4, receivers without IPv6 have such addresses.
+    address is checked. On a host without IPv4, DNS64 gives such addresses to receivers that
+    have only IPv4.
     """
 
     def __init__(self, allowed_networks: Iterable[Network] = (), own_names: Container[str] = ()) -> None:
@@ -154,7 +155,8 @@ AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 def guarded_socket(guard: Guard) -> Callable[[AddressInfo], socket.socket]:
     """A socket factory for aiohttp's connector, which calls it right before it connects to an address.
 
-    The factory raises RefusedAddressError if *guard* refuses the address.
+    The factory raises RefusedAddressError if *guard* refuses the address. If a name has several addresses, the refused
+    ones are skipped, and the attempt fails only if no other address can be connected to.
     """
 
     def new_socket(address_info: AddressInfo) -> socket.socket:

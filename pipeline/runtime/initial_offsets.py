@@ -103,7 +103,7 @@ async def _refuse_without_leaders(source: Source, group: str, topic: str) -> Non
         trouble for name in (topic, cursors_topic(group)) if name in found for trouble in found[name].troubles(name)
     ]
     if troubles:
-        why = "the first worker begins at the ends of all partitions (autoOffsetReset latest), so it needs all leaders"
+        why = "the first worker begins at the ends of all partitions (autoOffsetReset latest), so each needs a leader"
         raise BrokerError("\n".join((*troubles, f"topic {topic}: {why}")))
 
 
@@ -160,7 +160,7 @@ async def _refuse_without_offsets(source: Source, group: str, tps: list[TopicPar
         found = await admin.list_consumer_group_offsets(group, partitions=tps)
     if source.others and all(offset.offset < 0 for offset in found.values()):
         raise BrokerError(
-            f"topic {tps[0].topic}: is a new source. With autoOffsetReset latest it begins at its end, which can't be "
-            f"committed while workers of {group} run that do not read the topic yet; "
+            f"topic {tps[0].topic}: is a new source. With autoOffsetReset latest it begins at its end. This end "
+            f"can't be committed while workers of {group} that do not read the topic are running; "
             "stop all of them once, or use earliest"
         )

@@ -92,7 +92,9 @@ class _Compiler:
             raise ConfigurationError(f"{path}: must be an object with at least one key and its string")
         self._comparisons += sum(len(each) if isinstance(each, list) else 1 for each in value.values())
         if self._comparisons > MAX_COMPARISONS:
-            raise ConfigurationError(f"{path}: is comparison {self._comparisons}; allowed: {MAX_COMPARISONS}")
+            raise ConfigurationError(
+                f"{path}: is comparison number {self._comparisons}; a filter may have {MAX_COMPARISONS}"
+            )
         parts = tuple(_compare(dialect, name, text, path) for name, text in value.items())
         return parts[0] if len(parts) == 1 else AllOf(parts)
 

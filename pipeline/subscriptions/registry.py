@@ -28,7 +28,7 @@ from pipeline.subscriptions.secrets import SecretBox, mask
 logger = logging.getLogger(__name__)
 
 MOST_DELETED: Final = 10_000
-"""How many deleted subscriptions are remembered, to recognize late edits of them."""
+"""How many deleted subscriptions are remembered, to recognise late edits of them."""
 
 OnChange = Callable[[str, Subscription | None], None]
 """Arguments: id, newest revision of the subscription; None if it was deleted."""
@@ -151,7 +151,7 @@ class Registry:
             self._ids = tuple(sorted(self._entries))
         return self._ids
 
-    def raw(self, subscription_id: str) -> dict[str, Any] | None:
+    def masked(self, subscription_id: str) -> dict[str, Any] | None:
         """The subscription as users see it: its document with secrets masked, `revision`, and `problem` if any."""
         entry = self._entries.get(subscription_id)
         if entry is None:

@@ -115,8 +115,8 @@ def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> W
     if wanted.start_from is not None and _place(wanted.start_from) != _place(stored.start_from):
         raise ConfigurationError(
             f"startFrom: {shown(wanted.start_from)} is for a new subscription only, and {shown(wanted.id)} began at "
-            f"{shown(stored.start_from or NOW)}; keep that or leave startFrom out, and use webhooks subscriptions "
-            "replay to deliver older events"
+            f"{shown(stored.start_from or NOW)}; write that value again, or leave startFrom out, and use webhooks "
+            "subscriptions replay to deliver older events"
         )
     kept = {name: getattr(stored, name) for name in ("start_from", "start", "created_revision")}
     return wanted.model_copy(update=kept)

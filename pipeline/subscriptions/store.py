@@ -87,7 +87,7 @@ class SubscriptionStore:
             UnknownSubscriptionError: there is no such subscription.
         """
         await self._registry.caught_up()
-        document = self._registry.raw(subscription_id)
+        document = self._registry.masked(subscription_id)
         if document is None:
             raise unknown(subscription_id)
         return document
@@ -130,7 +130,7 @@ class SubscriptionStore:
     async def list(self) -> list[dict[str, Any]]:
         """All subscriptions, by id, in the form that `get` returns."""
         await self._registry.caught_up()
-        found = (self._registry.raw(subscription.id) for subscription in self._registry.all())
+        found = (self._registry.masked(subscription.id) for subscription in self._registry.all())
         return [document for document in found if document is not None]
 
     async def apply(self, document: object, condition: Condition = ALWAYS) -> Change:
@@ -192,7 +192,7 @@ class SubscriptionStore:
         remark = starts.remark(wanted) if known is None else None
         fields = FIELDS if known is None else FIELDS - edits.kept(checked.asked)
         if stored is not None and wanted.configuration == stored.configuration:
-            fields -= {"configuration"}  # another process may change a masked secret
+            fields -= {"configuration"}  # so that this write undoes no secret that another process changes
         write = Write(edits.without_old_command(new, stored), partial(built_on, checked.asked), fields)
         try:
             if after is None:

@@ -214,7 +214,7 @@ async def test_attempts_are_listed_page_by_page(client: Client) -> None:
     async with client.get(f"{PATH}/every/attempts", headers=token(ACME)) as response:
         await problem(response, 404)
     async with client.get(f"{PATH}/paid/attempts?after=x") as response:
-        assert 'after: "x" is not the end of a page' in (await problem(response, 400))["detail"]
+        assert 'after: "x" is not the `next` of an answer' in (await problem(response, 400))["detail"]
 
 
 async def dead_letter(cluster: ApiCluster, name: str, reason: str = "rejected") -> None:

@@ -170,7 +170,7 @@ actions = st.sampled_from(
 conditions = st.sampled_from([{}, {"If-Match": "*"}, {"If-Match": '"0"'}, {"If-Match": '"3"'}, {"If-None-Match": "*"}])
 
 
-# Hypothesis draws in another thread, and would attribute the loop's use of `random` to a strategy.
+# Hypothesis draws in another thread, so it would blame a strategy for the event loop's use of `random`.
 @pytest.mark.filterwarnings("ignore:Do not use the .random. module")
 async def test_no_call_reveals_or_changes_data_of_other_tenants(client: Client) -> None:
     """A call about another tenant's subscription gets the same answer as a call about a subscription that does not

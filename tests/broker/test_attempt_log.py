@@ -113,7 +113,7 @@ async def test_a_bug_is_counted_and_does_not_end_the_attempt_log(
 
     class Faulty(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
         async def send(self, *_: Any, **__: Any) -> None:
-            raise AssertionError("Unrecognized partition")
+            raise AssertionError("Unrecognised partition")
 
     async with logging(embedded, topic) as log:
         with monkeypatch.context() as patched:

@@ -115,7 +115,7 @@ async def test_an_unknown_subscription_has_no_attempts(broker: TestBroker, uniqu
 
 @pytest.mark.parametrize("after", ["", "1", "1.2.3", "a.b.c.d", "1.2.3.-4", "1.2.3.4.5"])
 async def test_a_page_begins_where_the_previous_one_ended(embedded: TestBroker, after: str) -> None:
-    with pytest.raises(ConfigurationError, match="is not the end of a page"):
+    with pytest.raises(ConfigurationError, match="is not the `next` of an answer"):
         await search(embedded, "nowhere").attempts("s", after)
 
 

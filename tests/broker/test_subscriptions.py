@@ -428,8 +428,8 @@ async def test_an_unusable_record_becomes_a_broken_subscription(
             "d": "configuration.callbackUrl: must begin with http:// or https://",
             "e": None,
         }
-        assert worker.registry.raw("a") == {"id": "a", "revision": 0, "problem": "the record is not JSON"}
-        shown = worker.registry.raw("c")
+        assert worker.registry.masked("a") == {"id": "a", "revision": 0, "problem": "the record is not JSON"}
+        shown = worker.registry.masked("c")
         assert shown is not None
         assert "can't be decrypted" in shown["problem"]
         assert shown["status"] == "ACCEPTED"

@@ -43,8 +43,8 @@ class Found:
         read_seconds: the median time to read one partition with a plain consumer.
         resident_mib: the memory of the worker: at its start, after the backlog, and at the end.
         before, during: p50 and p99 of the healthy subscriptions' latencies in seconds, before and during the resumes.
-        alike: the same percentiles under a load of new events, at the rate at which the resumed subscriptions got
-            events. The difference from `during` is the cost of reading the log.
+        alike: the same percentiles when new events arrive at the rate at which the resumed subscriptions got
+            theirs. The difference from `during` is the cost of reading the log.
     """
 
     events: int

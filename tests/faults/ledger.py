@@ -37,7 +37,7 @@ class Delivery(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event of the source topic, for one of the subscriptions that it is for.
+    """An event of the source topic, together with one of its subscriptions.
 
     Attributes:
         key: the webhook-id.

@@ -4,7 +4,7 @@ python -m tests.mutants [--list] [WORD]...
 
 WORDs select the faults whose name or file contains one of them; without a WORD, all faults are planted. The tests first
 run without a fault: all must pass, and none may be skipped. WEBHOOKS_TEST_KAFKA names the real Kafka. The exit code is
-1 if a test does not pass without a fault, or does not fail with a fault that names it.
+1 if a test fails without a fault, or passes although a fault that lists it is planted.
 """
 
 import argparse

@@ -81,7 +81,9 @@ def documents_of(path: Path) -> list[object]:
         ConfigurationError: see `read_documents`; or the file is written in Terraform's own language.
     """
     if path.suffix == ".tf":
-        raise ConfigurationError(f"{path}: is Terraform's own language; read the output of terraform show -json")
+        raise ConfigurationError(
+            f"{path}: is in Terraform's own language; import the output of terraform show -json instead"
+        )
     return read_documents(path)
 
 

@@ -41,7 +41,7 @@ class KeyBag:
 def key_bags(data: bytes) -> list[KeyBag]:
     """The private keys of a store whose MAC has been checked, in the order of the store.
 
-    Keys in encrypted safes are not found. Java and OpenSSL write no such safes with keys.
+    Keys in encrypted safes are not found. Java and OpenSSL never put keys into encrypted safes.
 
     Raises:
         ValueError: the store is not PKCS#12 in DER.

@@ -155,7 +155,7 @@ class Subscriptions:
         self, subscription_id: str, state: SubscriptionState | None, principal: Principal
     ) -> dict[str, Any] | None:
         is_seen = principal.seen(self._registry.get(subscription_id)) is not None  # it may have moved to another tenant
-        document = self._registry.raw(subscription_id) if is_seen else None
+        document = self._registry.masked(subscription_id) if is_seen else None
         if document is not None:
             routing = self._definition.stated_routing
             document["routing"] = None if routing is None else routing.value

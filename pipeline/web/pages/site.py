@@ -147,7 +147,7 @@ class Pages:
         state = self._seen(request, principal)
         if state is None:
             return await self._absent(request, principal)
-        document = self._sources.registry.raw(state.id)
+        document = self._sources.registry.masked(state.id)
         return await self._page(
             "detail.html",
             request,

@@ -143,7 +143,7 @@ def test_a_template_that_only_other_tools_resolve_is_refused() -> None:
 
 def test_terraform_s_own_language_is_not_read() -> None:
     assert problems(lambda: load_definition(Path("orders.tf"))) == [
-        "orders.tf: is Terraform's own language; read the output of terraform show -json"
+        "orders.tf: is in Terraform's own language; import the output of terraform show -json instead"
     ]
 
 

@@ -221,11 +221,11 @@ def test_the_depth_and_the_size_of_a_filter_are_limited() -> None:
     event_filter(deep, P)
     with pytest.raises(ConfigurationError, match="nested too deeply"):
         event_filter({"not": deep}, P)
-    with pytest.raises(ConfigurationError, match=f"is comparison {MAX_COMPARISONS + 1}"):
+    with pytest.raises(ConfigurationError, match=f"is comparison number {MAX_COMPARISONS + 1}"):
         event_filter({"all": [{"exact": {"type": "a"}}] * (MAX_COMPARISONS + 1)}, P)
     values = [str(number) for number in range(MAX_COMPARISONS - 1)]
     event_filter({"exact": {"type": values, "key": "a"}}, P)
-    with pytest.raises(ConfigurationError, match=f"is comparison {MAX_COMPARISONS + 1}"):
+    with pytest.raises(ConfigurationError, match=f"is comparison number {MAX_COMPARISONS + 1}"):
         event_filter({"exact": {"type": values, "key": ["a", "b"]}}, P)
 
 
