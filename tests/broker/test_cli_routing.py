@@ -140,8 +140,8 @@ async def test_commands_count_only_events_that_match_the_filter(make: Callable[.
     resumed = await unsaid.run("subscriptions", "resume", "a")
     assert resumed.code == 0
     assert resumed.err == (
-        "the effect in each partition is unknown: the definition does not say its routing, so it is unknown which "
-        "events are for whom\n"
+        "the effect in each partition is unknown: the definition has no routing, so it is unknown which subscription "
+        "gets which event\n"
     )
 
 
