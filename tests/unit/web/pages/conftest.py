@@ -44,7 +44,7 @@ class FixedRegistry:
     def ids(self) -> list[str]:
         return sorted(each.id for each in self._view.items)
 
-    def raw(self, subscription_id: str) -> dict[str, Any] | None:
+    def masked(self, subscription_id: str) -> dict[str, Any] | None:
         return self.documents.get(subscription_id, {"id": subscription_id})
 
 
