@@ -37,7 +37,10 @@ SUBSCRIPTIONS: Final = "subscriptions.yaml"
     "groups",
     multiple=True,
     type=GroupOf(),
-    help="Continue where this consumer group stopped. id: each subscription's group has its id as the name.",
+    help=(
+        "Continue where this consumer group stopped. id: each subscription's group has the subscription's id as its "
+        "name."
+    ),
 )
 def command(
     *, files: tuple[str, ...], output_dir: Path | None, accepted: tuple[str, ...], groups: tuple[str, ...]

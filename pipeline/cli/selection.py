@@ -18,7 +18,7 @@ WAIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The options with which a command selects subscriptions, and how to change them.
+    """The options that say which subscriptions a command changes, and how it goes about it.
 
     Attributes:
         ids: the ids of the named subscriptions, without repetitions.

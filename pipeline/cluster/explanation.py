@@ -151,7 +151,7 @@ def _hidden_failure(state: SubscriptionState) -> Iterator[str]:
     failed = next((lane for lane in state.lanes if lane.state == "failure" != state.state), None)
     if failed is not None:
         why = "" if failed.cause is None else f": {shown_text(failed.cause.message)}"
-        yield f"It had also failed{why}."
+        yield f"It is also in FAILURE{why}."
 
 
 def _advice(state: SubscriptionState) -> str:

@@ -161,7 +161,8 @@ def joined(
         subscription: the newest revision of the subscription.
         status: the desired status at the present time.
         lanes: the lanes of the subscription that have a row or are announced.
-        is_unowned: whether another partition certainly has no owner, and may have events of the subscription.
+        is_unowned: whether a partition without such a lane certainly has no owner, and may have events of the
+            subscription.
         has_told_all: whether the workers have announced every lane with waiting events.
         last_success_at: the time of the last delivery that a worker announced.
         slow_start: the limited rate of its receiver, which delays retries too.

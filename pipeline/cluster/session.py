@@ -38,5 +38,5 @@ async def _read(view: ClusterView) -> None:
         async with asyncio.timeout(READ_SECONDS):
             await view.ready()
     except TimeoutError:
-        problems = view.problems() or ["the state of the cluster"]
-        raise BrokerError(f"{'; '.join(problems)}: could not be read within {READ_SECONDS:.0f} s") from None
+        message = f"the state of the cluster could not be read within {READ_SECONDS:.0f} s"
+        raise BrokerError("; ".join((message, *view.problems()))) from None

@@ -111,8 +111,8 @@ def configured_definition(settings: Settings) -> Definition:
     for topic in definition.source.topics:
         if topic in written_topics(settings.app):
             raise ConfigurationError(
-                f"{settings.api}: source topic {shown(topic)} is written by the workers of this application; allowed: "
-                "topics that they do not write; or another WEBHOOKS_APP"
+                f"{settings.api}: source topic {shown(topic)} is written by the workers of this application; name "
+                "a topic that they do not write, or set another WEBHOOKS_APP"
             )
     if settings.routing is None:
         return definition

@@ -27,7 +27,7 @@ def nearest(name: str, known: Sequence[str]) -> str:
     similar = _similar(name, known)
     if similar is not None:
         return f"did you mean {similar}?"
-    return f"known here: {', '.join(known)}" if known else "nothing is known here"
+    return f"known here: {', '.join(known)}" if known else "none is allowed here"
 
 
 def _similar(name: str, known: Sequence[str]) -> str | None:

@@ -33,7 +33,10 @@ NO_GAP_SECONDS: Final = 0.01
 """A gap shorter than this ends the slow start."""
 
 MAX_PACES: Final = 50_000
-"""The most subscriptions that are tracked. A new one replaces the oldest one that has no rate from a handshake."""
+"""The largest number of subscriptions that are tracked.
+
+A new one replaces the oldest one that has no rate from a handshake.
+"""
 
 _TOO_MANY_REQUESTS: Final = 429
 _SERVICE_UNAVAILABLE: Final = 503

@@ -82,7 +82,7 @@ class Transport:
             operator chooses proxies. If there is a proxy, the guard checks the host as written. The proxy resolves
             names, so the proxy has to refuse internal addresses.
         max_in_flight: the most connections in use; the same number may be idle. Slots limit deliveries
-            (core/concurrency.py), so this limits above all other requests, such as those for tokens.
+            (core/concurrency.py), so this mainly limits other requests, such as those for tokens.
         idle_timeout_seconds: the time after which unused connections are closed.
         system_proxies: the proxies for `use_system_proxy`.
         resolver: called on the event loop; makes the resolver, which is closed with the transport.

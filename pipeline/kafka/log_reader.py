@@ -130,12 +130,12 @@ class LogReader:
             async with limit:
                 await self._read(partition)
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-            logger.warning("could not read %s-%d again yet: %r", self._topic, partition.number, error)
+            logger.warning("could not read %s-%d again; trying again: %r", self._topic, partition.number, error)
             if limit.expired():
                 await self._disconnect()
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
         except Exception:  # a bug in one partition must not stop reading for other partitions
-            logger.exception("could not read %s-%d again", self._topic, partition.number)
+            logger.exception("could not read %s-%d again; trying again", self._topic, partition.number)
             await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def _read(self, partition: Behind) -> None:

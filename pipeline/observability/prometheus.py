@@ -95,8 +95,8 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
     )
     yield _by_label(
         "webhooks_dropped",
-        "Events dropped without a dead letter; retention: offsets that Kafka deleted before delivery, each counted "
-        "once, an upper bound of the events.",
+        "Events dropped without a dead letter. For retention: the offsets that Kafka deleted before delivery, each "
+        "counted once; there may be fewer events than offsets.",
         "rule",
         telemetry.drops.items(),
     )

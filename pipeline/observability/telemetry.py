@@ -56,7 +56,10 @@ TokenResult = Literal["ok", "refused", "unavailable"]
 """The result of a request to a token endpoint."""
 
 LOG_INTERVAL_SECONDS: Final = 10.0
-"""The shortest time between two lines of one kind and subscription. A line has the number of suppressed lines."""
+"""The shortest time between two lines of one kind and subscription.
+
+A line says how many lines were suppressed before it.
+"""
 
 WARNING_SECONDS: Final = 3600.0
 """How long a worker warns about a break in a log."""

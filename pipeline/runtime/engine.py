@@ -10,7 +10,7 @@ from mode import Service
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part that is closed at the end; some have to be started before."""
+    """A part that is started first, if it has *start*, and closed at the end."""
 
     close: Callable[[], Awaitable[object]]
     start: Callable[[], Awaitable[object]] | None = None

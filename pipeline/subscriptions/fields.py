@@ -20,7 +20,9 @@ _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _UNIX: Final = re.compile(r"\d{9,}(\.\d+)?", re.ASCII)
 """A number with fewer digits is probably a year, or a date without hyphens."""
 _DAYS_BACK: Final = {"today": 0, "yesterday": 1}
-TIMES: Final = "10m, 2h or 3d ago, today, yesterday (both in UTC), Unix seconds, or an ISO 8601 time with a zone"
+TIMES: Final = (
+    "10m, 2h or 3d (that long ago), today or yesterday (in UTC), Unix seconds, or an ISO 8601 time with a zone"
+)
 """The forms that `moment` reads, for help and errors."""
 
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")

@@ -23,7 +23,7 @@ LONGEST_RSA_BITS: Final = 8192
 
 
 def check_keys(subscription: Subscription) -> None:
-    """Check that a subscription's private keys are valid and that TLS accepts its stores. Blocks for up to seconds.
+    """Check that a subscription's private keys are valid and that TLS accepts its stores. May block for seconds.
 
     Raises:
         ConfigurationError: a key or a store is refused; names the field, never its content.

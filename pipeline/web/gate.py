@@ -114,7 +114,8 @@ class Gate:
         now = time.monotonic()
         if now - self._logged_at >= LOG_SECONDS:
             logger.warning(
-                "web: closed %d connections: no complete request or an unread answer for %g s, or more than %d",
+                "web: closed %d connections: a client sent no complete request or left an answer unread for %g s, "
+                "or there were more than %d connections",
                 self._closed,
                 self._request_seconds,
                 self._most,

@@ -22,7 +22,7 @@ MANY: Final = 1_000
 TYPES: Final = MANY // EACH
 READ_TIMEOUT_MS: Final = 2_000
 COMMIT_SECONDS: Final = 60.0
-"""The longest time that the last commit may take. With more, commits are stuck."""
+"""The longest time that the last commit may take. If it takes longer, commits are stuck."""
 COLUMNS: Final = (
     "",
     "runs",

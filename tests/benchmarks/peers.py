@@ -108,7 +108,7 @@ PEERS: Final = (node, bento)
 
 
 async def found() -> tuple[list[Peer], list[str]]:
-    """The peers that can run here, and for each other peer a sentence with the reason why it is left out."""
+    """The peers that can run here, and a sentence for each of the others: why it is left out."""
     there: list[Peer] = []
     absent: list[str] = []
     for make in PEERS:

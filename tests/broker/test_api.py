@@ -288,11 +288,11 @@ BAD: list[Bad] = [
     ("GET", f"{PATH}?limit=many", {}, 400, 'limit: must be a whole number, not "many"'),
     ("GET", f"{PATH}?limit=1&limit=2", {}, 400, "limit: is given 2 times; allowed: once"),
     ("GET", f"{PATH}?limt=1", {}, 400, "limt: unknown parameter; did you mean limit?"),
-    ("GET", f"{PATH}/a?x=1", {}, 400, "x: unknown parameter; nothing is known here"),
+    ("GET", f"{PATH}/a?x=1", {}, 400, "x: unknown parameter; none is allowed here"),
     ("GET", f"{PATH}?cause=excepton", {}, 400, 'cause[0]: "excepton" is not allowed; allowed: rejected, gone, '),
-    ("POST", f"{PATH}/a/_pause", {"json": {"dryRun": True}}, 400, "dryRun: unknown field; nothing is known here"),
+    ("POST", f"{PATH}/a/_pause", {"json": {"dryRun": True}}, 400, "dryRun: unknown field; none is allowed here"),
     ("POST", f"{PATH}/a/_pause", {"json": [1]}, 400, "body: must be an empty object, not a list"),
-    ("DELETE", f"{PATH}/a", {"json": {"dryRun": True}}, 400, "dryRun: unknown field; nothing is known here"),
+    ("DELETE", f"{PATH}/a", {"json": {"dryRun": True}}, 400, "dryRun: unknown field; none is allowed here"),
     ("POST", f"{PATH}/a/_replay", {"json": {}}, 400, 'body: allowed: {"partition", "offset"} or {"timestamp"}'),
 ]
 

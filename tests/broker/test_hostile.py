@@ -166,4 +166,4 @@ async def test_incomplete_page_requests_do_not_use_up_open_files(
             for writer in halves:
                 writer.close()
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert "connections: no complete request or an unread answer" in worker.output()
+        assert "connections: a client sent no complete request or left an answer unread" in worker.output()

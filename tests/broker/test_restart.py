@@ -80,7 +80,7 @@ async def test_a_subscription_far_behind_continues_after_a_restart(lone: Cluster
 
 @dataclass
 class TokenServer:
-    """A token endpoint that counts."""
+    """A token endpoint that records requests and numbers its tokens."""
 
     url: str = ""
     requests: list[dict[str, str]] = field(default_factory=list)

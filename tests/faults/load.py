@@ -16,7 +16,7 @@ from tests.support.brokers import TestBroker
 logger = logging.getLogger(__name__)
 
 PADDING: Final = (64, 64, 64, 64, 64, 64, 64, 1024, 1024, 16_384)
-"""Sizes of bodies, in bytes without the numbers in them. Most events are small. Each subscription gets all sizes."""
+"""Sizes of the padding in bodies, in bytes. Most events are small. Each subscription gets all sizes."""
 
 PER_SECOND: Final = {Routing.KEY: 300.0, Routing.MATCH: 75.0}
 """Events per second. With `match`, an event has four deliveries on average (audience.py)."""

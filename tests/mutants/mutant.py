@@ -29,7 +29,8 @@ class Mutant:
         """The source with the fault.
 
         Raises:
-            LookupError: the source does not contain the text once: it has changed, and the mutant must be updated.
+            LookupError: the source does not contain the text exactly once: it has changed, and the mutant must be
+                updated.
         """
         if source.count(self.was) != 1:
             raise LookupError(

@@ -330,7 +330,10 @@ def _sources(kind: Kind, cast: str) -> list[Source]:
 
 @functools.cache
 def _strategies(kind: Kind, cast: str) -> list[st.SearchStrategy[Action]]:
-    """The strategies of a kind and a cast. They are cached, because making them takes longer than drawing."""
+    """The strategies for schedules of this kind with the keys of this cast.
+
+    They are cached, because making them takes longer than drawing.
+    """
     return [source.strategy() for source in _sources(kind, cast)]
 
 

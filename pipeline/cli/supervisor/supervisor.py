@@ -31,7 +31,7 @@ LAST_LINES_SECONDS: Final = 2.0
 """How long to wait for the last output of ended workers. A process that they started may keep their output open."""
 
 CLEAN_ENDS: Final = frozenset({0, -signal.SIGTERM})
-"""Exit codes of a worker that was stopped. The second one means that it did not handle the signal yet."""
+"""Exit codes of a worker that was stopped. The second one means that the worker was not handling the signal yet."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ def read_key_file(folder: Path | None, path: str, field: str) -> bytes:
     """
     if folder is None:
         raise ConfigurationError(
-            f"{field}: names a file, but no folder is allowed; set {SETTING}, or put the store into content"
+            f"{field}: names a file, but {SETTING} is not set, so no file may be read; set it, or put the store into "
+            "content"
         )
     try:
         found = _inside(folder, path)

@@ -312,7 +312,9 @@ class Filter(StrictModel):
         stated = self.model_dump(exclude={"all"}, exclude_none=True)
         if self.all == bool(stated):
             found = "has all: true together with other fields" if self.all else "is empty"
-            raise problem(f"{found}; allowed: one of q, state, cause, host, metadata and ids; or all: true alone")
+            raise problem(
+                f"{found}; allowed: at least one of q, state, cause, host, metadata and ids; or only all: true"
+            )
         return self
 
     def as_filter(self) -> StateFilter:

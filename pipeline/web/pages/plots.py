@@ -63,7 +63,10 @@ def plot(
     lines = [Line(name, tone, _last(points, shown), _path(points, top, room)) for name, tone, points in series]
     summary = ", ".join(f"{line.name} {line.now or 'not known'}" for line in lines)
     return Plot(
-        title, shown(top), lines, f"{title}, now: {summary}; the highest of the last 15 minutes is below {shown(top)}"
+        title,
+        shown(top),
+        lines,
+        f"{title}, now: {summary}; the highest value of the last 15 minutes is at most {shown(top)}",
     )
 
 

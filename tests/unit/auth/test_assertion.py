@@ -209,7 +209,10 @@ SHORT_PEM = SHORT_KEY.private_bytes(*PEM, serialization.NoEncryption()).decode()
             ".keyContent: is a key or a certificate, not an HMAC secret",
         ),
         ({"keySource": "JKS", "keyContent": "AAAA"}, ".keystoreOptions.storePassword: is required"),
-        ({"keySource": "PEM", "keyContent": "/etc/passwd"}, ".keyContent: names a file, but no folder is allowed"),
+        (
+            {"keySource": "PEM", "keyContent": "/etc/passwd"},
+            ".keyContent: names a file, but WEBHOOKS_KEY_STORE_DIR is not set",
+        ),
         ({"keySource": "PKCS12", "keyContent": "/etc/passwd"}, ".keyContent: names a file, but"),
         ({"customClaims": [{"name": "exp", "value": "9"}]}, '.customClaims: "exp" has its own field'),
         ({"customClaims": [{"name": "a", "value": "9"}] * 2}, '.customClaims: "a" is given twice'),

@@ -133,7 +133,7 @@ def test_every_state_has_an_explanation(state: State, text: str, commands: list[
 def test_a_paused_subscription_still_shows_its_failure() -> None:
     found = explain(replace(STATE, state="paused", cause=None, failing_since=None, attempts=0), names_topic=False)
     assert found.text.startswith("a b is paused by its publisher. 1,204 events wait")
-    assert "It had also failed: the callback answered 400." in found.text
+    assert "It is also in FAILURE: the callback answered 400." in found.text
 
 
 def test_credentials_that_a_receiver_repeats_are_not_shown() -> None:

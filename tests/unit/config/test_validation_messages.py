@@ -78,13 +78,13 @@ def test_an_error_says_if_a_field_belongs_to_the_top_level() -> None:
 
 
 def test_an_object_without_known_fields_is_reported_as_such() -> None:
-    assert nearest("x", ()) == "nothing is known here"
+    assert nearest("x", ()) == "none is allowed here"
 
 
 @pytest.mark.parametrize(
     ("mistakes", "sentences", "first"),
     [
-        (MOST_MISTAKES, MOST_MISTAKES, "0: unknown field; nothing is known here"),
+        (MOST_MISTAKES, MOST_MISTAKES, "0: unknown field; none is allowed here"),
         (MOST_MISTAKES + 1, 1, f"body: has {MOST_MISTAKES + 1} mistakes; up to {MOST_MISTAKES} are named one by one"),
     ],
 )

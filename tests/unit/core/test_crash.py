@@ -87,7 +87,7 @@ async def test_a_note_is_still_valid_after_a_second_crash() -> None:
 async def test_a_clean_stop_writes_a_row_for_skipped_events() -> None:
     core = await following(await crashed())
     await core.stop()
-    core.ahead = 0  # like after a commit without a note, because the broker accepts none
+    core.ahead = 0  # as after a commit without a note, which a worker makes if the broker accepts none
     last = await following(core)
     assert last.pending == [0, 4]
     await last.end()

@@ -143,7 +143,7 @@ def names_a_place(sentence: str, document: Any) -> bool:
 
 
 def newer(document: Any) -> Any:
-    """The document in the envelope whose paths errors use."""
+    """The document in the newer envelope, whose paths some errors use for documents in both envelopes."""
     match document:
         case {"configuration": {"callbackUrl": _} as options}:
             return {**document, "configuration": {"entrypointConfiguration": options}}

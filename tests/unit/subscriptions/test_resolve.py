@@ -356,7 +356,10 @@ def test_pkcs12_stores_become_pem(ca: trustme.CA) -> None:
         ({"keyStore": {"type": "PEM", "certContent": PEM}}, "ssl.keyStore.keyContent: is required for this type"),
         ({"trustStore": {"type": "JKS", "content": "AA==", "password": "p"}}, "ssl.trustStore.content: is not a JKS"),
         ({"trustStore": {"type": "JKS", "content": "AA=="}}, "ssl.trustStore.password: is required for this type"),
-        ({"trustStore": {"type": "PEM", "path": "/x"}}, "ssl.trustStore.path: names a file, but no folder"),
+        (
+            {"trustStore": {"type": "PEM", "path": "/x"}},
+            "ssl.trustStore.path: names a file, but WEBHOOKS_KEY_STORE_DIR",
+        ),
         (
             {"trustStore": {"type": "PEM", "path": "/x", "content": PEM}},
             "ssl.trustStore.path: can't be set together with content",

@@ -67,7 +67,7 @@ def test_a_plot_ends_at_the_right_edge_and_shows_gaps() -> None:
     found = plot("Rate", [("sent", "good", [0.0, None, 4.0, 2.0])], str, 5)
     assert found.top == "5.0"
     assert found.lines[0].path == f"M150.0 {HEIGHT}.0h0M450.0 24.0h0L{WIDTH}.0 72.0"
-    assert found.summary == "Rate, now: sent 2.0; the highest of the last 15 minutes is below 5.0"
+    assert found.summary == "Rate, now: sent 2.0; the highest value of the last 15 minutes is at most 5.0"
 
 
 def test_a_plot_without_values_says_so() -> None:
