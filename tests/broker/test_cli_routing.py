@@ -47,7 +47,7 @@ async def test_without_routing_a_worker_explains_the_choice(make: Callable[..., 
     await keyed.done("subscriptions", "apply", "-f", "-", stdin=documents("a", "b"))
     await kafka.produce(source, (b"a", b"{}"), (b"order-1", b"{}"))
 
-    for command in (("worker",), ("check",), ("subscriptions", "apply", "-f", "-")):
+    for command in (("worker", "--without-web"), ("check",), ("subscriptions", "apply", "-f", "-")):
         ended = await unsaid.run(*command, stdin=documents("c"))
         assert ended.code == 1
         assert ".yaml: listeners[0].entrypoints[0].routing: is required; allowed: match, key." in ended.err
