@@ -2,6 +2,8 @@
 
 import asyncio
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import get_args
 
 import click
@@ -69,7 +71,8 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
 @click.option("--skipped", is_flag=True, help="Redrive only dead letters that a run without options skips.")
 @click.option("--limit", type=limit_option, help="Redrive at most N.", metavar="N")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and write nothing.")
-def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool) -> None:
+@output_option
+def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool, output: Format) -> None:
     """Write dead letters back to the source topic. Receivers get the events with their original webhook-ids.
 
     With --subscription, it is an error if neither the subscription nor a dead letter of it exists.
@@ -84,20 +87,30 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
     A run without options skips dead letters of unknown subscriptions and dead letters without a usable key, because
     they would be dead-lettered again. To redrive them, create the subscription and name it with --subscription, or use
     --skipped.
+
+    With --output json, standard output has one JSON object for each dead letter, on a line of its own.
     """
     if subscription is not None and skipped:
         raise click.UsageError("--subscription includes skipped dead letters; give only one of the two")
     settings, definition = configured()
-    counts = asyncio.run(_redrive(settings, definition, Scope(subscription, skipped), limit=limit, dry_run=dry_run))
+    line_of = _document if output == "json" else partial(_line, dry_run=dry_run)
+    scope = Scope(subscription, skipped)
+    counts = asyncio.run(_redrive(settings, definition, scope, limit=limit, dry_run=dry_run, line_of=line_of))
     if subscription is not None and counts == (0, 0, 0):
         asyncio.run(_check_known(settings, definition, subscription, "dead letter of it to redrive"))
     done, passed_over, duplicates = counts
     twice = f", {duplicates} of them dead-lettered twice" if duplicates else ""
-    say(f"{done} {'would be ' if dry_run else ''}redriven, {passed_over} skipped{twice}")
+    say(f"{done} {'would be ' if dry_run else ''}redriven, {passed_over} skipped{twice}", err=output == "json")
 
 
 async def _redrive(
-    settings: Settings, definition: Definition, scope: Scope, *, limit: int | None, dry_run: bool
+    settings: Settings,
+    definition: Definition,
+    scope: Scope,
+    *,
+    limit: int | None,
+    dry_run: bool,
+    line_of: Callable[[Redriven], str],
 ) -> tuple[int, int, int]:
     redriven = skipped = duplicates = 0
     async with dead_letters.redrive(settings, definition, scope, limit=limit, dry_run=dry_run) as run:
@@ -105,7 +118,7 @@ async def _redrive(
             say(trouble, err=True)
         try:
             async for result in run.run():
-                say(_line(result, dry_run=dry_run))
+                say(line_of(result))
                 redriven += result.why_not is None
                 skipped += result.why_not is not None
                 duplicates += result.is_duplicate
@@ -123,6 +136,10 @@ async def _check_known(settings: Settings, definition: Definition, subscription:
     """
     if await is_subscription(settings.app, definition.source, subscription) is False:
         raise ConfigurationError(f"there is no subscription {shown(subscription)}, and no {missing}")
+
+
+def _document(result: Redriven) -> str:
+    return as_json(result.as_document(), indent=None)
 
 
 def _line(result: Redriven, *, dry_run: bool) -> str:

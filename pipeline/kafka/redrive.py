@@ -82,6 +82,16 @@ class Redriven:
     why_not: str | None = None
     is_duplicate: bool = False
 
+    def as_document(self) -> dict[str, str | None]:
+        """The result as JSON."""
+        return {
+            "letter": self.letter.place,
+            "subscription": self.letter.subscription,
+            "webhookId": self.webhook_id,
+            "to": self.place,
+            "whyNot": self.why_not,
+        }
+
 
 def why_never(letter: LetterFacts, sources: Sequence[str], routing: Routing) -> str | None:
     """Why no run redrives a letter; None if some runs do. Pure."""

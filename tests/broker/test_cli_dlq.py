@@ -216,6 +216,19 @@ async def test_a_dry_run_does_nothing(webhooks: Webhooks, broker: TestBroker, bu
     assert (await webhooks.done("dlq", "redrive")).endswith("1 redriven, 1 skipped\n")
 
 
+async def test_a_redrive_prints_json_for_programs(webhooks: Webhooks, bury: Bury) -> None:
+    await bury(("sub-1", "rejected"), ("sub-9", "unknown-subscription"))
+
+    for options in (["--dry-run"], []):
+        ended = await webhooks.run("dlq", "redrive", "--json", *options)
+        assert ended.code == 0
+        done, skipped = sorted(map(json.loads, ended.out.splitlines()), key=lambda each: each["subscription"])
+        assert (done["subscription"], done["whyNot"], skipped["to"]) == ("sub-1", None, None)
+        assert skipped["whyNot"] is not None
+        assert (done["to"] is None) == bool(options)
+        assert ended.err.endswith("redriven, 1 skipped\n")
+
+
 async def test_letters_beyond_the_limit_are_left_for_the_next_run(
     webhooks: Webhooks, broker: TestBroker, bury: Bury
 ) -> None:

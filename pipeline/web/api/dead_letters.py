@@ -130,7 +130,7 @@ class _Summary:
         self.redriven += result.why_not is None
         self.skipped += result.why_not is not None
         if len(self.letters) < MOST_SHOWN:
-            self.letters.append(_result(result))
+            self.letters.append(result.as_document())
 
     def as_document(self, *, dry_run: bool) -> dict[str, Any]:
         return {
@@ -154,13 +154,3 @@ class _Seen:
         return (
             isinstance(subscription_id, str) and self._principal.seen(self._registry.get(subscription_id)) is not None
         )
-
-
-def _result(result: Redriven) -> dict[str, Any]:
-    return {
-        "letter": result.letter.place,
-        "subscription": result.letter.subscription,
-        "webhookId": result.webhook_id,
-        "to": result.place,
-        "whyNot": result.why_not,
-    }
