@@ -2,12 +2,12 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from pipeline.kafka.letters import newest, opened_letters
 from pipeline.kafka.redrive import ALL, opened_redrive
@@ -38,6 +38,22 @@ async def put(producer: AIOKafkaProducer, topic: str, *bodies: bytes, key: bytes
     """Append events to partition 0 in the producer's transaction."""
     for body in bodies:
         await producer.send_and_wait(topic, body, key, partition=0)
+
+
+async def ended(broker: TestBroker, topic: str, ending: Awaitable[None]) -> None:
+    """Await *ending*, the commit or abort of a transaction, until its marker is in partition 0.
+
+    The coordinator answers before it writes the marker. A record that is produced in between comes first.
+    """
+    partition = TopicPartition(topic, 0)
+    async with AIOKafkaConsumer(**broker.connection.client_options()) as consumer:
+        before = (await consumer.end_offsets([partition]))[partition]
+        await ending
+
+        async def is_marked() -> bool:
+            return bool((await consumer.end_offsets([partition]))[partition] > before)
+
+        await eventually(is_marked, within_seconds=20, says=lambda: f"there is no marker at {before} of {topic}")
 
 
 async def metric(worker: Worker, name: str) -> int | None:
@@ -105,8 +121,8 @@ async def test_only_a_committed_transaction_is_delivered(
         for number in range(3):
             await put(commits, found.topic, b"committed %d" % number)
             await put(aborts, found.topic, b"aborted %d" % number)
-        await commits.commit_transaction()
-        await aborts.abort_transaction()
+        await ended(kafka, found.topic, commits.commit_transaction())
+        await ended(kafka, found.topic, aborts.abort_transaction())
         await stays.begin_transaction()
         await put(stays, found.topic, b"open")
         await found.produce([("sub-1", b"after it")], partition=0)
@@ -162,7 +178,7 @@ async def test_a_dead_letter_of_an_aborted_transaction_is_ignored(
         assert dlq is not None
         await aborts.begin_transaction()
         await put(aborts, dlq.topic, b"aborted")
-        await aborts.abort_transaction()
+        await ended(kafka, dlq.topic, aborts.abort_transaction())
         await kafka.produce(dlq.topic, (b"sub-1", b"a letter"))
 
         async with opened_letters(dlq) as reader:
@@ -179,7 +195,7 @@ async def test_a_subscription_of_an_aborted_transaction_is_ignored(
     async with cluster(kafka, name, tmp_path, partitions=1) as found, transactional(kafka, f"{name}-1") as aborts:
         await aborts.begin_transaction()
         await put(aborts, f"{name}.subscriptions", b"{}", key=b"aborted")
-        await aborts.abort_transaction()
+        await ended(kafka, f"{name}.subscriptions", aborts.abort_transaction())
         await found.subscribe(recorder, "sub-1")
         assert [document["id"] for document in await found.store.list()] == ["sub-1"]
 
