@@ -55,11 +55,17 @@ async def states_after(
                     version = await view.changed(version)
                     waiting = {name for name in waiting if not is_settled(before[name], view.state(name), action)}
         except TimeoutError:
-            say(
-                f"{len(waiting)} of {len(before)} subscriptions did not reach the intended state within {seconds:g} s",
-                err=True,
-            )
+            say(not_reached([view.state(name) for name in waiting], len(before), seconds), err=True)
         return {name: view.state(name) for name in before}
+
+
+def not_reached(waiting: Sequence[SubscriptionState | None], count: int, seconds: float) -> str:
+    """A sentence about the subscriptions *waiting*, of *count*, that are not in the intended state. Pure."""
+    text = f"{len(waiting)} of {count} subscriptions did not reach the intended state within {seconds:g} s"
+    without = sum(each is not None and each.lacks_worker for each in waiting)
+    return (
+        f"{text}; {without} of them {'have' if without != 1 else 'has'} no worker: start workers" if without else text
+    )
 
 
 def is_settled(before: SubscriptionState, after: SubscriptionState | None, action: Action) -> bool:

@@ -1,6 +1,7 @@
 """Explains a subscription's state in one paragraph: why, since when, how many events wait, what to do. Pure."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from shlex import quote
 from typing import Final
@@ -10,6 +11,7 @@ from pipeline.core.clock import shown_time
 from pipeline.core.model import Cause
 from pipeline.core.shown import as_partitions
 from pipeline.observability.shown import shown_slow_start, shown_text
+from pipeline.subscriptions.secrets import is_undecryptable
 
 _STANDS: Final[dict[State, str]] = {
     "broken": "can't be used",
@@ -42,7 +44,31 @@ _REPAIR: Final = {
     "cursor": "Resume from the offset that the cause names.",
 }
 _OTHER_REPAIR: Final = "Repair the receiver, then resume."
+_NO_WORKER: Final = "No worker owns its partitions, so nothing is sent or probed: start workers."
+_KEYS: Final = (
+    "Set WEBHOOKS_SECRET_KEYS to the keys that the workers have, or add the missing key behind a comma. "
+    "Only if the key is lost, apply the subscription with new secrets."
+)
+_UNREACHABLE: Final[Mapping[re.Pattern[str], str]] = {
+    re.compile(r".+; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it|\S+ is a name of the worker's host"): (
+        "No waiting mends this: correct the callback URL, or allow the network in WEBHOOKS_ALLOW_PRIVATE_NETWORKS."
+    ),
+    re.compile(r"the host of \S+ can't be resolved"): (
+        "Check the name in the callback URL, and whether the workers' name servers know it."
+    ),
+    re.compile(r"the host of \S+ is not a host name|\S+ is neither a host name nor an address"): (
+        "No waiting mends this: correct the host in the callback URL."
+    ),
+    re.compile(r"the certificate of \S+ is not trusted"): (
+        "Check the receiver's certificate, or let the subscription trust its authority (ssl.trustStore)."
+    ),
+    re.compile(r"the TLS handshake with \S+ failed|\S+ closed the connection during the TLS handshake"): (
+        "Check the scheme and the port of the callback URL, and the TLS certificates of both sides."
+    ),
+}
+"""Advice by the beginning of the message (http/failures.py, ssrf_guard.py) if no answer can come."""
 _CHANGE: Final = "webhooks subscriptions"
+_CHECK: Final = "webhooks check"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +92,7 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
     """
     lane = next((lane for lane in state.lanes if lane.state == state.state), None)
     parts = (
+        *([_NO_WORKER] if _is_abandoned(state) else []),
         _stands(state, names_topic=names_topic),
         *_since(state),
         *_next(state),
@@ -83,7 +110,18 @@ def _stands(state: SubscriptionState, *, names_topic: bool) -> str:
     if state.state not in DESIRED:
         lanes = [lane for lane in state.lanes if lane.state == state.state]
         where = _where(lanes, names_topic=names_topic)
-    return f"{state.id} {_STANDS[state.state]}{where}{_why(state)}."
+    stands = "has caught up" if _has_caught_up(state) else _STANDS[state.state]
+    return f"{state.id} {stands}{where}{_why(state)}."
+
+
+def _is_abandoned(state: SubscriptionState) -> bool:
+    """Whether it is in FAILURE and has no worker, so that neither a probe nor a resume has an effect."""
+    return state.state == "failure" and state.lacks_worker
+
+
+def _has_caught_up(state: SubscriptionState) -> bool:
+    """Whether nothing waits, although a lane is still reported as behind: it joins the others with its next event."""
+    return state.state == "behind" and state.waiting_at_most == 0 and state.cause is None and state.error is None
 
 
 def _where(lanes: Sequence[LaneSummary], *, names_topic: bool) -> str:
@@ -115,6 +153,8 @@ def _since(state: SubscriptionState) -> Iterator[str]:
 
 def _next(state: SubscriptionState) -> Iterator[str]:
     probe_at = _probe_at(state.cause)
+    if _is_abandoned(state):
+        return
     if probe_at is not None:
         yield f"It is probed next at {shown_time(probe_at)}."
     elif state.next_try_at is not None:
@@ -155,18 +195,56 @@ def _hidden_failure(state: SubscriptionState) -> Iterator[str]:
 
 
 def _advice(state: SubscriptionState) -> str:
-    if state.state != "failure":
-        return _ADVICE[state.state]
+    if state.state == "failure":
+        return _advice_on_failure(state)
+    if _has_caught_up(state):
+        return _ADVICE["live"]
+    if _needs_keys(state):
+        return _KEYS
+    unreachable = _unreachable(state)
+    if state.state == "retrying" and unreachable is not None:
+        return f"{unreachable} See also its attempts:"
+    return _ADVICE[state.state]
+
+
+def _advice_on_failure(state: SubscriptionState) -> str:
+    if _needs_keys(state):
+        return f"{_KEYS} Then resume."
+    unreachable = _unreachable(state)
     if _probe_at(state.cause) is not None:
-        return "It continues when a probe succeeds, or at once after a resume."
+        then = (
+            f"{'Then it' if state.lacks_worker else 'It'} continues when a probe succeeds, or at once after a resume."
+        )
+        return then if unreachable is None else f"{unreachable} {then}"
+    if unreachable is not None and state.cause is not None and state.cause.kind == "exception":
+        return f"{unreachable} Then resume."
     return _OTHER_REPAIR if state.cause is None else _REPAIR.get(state.cause.kind, _OTHER_REPAIR)
+
+
+def _needs_keys(state: SubscriptionState) -> bool:
+    """Whether the reason is a missing key. Then the masked document can't be applied either."""
+    if state.state not in {"broken", "failure"}:
+        return False
+    return is_undecryptable(state.problem) or (state.cause is not None and is_undecryptable(state.cause.message))
+
+
+def _unreachable(state: SubscriptionState) -> str | None:
+    """Advice if no answer can come from the receiver's address; None otherwise, and if the receiver answered."""
+    message = state.cause.message if state.cause is not None else None if state.error is None else state.error.message
+    if message is None:
+        return None
+    return next((advice for pattern, advice in _UNREACHABLE.items() if pattern.match(message)), None)
 
 
 def _commands(state: SubscriptionState, lane: LaneSummary | None, *, names_topic: bool) -> Iterator[str]:
     name = quote(state.id)
     match state.state:
         case "failure":
-            yield from _repair(name, state.cause, lane, names_topic=names_topic)
+            yield from _repair(name, state, lane, names_topic=names_topic)
+        case "broken" if _needs_keys(state):
+            return
+        case "behind" if _has_caught_up(state):
+            return
         case "broken" | "closed":
             yield from _edit(name)
         case "retrying" | "behind":
@@ -176,14 +254,17 @@ def _commands(state: SubscriptionState, lane: LaneSummary | None, *, names_topic
         case "stopped":
             yield f"{_CHANGE} start {name}"
         case "unowned":
-            yield "webhooks check"
+            yield _CHECK
         case "live":
             return
 
 
-def _repair(name: str, cause: Cause | None, lane: LaneSummary | None, *, names_topic: bool) -> Iterator[str]:
+def _repair(name: str, state: SubscriptionState, lane: LaneSummary | None, *, names_topic: bool) -> Iterator[str]:
+    cause = state.cause
     kind = None if cause is None else cause.kind
-    if kind == "configuration":
+    if state.lacks_worker:
+        yield _CHECK
+    if kind == "configuration" and not _needs_keys(state):
         yield from _edit(name)
         return
     yield f"{_CHANGE} resume {name}"

@@ -154,6 +154,7 @@ def joined(
     last_success_at: float | None,
     slow_start: SlowStart | None = None,
     pending: Collection[SourcePartition] = (),
+    unowned: Collection[SourcePartition] = (),
 ) -> SubscriptionState:
     """The state of a subscription.
 
@@ -168,6 +169,7 @@ def joined(
         slow_start: the limited rate of its receiver, which delays retries too.
         pending: the partitions whose owners have not carried out a command yet. The numbers of waiting events in these
             partitions are unknown.
+        unowned: the partitions that certainly have no owner.
     """
     if pending:
         lanes = [_uncounted(lane) if (lane.topic, lane.partition) in pending else lane for lane in lanes]
@@ -190,6 +192,8 @@ def joined(
         waiting_at_most=_sum((lane.waiting_at_most for lane in lanes), is_known=is_known),
         oldest_waiting_at=min((at for lane in lanes if (at := lane.oldest_event_at) is not None), default=None),
         slow_start=slow_start,
+        lacks_worker=state == "unowned"
+        or any((lane.topic, lane.partition) in unowned for lane in lanes if lane.state == state),
         problem=subscription.problem,
         metadata=subscription.metadata,
         lanes=tuple(lanes),

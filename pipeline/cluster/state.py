@@ -81,6 +81,7 @@ class SubscriptionState:
         waiting_at_most: an upper bound of `waiting`; None if unknown.
         oldest_waiting_at: the time of the oldest waiting event, Unix seconds; None if no event waits, or if unknown.
         slow_start: the limited rate of its receiver, which was busy; times are in Unix seconds.
+        lacks_worker: whether a partition of its most urgent lanes certainly has no owner.
         problem: a sentence about why its record or one of its rows can't be used, or None.
         host: host and port of its callback, without credentials.
         lanes: the lanes that have a row or an announcement, by topic and partition.
@@ -101,6 +102,7 @@ class SubscriptionState:
     waiting_at_most: int | None = 0
     oldest_waiting_at: float | None = None
     slow_start: SlowStart | None = None
+    lacks_worker: bool = False
     problem: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     lanes: tuple[LaneSummary, ...] = ()

@@ -164,6 +164,7 @@ class ClusterView:
             is_unowned=not self._ownership.unowned.isdisjoint(expected - places),
             has_told_all=bool(expected) and (expected <= places or self._has_told_all(expected - places, now)),
             pending=pending_places(subscription, self._rows.of(name), self._ownership.counts),
+            unowned=self._ownership.unowned,
             last_success_at=self._workers.last_success(name),
             slow_start=self._workers.slow_start(name, subscription.revision, now),
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.cli.outcomes import Action, is_settled
+from pipeline.cli.outcomes import Action, is_settled, not_reached
 from pipeline.cluster.state import LaneSummary, State, SubscriptionState
 from pipeline.core.model import Cause
 from tests.support.fixed_view import NOW, failed, live
@@ -38,3 +38,11 @@ def test_rows_written_before_a_command_do_not_count(
     action: Action, after: SubscriptionState | None, *, settled: bool
 ) -> None:
     assert is_settled(failed("s"), after, action) is settled
+
+
+def test_a_wait_that_ends_without_a_worker_names_the_reason() -> None:
+    text = not_reached([replace(failed("s"), lacks_worker=True), failed("t"), None], 4, 3)
+    assert text == (
+        "3 of 4 subscriptions did not reach the intended state within 3 s; 1 of them has no worker: start workers"
+    )
+    assert not_reached([failed("t")], 4, 3).endswith(" within 3 s")

@@ -3,12 +3,16 @@
 from dataclasses import replace
 
 import pytest
+from cryptography.fernet import Fernet
 
 from pipeline.cluster.explanation import explain
 from pipeline.cluster.state import LaneSummary, State, SubscriptionState
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
+from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Cause
 from pipeline.core.rate_limit import SlowStart
+from pipeline.http.ssrf_guard import Guard
+from pipeline.subscriptions.secrets import SecretBox
 
 CAUSE = Cause("rejected", "the callback answered 400", 9, 60.0, Attempts(3, 40.0, 400))
 FAILED = LaneSummary("orders", 2, "failure", "w:1", 9, cause=CAUSE)
@@ -123,7 +127,8 @@ def test_the_advice_depends_on_the_kind_of_failure(kind: str, verbs: list[str]) 
 )
 def test_every_state_has_an_explanation(state: State, text: str, commands: list[str]) -> None:
     problem = "url: is wrong" if state == "broken" else None
-    plain = SubscriptionState("s", state, 7, "receiver.test:443", "auto", problem=problem)
+    count = 3 if state == "behind" else 0
+    plain = SubscriptionState("s", state, 7, "receiver.test:443", "auto", waiting_at_most=count, problem=problem)
     found = explain(plain, names_topic=False)
     assert found.text.startswith(f"s {text}")
     assert len(found.commands) == len(commands)
@@ -139,3 +144,56 @@ def test_a_paused_subscription_still_shows_its_failure() -> None:
 def test_credentials_that_a_receiver_repeats_are_not_shown() -> None:
     cause = replace(CAUSE, message="can't reach https://me:hidden@receiver.test")
     assert "hidden" not in explain(replace(STATE, cause=cause), names_topic=False).text
+
+
+def test_without_a_worker_starting_workers_comes_first() -> None:
+    cause = replace(CAUSE, kind="server-error", probes=Probes(1, 90.0))
+    found = explain(replace(STATE, cause=cause, lacks_worker=True), names_topic=False)
+    assert found.text.startswith(
+        "No worker owns its partitions, so nothing is sent or probed: start workers. a b is in "
+    )
+    assert "It is probed next" not in found.text
+    assert found.text.endswith(" Then it continues when a probe succeeds, or at once after a resume.")
+    assert found.commands == ("webhooks check", "webhooks subscriptions resume 'a b'")
+
+
+@pytest.mark.parametrize(
+    ("message", "advice"),
+    [
+        (Guard().verdict("10.1.2.3"), "correct the callback URL, or allow the network"),
+        ("the host of no.example:1 can't be resolved: Domain name not found", "Check the name in the callback URL"),
+        ("the certificate of r.test:443 is not trusted: self-signed certificate", "Check the receiver's certificate"),
+        ("the TLS handshake with r.test:443 failed: wrong version number", "Check the scheme and the port"),
+    ],
+)
+def test_the_advice_fits_an_address_that_never_answers(message: str, advice: str) -> None:
+    error = FailedAttempt(message, 50.0)
+    retrying = explain(replace(STATE, state="retrying", cause=None, error=error), names_topic=False)
+    assert advice in retrying.text
+    assert "without your help" not in retrying.text
+    failed = explain(replace(STATE, cause=replace(CAUSE, kind="exception", message=message)), names_topic=False)
+    assert advice in failed.text
+    assert failed.text.endswith(" Then resume.")
+
+
+def test_an_unreachable_proxy_is_not_the_callback() -> None:
+    error = FailedAttempt("the host of the proxy can't be resolved: Domain name not found", 50.0)
+    found = explain(replace(STATE, state="retrying", cause=None, error=error), names_topic=False)
+    assert "callback URL" not in found.text
+
+
+def test_a_lane_that_has_caught_up_needs_nothing() -> None:
+    lane = LaneSummary("orders", 1, "behind", "w:1", 9, 0, 0)
+    found = explain(SubscriptionState("s", "behind", 7, "r.test:443", "auto", lanes=(lane,)), names_topic=False)
+    assert found.text == "s has caught up in partition 1. No event waits. There is nothing to do."
+    assert found.commands == ()
+
+
+def test_a_missing_key_is_named_before_an_edit() -> None:
+    box = SecretBox([Fernet.generate_key().decode()])
+    with pytest.raises(ConfigurationError) as problem:
+        SecretBox([Fernet.generate_key().decode()]).decrypt(box.encrypt(b"x", b"c"), b"c")
+    plain = SubscriptionState("s", "broken", 7, "r.test:443", "auto", problem=str(problem.value))
+    found = explain(plain, names_topic=False)
+    assert "Set WEBHOOKS_SECRET_KEYS to the keys that the workers have" in found.text
+    assert found.commands == ()

@@ -102,6 +102,21 @@ def test_a_failure_without_an_owner_is_still_a_failure() -> None:
     assert lane(Cursor(9), NOBODY).state == "unowned"
 
 
+def test_a_failure_without_an_owner_lacks_a_worker() -> None:
+    failed = lane(Cursor(9, Status.FAILURE), NOBODY)
+    for unowned in ([PLACE], []):
+        found = joined(
+            subscription(),
+            Status.STARTED,
+            [failed],
+            is_unowned=False,
+            has_told_all=True,
+            last_success_at=None,
+            unowned=unowned,
+        )
+        assert (found.state, found.lacks_worker) == ("failure", bool(unowned))
+
+
 def test_the_state_of_a_live_lane_is_announced_by_its_worker() -> None:
     lane = AnnouncedLane("s", "events", 0, 9, 2, attempts=2, failing_since=40.0, next_try_at=70.0, error=ERROR)
     found = summary_of_announced(lane, OWNER)

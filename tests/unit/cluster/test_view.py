@@ -250,6 +250,16 @@ async def test_groups_updated_step_by_step_equal_newly_computed_ones(
         assert await told.view.failures() == await told.view.failures(everybody)
 
 
+async def test_a_failure_lacks_a_worker_once_the_worker_is_gone() -> None:
+    for seconds in (0, 60):
+        told = Told(subscription("a"))
+        told.worker(at=told.now - seconds)
+        told.view._ownership._members = {}  # the group has none
+        told.row("a", failed())
+        [found] = (await told.view.states()).items
+        assert (found.state, found.lacks_worker) == ("failure", bool(seconds))
+
+
 async def test_a_slow_start_is_shown_and_delays_the_next_try() -> None:
     told = Told(subscription("a", revision=4))
     lane = AnnouncedLane("a", "events", 0, 9, 1, attempts=2, next_try_at=9.0, error=FailedAttempt("no answer", NOW))

@@ -162,6 +162,14 @@ async def test_an_invalid_filter_is_named(client: Client) -> None:
     assert "metadata: 'acme' has no =; allowed: name=value" in said
 
 
+async def test_a_failure_without_a_worker_promises_no_probe(client: Client, view: FixedView) -> None:
+    view.items = [replace(failed("sub-1", next_try_at=NOW + 30), lacks_worker=True)]
+    words = (await get(client, "/subscription", id="sub-1")).one("div", id="state").words
+    assert "No worker owns its partition, so nothing is sent or probed: start workers." in words
+    assert "when a probe succeeds" not in words
+    assert "Next probe" not in words
+
+
 async def test_a_failed_subscription_is_shown_with_all_details(
     client: Client, view: FixedView, registry: FixedRegistry
 ) -> None:
