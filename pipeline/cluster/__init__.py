@@ -24,6 +24,7 @@ ownership                 finds the owners of partitions
 rows_seen, workers_seen   the newest row of each lane; the newest announcement of each worker
 joining, failures         join the state of a subscription; group failures
 search, state_index       indexes for searching and filtering subscriptions
+silence                   merges the problems of a Kafka that does not answer
 view                      follows the topics, and answers questions about them
 session                   a view for the duration of one command
 explanation               a subscription's state as a paragraph, with advice

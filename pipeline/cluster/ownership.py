@@ -89,6 +89,8 @@ class Ownership:
         try:
             await self._ask()
         except BrokerError as error:
+            if self.problem != str(error):
+                logger.warning("%s; the owners of some partitions are unknown", error)
             self._members, self.problem = None, str(error)
         except Exception:  # whatever the broker answers, the view shows everything else
             logger.exception("the members of the group %s can't be described", self._group)

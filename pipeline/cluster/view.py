@@ -23,6 +23,7 @@ from pipeline.cluster.joining import joined, pending_places, reason_of, summary_
 from pipeline.cluster.ownership import Ownership
 from pipeline.cluster.rows_seen import RowsSeen, SeenRow, SourcePartition
 from pipeline.cluster.search import SearchIndex
+from pipeline.cluster.silence import with_one_silence
 from pipeline.cluster.state import (
     DESIRED,
     EVERY_STATE,
@@ -133,7 +134,8 @@ class ClusterView:
         if unknown and self._announced.problem is None:
             names = ", ".join(f"{topic}-{number}" for topic, number in unknown)
             found.append(f"no worker announces that it owns {names}, so the number of events waiting there is unknown")
-        return [problem for problem in found if problem is not None]
+        servers = self._source.connection.bootstrap_servers
+        return with_one_silence([problem for problem in found if problem is not None], servers)
 
     def workers(self) -> list[WorkerState]:
         """All workers, by name. A worker that is gone is included for ten minutes."""

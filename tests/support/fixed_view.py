@@ -59,12 +59,9 @@ class FixedView:
     present: list[WorkerState] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
     version: int = 1
+    is_current: bool = True
     asked: int = 0
     _more: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def is_current(self) -> bool:
-        return True
 
     def problems(self) -> list[str]:
         return list(self.sentences)

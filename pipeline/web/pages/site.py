@@ -305,11 +305,17 @@ class Pages:
     def _workers(self) -> Sequence[WorkerState] | None:
         return self._view.workers() or None
 
+    def _is_own(self, worker: WorkerState) -> bool:
+        return self._sources.telemetry is not None and worker.name == self._sources.own()
+
     def _problems(self) -> list[str]:
         """Sentences for the top of a page about what is unknown, and about workers that are gone or not ready."""
         found = self._view.problems()
         for each in self._view.workers():
             if each.is_gone:
+                # Nobody is heard while Kafka is silent, which `found` says; and the worker that answers is not gone.
+                if not self._view.is_current or self._is_own(each):
+                    continue
                 found.append(f"worker {each.name} is gone: it has not announced itself for a while")
             elif not each.ready:
                 found.append(f"worker {each.name} is not ready: {each.problem or 'it is starting'}")

@@ -363,3 +363,16 @@ async def test_a_change_wakes_waiting_callers() -> None:
     told.row("a", failed())
     await told.view.states()
     assert await told.view.changed(version) > version
+
+
+def test_silent_brokers_are_one_problem_in_plain_words() -> None:
+    told = Told(subscription("a"))
+    told.worker()
+    servers = "[('127.0.0.1', 17490, <AddressFamily.AF_INET: 2>)]"
+    told.view._announced._note_trouble(f"KafkaConnectionError: Unable to bootstrap from {servers}")
+    told.view._written._note_trouble("KafkaTimeoutError: Failed to get offsets by times in 10000 ms")
+    told.known.last_error = "topic app.subscriptions: does not exist, or this user may not see it"
+    assert told.view.problems() == [
+        "Kafka at localhost:1 does not answer; what is shown may be outdated",
+        told.known.last_error,
+    ]

@@ -136,6 +136,14 @@ async def test_problems_of_the_cluster_are_shown_first(client: Client, view: Fix
         assert part in said
 
 
+async def test_silent_brokers_are_one_problem_and_no_gone_worker(client: Client, view: FixedView) -> None:
+    view.sentences, view.is_current = ["Kafka at k:1 does not answer; what is shown may be outdated"], False
+    view.present = [replace(WORKER, is_gone=True), replace(WORKER, name="a", is_gone=True)]
+    assert (await get(client, "/")).one("div", id="warnings").words == view.sentences[0]
+    first = rows(await get(client, "/workers"))[0]
+    assert first.startswith("host-1:6066 this one Not heard last announced ")
+
+
 async def test_subscriptions_can_be_searched_and_paged(client: Client, view: FixedView) -> None:
     view.items = [live(f"live-{number:02}") for number in range(60)] + [failed("sub-1"), failed("sub-2", host="b:1")]
     page = await get(client, "/subscriptions")
