@@ -6,6 +6,7 @@ topics, admin, unreachable           names and sizes of topics; administration; 
 operations                           the operations that the brokers allow
 source_log, topic_ids                the bounds of the source topic's log; the topic's id
 committed                            the group's commits, and their metadata
+offset_times                         the offsets of given times
 log_positions                        begin, end and offsets of given times of partitions
 group_positions                      the positions and the members of groups
 event_count                          counts one subscription's events

@@ -17,6 +17,7 @@ from pipeline.core.sources import TopicPartition as SourcePartition
 from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect, start_or_disconnect
+from pipeline.kafka.offset_times import offsets_at
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 from pipeline.kafka.topics import IsolationLevel
 
@@ -27,6 +28,7 @@ class EventCounter:
     """Counts with its own consumer, which it starts and stops as a context manager."""
 
     def __init__(self, connection: KafkaConnection, isolation_level: IsolationLevel) -> None:
+        self._connection = connection
         self._sieve = Sieve()
         self._consumer = AIOKafkaConsumer(
             enable_auto_commit=False,
@@ -46,8 +48,8 @@ class EventCounter:
 
     async def offset_at(self, tp: SourcePartition, timestamp_ms: int) -> int | None:
         """The first offset at or after a time; None if there is none. Raises the same errors as `count`."""
-        found = (await self._consumer.offsets_for_times({TopicPartition(*tp): timestamp_ms}))[TopicPartition(*tp)]
-        return None if found is None else int(found.offset)
+        place = TopicPartition(*tp)
+        return (await offsets_at(self._connection, self._consumer, {place: timestamp_ms}))[place]
 
     async def count(self, tp: SourcePartition, wanted: bytes | Filter, start: int, end: int) -> int:
         """The number of readable events from *start* up to *end* (exclusive) that have a key or match a filter.

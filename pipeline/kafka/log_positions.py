@@ -10,6 +10,7 @@ from pipeline.core.errors import BrokerError
 from pipeline.kafka.bounded_reading import reading
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import client_of
+from pipeline.kafka.offset_times import offsets_at
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.topic_ids import find_topic_id
 from pipeline.kafka.topics import partitions_of
@@ -54,7 +55,7 @@ async def log_positions(connection: KafkaConnection, topic: str, times_ms: Colle
             # The ends come first: an event that is written later is not before the end.
             ends = await consumer.end_offsets(tps)
             begins = await consumer.beginning_offsets(tps)
-            since = {time: await _since(consumer, tps, time, ends) for time in times_ms}
+            since = {time: await _since(connection, consumer, time, ends) for time in times_ms}
             # If the id has changed, the topic was recreated in between, and the offsets may belong to the old or the
             # new topic.
             if await _id_of(consumer, connection, topic) == topic_id:
@@ -66,7 +67,7 @@ async def _id_of(consumer: AIOKafkaConsumer, connection: KafkaConnection, topic:
 
 
 async def _since(
-    consumer: AIOKafkaConsumer, tps: list[TopicPartition], time_ms: int, ends: Mapping[TopicPartition, int]
+    connection: KafkaConnection, consumer: AIOKafkaConsumer, time_ms: int, ends: Mapping[TopicPartition, int]
 ) -> list[int]:
-    found = await consumer.offsets_for_times(dict.fromkeys(tps, time_ms))
-    return [ends[tp] if found[tp] is None else int(found[tp].offset) for tp in tps]
+    found = await offsets_at(connection, consumer, dict.fromkeys(ends, time_ms))
+    return [end if (offset := found[tp]) is None else offset for tp, end in sorted(ends.items())]

@@ -18,6 +18,7 @@ from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.event_count import EventCounter
 from pipeline.kafka.internals import disconnect, start_or_disconnect
+from pipeline.kafka.offset_times import offsets_at
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 from pipeline.kafka.topics import IsolationLevel
 
@@ -84,12 +85,10 @@ class LogReader:
         while True:
             try:
                 consumer = await self._connected()
-                found = await consumer.offsets_for_times({tp: timestamp_ms})
+                return (await offsets_at(self._connection, consumer, {tp: timestamp_ms}))[tp]
             except (KafkaError, OSError) as error:
                 logger.warning("could not look up the offset of a time in %s yet: %r", tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
-            else:
-                return None if found[tp] is None else int(found[tp].offset)
 
     async def end_of(self, partition: int) -> int:
         """The end of the readable log. Retries until a broker answers."""

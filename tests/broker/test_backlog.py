@@ -289,12 +289,12 @@ async def test_deleted_offsets_are_reported(kafka: TestBroker, unique_name: Call
         assert reading.read == list(range(30, 50))
 
 
-async def test_the_offset_at_a_given_time_is_found(kafka: TestBroker, unique_name: Callable[[str], str]) -> None:
-    name = await kafka.create_topic(unique_name("events"))
-    async with kafka.producer() as producer:
+async def test_the_offset_at_a_given_time_is_found(broker: TestBroker, unique_name: Callable[[str], str]) -> None:
+    name = await broker.create_topic(unique_name("events"))
+    async with broker.producer() as producer:
         for number in range(10):
             await producer.send_and_wait(name, b"", timestamp_ms=1_000_000 + number * 1000)
-    async with serving(kafka, name) as backlog:
+    async with serving(broker, name) as backlog:
         assert await backlog.offset_at(0, 1_004_500) == 5
         assert await backlog.offset_at(0, 0) == 0
         assert await backlog.offset_at(0, 2_000_000) is None

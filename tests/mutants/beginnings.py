@@ -22,8 +22,8 @@ BEGINNINGS: Final = (
     Mutant(
         "a time after the last event is the beginning of the log",
         "pipeline/kafka/log_positions.py",
-        was="ends[tp] if found[tp] is None",
-        becomes="0 if found[tp] is None",
+        was="[end if (offset := found[tp]) is None",
+        becomes="[0 if (offset := found[tp]) is None",
         tests=(f"{OFFSETS}test_startfrom_a_time_begins_at_that_time_or_at_the_end",),
     ),
     Mutant(
