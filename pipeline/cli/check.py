@@ -26,6 +26,10 @@ MOST_NAMED: Final = 10
 
 Remark = tuple[bool, str]
 """Whether the result is all right, and a sentence that describes it."""
+_UNTOLD: Final[Remark] = (
+    False,
+    "the broker is the embedded one of webhooks dev, which can't tell the settings of topics and the rights of users",
+)
 
 
 async def _look(settings: Settings, definition: Definition, *, create: bool) -> tuple[Findings, Sequence[Remark]]:
@@ -33,15 +37,16 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
     await require_routing(settings, definition)
     findings = await examine(definition, settings.app, create=create)
     source = definition.source
-    if findings.problems or findings.missing or not findings.is_complete or source.connection.embedded:
+    if findings.problems or findings.missing or not findings.is_complete:
         return findings, ()
+    untold = [_UNTOLD] if source.connection.embedded else []
     async with opened_registry(settings, definition) as registry:
         subscriptions = registry.all()
     if definition.routing is Routing.MATCH:
-        return findings, [_of_match(definition, subscriptions)]
+        return findings, [*untold, _of_match(definition, subscriptions)]
     ids = {each.id.encode() for each in subscriptions}
     newest = {topic: await newest_keys(source.connection, topic, NEWEST) for topic in source.topics}
-    return findings, [_of_key(topic, keys, ids) for topic, keys in newest.items()]
+    return findings, [*untold, *(_of_key(topic, keys, ids) for topic, keys in newest.items())]
 
 
 def _of_key(topic: str, keys: Sequence[bytes | None], ids: Container[bytes | None]) -> Remark:

@@ -233,9 +233,9 @@ def _relocated(
         return source, dlq
     before = source.connection.bootstrap_servers
     servers = parse_bootstrap_servers(bootstrap_servers, "BOOTSTRAP_SERVERS")
-    source = replace(source, connection=replace(source.connection, bootstrap_servers=servers))
+    source = replace(source, connection=replace(source.connection, bootstrap_servers=servers, embedded=False))
     if dlq is not None and dlq.connection.bootstrap_servers == before:
-        dlq = replace(dlq, connection=replace(dlq.connection, bootstrap_servers=servers))
+        dlq = replace(dlq, connection=replace(dlq.connection, bootstrap_servers=servers, embedded=False))
     return source, dlq
 
 

@@ -1,7 +1,7 @@
 """Reads the endpoint groups of an API definition, and finds the source and the endpoint for dead letters."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.config.definition_schema import (
@@ -21,6 +21,8 @@ from pipeline.kafka.topics import DeadLetterTopic, Source
 
 SHARED = "sharedConfiguration"
 OVERRIDE = "sharedConfigurationOverride"
+EMBEDDED = "embedded://"
+"""The beginning of `bootstrapServers` in the definition of `webhooks dev`, which other commands read too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,11 +161,13 @@ def _kafka_endpoint(
     own, dropped = drop_meaningless(KafkaEndpointConfiguration, endpoint.configuration, f"{path}.configuration")
     configuration = read(KafkaEndpointConfiguration, own, f"{path}.configuration")
     shared, more = _shared(group, endpoint, group_path, path)
-    servers = parse_bootstrap_servers(configuration.bootstrap_servers, f"{path}.configuration.bootstrapServers")
+    text = configuration.bootstrap_servers
+    servers = parse_bootstrap_servers(text.removeprefix(EMBEDDED), f"{path}.configuration.bootstrapServers")
+    cluster = connection(servers, shared.security, f"{path}.{OVERRIDE}.security")
     kafka = KafkaEndpoint(
         endpoint.name,
         path,
-        connection(servers, shared.security, f"{path}.{OVERRIDE}.security"),
+        replace(cluster, embedded=text.startswith(EMBEDDED)),
         shared.consumer,
         shared.producer,
     )

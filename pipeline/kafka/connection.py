@@ -30,7 +30,8 @@ class KafkaConnection:
         mechanism: the SASL mechanism; None without SASL.
         tls: trusted certificates and the client's own, for SSL and SASL_SSL; None for the system's certificates.
         embedded: librdkafka's in-memory cluster. It has no transactions, no topic creation and no topic configuration,
-            and its control records carry a wrong CRC (readers set `check_crcs=False`).
+            describes no groups, finds no offset for a time, and its control records carry a wrong CRC (readers set
+            `check_crcs=False`). The definition of `webhooks dev` marks its brokers with `embedded://`.
     """
 
     bootstrap_servers: tuple[str, ...]

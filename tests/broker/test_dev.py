@@ -115,6 +115,45 @@ async def test_other_commands_work_with_webhooks_dev(dev: Running) -> None:
     await end(dev)
 
 
+async def test_commands_know_what_waits_in_webhooks_dev(dev: Running) -> None:
+    beside = Webhooks({"WEBHOOKS_CONFIG": found(r"WEBHOOKS_CONFIG=(\S+)", dev)})
+    await dev.line("received everything ")
+
+    listed = await beside.run("subscriptions", "list")
+    explained = await beside.run("explain", "everything")
+
+    assert (listed.code, listed.err) == (0, "")
+    assert "customer-7  " in listed.out
+    assert "?" not in listed.out
+    assert (explained.code, explained.err) == (0, "")
+    assert "not known" not in explained.out
+    await end(dev)
+
+
+async def test_a_replay_by_time_works_with_webhooks_dev(dev: Running) -> None:
+    beside = Webhooks({"WEBHOOKS_CONFIG": found(r"WEBHOOKS_CONFIG=(\S+)", dev)})
+    first = await dev.line("received everything ")
+
+    foreseen = await beside.run("subscriptions", "replay", "everything", "--since", "1m", "--dry-run")
+    seen = len(dev.output)
+    await beside.done("subscriptions", "replay", "everything", "--since", "1m")
+
+    assert " again, from 0 up to " in foreseen.err
+    assert await dev.line(first, after=seen) == first
+    await end(dev)
+
+
+async def test_check_says_what_webhooks_dev_can_not_tell(dev: Running) -> None:
+    beside = Webhooks({"WEBHOOKS_CONFIG": found(r"WEBHOOKS_CONFIG=(\S+)", dev)})
+
+    checked = await beside.run("check")
+
+    assert (checked.code, checked.err) == (0, "")
+    assert "warn  the broker is the embedded one of webhooks dev, which can't tell" in checked.out
+    assert "compacted" not in checked.out
+    await end(dev)
+
+
 async def test_webhooks_dev_can_be_stopped_during_its_start() -> None:
     async with Webhooks({}).start("dev", "--verbose") as running:
         await running.line("Starting...")

@@ -1,6 +1,5 @@
 """Settings and a definition for `webhooks dev`, also written to files for the other commands."""
 
-import dataclasses
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from cryptography.fernet import Fernet
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from pipeline.config.definition import Definition, parse_definition
+from pipeline.config.kafka_endpoints import EMBEDDED
 from pipeline.config.settings import Settings
 
 SOURCE: Final = "events"
@@ -74,17 +74,7 @@ def create_project(folder: Path, bootstrap: str, *, web_port: int, log_level: st
     config = folder / "webhooks.yaml"
     config.touch(mode=0o600)
     config.write_text(yaml.safe_dump(values, sort_keys=False))
-    return Project(DevSettings(**values), embedded(parse_definition(document)), config)
-
-
-def embedded(definition: Definition) -> Definition:
-    """The definition with its clusters marked as embedded."""
-    source, dlq = definition.source, definition.dlq
-    return dataclasses.replace(
-        definition,
-        source=dataclasses.replace(source, connection=dataclasses.replace(source.connection, embedded=True)),
-        dlq=dlq and dataclasses.replace(dlq, connection=dataclasses.replace(dlq.connection, embedded=True)),
-    )
+    return Project(DevSettings(**values), parse_definition(document), config)
 
 
 def _definition(bootstrap: str) -> dict[str, Any]:
@@ -111,7 +101,7 @@ def _group(name: str, bootstrap: str, use: dict[str, Any]) -> dict[str, Any]:
     endpoint = {
         "name": f"{name}-endpoint",
         "type": "kafka",
-        "configuration": {"bootstrapServers": bootstrap},
+        "configuration": {"bootstrapServers": f"{EMBEDDED}{bootstrap}"},
         "sharedConfigurationOverride": use,
     }
     return {"name": name, "type": "kafka", "endpoints": [endpoint]}

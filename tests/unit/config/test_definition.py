@@ -209,6 +209,16 @@ def test_other_brokers_replace_those_of_one_or_both_endpoints(document: dict[str
     assert found.dlq.connection.bootstrap_servers == ("elsewhere:9092",)
 
 
+def test_a_definition_can_name_the_embedded_broker(document: dict[str, Any]) -> None:
+    for group in document["endpointGroups"]:
+        group["endpoints"][0]["configuration"]["bootstrapServers"] = "embedded://127.0.0.1:9092"
+    for replacing, found in (None, parse_definition(document)), ("other:1", parse_definition(document, "other:1")):
+        assert found.dlq is not None
+        for connection in (found.source.connection, found.dlq.connection):
+            assert connection.bootstrap_servers == (replacing or "127.0.0.1:9092",)
+            assert connection.embedded is (replacing is None)
+
+
 def test_dead_letters_may_name_an_endpoint_or_a_group(document: dict[str, Any]) -> None:
     entrypoint(document)["dlq"] = {"endpoint": "dlq"}
     assert parse_definition(document).dlq is not None
