@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.cluster.state import PartitionState
-from pipeline.core.attempts import FailedAttempt
+from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.rate_limit import SlowStart
 from pipeline.kafka.json_fields import is_moment, is_whole, moment, moment_or_none, parse_object, text, whole
 
@@ -21,8 +21,10 @@ LONGEST: Final = 900_000
 MOST_LANES: Final = 500
 MOST_SUCCESSES: Final = 1_000
 MOST_SLOW_STARTS: Final = 500
+MOST_DEAD_LETTER_RUNS: Final = 200
 MOST_WARNINGS: Final = 50
 _LONGEST_TEXT: Final = 2_000
+_LONGEST_MESSAGE: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Announcement:
         lanes_left_out: the number of live lanes with events in memory that `lanes` does not contain.
         successes: for each subscription, the time of its last delivery since the previous announcement; at most
             `MOST_SUCCESSES`.
+        dead_letter_runs: for each subscription whose last events were dead-lettered, these dead letters; at most
+            `MOST_DEAD_LETTER_RUNS`.
         slow_starts: for each subscription whose receiver was busy, the limited rate; at most `MOST_SLOW_STARTS`.
     """
 
@@ -82,6 +86,7 @@ class Announcement:
     lanes_left_out: int = 0
     successes: Mapping[str, float] | None = None
     slow_starts: Mapping[str, SlowStart] = field(default_factory=dict)
+    dead_letter_runs: Mapping[str, DeadLetterRun] = field(default_factory=dict)
 
 
 def encode(announcement: Announcement) -> bytes:
@@ -106,6 +111,7 @@ def encode(announcement: Announcement) -> bytes:
         "slowStarts": {
             name: [slow.revision, slow.per_second, round(slow.until, 3)] for name, slow in found.slow_starts.items()
         },
+        "deadLetterRuns": {name: _shown_run(run) for name, run in found.dead_letter_runs.items()},
         "successes": {name: round(at, 3) for name, at in (found.successes or {}).items()},
     }
     return json.dumps(said, separators=(",", ":")).encode()
@@ -115,6 +121,10 @@ def _shown_partition(each: PartitionState) -> list[object]:
     """The partition as a list, which is shorter than an object: there may be a thousand partitions."""
     offsets = [each.committed, each.opened_at, each.dispatched, each.counted_to, each.end]
     return [each.topic, each.partition, each.is_counted, *offsets]
+
+
+def _shown_run(run: DeadLetterRun) -> list[object]:
+    return [run.count, round(run.since, 3), round(run.at, 3), run.message[:_LONGEST_MESSAGE]]
 
 
 def _shown_lane(lane: AnnouncedLane) -> dict[str, Any]:
@@ -163,6 +173,7 @@ def decode(worker: str, value: bytes) -> Announcement:
         lanes=lanes,
         lanes_left_out=whole(said, "lanesLeftOut"),
         successes={name: at for name, at in _mapping(said, "successes").items() if is_moment(at)},
+        dead_letter_runs=dict(_readable(_run, list(_mapping(said, "deadLetterRuns").items())[:MOST_DEAD_LETTER_RUNS])),
         slow_starts=dict(_readable(_slow_start, list(_mapping(said, "slowStarts").items())[:MOST_SLOW_STARTS])),
     )
 
@@ -207,6 +218,15 @@ def _lane(value: object) -> AnnouncedLane:
         _error(value.get("error")),
         moment_or_none(value, "oldestEventAt"),
     )
+
+
+def _run(value: object) -> tuple[str, DeadLetterRun]:
+    match value:
+        case (str(name), [int(count), int() | float() as since, int() | float() as at, str(message), *_]) if (
+            is_whole(count) and is_moment(since) and is_moment(at)
+        ):
+            return name, DeadLetterRun(count, float(since), float(at), message[:_LONGEST_MESSAGE])
+    raise ValueError("it is not a run of dead letters")
 
 
 def _slow_start(value: object) -> tuple[str, SlowStart]:

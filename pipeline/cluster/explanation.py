@@ -44,6 +44,9 @@ _REPAIR: Final = {
     "cursor": "Resume from the offset that the cause names.",
 }
 _OTHER_REPAIR: Final = "Repair the receiver, then resume."
+_REDRIVE: Final = (
+    "Change the receiver or the subscription so that it accepts the events, then redrive the dead letters."
+)
 _NO_WORKER: Final = "No worker owns its partitions, so nothing is sent or probed: start workers."
 _KEYS: Final = (
     "Set WEBHOOKS_SECRET_KEYS to the keys that the workers have, or add the missing key behind a comma. "
@@ -99,10 +102,12 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
         *_slow(state),
         _waiting(state),
         *_success(state),
+        *_dead_letters(state),
         *_hidden_failure(state),
         _advice(state),
     )
-    return Explanation(" ".join(parts), tuple(_commands(state, lane, names_topic=names_topic)))
+    letters = () if state.dead_letter_run is None else (_letters(state),)
+    return Explanation(" ".join(parts), (*_commands(state, lane, names_topic=names_topic), *letters))
 
 
 def _stands(state: SubscriptionState, *, names_topic: bool) -> str:
@@ -186,6 +191,27 @@ def _success(state: SubscriptionState) -> Iterator[str]:
         yield f"The last known delivery was at {shown_time(state.last_success_at)}."
 
 
+def _dead_letters(state: SubscriptionState) -> Iterator[str]:
+    found = dead_letter_sentence(state)
+    if found is not None:
+        yield f"{found} See `{_letters(state)}`."
+
+
+def dead_letter_sentence(state: SubscriptionState) -> str | None:
+    """A sentence about the last events of a subscription if they were dead-lettered; else None."""
+    run = state.dead_letter_run
+    if run is None:
+        return None
+    why = f"at {shown_time(run.at)}: {shown_text(run.message)}"
+    if run.count == 1:
+        return f"Its last event was dead-lettered ({why})."
+    return f"Its last {run.count:,} events were dead-lettered (the last one {why})."
+
+
+def _letters(state: SubscriptionState) -> str:
+    return f"webhooks dlq list --subscription {quote(state.id)}"
+
+
 def _hidden_failure(state: SubscriptionState) -> Iterator[str]:
     """A sentence about the FAILURE of a subscription that was paused afterwards."""
     failed = next((lane for lane in state.lanes if lane.state == "failure" != state.state), None)
@@ -197,8 +223,8 @@ def _hidden_failure(state: SubscriptionState) -> Iterator[str]:
 def _advice(state: SubscriptionState) -> str:
     if state.state == "failure":
         return _advice_on_failure(state)
-    if _has_caught_up(state):
-        return _ADVICE["live"]
+    if state.state == "live" or _has_caught_up(state):
+        return _ADVICE["live"] if state.dead_letter_run is None else _REDRIVE
     if _needs_keys(state):
         return _KEYS
     unreachable = _unreachable(state)

@@ -17,7 +17,7 @@ from typing import Final
 from pipeline.cluster.announcement import AnnouncedLane
 from pipeline.cluster.rows_seen import SeenRow, SourcePartition
 from pipeline.cluster.state import STATES, LaneSummary, PartitionState, State, SubscriptionState
-from pipeline.core.attempts import FailedAttempt
+from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.model import Cursor, Status, UnreadableRow
 from pipeline.core.pending import pending_in
 from pipeline.core.rate_limit import SlowStart
@@ -153,6 +153,7 @@ def joined(
     has_told_all: bool,
     last_success_at: float | None,
     slow_start: SlowStart | None = None,
+    dead_letter_run: DeadLetterRun | None = None,
     pending: Collection[SourcePartition] = (),
     unowned: Collection[SourcePartition] = (),
 ) -> SubscriptionState:
@@ -167,6 +168,7 @@ def joined(
         has_told_all: whether the workers have announced every lane with waiting events.
         last_success_at: the time of the last delivery that a worker announced.
         slow_start: the limited rate of its receiver, which delays retries too.
+        dead_letter_run: its last dead letters that a worker announced.
         pending: the partitions whose owners have not carried out a command yet. The numbers of waiting events in these
             partitions are unknown.
         unowned: the partitions that certainly have no owner.
@@ -188,6 +190,7 @@ def joined(
         host=shown_address(subscription.url),
         qos=subscription.qos.value,
         last_success_at=max(successes, default=None),
+        dead_letter_run=_unless_followed(dead_letter_run, successes),
         waiting=_sum((lane.waiting for lane in lanes), is_known=is_known),
         waiting_at_most=_sum((lane.waiting_at_most for lane in lanes), is_known=is_known),
         oldest_waiting_at=min((at for lane in lanes if (at := lane.oldest_event_at) is not None), default=None),
@@ -209,6 +212,14 @@ def joined(
         next_try_at=_next_try_at(worst, slow_start),
         problem=found.problem or (worst.error.message if worst.state == "broken" and worst.error else None),
     )
+
+
+def _unless_followed(run: DeadLetterRun | None, successes: Collection[float]) -> DeadLetterRun | None:
+    """The run, unless a delivery has followed it. A delivery in between, by another worker, makes its count unsure."""
+    last = max(successes, default=0.0)
+    if run is None or last > run.at:
+        return None
+    return run if last < run.since else replace(run, count=1)
 
 
 def pending_places(

@@ -9,7 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Final
 
-from pipeline.cluster.announcement import MOST_LANES, MOST_SLOW_STARTS, MOST_SUCCESSES, AnnouncedLane, Announcement
+from pipeline.cluster.announcement import (
+    MOST_DEAD_LETTER_RUNS,
+    MOST_LANES,
+    MOST_SLOW_STARTS,
+    MOST_SUCCESSES,
+    AnnouncedLane,
+    Announcement,
+)
 from pipeline.cluster.state import PartitionState
 from pipeline.core.clock import Clock
 from pipeline.core.lane import Lane
@@ -81,6 +88,7 @@ class OwnState:
             lanes=tuple(_announced(lane, partition) for lane, partition in first),
             lanes_left_out=len(lanes) - len(first) + unseen,
             successes=self._successes(),
+            dead_letter_runs=self._telemetry.dead_letter_runs.newest(MOST_DEAD_LETTER_RUNS),
             slow_starts=deliver.slow_starts(MOST_SLOW_STARTS),
         )
 

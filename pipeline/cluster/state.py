@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, get_args
 
-from pipeline.core.attempts import FailedAttempt
+from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.model import Cause
 from pipeline.core.policy import CauseKind
 from pipeline.core.rate_limit import SlowStart
@@ -76,6 +76,7 @@ class SubscriptionState:
         state: the state of the most urgent lane.
         cause, error, attempts, failing_since, next_try_at: the values of the most urgent lane; see `LaneSummary`.
         last_success_at: the last known delivery in any lane, Unix seconds.
+        dead_letter_run: its last events, if they were all dead-lettered; None otherwise, and if unknown.
         waiting: exactly how many events wait in all lanes; None if unknown. The owners count them (core/waiting.py) and
             write the numbers to rows and announcements; joining.py adds them up.
         waiting_at_most: an upper bound of `waiting`; None if unknown.
@@ -102,6 +103,7 @@ class SubscriptionState:
     waiting_at_most: int | None = 0
     oldest_waiting_at: float | None = None
     slow_start: SlowStart | None = None
+    dead_letter_run: DeadLetterRun | None = None
     lacks_worker: bool = False
     problem: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)

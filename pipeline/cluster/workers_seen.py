@@ -12,6 +12,7 @@ from typing import Final
 from pipeline.cluster.announcement import AnnouncedLane, Announcement
 from pipeline.cluster.rows_seen import SourcePartition
 from pipeline.cluster.state import PartitionState, WorkerState
+from pipeline.core.attempts import DeadLetterRun
 from pipeline.core.bounded import Bounded
 from pipeline.core.rate_limit import SlowStart
 
@@ -31,6 +32,7 @@ class WorkersSeen:
         self._heard_at: dict[str, float] = {}
         self._lanes: dict[str, dict[SourcePartition, tuple[AnnouncedLane, Announcement]]] = {}
         self._successes: Bounded[str, float] = Bounded(MOST_SUCCESSES_KEPT)
+        self._dead_letter_runs: Bounded[str, DeadLetterRun] = Bounded(MOST_SUCCESSES_KEPT)
         self._places: dict[SourcePartition, PartitionState] = {}
 
     def take(self, announcement: Announcement, heard_at: float) -> set[str]:
@@ -52,6 +54,11 @@ class WorkersSeen:
             self._places[each.topic, each.partition] = each
         for name, at in (announcement.successes or {}).items():
             self._successes[name] = at
+        for name, run in announcement.dead_letter_runs.items():
+            known = self._dead_letter_runs.get(name)
+            if known is None or known.at < run.at:
+                self._dead_letter_runs[name] = run
+                changed.add(name)
         return changed
 
     def stopped(self, worker: str) -> set[str]:
@@ -113,6 +120,10 @@ class WorkersSeen:
         """The time of a subscription's last delivery that a worker has announced."""
         return self._successes.get(name)
 
+    def dead_letter_run(self, name: str) -> DeadLetterRun | None:
+        """The last dead letters of a subscription that a worker has announced."""
+        return self._dead_letter_runs.get(name)
+
     def slow_start(self, name: str, revision: int, now: float) -> SlowStart | None:
         """The announced slow start of a subscription's receiver; if there are several, the one with the lowest rate."""
         found = [
@@ -127,6 +138,7 @@ class WorkersSeen:
     def forget(self, name: str) -> None:
         """Remove a deleted subscription."""
         self._successes.pop(name, None)
+        self._dead_letter_runs.pop(name, None)
 
     def has_told_all(self, now: float) -> bool:
         """Whether all workers that are present have announced all of their live lanes with events in memory."""

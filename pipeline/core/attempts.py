@@ -43,3 +43,19 @@ class Probes:
 
     made: int
     next_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRun:
+    """The last events of a subscription, which were all dead-lettered: there was no delivery in between.
+
+    Attributes:
+        count: the number of dead letters.
+        since, at: when the first and the last one were written, Unix seconds.
+        message: why the last attempt failed, a sentence without secrets.
+    """
+
+    count: int
+    since: float
+    at: float
+    message: str

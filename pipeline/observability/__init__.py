@@ -1,6 +1,8 @@
 """Metrics, log lines and status of a worker.
 
 telemetry, instruments   count and measure in the delivery path
+outcome_names            the names of outcomes in metrics and log lines
+dead_letter_runs         remembers the subscriptions whose last events were dead-lettered
 prometheus               exports counters and latencies to Prometheus
 tracing                  makes OpenTelemetry spans of attempts, with optional packages
 logs                     formats log lines, and masks credentials in them

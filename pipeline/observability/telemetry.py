@@ -13,38 +13,18 @@ from typing import Final, Literal, TypeVar, get_args
 from pipeline.core.log_bounds import Break, BreakKind
 from pipeline.core.model import Cause, Event
 from pipeline.core.observer import DropRule, RecoveredBy, Settlement, Throttle
-from pipeline.core.outcome import (
-    Delivered,
-    Failed,
-    NotPermitted,
-    Outcome,
-    Rejected,
-    ServerError,
-    TokenRefused,
-    TokenUnavailable,
-    describe,
-)
+from pipeline.core.outcome import Delivered, Outcome, Rejected, ServerError, describe
 from pipeline.core.policy import CauseKind, Decision, Reason
 from pipeline.core.redaction import shown_host
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
+from pipeline.observability.dead_letter_runs import DeadLetterRuns
 from pipeline.observability.instruments import AGE_BOUNDS, Histogram, LineLimit, MinuteRate, Monotonic, OffsetRanges
 from pipeline.observability.logs import Facts
+from pipeline.observability.outcome_names import AttemptOutcome, outcome_name
 from pipeline.observability.shown import failure_facts
 
 logger = logging.getLogger(__name__)
-
-AttemptOutcome = Literal[
-    "delivered",
-    "rejected",
-    "server-error",
-    "failed",
-    "timed-out",
-    "token-refused",
-    "token-unavailable",
-    "not-permitted",
-]
-"""How an attempt ended. `failed` is any incomplete exchange except a timeout."""
 
 ProbeResult = Literal["failed", "recovered"]
 """The result of a probe of a subscription in FAILURE."""
@@ -87,6 +67,7 @@ class Telemetry:
         attempts: finished attempts by outcome.
         attempt_seconds: the durations of attempts.
         successes: the last delivery of each subscription, Unix seconds; the announcer removes them.
+        dead_letter_runs: the subscriptions whose last events were dead-lettered.
         end_to_end_seconds: the times from the timestamps of events to their deliveries.
         throttles: attempts that had to wait for a rate or a slot, by reason.
         deliveries: settled events, by how they were settled.
@@ -121,6 +102,7 @@ class Telemetry:
         self.attempts: dict[AttemptOutcome, int] = _zeros(get_args(AttemptOutcome))
         self.attempt_seconds = Histogram()
         self.successes: dict[str, float] = {}
+        self.dead_letter_runs = DeadLetterRuns()
         self.end_to_end_seconds = Histogram(AGE_BOUNDS)
         self.throttles: dict[Throttle, int] = _zeros(get_args(Throttle))
         self._refusals: dict[StatusClass, int] = _zeros(get_args(StatusClass))
@@ -164,6 +146,7 @@ class Telemetry:
             self.attempts["delivered"] += 1
             now, timestamp = self._now(), event.timestamp
             self.successes[subscription.id] = now
+            self.dead_letter_runs.delivered(subscription.id)
             if timestamp > 0:
                 age = now - timestamp * 0.001
                 self._observe_age(age if age > 0 else 0.0)  # the clock of a producer may be ahead
@@ -172,6 +155,7 @@ class Telemetry:
                 logger.debug(Facts("delivery.attempted", facts))
             return
         self.attempts[outcome_name(outcome)] += 1
+        self.dead_letter_runs.failed(subscription.id, describe(outcome))
         if isinstance(outcome, Rejected):
             self._refusals[_REFUSALS.get(outcome.status // 100, "1xx")] += 1
         suppressed = self._lines.passes(("attempted", subscription.id))
@@ -270,6 +254,7 @@ class Telemetry:
     def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
         """The broker has confirmed the dead letter of *event*, which was for the subscription with this id."""
         self.dead_letters[reason] += 1
+        self.dead_letter_runs.dead_lettered(subscription, self._now())
         facts = {
             "subscription": subscription,
             "reason": reason,
@@ -376,25 +361,6 @@ class Telemetry:
         suppressed = self._lines.passes((name, key), count)
         if suppressed is not None:
             logger.log(level, Facts(name, {**facts, "suppressed": suppressed or None}))
-
-
-def outcome_name(outcome: Outcome) -> AttemptOutcome:  # noqa: PLR0911 - one line per outcome
-    """The name of an outcome in metrics and log lines."""
-    match outcome:
-        case Delivered():
-            return "delivered"
-        case Rejected():
-            return "rejected"
-        case ServerError():
-            return "server-error"
-        case Failed():
-            return "timed-out" if outcome.timed_out else "failed"
-        case TokenRefused():
-            return "token-refused"
-        case TokenUnavailable():
-            return "token-unavailable"
-        case NotPermitted():
-            return "not-permitted"
 
 
 def _zeros(labels: tuple[_Label, ...]) -> dict[_Label, int]:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.dead_letters import Letter, newest_letters
+from pipeline.cluster.explanation import dead_letter_sentence
 from pipeline.cluster.state import SubscriptionState, WorkerState
 from pipeline.config.definition import Definition
 from pipeline.core.clock import Clock
@@ -156,6 +157,7 @@ class Pages:
             state=state,
             problems=[] if principal.tenant else self._view.problems(),
             reason=reason_of(state),
+            dead_letters=dead_letter_sentence(state),
             document=json.dumps(document, indent=2, ensure_ascii=False),
         )
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.cluster.announcement import LONGEST, MOST_LANES, AnnouncedLane, Announcement, decode, encode
 from pipeline.cluster.state import PartitionState
-from pipeline.core.attempts import FailedAttempt
+from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.rate_limit import SlowStart
 
 whole = st.integers(0, 2**63 - 1)
@@ -60,6 +60,9 @@ announcements = st.builds(
     lanes=st.lists(announced, max_size=3).map(tuple),
     lanes_left_out=whole,
     successes=st.dictionaries(texts, rounded, max_size=3),
+    dead_letter_runs=st.dictionaries(
+        texts, st.builds(DeadLetterRun, count=whole, since=rounded, at=rounded, message=texts), max_size=3
+    ),
     slow_starts=st.dictionaries(
         texts, st.builds(SlowStart, revision=whole, per_second=st.none() | rounded, until=rounded), max_size=3
     ),
@@ -74,6 +77,12 @@ def test_an_announcement_is_read_as_it_was_written(said: Announcement) -> None:
 
 def changed(**fields: Any) -> bytes:
     return json.dumps(json.loads(encode(PLAIN)) | fields).encode()
+
+
+def test_an_announcement_of_an_earlier_build_is_read() -> None:
+    value = json.loads(encode(PLAIN))
+    del value["deadLetterRuns"]
+    assert decode("w:1", json.dumps(value).encode()) == PLAIN
 
 
 def test_fields_of_a_newer_worker_are_ignored() -> None:
@@ -110,9 +119,11 @@ def test_only_invalid_lanes_are_left_out_of_an_announcement(junk: list[object]) 
     lane = AnnouncedLane("s", "t", 0, 1, 2)
     [good] = json.loads(encode(replace(PLAIN, lanes=(lane,))))["lanes"]
     slow = {**{str(number): value for number, value in enumerate(junk)}, "s": [4, 2.0, 60.0]}
+    runs = {**slow, "s": [3, 40.0, 60.0, "401"]}
     partitions = [*junk, ["t", 0, True, None, 1, 2, 3, None]]
-    said = decode("w:1", changed(lanes=[*junk, good], partitions=partitions, slowStarts=slow))
+    said = decode("w:1", changed(lanes=[*junk, good], partitions=partitions, slowStarts=slow, deadLetterRuns=runs))
     assert said.slow_starts["s"] == SlowStart(4, 2.0, 60.0)
+    assert said.dead_letter_runs["s"] == DeadLetterRun(3, 40.0, 60.0, "401")
     assert said.lanes == (lane,)
     assert said.partitions == (PartitionState("t", 0, None, 1, 2, 3, is_counted=True, end=None),)
 

@@ -7,7 +7,7 @@ from cryptography.fernet import Fernet
 
 from pipeline.cluster.explanation import explain
 from pipeline.cluster.state import LaneSummary, State, SubscriptionState
-from pipeline.core.attempts import Attempts, FailedAttempt, Probes
+from pipeline.core.attempts import Attempts, DeadLetterRun, FailedAttempt, Probes
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Cause
 from pipeline.core.rate_limit import SlowStart
@@ -197,3 +197,17 @@ def test_a_missing_key_is_named_before_an_edit() -> None:
     found = explain(plain, names_topic=False)
     assert "Set WEBHOOKS_SECRET_KEYS to the keys that the workers have" in found.text
     assert found.commands == ()
+
+
+def test_a_receiver_that_rejects_everything_is_not_well() -> None:
+    run = DeadLetterRun(3, 40.0, 60.0, "the callback answered 401")
+    state = SubscriptionState("rejects", "live", 7, "r.test:443", "auto", dead_letter_run=run)
+    found = explain(state, names_topic=False)
+    assert found.text == (
+        "rejects is live. No event waits. Its last 3 events were dead-lettered (the last one at 1970-01-01T00:01:00Z: "
+        "the callback answered 401). See `webhooks dlq list --subscription rejects`. Change the receiver or the "
+        "subscription so that it accepts the events, then redrive the dead letters."
+    )
+    assert found.commands == ("webhooks dlq list --subscription rejects",)
+    one = explain(replace(state, dead_letter_run=replace(run, count=1)), names_topic=False)
+    assert "Its last event was dead-lettered (at 1970-01-01T00:01:00Z: the callback answered 401)." in one.text

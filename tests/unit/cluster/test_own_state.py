@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.cluster import own_state
 from pipeline.cluster.own_state import OwnState
-from pipeline.core.outcome import ServerError
+from pipeline.core.outcome import Delivered, Rejected, ServerError
 from tests.support.core import Core, reporter_of, subscription
 from tests.support.fakes import VirtualClock
 from tests.support.virtual_time import in_virtual_time
@@ -32,4 +32,22 @@ async def test_retrying_lanes_are_announced_first_and_then_the_oldest(monkeypatc
         ("c", 0, 2, 0),
     ]
     assert (announced.queued, announced.lanes_left_out) == (6, 1)
+    await core.end()
+
+
+@in_virtual_time
+async def test_dead_letters_are_announced_until_a_delivery() -> None:
+    core = await Core(subscription("a"), subscription("b"), dead_letters=True).open()
+    core.letters.at_once = True
+    own = own_state_of(core)
+    for offset in range(3):
+        await core.stream(1, "a")
+        await core.answer(offset, Rejected(401))
+    await core.stream(1, "b")
+    await core.answer(3, Delivered(200))
+    [(name, run)] = own.announcement().dead_letter_runs.items()
+    assert (name, run.count, run.message) == ("a", 3, "the callback answered 401")
+    await core.stream(1, "a")
+    await core.answer(4, Delivered(200))
+    assert own.announcement().dead_letter_runs == {}
     await core.end()

@@ -13,7 +13,7 @@ from pipeline.cluster import failures
 from pipeline.cluster.announcement import AnnouncedLane, Announcement, encode
 from pipeline.cluster.state import EVERY_STATE, PartitionState, State, StateFilter
 from pipeline.cluster.view import ClusterView
-from pipeline.core.attempts import FailedAttempt
+from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.model import Cause, Cursor, PlainEvent, Standing, Status
 from pipeline.core.rate_limit import SlowStart
 from pipeline.core.subscription import DesiredStatus, ReplayOffset, Routing, Subscription
@@ -376,3 +376,16 @@ def test_silent_brokers_are_one_problem_in_plain_words() -> None:
         "Kafka at localhost:1 does not answer; what is shown may be outdated",
         told.known.last_error,
     ]
+
+
+async def test_dead_letters_are_shown_until_a_delivery_follows() -> None:
+    told = Told(subscription("a"))
+    run = DeadLetterRun(3, 40.0, 60.0, "the callback answered 401")
+    for delivered_at, shown in ((None, run), (39.0, run), (50.0, replace(run, count=1)), (61.0, None)):
+        told.worker(dead_letter_runs={"a": run}, successes={} if delivered_at is None else {"a": delivered_at})
+        [found] = (await told.view.states()).items
+        assert found.dead_letter_run == shown
+    told.forgets("a")
+    told.knows(subscription("a"))
+    [found] = (await told.view.states()).items
+    assert found.dead_letter_run is None, "it was deleted and created again"

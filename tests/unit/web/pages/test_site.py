@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pipeline.cluster.state import PartitionState, WorkerState
+from pipeline.core.attempts import DeadLetterRun
 from pipeline.kafka.letters import LetterFacts
 from pipeline.web.pages.overview import KEPT_SECONDS, MOST_GROUPS
 from pipeline.web.pages.rendering import render
@@ -168,6 +169,15 @@ async def test_an_invalid_filter_is_named(client: Client) -> None:
     said = page.one("main").words
     assert "state: there is no 'Failed'; allowed: broken, failure," in said
     assert "metadata: 'acme' has no =; allowed: name=value" in said
+
+
+async def test_a_receiver_that_rejects_everything_is_not_just_live(client: Client, view: FixedView) -> None:
+    run = DeadLetterRun(3, NOW - 60, NOW, "the callback answered 401")
+    view.items = [replace(live("sub-1"), dead_letter_run=run)]
+    found = (await get(client, "/subscription", id="sub-1")).one("div", id="state")
+    assert "Its last 3 events were dead-lettered (the last one at 2026-" in found.words
+    assert "the callback answered 401" in found.words
+    assert "delivered as they arrive" not in found.words
 
 
 async def test_a_failure_without_a_worker_promises_no_probe(client: Client, view: FixedView) -> None:
