@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from typing import Final
 
 import click
 
+from pipeline.cli.listing import of_other_keys
 from pipeline.cli.output import say
 from pipeline.cli.running import configured
 from pipeline.config.definition import Definition
@@ -42,6 +44,9 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
     untold = [_UNTOLD] if source.connection.embedded else []
     async with opened_registry(settings, definition) as registry:
         subscriptions = registry.all()
+    undecryptable = of_other_keys(each.problem for each in subscriptions)
+    if undecryptable is not None:
+        findings = replace(findings, problems=(undecryptable,))
     if definition.routing is Routing.MATCH:
         return findings, [*untold, _of_match(definition, subscriptions)]
     ids = {each.id.encode() for each in subscriptions}
@@ -95,8 +100,8 @@ def command(*, create: bool) -> None:
 
     The source topic must exist and must not be compacted. <app>.subscriptions, <app>.cursors and the changelog of the
     access tokens must have the right number of partitions and be compacted. The dead-letter topic must exist and be
-    writable. This user must have all rights that a worker needs; for each missing right, the kafka-acls command is
-    printed.
+    writable. WEBHOOKS_SECRET_KEYS must decrypt the secrets of all subscriptions. This user must have all rights that a
+    worker needs; for each missing right, the kafka-acls command is printed.
     """
     from pipeline.worker import PATCHES  # noqa: PLC0415 - this loads Faust, which shell completion does not need
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography.fernet import Fernet
 
 from tests.support.brokers import TestBroker
 from tests.support.program import Running, Webhooks, application
@@ -75,6 +76,23 @@ async def test_check_prints_problems_and_facts(
     assert f"topic {name}-dlq: does not exist" in ended.err
     assert f"ok  topic {name}.subscriptions: created" in ended.out
     assert not any(f"topic {each}:" in ended.out for each in (source, f"{name}.cursors", f"{name}-dlq"))
+
+
+async def test_check_fails_if_no_key_decrypts_the_secrets(webhooks: Webhooks) -> None:
+    await webhooks.done("check")
+    signed = {"callbackUrl": "http://127.0.0.1:9/", "signing": {"secrets": [f"whsec_{'MTIz' * 8}"]}}
+    document = {"id": "sub-1", "configuration": signed}
+    await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(document).encode())
+    assert "ok  topic" in await webhooks.done("check")
+
+    keys = {"WEBHOOKS_SECRET_KEYS": Fernet.generate_key().decode()}
+    ended = await Webhooks({**webhooks.environment, **keys}).run("check")
+
+    assert ended.code == 1
+    assert (
+        "Error: WEBHOOKS_SECRET_KEYS: no key decrypts the secrets of 1 of these subscriptions; "
+        "set the keys that the workers have, or add the missing key behind a comma\n"
+    ) in ended.err
 
 
 async def test_check_counts_new_events_that_match_a_subscription(webhooks: Webhooks, kafka: TestBroker) -> None:
