@@ -5,6 +5,7 @@
 `POST /status/503` (or any status from 200 to 599) is answered with that status, everything else with 200.
 """
 
+import argparse
 import re
 import signal
 import sys
@@ -14,6 +15,7 @@ from typing import Final
 
 SHOWN_BYTES: Final = 200
 MAX_BODY_BYTES: Final = 16 * 1024 * 1024
+MAX_PORT: Final = 65535
 PRINTING: Final = threading.Lock()
 
 
@@ -54,12 +56,27 @@ class Receiver(BaseHTTPRequestHandler):
         """Suppress the log lines of the library, because one line per event is enough."""
 
 
+def a_port(argument: str) -> int:
+    """Read a port; 0 is any free port."""
+    if not (argument.isascii() and argument.isdecimal() and int(argument) <= MAX_PORT):
+        raise argparse.ArgumentTypeError(f'"{argument}" is not a port; allowed: 0 to {MAX_PORT}')
+    return int(argument)
+
+
+def bound(port: int) -> ThreadingHTTPServer:
+    """A server at the port. If the port can't be used, the program ends with a sentence."""
+    try:
+        return ThreadingHTTPServer(("0.0.0.0", port), Receiver)  # noqa: S104  # other containers connect to it
+    except OSError as error:
+        sys.exit(f"port {port} can't be used: {error.strerror}; choose another: receiver.py PORT")
+
+
 def main() -> None:
     """Serve until SIGTERM or SIGINT."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8080
-    address = ("0.0.0.0", port)  # noqa: S104  # other containers connect to it
-    with ThreadingHTTPServer(address, Receiver) as server:
+    parser = argparse.ArgumentParser(description="Print and answer each POST.")
+    parser.add_argument("port", metavar="PORT", nargs="?", type=a_port, default=8080)
+    with bound(parser.parse_args().port) as server:
         print(f"receiving on port {server.server_port}", flush=True)
         server.serve_forever()
 

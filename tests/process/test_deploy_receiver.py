@@ -3,6 +3,8 @@
 import asyncio
 import re
 import signal
+import socket
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -37,3 +39,19 @@ async def test_each_request_is_printed_on_a_line_of_its_own_in_order() -> None:
     for sender in range(SENDERS):
         numbers = [int(found[2]) for found in printed if found is not None and int(found[1]) == sender]
         assert numbers == list(range(EACH))
+
+
+def test_a_port_that_can_t_be_used_is_reported_in_a_sentence() -> None:
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        number = str(taken.getsockname()[1])
+        ran = {
+            port: subprocess.run([sys.executable, RECEIVER, port], capture_output=True, text=True, check=False)
+            for port in (number, "abc", "65536")
+        }
+
+    assert {port: each.returncode for port, each in ran.items()} == {number: 1, "abc": 2, "65536": 2}
+    assert ran[number].stderr.startswith(f"port {number} can't be used: Address already in use; ")
+    assert ran["abc"].stderr.endswith('PORT: "abc" is not a port; allowed: 0 to 65535\n')
+    assert not any("Traceback" in each.stderr for each in ran.values())
