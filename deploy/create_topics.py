@@ -22,28 +22,39 @@ def topic(argument: str) -> NewTopic:
     return NewTopic(name, int(partitions), replication_factor=1)
 
 
+def counted(partitions: int) -> str:
+    """A number of partitions in words."""
+    return f"{partitions} partition{'' if partitions == 1 else 's'}"
+
+
 async def create(bootstrap: str, topics: list[NewTopic]) -> list[str]:
-    """Create missing topics, and return a sentence for each problem."""
+    """Create missing topics, print which were created and which existed, and return a sentence for each problem."""
     problems: list[str] = []
+    created: set[str] = set()
+    asked = {new.name: new.num_partitions for new in topics}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     try:
         await admin.start()
         for name, code, *reason in (await admin.create_topics(topics)).topic_errors:
-            if code not in {0, TopicAlreadyExistsError.errno}:
+            if code == 0:
+                created.add(name)
+                print(f"{name}: created, {counted(asked[name])}")
+            elif code != TopicAlreadyExistsError.errno:
                 problems.append(f"{name}: {for_code(code).__name__} {reason}")
-        asked = {new.name: new.num_partitions for new in topics}
         for found in await admin.describe_topics(list(asked)):
             name, partitions = found["topic"], len(found["partitions"])
             # 0 if the topic has just been created.
             if partitions not in {0, asked[name]}:
-                problems.append(f"{name}: has {partitions} partitions, not {asked[name]}")
+                problems.append(f"{name}: has {counted(partitions)}, not {asked[name]}")
+            elif partitions and name not in created:
+                print(f"{name}: exists, {counted(asked[name])}")
     finally:
         await admin.close()
     return problems
 
 
 def main() -> None:
-    """Create the topics, and print problems on stderr."""
+    """Create the topics, and print them; print problems on stderr."""
     parser = argparse.ArgumentParser(description="Create topics that do not exist yet, each with one replica.")
     parser.add_argument("bootstrap", metavar="BOOTSTRAP")
     parser.add_argument("topics", metavar="NAME:PARTITIONS", nargs="+", type=topic)
