@@ -5,6 +5,7 @@ command_group                      a group that prints errors as sentences; the 
 faust_commands                     Faust's commands with this application
 running, output                    settings and logging of commands; tables, JSON and private files
 check, send, match                 the pipeline's commands
+existing                           whether the subscription of a command exists
 import_gravitee, export_positions  migration from Gravitee, and back
 backup, restore                    save and restore the application's state
 groups                             the option of these two that names consumer groups

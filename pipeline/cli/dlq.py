@@ -4,27 +4,27 @@ import asyncio
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import get_args
+from typing import Final, get_args
 
 import click
 
 from pipeline.cli import dlq_show
 from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.events import since_ms, since_option
+from pipeline.cli.existing import require_subscription
 from pipeline.cli.output import Format, as_json, as_table, output_option, printable, say
 from pipeline.cli.recording import record
 from pipeline.cli.running import configured
 from pipeline.cluster import dead_letters
-from pipeline.cluster.sending import is_subscription
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
-from pipeline.core.errors import ConfigurationError
 from pipeline.core.policy import Reason
-from pipeline.core.shown import shown
 from pipeline.kafka.letters import LetterFacts, LetterFilter
 from pipeline.kafka.redrive import Redriven, Scope
 
 COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "REDRIVEN", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
+
+AGAIN: Final = "; create it first, because its dead letters would be dead-lettered again"
 
 limit_option = click.IntRange(min=1)
 
@@ -56,7 +56,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     for trouble in troubles:
         say(trouble, err=True)
     if subscription is not None and not letters:
-        asyncio.run(_check_known(settings, definition, subscription, "such dead letter of it"))
+        asyncio.run(require_subscription(settings, definition, subscription, ", and no such dead letter of it"))
     if len(letters) > limit:
         letters = letters[:limit]
         say(f"there are more: these are the newest {limit}; --limit N shows up to N", err=True)
@@ -75,7 +75,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
 def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool, output: Format) -> None:
     """Write dead letters back to the source topic. Receivers get the events with their original webhook-ids.
 
-    With --subscription, it is an error if neither the subscription nor a dead letter of it exists.
+    With --subscription, it is an error if the subscription does not exist.
 
     A redriven event goes only to the subscription that did not get it. With routing: match, the filter of that
     subscription does not matter.
@@ -93,11 +93,14 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
     if subscription is not None and skipped:
         raise click.UsageError("--subscription includes skipped dead letters; give only one of the two")
     settings, definition = configured()
+    if subscription is not None:
+        dead_letters.dead_letter_topic(definition)
+        unknown = asyncio.run(require_subscription(settings, definition, subscription, AGAIN))
+        if unknown is not None:
+            say(unknown, err=True)
     line_of = _document if output == "json" else partial(_line, dry_run=dry_run)
     scope = Scope(subscription, skipped)
     counts = asyncio.run(_redrive(settings, definition, scope, limit=limit, dry_run=dry_run, line_of=line_of))
-    if subscription is not None and counts == (0, 0, 0):
-        asyncio.run(_check_known(settings, definition, subscription, "dead letter of it to redrive"))
     done, passed_over, duplicates = counts
     twice = f", {duplicates} of them dead-lettered twice" if duplicates else ""
     say(f"{done} {'would be ' if dry_run else ''}redriven, {passed_over} skipped{twice}", err=output == "json")
@@ -126,16 +129,6 @@ async def _redrive(
             if redriven and not dry_run:
                 await record(settings, definition, {"changed": redriven, "body": dataclasses.asdict(scope)})
     return redriven, skipped, duplicates
-
-
-async def _check_known(settings: Settings, definition: Definition, subscription: str, missing: str) -> None:
-    """Check that the subscription exists, because no letter was found for it. *missing* says what was not found.
-
-    Raises:
-        ConfigurationError: the subscription does not exist.
-    """
-    if await is_subscription(settings.app, definition.source, subscription) is False:
-        raise ConfigurationError(f"there is no subscription {shown(subscription)}, and no {missing}")
 
 
 def _document(result: Redriven) -> str:

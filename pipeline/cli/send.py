@@ -5,15 +5,15 @@ import asyncio
 import click
 
 from pipeline.cli.events import TOPIC_OPTION, header_option, parse_header, read_bytes
-from pipeline.cli.output import Format, as_json, output_option, printable, say
+from pipeline.cli.existing import require_subscription
+from pipeline.cli.output import Format, as_json, output_option, say
 from pipeline.cli.running import configured
-from pipeline.cluster.sending import addressed, is_subscription, send
+from pipeline.cluster.sending import addressed, send
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.model import PlainEvent
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import own_id
-from pipeline.kafka.topics import subscriptions_topic
 from pipeline.subscriptions.session import opened_registry
 
 
@@ -30,35 +30,26 @@ from pipeline.subscriptions.session import opened_registry
 def command(subscription: str, body: str, headers: tuple[str, ...], topic: str | None, output: Format) -> None:
     """Write one event for SUBSCRIPTION, and print its webhook-id (topic-partition-offset).
 
-    BODY is the body of the event; @FILE reads it from a file, - from standard input. An event for an unknown
-    subscription is also written, with a warning on stderr. Workers dead-letter such an event. With routing: key, they
-    deliver it if the subscription is applied before they read the event.
+    BODY is the body of the event; @FILE reads it from a file, - from standard input. If the subscription does not
+    exist, nothing is written. If that can't be found out, the event is written, with a warning on stderr.
 
     With routing: match, only SUBSCRIPTION gets the event, regardless of filters.
     """
     value = read_bytes(body.removeprefix("@"), "BODY") if body == "-" or body.startswith("@") else body.encode()
     pairs = [parse_header(each) for each in headers]
     settings, definition = configured()
-    matches = definition.stated_routing is Routing.MATCH
-    if matches:
+    if definition.stated_routing is Routing.MATCH:
         pairs = addressed(settings.webhook_ids, subscription, value, pairs)
+    unknown = asyncio.run(require_subscription(settings, definition, subscription, ", so nothing was written"))
     if topic is None and len(definition.source.topics) > 1:
         topic = asyncio.run(_only_topic(settings, definition, subscription))
     where = definition.source_topic(topic, TOPIC_OPTION)
     event = PlainEvent(where, 0, 0, subscription.encode(), value, pairs)
-    written, known = asyncio.run(_send(settings.app, definition, subscription, event))
-    if isinstance(known, str):
-        say(f"can't find out whether the subscription {printable(subscription)} exists: {known}", err=True)
-    elif known is False:
-        # With match, a subscription that is created now begins after the event.
-        unless = "" if matches else " unless the subscription is applied before a worker reads it"
-        say(
-            f"there is no subscription {printable(subscription)} in {subscriptions_topic(settings.app)}; the event was "
-            f"written, and is dead-lettered{unless}",
-            err=True,
-        )
+    written = asyncio.run(send(definition.source, event))
+    if unknown is not None:
+        say(unknown, err=True)
     if output == "json":
-        is_known = None if isinstance(known, str) else known
+        is_known = True if unknown is None else None
         say(as_json({"webhookId": own_id(written), "subscription": subscription, "subscriptionExists": is_known}))
     else:
         say(own_id(written))
@@ -76,11 +67,3 @@ async def _only_topic(settings: Settings, definition: Definition, subscription: 
         frozenset() if found is None or found.topics is None else found.topics.intersection(definition.source.topics)
     )
     return next(iter(topics)) if len(topics) == 1 else None
-
-
-async def _send(
-    app: str, definition: Definition, subscription: str, event: PlainEvent
-) -> tuple[PlainEvent, bool | str]:
-    """Write the event. Returns it, and whether its subscription exists."""
-    written = await send(definition.source, event)
-    return written, await is_subscription(app, definition.source, subscription)

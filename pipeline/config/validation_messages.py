@@ -24,13 +24,14 @@ _PLAIN_NAME: Final = re.compile(r"[\w$@/-]+")
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """A hint about an unknown *name*: the most similar known name, or all known names."""
-    similar = _similar(name, known)
-    if similar is not None:
-        return f"did you mean {similar}?"
+    found = similar(name, known)
+    if found is not None:
+        return f"did you mean {found}?"
     return f"known here: {', '.join(known)}" if known else "none is allowed here"
 
 
-def _similar(name: str, known: Sequence[str]) -> str | None:
+def similar(name: str, known: Sequence[str]) -> str | None:
+    """The known name that *name* is probably meant to be; None if no known name is similar."""
     lowered = {candidate.lower(): candidate for candidate in known}
     # A name that begins with *name* is a better guess than a similar one.
     begun = [candidate for candidate in lowered if candidate.startswith(name.lower())]
@@ -81,7 +82,7 @@ def sentence(model: type[BaseModel], details: ErrorDetails, path: str = "") -> s
 def _instead(model: type[BaseModel], location: tuple[int | str, ...], path: str, known: Sequence[str]) -> str:
     """A hint about an unknown field: a similar name, the objects in which the name is allowed, or the known names."""
     name = str(location[-1])
-    if _similar(name, known) is None:
+    if similar(name, known) is None:
         here = tuple(step for step in location[:-1] if isinstance(step, str))
         everywhere = homes(model).get(name, ())
         likely = [home for home in everywhere if home[: len(here)] == here] or everywhere

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cluster.sending import addressed, send
+from pipeline.core.model import PlainEvent
+from pipeline.core.webhook_ids import WebhookIds, own_id
 from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
 from tests.support.program import Webhooks
@@ -83,7 +86,7 @@ async def test_a_second_dead_letter_has_the_subscription_of_the_first(
         assert len(calls["calm"]) == 1
 
 
-async def test_send_reaches_one_subscription_or_reports_it_as_unknown(
+async def test_send_reaches_one_subscription_and_refuses_unknown_ones(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("addressed-send"), tmp_path) as (found, webhooks, recorder):
@@ -95,16 +98,19 @@ async def test_send_reaches_one_subscription_or_reports_it_as_unknown(
         assert call.webhook_id == json.loads(sent.out)["webhookId"]
 
         sent = await webhooks.run("send", "late", '"early"')
-        assert (sent.code, "there is no subscription late" in sent.err) == (0, True)
+        assert (sent.code, 'there is no subscription "late"' in sent.err) == (1, True)
+        ids = WebhookIds.from_secret_keys([found.environment["WEBHOOKS_SECRET_KEYS"]])
+        event = PlainEvent(found.topic, 0, 0, b"late", b'"early"', addressed(ids, "late", b'"early"', ()))
+        early = await send(found.definition.source, event)
         [letter] = await kafka.wait_for(f"{found.app}-dlq", 1)
-        headers = dict(letter.headers)
-        assert (headers["dlq.reason"], headers["dlq.subscription"]) == (b"unknown-subscription", b"late")
+        told = dict(letter.headers)
+        assert (told["dlq.reason"], told["dlq.subscription"]) == (b"unknown-subscription", b"late")
         await found.subscribe(recorder, "late")
         await webhooks.done("dlq", "redrive", "--subscription", "late")
 
         calls = await delivered(found, recorder, "calm", "strict", "late")
         [call] = calls["late"]
-        assert (call.body, call.webhook_id) == (b'"early"', sent.out.strip())
+        assert (call.body, call.webhook_id) == (b'"early"', own_id(early))
         assert (len(calls["calm"]), len(calls["strict"])) == (0, 1)
 
         refused = await webhooks.run("send", "strict", "{}", "-H", "dlq.for:calm")

@@ -291,11 +291,18 @@ async def test_letters_of_a_deleted_subscription_are_listed(webhooks: Webhooks, 
 async def test_a_redrive_for_an_unknown_subscription_fails(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
     await broker.create_topic(f"{webhooks.environment['WEBHOOKS_APP']}.subscriptions", 1)
     await bury(("sub-1", "unknown-subscription"))
+    redrive = ("dlq", "redrive", "--subscription", "sub-1")
 
-    ended = await webhooks.run("dlq", "redrive", "--subscription", "sub-l")
-    assert (ended.code, ended.out) == (1, "")
-    assert ended.err == 'Error: there is no subscription "sub-l", and no dead letter of it to redrive\n'
-    assert (await webhooks.done("dlq", "redrive", "--subscription", "sub-1")).endswith("1 redriven, 0 skipped\n")
+    for words in (redrive, (*redrive, "--dry-run")):
+        ended = await webhooks.run(*words)
+        assert (ended.code, ended.out) == (1, "")
+        assert ended.err == (
+            'Error: there is no subscription "sub-1"; create it first, because its dead letters would be '
+            "dead-lettered again\n"
+        )
+    document = {"id": "sub-1", "configuration": {"callbackUrl": "https://example.com/hook"}}
+    await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(document).encode())
+    assert (await webhooks.done(*redrive)).endswith("1 redriven, 0 skipped\n")
 
 
 async def test_an_impossible_command_is_reported_in_a_sentence(broker: TestBroker, tmp_path: Path) -> None:

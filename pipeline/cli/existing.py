@@ -1,0 +1,33 @@
+"""Checks that the subscription of a command exists before the command writes anything."""
+
+from pipeline.cluster.sending import is_subscription
+from pipeline.config.definition import Definition
+from pipeline.config.settings import Settings
+from pipeline.config.validation_messages import similar
+from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import printable, shown
+from pipeline.subscriptions.session import opened_registry
+
+
+async def require_subscription(settings: Settings, definition: Definition, subscription: str, then: str) -> str | None:
+    """Check that a subscription exists. Returns a sentence about why that is unknown, or None.
+
+    Args:
+        settings: the settings of the command.
+        definition: names the source.
+        subscription: an id that the user gave.
+        then: the continuation of the error's sentence, such as "; nothing was written".
+
+    Raises:
+        BrokerError: the subscriptions can't be read.
+        ConfigurationError: the subscription does not exist. A similar id is suggested.
+    """
+    exists = await is_subscription(settings.app, definition.source, subscription)
+    if isinstance(exists, str):
+        return f"can't find out whether the subscription {shown(subscription)} exists: {exists}"
+    if exists:
+        return None
+    async with opened_registry(settings, definition) as registry:
+        near = similar(subscription, [each.id for each in registry.all()])
+    hint = "" if near is None else f"; did you mean {printable(near)}?"
+    raise ConfigurationError(f"there is no subscription {shown(subscription)}{then}{hint}")
