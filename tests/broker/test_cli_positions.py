@@ -47,6 +47,8 @@ async def note(webhooks: Webhooks, kafka: TestBroker, partition: int, row: Curso
 
 
 async def test_events_of_a_filter_are_counted_in_all_partitions(webhooks: Webhooks, kafka: TestBroker) -> None:
+    other = {"id": "other", "configuration": {"callbackUrl": "http://127.0.0.1:9/"}}
+    await webhooks.done("subscriptions", "apply", "-f", "-", stdin=json.dumps(other).encode())
     await webhooks.done("send", "other", '{"kind": "paid"}')
     await webhooks.done("send", "paid", '{"kind": "sent"}')
     sent_to = {record.partition for record in await kafka.read(source_of(webhooks)) if record.key == b"paid"}
