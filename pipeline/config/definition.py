@@ -4,7 +4,7 @@
 that the rest of the pipeline uses. The wire models are in config/definition_schema.py.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from pipeline.config.definition_schema import (
 )
 from pipeline.config.gravitee.losses import losses
 from pipeline.config.gravitee.shapes import api_of, documents_of
-from pipeline.config.kafka_endpoints import find_dead_letters, find_source, read_groups
+from pipeline.config.kafka_endpoints import KafkaGroup, find_dead_letters, find_source, read_groups
 from pipeline.config.routing import unsaid_routing
 from pipeline.config.schema import drop_meaningless, read
 from pipeline.config.settings import Settings
@@ -173,11 +173,29 @@ def parse_definition(
     ignored += more
     groups, more = read_groups(api.endpoint_groups)
     ignored += more
-    dlq = find_dead_letters(groups, entrypoint.dlq.endpoint, entrypoint.type, path) if entrypoint.dlq else None
-    source, dlq = _relocated(find_source(groups), dlq, bootstrap_servers)
+    source, dlq = _relocated(*_find_topics(groups, entrypoint, path), bootstrap_servers)
     if dlq and dlq.topic in source.topics and dlq.connection.bootstrap_servers == source.connection.bootstrap_servers:
         raise ConfigurationError(f"{path}.dlq.endpoint: must not lead to the source topic {shown(dlq.topic)}")
     return replace(_definition(api.name, source, dlq, entrypoint), entrypoint=path, ignored=tuple(ignored))
+
+
+def _find_topics(
+    groups: Sequence[KafkaGroup], entrypoint: Entrypoint, path: str
+) -> tuple[Source, DeadLetterTopic | None]:
+    """The source and the topic for dead letters. If both are wrong, the error names both."""
+    source, dlq = None, None
+    problems: list[str] = []
+    try:
+        source = find_source(groups)
+    except ConfigurationError as error:
+        problems += error.problems
+    try:
+        dlq = find_dead_letters(groups, entrypoint.dlq.endpoint, entrypoint.type, path) if entrypoint.dlq else None
+    except ConfigurationError as error:
+        problems += error.problems
+    if source is None or problems:
+        raise ConfigurationError(problems)
+    return source, dlq
 
 
 def _definition(name: str, source: Source, dlq: DeadLetterTopic | None, entrypoint: Entrypoint) -> Definition:

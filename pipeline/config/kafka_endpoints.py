@@ -1,8 +1,9 @@
 """Reads the endpoint groups of an API definition, and finds the source and the endpoint for dead letters."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from pipeline.config.definition_schema import (
     Consumer,
@@ -14,11 +15,13 @@ from pipeline.config.definition_schema import (
 )
 from pipeline.config.kafka_security import connection
 from pipeline.config.schema import drop_meaningless, read
+from pipeline.config.validation_messages import similar
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 from pipeline.kafka.connection import KafkaConnection, parse_bootstrap_servers
 from pipeline.kafka.topics import DeadLetterTopic, Source
 
+KAFKA: Final = "kafka"
 SHARED = "sharedConfiguration"
 OVERRIDE = "sharedConfigurationOverride"
 EMBEDDED = "embedded://"
@@ -64,6 +67,7 @@ def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str
     """
     groups: list[KafkaGroup] = []
     ignored: list[str] = []
+    misspelt: list[str] = []
     for index, data in enumerate(documents):
         path = f"endpointGroups[{index}]"
         cleaned, dropped = drop_meaningless(EndpointGroup, data, path)
@@ -71,8 +75,10 @@ def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str
         group = read(EndpointGroup, cleaned, path)
         endpoints: list[KafkaEndpoint] = []
         others: list[str] = []
+        misspelt += _misspelt(group.type, path)
         for number, endpoint in enumerate(group.endpoints):
-            if endpoint.type.lower() == "kafka":
+            misspelt += _misspelt(endpoint.type, f"{path}.endpoints[{number}]")
+            if endpoint.type.lower() == KAFKA:
                 kafka, dropped = _kafka_endpoint(group, endpoint, path, f"{path}.endpoints[{number}]")
                 endpoints.append(kafka)
                 ignored += dropped
@@ -80,8 +86,18 @@ def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str
                 others.append(endpoint.name)
                 ignored.append(f"{path}.endpoints[{number}]")
         groups.append(KafkaGroup(group.name, path, tuple(endpoints), tuple(others)))
+    if misspelt:
+        raise ConfigurationError(misspelt)
     _refuse_same_names(groups)
     return groups, ignored
+
+
+def _misspelt(name: str, path: str) -> list[str]:
+    """A problem if a type is probably a misspelt `kafka`. Other types are allowed, and have no effect."""
+    words = re.split(r"[^a-z0-9]+", name.lower())
+    if KAFKA in words or similar(name, [KAFKA]) is None:
+        return []
+    return [f"{path}.type: {shown(name)} is not a type of endpoints; did you mean {KAFKA}?"]
 
 
 def find_source(groups: Sequence[KafkaGroup]) -> Source:

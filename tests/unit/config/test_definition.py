@@ -356,6 +356,10 @@ SOURCE = "endpointGroups[0].endpoints[0]"
             lambda d: shared(d, 0)["consumer"].update(autoOffsetReset="none"),
             f'{SOURCE}.sharedConfigurationOverride.consumer.autoOffsetReset: "none" is not allowed; allowed: earliest',
         ),
+        (
+            lambda d: d["endpointGroups"][0].update(type="kafak"),
+            'endpointGroups[0].type: "kafak" is not a type of endpoints; did you mean kafka?',
+        ),
         (lambda d: shared(d, 0)["consumer"].update(enabled=False), "endpointGroups: no endpoint of type kafka has"),
         (
             lambda d: shared(d, 1).update(consumer={"enabled": True, "topics": ["x"]}),
@@ -376,6 +380,31 @@ def test_an_error_names_path_value_and_what_is_allowed(document: dict[str, Any],
     found = problems(document)
     assert len(found) == 1
     assert found[0].startswith(sentence)
+
+
+def test_each_misspelt_type_of_an_endpoint_is_named(document: dict[str, Any]) -> None:
+    for group in document["endpointGroups"]:
+        group["type"] = group["endpoints"][0]["type"] = "Kafak"
+
+    with pytest.raises(ConfigurationError) as caught:
+        parse_definition(document)
+
+    places = [f"endpointGroups[{index}]{part}" for index in range(2) for part in ("", ".endpoints[0]")]
+    said = 'type: "Kafak" is not a type of endpoints; did you mean kafka?'
+    assert caught.value.problems == [f"{place}.{said}" for place in places]
+
+
+def test_a_source_and_dead_letters_of_another_type_are_both_named(document: dict[str, Any]) -> None:
+    for group in document["endpointGroups"]:
+        group["type"] = group["endpoints"][0]["type"] = "mock"
+
+    with pytest.raises(ConfigurationError) as caught:
+        parse_definition(document)
+
+    assert [each.partition(":")[0] for each in caught.value.problems] == [
+        "endpointGroups",
+        f"{ENTRYPOINT}.dlq.endpoint",
+    ]
 
 
 def test_an_error_does_not_repeat_a_password_of_a_wrong_type(document: dict[str, Any]) -> None:
