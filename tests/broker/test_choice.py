@@ -57,9 +57,13 @@ async def test_only_matching_events_are_sent_and_others_are_counted(plain: Clust
     assert 'webhooks_deliveries_total{outcome="filtered"} 4.0' in metrics
 
 
+async def any_id() -> list[str]:
+    return ["sub-1"]
+
+
 async def test_a_receiver_is_asked_for_permission_first(plain: Cluster) -> None:
     said: asyncio.Queue[str] = asyncio.Queue()
-    receiver = Receiver(socket.create_server(("127.0.0.1", 0)), said.put_nowait, {})
+    receiver = Receiver(socket.create_server(("127.0.0.1", 0)), said.put_nowait, {}, any_id)
     await receiver.start()
     try:
         document = {

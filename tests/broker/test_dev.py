@@ -46,6 +46,7 @@ async def end(running: Running, number: signal.Signals = signal.SIGINT) -> None:
     text = "\n".join(running.output)
     assert "Traceback" not in text
     assert "ERROR" not in text
+    assert running.output[-1] == "stopped; nothing was kept"
     warnings = [line for line in running.output if "WARNING" in line]
     assert all("subscription.failed subscription=customer-7" in line for line in warnings), warnings
 
@@ -95,6 +96,10 @@ async def test_the_sample_receiver_misbehaves_when_told_to(dev: Running, client:
             400,
             "allowed: /behave?subscription=ID&mode=MODE with MODE one of ok, slow, reject, fail\n",
         )
+
+    async with client.post(behave, params={"subscription": "nobody", "mode": "fail"}) as answer:
+        known = "customer-7, everything, orders-from-japan, payments"
+        assert (answer.status, await answer.text()) == (400, f'there is no subscription "nobody"; known: {known}\n')
 
     assert rejected.startswith("received ")
     assert failed.endswith(" attempt 1 -> 503")

@@ -5,7 +5,7 @@ curl -X POST 'http://127.0.0.1:PORT/behave?subscription=sub-1&mode=fail'
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
@@ -14,6 +14,7 @@ from aiohttp import web
 from mode import Service
 
 from pipeline.cli.output import printable
+from pipeline.core.shown import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +42,22 @@ class Receiver(Service):
         listener: a bound socket.
         say: prints one line.
         behaviour: the initial mode of each subscription, `ok` by default.
+        known: returns the ids of all subscriptions; only their modes can be changed.
     """
 
     def __init__(
-        self, listener: socket.socket, say: Callable[[str], None], behaviour: Mapping[str, str], **options: Any
+        self,
+        listener: socket.socket,
+        say: Callable[[str], None],
+        behaviour: Mapping[str, str],
+        known: Callable[[], Awaitable[Collection[str]]],
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self._listener = listener
         self._say = say
         self._behaviour = dict(behaviour)
+        self._known = known
         application = web.Application()
         application.add_routes(
             [web.post("/hook", self._hook), web.options("/hook", self._permit), web.post("/behave", self._behave)]
@@ -93,6 +101,10 @@ class Receiver(Service):
         subscription, mode = request.query.get("subscription", ""), request.query.get("mode", "")
         if not subscription or mode not in MODES:
             text = f"allowed: /behave?subscription=ID&mode=MODE with MODE one of {', '.join(MODES)}\n"
+            return web.Response(status=HTTPStatus.BAD_REQUEST, text=text)
+        known = await self._known()
+        if subscription not in known:
+            text = f"there is no subscription {shown(subscription)}; known: {', '.join(map(printable, known))}\n"
             return web.Response(status=HTTPStatus.BAD_REQUEST, text=text)
         self._behaviour[subscription] = mode
         answer = f"{printable(subscription)} is answered {MODES[mode].status:d} from now on, mode {mode}"

@@ -7,6 +7,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +30,7 @@ from pipeline.kafka.topics import (
     workers_topic,
 )
 from pipeline.observability.logs import logging_config
+from pipeline.subscriptions.session import opened_registry
 from pipeline.worker import PATCHES, LogWorker
 
 ANY_PORT: Final = 0
@@ -79,6 +81,7 @@ def run(*, web_port: int | None, receiver_port: int | None, verbose: bool, say: 
         logging.config.dictConfig(logging_config(level=level))
         create_topics(broker, project)
         worker = _worker(project, listener, _address(nobody), say)
+        stack.callback(say, "stopped; nothing was kept")
         worker.execute_from_commandline()
 
 
@@ -97,7 +100,7 @@ def create_topics(broker: EmbeddedBroker, project: Project) -> None:
 
 
 def _worker(project: Project, listener: socket.socket, nobody: str, say: Say) -> DevWorker:
-    receiver = Receiver(listener, say, {REJECTED: REJECT})
+    receiver = Receiver(listener, say, {REJECTED: REJECT}, partial(_ids, project))
     samples = Samples(project, sample_subscriptions(receiver.address, nobody))
     app = create_app(project.settings, project.definition)
     app.finalize()
@@ -111,6 +114,12 @@ def _worker(project: Project, listener: socket.socket, nobody: str, say: Say) ->
         guide=lambda: say(guide(project, receiver.address)),
         loglevel=project.settings.log_level,
     )
+
+
+async def _ids(project: Project) -> list[str]:
+    """The ids of all subscriptions."""
+    async with opened_registry(project.settings, project.definition) as registry:
+        return sorted(each.id for each in registry.all())
 
 
 def guide(project: Project, receiver: str) -> str:
