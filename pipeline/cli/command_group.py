@@ -10,6 +10,8 @@ from pipeline.core.errors import WebhooksError
 from pipeline.core.shown import safe, shown
 
 PROGRAM: Final = "webhooks"
+SYNONYMS: Final = {"show": "get", "get": "show"}
+"""Commands that have another name in another group."""
 
 
 class CommandGroup(click.Group):
@@ -42,6 +44,8 @@ class CommandGroup(click.Group):
         for group in self.commands.values():
             if isinstance(group, click.Group) and name in group.commands:
                 return f"did you mean {PROGRAM} {group.name} {name}?"
+        if SYNONYMS.get(name) in self.commands:
+            return f"did you mean {SYNONYMS[name]}?"
         root = ctx.find_root().command
         if isinstance(root, CommandGroup) and name in {*root.commands, *root.known}:
             return f"did you mean {PROGRAM} {name}?"

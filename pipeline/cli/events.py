@@ -10,9 +10,29 @@ import click
 from pipeline.cli.output import say
 from pipeline.core.clock import SystemClock, rfc3339
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
 from pipeline.subscriptions.fields import TIMES, as_instant, instant
 
 STDIN: Final = "-"
+
+
+class Natural(click.IntRange):
+    """A whole number that is not negative. *what* names it in errors, such as "an offset"."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(min=0)
+        self._what = what
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{shown(value)} is not {self._what}; allowed: 0 and more", param, ctx)
+
+
+OFFSET: Final = Natural("an offset")
+PARTITION: Final = Natural("a partition")
 
 Command = Callable[..., Any]
 
@@ -45,11 +65,11 @@ def read_since(text: str) -> str:
     """
     try:
         found = as_instant(text, SystemClock().now())
-        shown = rfc3339(instant(found), "milliseconds" if "." in found else "seconds")
+        read = rfc3339(instant(found), "milliseconds" if "." in found else "seconds")
     except ValueError as error:
         raise ConfigurationError(f"{SINCE_OPTION}: {error}") from None
-    if shown != text:
-        say(f"{SINCE_OPTION} {text}: since {shown}", err=True)
+    if read != text:
+        say(f"{SINCE_OPTION} {text}: since {read}", err=True)
     return found
 
 

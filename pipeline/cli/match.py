@@ -37,7 +37,7 @@ def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | 
     -H ce_type:order.paid. Nothing is written to Kafka. With routing: key, the record's key names the only subscription.
     Without --topic, the event is matched for each source topic.
     """
-    body, pairs = read_bytes(event, "EVENT.json"), [parse_header(each) for each in headers]
+    body, pairs = read_bytes(event, "EVENT"), [parse_header(each) for each in headers]
     settings, definition = configured()
     topics = definition.source.topics if topic is None else (definition.source_topic(topic, TOPIC_OPTION),)
     records = [PlainEvent(each, 0, 0, None if key is None else key.encode(), body, pairs) for each in topics]

@@ -6,7 +6,7 @@ import click
 
 from pipeline.cli.bulk import change_matching
 from pipeline.cli.changes import change_one, preview_one
-from pipeline.cli.events import TOPIC_OPTION, read_since, since_option, topic_option
+from pipeline.cli.events import OFFSET, PARTITION, TOPIC_OPTION, read_since, since_option, topic_option
 from pipeline.cli.named import outcomes_of
 from pipeline.cli.previews import Preview
 from pipeline.cli.running import configured
@@ -22,8 +22,8 @@ START: Final = "name the start: either --partition and --offset, or --since"
 
 
 @click.command("replay")
-@click.option("--partition", type=click.IntRange(min=0), help="Partition of the source topic, with --offset.")
-@click.option("--offset", type=click.IntRange(min=0), help="Deliver again from this offset on.")
+@click.option("--partition", type=PARTITION, help="Partition of the source topic, with --offset.")
+@click.option("--offset", type=OFFSET, help="Deliver again from this offset on.")
 @topic_option
 @since_option("Deliver from this time on, in every partition")
 @click.option("--discard-waiting", is_flag=True, help="Allow a replay that moves forward and discards waiting events.")

@@ -9,7 +9,7 @@ from pipeline.cli import apply, replay
 from pipeline.cli.bulk import change_matching
 from pipeline.cli.changes import Result, change_one, confirm_deletion, sentence, with_store
 from pipeline.cli.command_group import CommandGroup
-from pipeline.cli.events import TOPIC_OPTION, topic_option
+from pipeline.cli.events import OFFSET, PARTITION, TOPIC_OPTION, topic_option
 from pipeline.cli.filters import as_filter, filter_options, matching, states_of
 from pipeline.cli.listing import as_documents, as_rows, as_wide_rows, legend, of_other_keys
 from pipeline.cli.named import change_named
@@ -100,6 +100,7 @@ def get(subscription: str, output: Format) -> None:
 def delete(*, subscription: str, yes: bool, output: Format) -> None:
     """Delete a subscription. With routing: key, its events are dead-lettered from then on."""
     if not yes:
+        with_store(lambda store: store.subscription(subscription))  # fails before a question about nothing
         confirm_deletion(subscription)
     change_one(lambda store: store.delete(subscription), output)
 
@@ -171,8 +172,8 @@ def _act(action: Action, edit: Edit, selection: Selection) -> None:
 
 @command.command()
 @click.argument("subscription", metavar="ID")
-@click.argument("partition", type=click.IntRange(min=0))
-@click.argument("offset", type=click.IntRange(min=0))
+@click.argument("partition", type=PARTITION)
+@click.argument("offset", type=OFFSET)
 @topic_option
 @output_option
 def skip(subscription: str, partition: int, offset: int, topic: str | None, output: Format) -> None:

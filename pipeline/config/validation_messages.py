@@ -35,7 +35,17 @@ def similar(name: str, known: Sequence[str]) -> str | None:
     lowered = {candidate.lower(): candidate for candidate in known}
     # A name that begins with *name* is a better guess than a similar one.
     begun = [candidate for candidate in lowered if candidate.startswith(name.lower())]
-    close = begun if len(begun) == 1 else difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    if len(begun) == 1:
+        return lowered[begun[0]]
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    if not begun:
+        # So is a name whose beginning is very similar to *name*: ALLOW_PRIVATE_NETWORKS for ALOW.
+        lengths = [length for length in (len(name) - 1, len(name), len(name) + 1) if length > 0]
+        beginnings = {each[:length]: lowered[each] for each in lowered for length in lengths}
+        beginnings |= lowered
+        near = difflib.get_close_matches(name.lower(), beginnings, n=1, cutoff=0.85)
+        if near:
+            return beginnings[near[0]]
     return lowered[close[0]] if close else None
 
 

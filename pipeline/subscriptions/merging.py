@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.errors import UnknownSubscriptionError
+from pipeline.core.shown import shown
 from pipeline.core.subscription import Command, Subscription
 from pipeline.subscriptions.commands import merged
 from pipeline.subscriptions.edits import without_command
@@ -169,4 +170,4 @@ class _State:
 
 def unknown(subscription_id: str) -> UnknownSubscriptionError:
     """The error for a subscription that does not exist."""
-    return UnknownSubscriptionError(f"there is no subscription {subscription_id!r}")
+    return UnknownSubscriptionError(f"there is no subscription {shown(subscription_id)}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pipeline.core.model import Status
+from pipeline.core.shown import shown
 from pipeline.observability.status import AbsentReport, LaneFilter, Reporter, WorkerReport
 
 
@@ -28,7 +29,7 @@ async def presence(reporter: Reporter, subscription: str) -> Presence:
     known = reporter.absent_one(subscription)
     lanes = await reporter.lanes(LaneFilter(subscription=subscription))
     if known is None:
-        sentence = f"There is no subscription {subscription!r}."
+        sentence = f"There is no subscription {shown(subscription)}."
         if not worker.ready:
             sentence += f" This worker may not have read it yet: {worker.problem or 'it is starting'}."
         return Presence(subscription, "unknown", sentence)

@@ -136,7 +136,7 @@ async def test_a_bulk_change_skips_a_subscription_that_changed_tenant(
     monkeypatch.setattr(worker.store, "edit_all", moved_meanwhile)
     done = await bulk(client, {"action": "pause", "filter": {"all": True}}, token(ACME))
     assert (done["matched"], done["changed"]) == (2, 1)
-    assert done["problems"] == [{"id": "well-0", "problem": "there is no subscription 'well-0'"}]
+    assert done["problems"] == [{"id": "well-0", "problem": 'there is no subscription "well-0"'}]
     async with client.get(f"{PATH}/well-0") as response:
         assert (await response.json())["status"] == "ACCEPTED"
 

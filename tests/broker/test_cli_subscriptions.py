@@ -117,6 +117,8 @@ async def test_a_subscription_is_deleted_after_confirmation(webhooks: Webhooks) 
 
     refused = await webhooks.run("subscriptions", "delete", "sub-1", stdin=b"n\n")
     unanswered = await webhooks.run("subscriptions", "delete", "sub-1")
+    unknown = await webhooks.run("subscriptions", "delete", "nobody")
+    assert (unknown.code, unknown.out, unknown.err) == (1, "", 'Error: there is no subscription "nobody"\n')
     confirmed = await webhooks.run("subscriptions", "delete", "sub-1", stdin=b"y\n")
 
     assert [refused.code, unanswered.code, confirmed.code] == [1, 1, 0]
@@ -324,7 +326,7 @@ async def test_a_secret_key_is_rotated_without_a_loss(webhooks: Webhooks) -> Non
 async def test_an_impossible_command_is_reported_in_a_sentence(webhooks: Webhooks) -> None:
     for words in (["get", "sub-9"], ["pause", "sub-9"], ["delete", "sub-9", "--yes"]):
         ended = await webhooks.run("subscriptions", *words)
-        assert (ended.code, ended.err) == (1, "Error: there is no subscription 'sub-9'\n")
+        assert (ended.code, ended.err) == (1, 'Error: there is no subscription "sub-9"\n')
     await apply(webhooks, ONE)
     ended = await webhooks.run("subscriptions", "replay", "sub-1", "--since", "soon")
     assert ended.code == 1
@@ -458,7 +460,7 @@ async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, br
     await commit(webhooks, broker, {0: 10, 1: 0, 2: 0})
 
     unknown = await webhooks.run("subscriptions", "resume", "a", "nobody")
-    assert (unknown.code, unknown.out, unknown.err) == (1, "", "Error: there is no subscription 'nobody'\n")
+    assert (unknown.code, unknown.out, unknown.err) == (1, "", 'Error: there is no subscription "nobody"\n')
     named = await webhooks.run("subscriptions", "resume", "b", "a", "b")
     assert named.out == "b updated, revision 3\na updated, revision 4\n"
     assert "a: partition 0: failure, up to 4 events waiting, from 2 on\n" in named.err

@@ -291,7 +291,7 @@ async def test_applying_a_shown_document_repeats_no_command(cluster: Cluster) ->
 async def test_bad_commands_are_refused_and_write_no_record(cluster: Cluster) -> None:
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         store = worker.store
-        with pytest.raises(UnknownSubscriptionError, match="there is no subscription 'nobody'"):
+        with pytest.raises(UnknownSubscriptionError, match='there is no subscription "nobody"'):
             await store.edit("nobody", RESUME)
         with pytest.raises(UnknownSubscriptionError):
             await store.get("nobody")

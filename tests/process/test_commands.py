@@ -159,6 +159,7 @@ finally:
         (["subs"], "did you mean subscriptions?"),
         (["subscriptions", "explain", "sub-1"], "did you mean webhooks explain?"),
         (["subscriptions", "resum", "sub-1"], "did you mean resume?"),
+        (["subscriptions", "show", "sub-1"], "did you mean get?"),
         (["dlq", "x"], "known here: list, redrive"),
     ],
 )
@@ -168,6 +169,23 @@ async def test_an_unknown_command_gets_a_suggestion(command: list[str], meant: s
 
     assert (ended.code, ended.out) == (2, "")
     assert f'Error: there is no command "{unknown}"; {meant}' in ended.err
+
+
+async def test_a_wrong_number_is_reported_with_what_is_allowed() -> None:
+    for words, sentence in (
+        (("skip", "sub-1", "1", "zz"), "'OFFSET': \"zz\" is not an offset; allowed: 0 and more"),
+        (("skip", "sub-1", "one", "1"), "'PARTITION': \"one\" is not a partition; allowed: 0 and more"),
+        (("replay", "sub-1", "--offset=-1"), "'--offset': \"-1\" is not an offset; allowed: 0 and more"),
+    ):
+        ended = await WITHOUT_SETTINGS.run("subscriptions", *words)
+        assert (ended.code, ended.out) == (2, "")
+        assert f"Error: Invalid value for {sentence}\n" in ended.err
+
+
+async def test_a_missing_event_file_is_named_alone() -> None:
+    ended = await WITHOUT_SETTINGS.run("match", "/no/such/file")
+
+    assert (ended.code, ended.err) == (1, "Error: EVENT: /no/such/file can't be read: No such file or directory\n")
 
 
 async def test_the_help_of_worker_says_what_the_command_does() -> None:

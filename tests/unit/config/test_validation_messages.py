@@ -6,7 +6,13 @@ from pipeline.config.schema import MOST_MISTAKES, StrictModel, read
 from pipeline.config.validation_messages import nearest
 from pipeline.core.errors import ConfigurationError
 
-SETTINGS = ("WEBHOOKS_API", "WEBHOOKS_APP", "WEBHOOKS_DRAIN_SECONDS", "WEBHOOKS_HOLD_SECONDS")
+SETTINGS = (
+    "WEBHOOKS_API",
+    "WEBHOOKS_APP",
+    "WEBHOOKS_DRAIN_SECONDS",
+    "WEBHOOKS_HOLD_SECONDS",
+    "WEBHOOKS_ALLOW_PRIVATE_NETWORKS",
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +22,7 @@ SETTINGS = ("WEBHOOKS_API", "WEBHOOKS_APP", "WEBHOOKS_DRAIN_SECONDS", "WEBHOOKS_
         ("webhooks_hold_second", "did you mean WEBHOOKS_HOLD_SECONDS?"),
         ("WEBHOOKS_APPP", "did you mean WEBHOOKS_APP?"),
         ("WEBHOOKS_A", "did you mean WEBHOOKS_APP?"),
+        ("WEBHOOKS_ALOW", "did you mean WEBHOOKS_ALLOW_PRIVATE_NETWORKS?"),
         ("x", f"known here: {', '.join(SETTINGS)}"),
     ],
 )

@@ -692,7 +692,7 @@ BY_DEFAULT = "Kafka's default partitioner assigns its events to"
             "elsewhere",
             f"It is on another worker: {BY_DEFAULT} partition 1, and this worker has partition 3.",
         ),
-        ("sub-9", "unknown", "There is no subscription 'sub-9'."),
+        ("sub-9", "unknown", 'There is no subscription "sub-9".'),
     ],
 )
 async def test_every_subscription_is_found_in_json_and_on_the_page(
