@@ -394,7 +394,7 @@ def test_each_misspelt_type_of_an_endpoint_is_named(document: dict[str, Any]) ->
     assert caught.value.problems == [f"{place}.{said}" for place in places]
 
 
-def test_a_source_and_dead_letters_of_another_type_are_both_named(document: dict[str, Any]) -> None:
+def test_endpoints_of_another_type_are_both_named(document: dict[str, Any]) -> None:
     for group in document["endpointGroups"]:
         group["type"] = group["endpoints"][0]["type"] = "mock"
 
