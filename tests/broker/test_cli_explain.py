@@ -11,6 +11,7 @@ from tests.support.brokers import TestBroker
 from tests.support.cluster import Cluster, cluster
 from tests.support.program import Webhooks
 from tests.support.recorder import Recorder, answer
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -45,6 +46,34 @@ async def test_explain_works_in_another_process_than_the_worker(
     recorder.behaviours["failing"] = answer(200)
     await webhooks.done(*resume.split()[1:])
     await recorder.until_events(3)
+
+
+async def test_explain_names_a_receiver_that_rejects_everything(
+    broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
+) -> None:
+    async with cluster(broker, unique_name("rejects"), tmp_path, partitions=2, dlq=True) as running:
+        webhooks = Webhooks(running.environment)
+        await running.start_worker()
+        await running.until_ready()
+        recorder.behaviours["rejects"] = answer(401)
+        await running.subscribe(recorder, "rejects", endpoint=NO_RETRY)
+        await running.produce([("rejects", b"{}")] * 3)
+        await recorder.until_events(3)
+
+        said = ""
+
+        async def is_named() -> bool:
+            nonlocal said
+            said = await webhooks.done("explain", "rejects")
+            return "Its last 3 events were dead-lettered" in said
+
+        await eventually(is_named, within_seconds=30, says=lambda: said)
+        text, command = said.splitlines()
+        assert text.startswith("rejects is live. ")
+        assert ": the callback answered 401). See `webhooks dlq list --subscription rejects`. " in text
+        assert "There is nothing to do" not in text
+        letters = await webhooks.done(*command.split()[1:])
+        assert letters.count("rejected") >= 3
 
 
 async def test_without_a_worker_explain_says_what_is_not_known(
