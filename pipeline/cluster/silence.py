@@ -4,8 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-_NO_ANSWER: Final = re.compile(r"\b(?:KafkaConnection|KafkaTimeout|NodeNotReady|RequestTimedOut|Timeout)Error\b")
-"""The names of errors that aiokafka raises if a broker is silent or can't be reached."""
+_NO_ANSWER: Final = re.compile(
+    r"\b(?:KafkaConnection|KafkaTimeout|NodeNotReady|RequestTimedOut|Timeout)Error\b"
+    r"|Unable to get cluster metadata over all known brokers|it does not answer in time"
+)
+"""What aiokafka and unreachable.py say if a broker is silent or can't be reached."""
+_UNUSABLE: Final = "Kafka at "
+"""How other sentences about a whole cluster begin. They add nothing while it is silent."""
 
 
 def with_one_silence(problems: Sequence[str], servers: Sequence[str]) -> list[str]:
@@ -16,4 +21,5 @@ def with_one_silence(problems: Sequence[str], servers: Sequence[str]) -> list[st
     others = [problem for problem in problems if _NO_ANSWER.search(problem) is None]
     if len(others) == len(problems):
         return others
+    others = [problem for problem in others if not problem.startswith(_UNUSABLE)]
     return [f"Kafka at {', '.join(servers)} does not answer; what is shown may be outdated", *others]

@@ -365,17 +365,34 @@ async def test_a_change_wakes_waiting_callers() -> None:
     assert await told.view.changed(version) > version
 
 
-def test_silent_brokers_are_one_problem_in_plain_words() -> None:
+@pytest.mark.parametrize(
+    "why",
+    [
+        "KafkaConnectionError: Unable to bootstrap from [('127.0.0.1', 17490, <AddressFamily.AF_INET: 2>)]",
+        "KafkaError: Unable to get cluster metadata over all known brokers",
+    ],
+)
+@pytest.mark.parametrize("other", ["it does not answer in time", "[Error 15] GroupCoordinatorNotAvailableError: none"])
+def test_silent_brokers_are_one_problem_in_plain_words(why: str, other: str) -> None:
     told = Told(subscription("a"))
     told.worker()
-    servers = "[('127.0.0.1', 17490, <AddressFamily.AF_INET: 2>)]"
-    told.view._announced._note_trouble(f"KafkaConnectionError: Unable to bootstrap from {servers}")
+    told.view._announced._note_trouble(why)
     told.view._written._note_trouble("KafkaTimeoutError: Failed to get offsets by times in 10000 ms")
+    told.view._ownership.problem = f"Kafka at localhost:1 can't be used: {other}"
     told.known.last_error = "topic app.subscriptions: does not exist, or this user may not see it"
     assert told.view.problems() == [
         "Kafka at localhost:1 does not answer; what is shown may be outdated",
         told.known.last_error,
     ]
+
+
+def test_one_cluster_problem_without_silence_is_kept() -> None:
+    told = Told(subscription("a"))
+    told.worker()
+    told.view._announced._note_health()
+    told.view._written._note_health()
+    told.view._ownership.problem = "Kafka at localhost:1 can't be used: it refuses the login of me with PLAIN"
+    assert told.view.problems() == [told.view._ownership.problem]
 
 
 async def test_dead_letters_are_shown_until_a_delivery_follows() -> None:
