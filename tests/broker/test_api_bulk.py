@@ -180,7 +180,7 @@ async def test_bad_bulk_changes_are_refused_with_an_explanation(client: Client) 
             {"action": "pause", "filter": {}},
             "allowed: at least one of q, state, cause, host, metadata and ids; or only all: true",
         ),
-        ({"action": "pause", "filter": {"all": True, "q": "a"}}, "or all: true alone"),
+        ({"action": "pause", "filter": {"all": True, "q": "a"}}, "or only all: true"),
         ({"action": "delete", "filter": {"all": True}}, "allowed: pause, resume, start, stop, replay"),
         ({"action": "replay", "filter": {"all": True}}, "timestamp: is required for a replay"),
         ({"action": "pause", "filter": {"all": True}, "timestamp": "2026-01-31T08:00:00Z"}, "timestamp: is required"),
