@@ -255,6 +255,7 @@ async def test_dead_letters_are_listed_and_redriven(client: Client, cluster: Api
     assert len(await cluster.broker.read(cluster.topic)) == 1
     for name in ("every", "none"):
         await post(client, redrive, {"subscription": name}, 404, headers=token(ACME))
+    await post(client, redrive, {"subscription": "nobody"}, 404)
     refused = await post(client, redrive, {}, 400, headers=token(ACME))
     assert refused["problems"] == ["subscription: is required with a token that is limited to a tenant"]
 

@@ -105,13 +105,11 @@ class DeadLetterOperations:
             raise RefusedError(HTTPStatus.NOT_FOUND, "dlq: the definition names no dead-letter topic")
 
     def _refuse_unseen(self, subscription: str | None, principal: Principal) -> None:
-        seen = self._seen_by(principal)
-        if seen is None:
-            return
-        if subscription is None:
-            raise ConfigurationError("subscription: is required with a token that is limited to a tenant")
-        if subscription not in seen:
+        """Refuse a subscription that does not exist: its dead letters would be dead-lettered again."""
+        if subscription is not None and principal.seen(self._registry.get(subscription)) is None:
             raise unknown(subscription)
+        if subscription is None and principal.tenant:
+            raise ConfigurationError("subscription: is required with a token that is limited to a tenant")
 
     def _seen_by(self, principal: Principal) -> Container[str | None] | None:
         return _Seen(self._registry, principal) if principal.tenant else None
