@@ -46,7 +46,10 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
         subscriptions = registry.all()
     undecryptable = of_other_keys(each.problem for each in subscriptions)
     if undecryptable is not None:
-        findings = replace(findings, problems=(undecryptable,))
+        if any(each.problem is None and registry.may_have_secrets(each.id) for each in subscriptions):
+            untold = [*untold, (False, undecryptable)]  # the keys are right, so most subscriptions are delivered
+        else:
+            findings = replace(findings, problems=(undecryptable,))
     if definition.routing is Routing.MATCH:
         return findings, [*untold, _of_match(definition, subscriptions)]
     ids = {each.id.encode() for each in subscriptions}
@@ -100,7 +103,7 @@ def command(*, create: bool) -> None:
 
     The source topic must exist and must not be compacted. <app>.subscriptions, <app>.cursors and the changelog of the
     access tokens must have the right number of partitions and be compacted. The dead-letter topic must exist and be
-    writable. WEBHOOKS_SECRET_KEYS must decrypt the secrets of all subscriptions. This user must have all rights that a
+    writable. WEBHOOKS_SECRET_KEYS must decrypt the secrets of subscriptions. This user must have all rights that a
     worker needs; for each missing right, the kafka-acls command is printed.
     """
     from pipeline.worker import PATCHES  # noqa: PLC0415 - this loads Faust, which shell completion does not need

@@ -1,5 +1,7 @@
 """Checks that the subscription of a command exists before the command writes anything."""
 
+from typing import Final
+
 from pipeline.cluster.sending import is_subscription
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -7,6 +9,11 @@ from pipeline.config.validation_messages import similar
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import printable, shown
 from pipeline.subscriptions.session import opened_registry
+
+MOST_COMPARED: Final = 1000
+"""The largest number of ids that are compared with an unknown one."""
+COMPARED_CHARACTERS: Final = 4
+"""How many characters an id must share with an unknown one if there are more ids."""
 
 
 async def require_subscription(settings: Settings, definition: Definition, subscription: str, then: str) -> str | None:
@@ -28,6 +35,9 @@ async def require_subscription(settings: Settings, definition: Definition, subsc
     if exists:
         return None
     async with opened_registry(settings, definition) as registry:
-        near = similar(subscription, [each.id for each in registry.all()])
+        ids = registry.ids()
+        if len(ids) > MOST_COMPARED:  # comparing 100,000 ids would take many seconds
+            ids = [each for each in ids if each.startswith(subscription[:COMPARED_CHARACTERS])][:MOST_COMPARED]
+        near = similar(subscription, ids)
     hint = "" if near is None else f"; did you mean {printable(near)}?"
     raise ConfigurationError(f"there is no subscription {shown(subscription)}{then}{hint}")

@@ -52,8 +52,12 @@ _KEYS: Final = (
     "Set WEBHOOKS_SECRET_KEYS to the keys that the workers have, or add the missing key behind a comma. "
     "Only if the key is lost, apply the subscription with new secrets."
 )
+_VERDICT: Final = (
+    r"((\S+ is a loopback name: )?\S+ is (in|outside) [^;]+; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
+    r"|\S+ is a name of the worker's host)"
+)
 _UNREACHABLE: Final[Mapping[re.Pattern[str], str]] = {
-    re.compile(r".+; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it|\S+ is a name of the worker's host"): (
+    re.compile(rf"{_VERDICT}(; {_VERDICT})*\Z"): (
         "No waiting mends this: correct the callback URL, or allow the network in WEBHOOKS_ALLOW_PRIVATE_NETWORKS."
     ),
     re.compile(r"the host of \S+ can't be resolved"): (
@@ -69,7 +73,7 @@ _UNREACHABLE: Final[Mapping[re.Pattern[str], str]] = {
         "Check the scheme and the port of the callback URL, and the TLS certificates of both sides."
     ),
 }
-"""Advice by the beginning of the message (http/failures.py, ssrf_guard.py) if no answer can come."""
+"""Advice if no answer can come, by the message (http/failures.py, ssrf_guard.py), which no stranger can forge."""
 _CHANGE: Final = "webhooks subscriptions"
 _CHECK: Final = "webhooks check"
 
@@ -242,7 +246,7 @@ def _advice_on_failure(state: SubscriptionState) -> str:
             f"{'Then it' if state.lacks_worker else 'It'} continues when a probe succeeds, or at once after a resume."
         )
         return then if unreachable is None else f"{unreachable} {then}"
-    if unreachable is not None and state.cause is not None and state.cause.kind == "exception":
+    if unreachable is not None:
         return f"{unreachable} Then resume."
     return _OTHER_REPAIR if state.cause is None else _REPAIR.get(state.cause.kind, _OTHER_REPAIR)
 
@@ -251,15 +255,17 @@ def _needs_keys(state: SubscriptionState) -> bool:
     """Whether the reason is a missing key. Then the masked document can't be applied either."""
     if state.state not in {"broken", "failure"}:
         return False
-    return is_undecryptable(state.problem) or (state.cause is not None and is_undecryptable(state.cause.message))
+    # Messages of other kinds may quote a token endpoint or a receiver.
+    cause = state.cause if state.cause is not None and state.cause.kind == "configuration" else None
+    return is_undecryptable(state.problem) or (cause is not None and is_undecryptable(cause.message))
 
 
 def _unreachable(state: SubscriptionState) -> str | None:
     """Advice if no answer can come from the receiver's address; None otherwise, and if the receiver answered."""
-    message = state.cause.message if state.cause is not None else None if state.error is None else state.error.message
-    if message is None:
+    failed = state.error if state.cause is None else state.cause if state.cause.kind == "exception" else None
+    if failed is None:
         return None
-    return next((advice for pattern, advice in _UNREACHABLE.items() if pattern.match(message)), None)
+    return next((advice for pattern, advice in _UNREACHABLE.items() if pattern.match(failed.message)), None)
 
 
 def _commands(state: SubscriptionState, lane: LaneSummary | None, *, names_topic: bool) -> Iterator[str]:

@@ -183,6 +183,7 @@ def joined(
         state = STATE_OF[status]
     successes = [at for at in (last_success_at, *(lane.last_success_at for lane in lanes)) if at is not None]
     is_known = has_told_all and not is_unowned and not pending
+    concerned = [lane for lane in lanes if lane.state == state]
     found = SubscriptionState(
         id=subscription.id,
         state=state,
@@ -196,7 +197,7 @@ def joined(
         oldest_waiting_at=min((at for lane in lanes if (at := lane.oldest_event_at) is not None), default=None),
         slow_start=slow_start,
         lacks_worker=state == "unowned"
-        or any((lane.topic, lane.partition) in unowned for lane in lanes if lane.state == state),
+        or (bool(concerned) and all((lane.topic, lane.partition) in unowned for lane in concerned)),
         problem=subscription.problem,
         metadata=subscription.metadata,
         lanes=tuple(lanes),

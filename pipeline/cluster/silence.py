@@ -10,7 +10,9 @@ _NO_ANSWER: Final = re.compile(
 )
 """What aiokafka and unreachable.py say if a broker is silent or can't be reached."""
 _UNUSABLE: Final = "Kafka at "
-"""How other sentences about a whole cluster begin. They add nothing while it is silent."""
+"""How a sentence about a whole cluster begins. It may have the exact reason, such as a refused login."""
+_NO_COORDINATOR: Final = "[Error 15]"
+"""Another sign of a silent broker, and no reason."""
 
 
 def with_one_silence(problems: Sequence[str], servers: Sequence[str]) -> list[str]:
@@ -21,5 +23,6 @@ def with_one_silence(problems: Sequence[str], servers: Sequence[str]) -> list[st
     others = [problem for problem in problems if _NO_ANSWER.search(problem) is None]
     if len(others) == len(problems):
         return others
-    others = [problem for problem in others if not problem.startswith(_UNUSABLE)]
-    return [f"Kafka at {', '.join(servers)} does not answer; what is shown may be outdated", *others]
+    exact = [problem for problem in others if problem.startswith(_UNUSABLE) and _NO_COORDINATOR not in problem]
+    silence = exact or [f"Kafka at {', '.join(servers)} does not answer; what is shown may be outdated"]
+    return [*silence, *(problem for problem in others if not problem.startswith(_UNUSABLE))]

@@ -128,7 +128,7 @@ class RecordReader:
 
         def opened() -> Subscription:
             # Most records have no secrets, and a search of the text costs less than a visit of all fields.
-            subscription = self._box.decrypt_secrets(parsed) if value is None or _may_be_encrypted(value) else parsed
+            subscription = self._box.decrypt_secrets(parsed) if value is None or may_be_encrypted(value) else parsed
             return self._resolve(subscription, revision)
 
         return self._guarded(subscription_id, value, revision, opened)
@@ -172,7 +172,7 @@ def parse_record(subscription_id: str, value: bytes) -> WireSubscription:
     return subscription
 
 
-def _may_be_encrypted(value: bytes) -> bool:
+def may_be_encrypted(value: bytes) -> bool:
     """Whether a record may have encrypted secrets: it contains their prefix, or an escape that may hide the prefix."""
     return ENCRYPTED.encode() in value or b"\\u" in value
 

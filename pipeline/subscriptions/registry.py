@@ -21,7 +21,7 @@ from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.tail import Tail
 from pipeline.subscriptions.envelope import to_document
 from pipeline.subscriptions.read_record import ReadRecord, read_headers
-from pipeline.subscriptions.record_reader import RecordReader, parse_record
+from pipeline.subscriptions.record_reader import RecordReader, may_be_encrypted, parse_record
 from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.secrets import SecretBox, mask
 
@@ -207,6 +207,11 @@ class Registry:
             return None if entry is None else self._box.decrypt_secrets(parse_record(subscription_id, entry.value))
         except ConfigurationError as error:
             raise ConflictError(error.problems) from None
+
+    def may_have_secrets(self, subscription_id: str) -> bool:
+        """Whether the subscription's record seems to have encrypted secrets. False if there is no such subscription."""
+        entry = self._entries.get(subscription_id)
+        return entry is not None and may_be_encrypted(entry.value)
 
     async def resolve(self, subscription: WireSubscription) -> Subscription:
         """A subscription with plain secrets, as workers would use it after it was written.

@@ -94,6 +94,12 @@ async def test_check_fails_if_no_key_decrypts_the_secrets(webhooks: Webhooks) ->
         "set the keys that the workers have, or add the missing key behind a comma\n"
     ) in ended.err
 
+    other = Webhooks({**webhooks.environment, **keys})
+    again = json.dumps({**document, "id": "sub-2"}).encode()
+    await other.done("subscriptions", "apply", "-f", "-", stdin=again)
+    # One of them can be decrypted, so the key is a right one, and workers deliver.
+    assert "warn  WEBHOOKS_SECRET_KEYS: no key decrypts the secrets of 1 " in await other.done("check")
+
 
 async def test_check_counts_new_events_that_match_a_subscription(webhooks: Webhooks, kafka: TestBroker) -> None:
     source = f"{webhooks.environment['WEBHOOKS_APP']}-events"

@@ -57,7 +57,7 @@ def attach_api(
     parts = (
         ClusterOperations(view, lookup),
         EventOperations(settings, definition, registry, lookup),
-        DeadLetterOperations(settings, definition, registry),
+        DeadLetterOperations(settings, definition, registry, lookup),
         AttemptOperations(search, registry, lookup),
         SecretOperations(registry, lookup, writing),
         BulkOperations(lookup, view, writing),

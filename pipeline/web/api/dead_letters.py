@@ -15,7 +15,7 @@ from pipeline.kafka.redrive import Redriven, Scope
 from pipeline.subscriptions.fields import instant
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.event_models import LetterQuery, Letters, RedriveRequest, RedriveResult
-from pipeline.web.api.lookup import unknown
+from pipeline.web.api.lookup import Lookup, unknown
 from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.reading import RefusedError
 from pipeline.web.principal import Principal
@@ -30,10 +30,11 @@ MOST_SHOWN: Final = 100
 class DeadLetterOperations:
     """The operations on dead letters."""
 
-    def __init__(self, settings: Settings, definition: Definition, registry: Registry) -> None:
+    def __init__(self, settings: Settings, definition: Definition, registry: Registry, lookup: Lookup) -> None:
         self._settings = settings
         self._definition = definition
         self._registry = registry
+        self._lookup = lookup
         # The operations are limited, because reading takes CPU time from deliveries, and concurrent redrives could send
         # a letter twice.
         self._reading = Turns("requests for dead letters are waiting")
@@ -85,6 +86,7 @@ class DeadLetterOperations:
         """
         self._check_topic()
         asked: RedriveRequest = call.body
+        await self._lookup.catch_up()
         self._refuse_unseen(asked.subscription, call.principal)
         done = _Summary()
         try:

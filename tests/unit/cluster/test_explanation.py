@@ -1,6 +1,7 @@
 """The explanation of a subscription's state for the person on call."""
 
 from dataclasses import replace
+from typing import Final
 
 import pytest
 from cryptography.fernet import Fernet
@@ -10,9 +11,13 @@ from pipeline.cluster.state import LaneSummary, State, SubscriptionState
 from pipeline.core.attempts import Attempts, DeadLetterRun, FailedAttempt, Probes
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Cause
+from pipeline.core.policy import CauseKind
 from pipeline.core.rate_limit import SlowStart
 from pipeline.http.ssrf_guard import Guard
 from pipeline.subscriptions.secrets import SecretBox
+
+OPENS: Final = "WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
+OTHER_KEYS: Final = "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere"
 
 CAUSE = Cause("rejected", "the callback answered 400", 9, 60.0, Attempts(3, 40.0, 400))
 FAILED = LaneSummary("orders", 2, "failure", "w:1", 9, cause=CAUSE)
@@ -174,6 +179,29 @@ def test_the_advice_fits_an_address_that_never_answers(message: str, advice: str
     failed = explain(replace(STATE, cause=replace(CAUSE, kind="exception", message=message)), names_topic=False)
     assert advice in failed.text
     assert failed.text.endswith(" Then resume.")
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("exception", f"connection refused by r.test:443; fd00::1 is in the private network fc00::/7; {OPENS}"),
+        ("exception", f"token endpoint unavailable: 10.0.0.5 is in the private network 10.0.0.0/8; {OPENS}"),
+        ("token", f"the token endpoint answered 503: x; {OPENS}"),
+        ("token", f"the token endpoint answered 400: {OTHER_KEYS}"),
+        ("handshake", f"the receiver permits only {OTHER_KEYS}"),
+    ],
+)
+def test_a_strangers_text_gives_no_advice(kind: CauseKind, message: str) -> None:
+    found = explain(replace(STATE, cause=replace(CAUSE, kind=kind, message=message)), names_topic=False)
+    advice = found.text.partition(f"(kind {kind}")[2]
+    assert "WEBHOOKS_" not in advice
+    assert "callback URL" not in advice
+
+
+def test_several_refused_addresses_are_refused_too() -> None:
+    message = "; ".join(str(Guard().verdict(address)) for address in ("10.1.2.3", "fd00::1"))
+    found = explain(replace(STATE, cause=replace(CAUSE, kind="exception", message=message)), names_topic=False)
+    assert "correct the callback URL, or allow the network" in found.text
 
 
 def test_an_unreachable_proxy_is_not_the_callback() -> None:

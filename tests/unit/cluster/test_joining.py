@@ -117,6 +117,20 @@ def test_a_failure_without_an_owner_lacks_a_worker() -> None:
         assert (found.state, found.lacks_worker) == ("failure", bool(unowned))
 
 
+def test_one_partition_without_an_owner_is_not_all() -> None:
+    lanes = [replace(lane(Cursor(9, Status.FAILURE), NOBODY), partition=number) for number in (0, 7)]
+    found = joined(
+        subscription(),
+        Status.STARTED,
+        lanes,
+        is_unowned=False,
+        has_told_all=True,
+        last_success_at=None,
+        unowned=[PLACE],
+    )
+    assert (found.state, found.lacks_worker) == ("failure", False)
+
+
 def test_the_state_of_a_live_lane_is_announced_by_its_worker() -> None:
     lane = AnnouncedLane("s", "events", 0, 9, 2, attempts=2, failing_since=40.0, next_try_at=70.0, error=ERROR)
     found = summary_of_announced(lane, OWNER)

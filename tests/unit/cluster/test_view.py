@@ -386,6 +386,15 @@ def test_silent_brokers_are_one_problem_in_plain_words(why: str, other: str) -> 
     ]
 
 
+def test_the_exact_reason_of_a_silence_is_kept() -> None:
+    told = Told(subscription("a"))
+    told.worker()
+    told.view._announced._note_trouble("KafkaConnectionError: Unable to bootstrap from [('127.0.0.1', 1)]")
+    told.view._written._note_health()
+    told.view._ownership.problem = "Kafka at localhost:1 can't be used: it refuses the login of me with PLAIN"
+    assert told.view.problems() == [told.view._ownership.problem]
+
+
 def test_one_cluster_problem_without_silence_is_kept() -> None:
     told = Told(subscription("a"))
     told.worker()
