@@ -121,4 +121,4 @@ async def test_match_needs_a_routing_and_a_known_topic(broker: TestBroker, tmp_p
     assert (ended.code, ended.out) == (1, "")
     assert ended.err == f'Error: --topic: "{app}-event" is not a source topic; did you mean {app}-events?\n'
     ended = await webhooks.run("match", "/nowhere.json")
-    assert ended.err == "Error: EVENT.json: /nowhere.json can't be read: No such file or directory\n"
+    assert ended.err == "Error: EVENT: /nowhere.json can't be read: No such file or directory\n"
