@@ -159,6 +159,8 @@ def without_routing(webhooks: Webhooks) -> str:
 )
 async def test_a_deletion_says_what_happens_to_the_events(make: Callable[..., Any], routing: str, then: str) -> None:
     webhooks = await make(routing=routing)
+    await webhooks.done("check")
+    await webhooks.done("subscriptions", "apply", "-f", "-", stdin=documents("a"))
     asked = await webhooks.run("subscriptions", "delete", "a", stdin=b"n\n")
     assert f"Delete a? {then}" in asked.out + asked.err
 
