@@ -9,7 +9,7 @@ create_app(settings, definition)
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import Any, Final, cast
@@ -224,7 +224,9 @@ def create_app(
         Part(permitted.close),
         *([] if dead_letters is None else [Part(dead_letters.close)]),
         Part(tokens.close),
-        Part(registry.stop, partial(registry.start, partial(_subscription_changed, sources, view, notifier))),
+        Part(
+            registry.stop, partial(registry.start, partial(_subscription_changed, (sources, view, notifier, telemetry)))
+        ),
         Part(store.close),
         Part(audit.close),
         Part(view.stop, view.start),
@@ -375,14 +377,12 @@ async def _open_partitions(app: DeliveryApp, **_: Any) -> None:
 
 
 def _subscription_changed(
-    sources: Sources, view: ClusterView, notifier: Notifier, subscription_id: str, subscription: Subscription | None
+    followers: Iterable[Sources | ClusterView | Notifier | Telemetry], name: str, subscription: Subscription | None
 ) -> None:
-    sources.on_subscription(subscription_id, subscription)
-    view.on_subscription(subscription_id, subscription)
-    notifier.on_subscription(subscription_id, subscription)
-    warning = None if subscription is None else advisory(subscription, SystemClock().now())
-    if warning is not None:
-        logger.warning("subscription %s: %s", subscription_id, warning)
+    for each in followers:
+        each.on_subscription(name, subscription)
+    if subscription is not None and (warning := advisory(subscription, SystemClock().now())) is not None:
+        logger.warning("subscription %s: %s", name, warning)
 
 
 async def _missing_rights(settings: Settings, definition: Definition, sources: Sources) -> Sequence[Right]:

@@ -88,7 +88,9 @@ class OwnState:
             lanes=tuple(_announced(lane, partition) for lane, partition in first),
             lanes_left_out=len(lanes) - len(first) + unseen,
             successes=self._successes(),
-            dead_letter_runs=self._telemetry.dead_letter_runs.newest(MOST_DEAD_LETTER_RUNS),
+            dead_letter_runs=self._telemetry.dead_letter_runs.newest(
+                MOST_DEAD_LETTER_RUNS, {(each.topic, each.number) for each in partitions}
+            ),
             slow_starts=deliver.slow_starts(MOST_SLOW_STARTS),
         )
 

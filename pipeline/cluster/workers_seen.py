@@ -6,6 +6,7 @@ the consumer group.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import inf
 from typing import Final
 
@@ -56,8 +57,9 @@ class WorkersSeen:
             self._successes[name] = at
         for name, run in announcement.dead_letter_runs.items():
             known = self._dead_letter_runs.get(name)
-            if known is None or known.at < run.at:
-                self._dead_letter_runs[name] = run
+            at = min(run.at, heard_at)  # a time in the future would hide later deliveries and dead letters
+            if known is None or known.at < at:
+                self._dead_letter_runs[name] = replace(run, since=min(run.since, at), at=at)
                 changed.add(name)
         return changed
 

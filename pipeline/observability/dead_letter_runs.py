@@ -1,41 +1,49 @@
 """Remembers the subscriptions whose last events were all dead-lettered: such a subscription is live, but not well."""
 
+from collections.abc import Collection
 from itertools import islice
 from typing import Final
 
 from pipeline.core.attempts import DeadLetterRun
 from pipeline.core.bounded import Bounded
+from pipeline.core.model import Event
 
 MOST_RUNS: Final = 10_000
+_WITHOUT_RECEIVER: Final = ("unknown-subscription", "undecodable")
 
 
 class DeadLetterRuns:
-    """The dead letters of each subscription since its last delivery by this worker."""
+    """The dead letters of each subscription since its last delivery by this worker, in the partitions that it owns."""
 
     __slots__ = ("_messages", "_runs")
 
     def __init__(self) -> None:
         self._messages: Bounded[str, str] = Bounded(MOST_RUNS)
-        self._runs: Bounded[str, DeadLetterRun] = Bounded(MOST_RUNS)
+        self._runs: Bounded[str, tuple[DeadLetterRun, tuple[str, int]]] = Bounded(MOST_RUNS)
 
     def failed(self, subscription: str, message: str) -> None:
         """An attempt failed, as *message* says."""
         self._messages[subscription] = message
 
-    def delivered(self, subscription: str) -> None:
-        """An event was delivered, which ends the run."""
-        if subscription in self._messages:
-            del self._messages[subscription]
-            self._runs.pop(subscription, None)
+    def end(self, subscription: str) -> None:
+        """End the run, because an event was delivered or the subscription was deleted."""
+        self._messages.pop(subscription, None)
+        self._runs.pop(subscription, None)
 
-    def dead_lettered(self, subscription: str | None, now: float) -> None:
-        """An event was dead-lettered. Events without an attempt say nothing about a receiver and are not counted."""
-        if subscription is None or subscription not in self._messages:
+    def dead_lettered(self, reason: str, subscription: str | None, event: Event, now: float) -> None:
+        """*event* was dead-lettered. Events without an attempt say nothing about a receiver and are not counted."""
+        if subscription is None or subscription not in self._messages or reason in _WITHOUT_RECEIVER:
             return
-        run = self._runs.pop(subscription, None)  # the newest run becomes the last one
+        run, _ = self._runs.pop(subscription, (None, None))  # the newest run becomes the last one
         count, since = (1, now) if run is None else (run.count + 1, run.since)
-        self._runs[subscription] = DeadLetterRun(count, since, now, self._messages[subscription])
+        run = DeadLetterRun(count, since, now, self._messages[subscription])
+        self._runs[subscription] = (run, (event.topic, event.partition))
 
-    def newest(self, most: int) -> dict[str, DeadLetterRun]:
-        """At most this many runs, those with the newest dead letters."""
-        return {name: self._runs[name] for name in islice(reversed(self._runs), most)}
+    def newest(self, most: int, owned: Collection[tuple[str, int]]) -> dict[str, DeadLetterRun]:
+        """At most this many runs, those with the newest dead letters.
+
+        Runs whose last dead letter was in a partition that is not *owned* end: another worker may have delivered since.
+        """
+        for name in [name for name, (_, place) in self._runs.items() if place not in owned]:
+            self.end(name)
+        return {name: self._runs[name][0] for name in islice(reversed(self._runs), most)}

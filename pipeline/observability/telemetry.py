@@ -146,7 +146,7 @@ class Telemetry:
             self.attempts["delivered"] += 1
             now, timestamp = self._now(), event.timestamp
             self.successes[subscription.id] = now
-            self.dead_letter_runs.delivered(subscription.id)
+            self.dead_letter_runs.end(subscription.id)
             if timestamp > 0:
                 age = now - timestamp * 0.001
                 self._observe_age(age if age > 0 else 0.0)  # the clock of a producer may be ahead
@@ -162,6 +162,11 @@ class Telemetry:
         if suppressed is not None:
             facts = self._attempt_facts(subscription, event, attempt, outcome, seconds)
             logger.info(Facts("delivery.attempted", {**facts, "suppressed": suppressed or None}))
+
+    def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
+        """Forget a subscription that was deleted (None). A new one with the same id has dead letters of its own."""
+        if subscription is None:
+            self.dead_letter_runs.end(subscription_id)
 
     def decided(self, event: Event, decision: Decision) -> None:
         """Does nothing: the effects of the decision are counted."""
@@ -254,7 +259,7 @@ class Telemetry:
     def dead_lettered(self, reason: str, *, subscription: str | None, event: Event) -> None:
         """The broker has confirmed the dead letter of *event*, which was for the subscription with this id."""
         self.dead_letters[reason] += 1
-        self.dead_letter_runs.dead_lettered(subscription, self._now())
+        self.dead_letter_runs.dead_lettered(reason, subscription, event, self._now())
         facts = {
             "subscription": subscription,
             "reason": reason,

@@ -4,13 +4,14 @@ connection."""
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytest
 from cryptography.fernet import Fernet
 
-from pipeline.app import _expansion, create_app
+from pipeline.app import _expansion, _subscription_changed, create_app
 from pipeline.auth.authorization import Authorized
 from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
@@ -24,7 +25,9 @@ from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
+from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.application import DeliveryApp
+from pipeline.runtime.engine import Engine
 from tests.support.receiver import Receiver
 
 SOURCE = Source(KafkaConnection(("127.0.0.1:1",)), "events")
@@ -112,3 +115,14 @@ def test_changelogs_are_expanded_after_the_topic_of_rows(app: DeliveryApp, setti
 
 def test_aiokafka_never_chooses_an_offset_by_itself(app: DeliveryApp) -> None:
     assert app.conf.consumer_auto_offset_reset == "none"
+
+
+def test_a_deleted_subscription_has_no_run_of_dead_letters(app: DeliveryApp) -> None:
+    [engine] = [each for each in app._children if isinstance(each, Engine)]
+    starts = [part.start for part in engine._parts if isinstance(part.start, partial)]
+    [changed] = [given for start in starts for given in start.args if given.func is _subscription_changed]
+    [telemetry] = [each for each in changed.args[0] if isinstance(each, Telemetry)]
+    telemetry.dead_letter_runs.failed("s", "401")
+    telemetry.dead_letter_runs.dead_lettered("rejected", "s", PlainEvent("t", 0, 0, b"s", b""), 1.0)
+    changed("s", None)
+    assert telemetry.dead_letter_runs.newest(1, {("t", 0)}) == {}

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cluster.announcement import LONGEST, MOST_LANES, AnnouncedLane, Announcement, decode, encode
+from pipeline.cluster.announcement import (
+    LONGEST,
+    MOST_DEAD_LETTER_RUNS,
+    MOST_LANES,
+    AnnouncedLane,
+    Announcement,
+    decode,
+    encode,
+)
 from pipeline.cluster.state import PartitionState
 from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.rate_limit import SlowStart
@@ -131,3 +139,8 @@ def test_only_invalid_lanes_are_left_out_of_an_announcement(junk: list[object]) 
 def test_lanes_beyond_the_maximum_are_not_read() -> None:
     [lane] = json.loads(encode(replace(PLAIN, lanes=(AnnouncedLane("s", "t", 0, 1, 2),))))["lanes"]
     assert len(decode("w:1", changed(lanes=[lane] * (MOST_LANES + 1))).lanes) == MOST_LANES
+
+
+def test_runs_of_dead_letters_add_little_to_an_announcement() -> None:
+    runs = {f"{number:0>64}": DeadLetterRun(9, 1e9, 2e9, "x" * 999) for number in range(MOST_DEAD_LETTER_RUNS)}
+    assert len(encode(replace(PLAIN, dead_letter_runs=runs))) < 30_000

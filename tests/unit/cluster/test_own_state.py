@@ -51,3 +51,17 @@ async def test_dead_letters_are_announced_until_a_delivery() -> None:
     await core.answer(4, Delivered(200))
     assert own.announcement().dead_letter_runs == {}
     await core.end()
+
+
+@in_virtual_time
+async def test_dead_letters_in_a_lost_partition_are_not_announced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_state, "MOST_DEAD_LETTER_RUNS", 1)
+    core = await Core(subscription("a"), subscription("b"), dead_letters=True).open()
+    core.letters.at_once = True
+    own = own_state_of(core)
+    for offset, name in enumerate("ab"):
+        await core.stream(1, name)
+        await core.answer(offset, Rejected(401))
+    assert [*own.announcement().dead_letter_runs] == ["b"], "the newest"
+    await core.end()
+    assert own.announcement().dead_letter_runs == {}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pipeline.cluster.announcement import AnnouncedLane, Announcement
 from pipeline.cluster.state import PartitionState
 from pipeline.cluster.workers_seen import GONE_SECONDS, HIDDEN_SECONDS, WorkersSeen
+from pipeline.core.attempts import DeadLetterRun
 
 LANE = AnnouncedLane("s", "events", 0, 1, 2)
 
@@ -67,3 +68,12 @@ def test_an_announcement_that_left_out_lanes_is_incomplete() -> None:
     assert seen.has_told_all(11.0)
     seen.take(said("b", lanes_left_out=3), 10.0)
     assert not seen.has_told_all(11.0)
+
+
+def test_dead_letters_in_the_future_are_those_of_now() -> None:
+    seen, forged = WorkersSeen(), DeadLetterRun(9, 1e9, 2e9, "forged")
+    seen.take(said("a", dead_letter_runs={"s": forged}), 10.0)
+    assert seen.dead_letter_run("s") == replace(forged, since=10.0, at=10.0)
+    newer = DeadLetterRun(1, 11.0, 11.0, "401")
+    seen.take(said("b", dead_letter_runs={"s": newer}), 12.0)
+    assert seen.dead_letter_run("s") == newer
