@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from aiohttp import web
 
@@ -97,17 +98,22 @@ class Recorder:
             raise TimeoutError(f"after {within_seconds} s: {len(self.calls)} calls, {self.counts()}") from error
 
     async def until_events(self, count: int, *, within_seconds: float = 45.0) -> None:
-        """Return when this many different events have arrived. An event for two subscriptions counts twice."""
+        """Return when this many different events have arrived. An event for two subscriptions counts twice.
+
+        The time limit begins again with each twentieth of the events, so that slow machines have time.
+        """
         seen: set[tuple[str, str]] = set()
         place = 0
 
-        def enough() -> bool:
+        def has(wanted: int) -> bool:
             nonlocal place
             seen.update((call.subscription, call.webhook_id) for call in self.calls[place:])
             place = len(self.calls)
-            return len(seen) >= count
+            return len(seen) >= wanted
 
-        await self.until(enough, within_seconds=within_seconds)
+        step = max(1, count // 20)
+        while not has(count):
+            await self.until(partial(has, min(count, len(seen) + step)), within_seconds=within_seconds)
 
     def counts(self) -> dict[str, int]:
         """The number of calls of each subscription."""
