@@ -12,6 +12,7 @@ import pytest
 from pipeline.cli.dev.run import _bound
 from pipeline.core.errors import ConfigurationError
 from tests.support.program import Running, Webhooks
+from tests.support.waiting import eventually
 
 RECEIVED = re.compile(r"received (\S+) events-\d-\d+ attempt (\d+) -> (\d{3})")
 
@@ -124,6 +125,11 @@ async def test_commands_know_what_waits_in_webhooks_dev(dev: Running) -> None:
     beside = Webhooks({"WEBHOOKS_CONFIG": found(r"WEBHOOKS_CONFIG=(\S+)", dev)})
     await dev.line("received everything ")
 
+    async def is_announced() -> bool:
+        # The worker announces its partitions every two seconds.
+        return not (await beside.run("subscriptions", "list")).err
+
+    await eventually(is_announced, within_seconds=20, says=lambda: "the worker announces no partitions")
     listed = await beside.run("subscriptions", "list")
     explained = await beside.run("explain", "everything")
 
