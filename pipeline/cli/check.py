@@ -41,20 +41,21 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
     source = definition.source
     if findings.problems or findings.missing or not findings.is_complete:
         return findings, ()
-    untold = [_UNTOLD] if source.connection.embedded else []
+    remarks = [_UNTOLD] if source.connection.embedded else []
     async with opened_registry(settings, definition) as registry:
         subscriptions = registry.all()
     undecryptable = of_other_keys(each.problem for each in subscriptions)
     if undecryptable is not None:
         if any(each.problem is None and registry.may_have_secrets(each.id) for each in subscriptions):
-            untold = [*untold, (False, undecryptable)]  # the keys are right, so most subscriptions are delivered
+            # A key is right, so only these subscriptions are not delivered.
+            remarks.append((False, undecryptable))
         else:
             findings = replace(findings, problems=(undecryptable,))
     if definition.routing is Routing.MATCH:
-        return findings, [*untold, _of_match(definition, subscriptions)]
+        return findings, [*remarks, _of_match(definition, subscriptions)]
     ids = {each.id.encode() for each in subscriptions}
     newest = {topic: await newest_keys(source.connection, topic, NEWEST) for topic in source.topics}
-    return findings, [*untold, *(_of_key(topic, keys, ids) for topic, keys in newest.items())]
+    return findings, [*remarks, *(_of_key(topic, keys, ids) for topic, keys in newest.items())]
 
 
 def _of_key(topic: str, keys: Sequence[bytes | None], ids: Container[bytes | None]) -> Remark:

@@ -8,12 +8,9 @@ reads from it. A worker checks PATCHES before it starts.
 import asyncio
 import select
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from aiohttp import (
-    ServerDisconnectedError,
-    StreamReader,
-)
+from aiohttp import ServerDisconnectedError, StreamReader
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -21,10 +18,6 @@ from aiohttp.streams import EMPTY_PAYLOAD
 
 from pipeline.core.patches import Patch
 from pipeline.http.response import MAX_BODY_BYTES
-
-if TYPE_CHECKING:
-    pass
-
 
 MAX_HEADER_LINE_BYTES: Final = 8190
 MAX_HEADERS: Final = 128

@@ -41,7 +41,7 @@ async def _read_offsets(
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         fetch_max_wait_ms=FETCH_WAIT_MS,
-        check_crcs=not connection.embedded,
+        check_crcs=False,  # the embedded broker's end-of-transaction markers carry a wrong CRC
         **connection.client_options(),
     )
     await start_or_disconnect(consumer)
