@@ -99,7 +99,7 @@ class Backwards:
         try:
             if self._before is not None:
                 until_ms = complete_ms = self._before.at_ms
-                ends = await scan.offsets_at(until_ms + OVERLAP_MS, ends, is_end=True)
+                ends = await scan.offsets_at(until_ms + OVERLAP_MS, ends)
             seconds = FIRST_STRETCH_SECONDS
             while ends != begins and len(found) <= self._limit:
                 began = scan.seconds_left

@@ -285,7 +285,7 @@ class _Forwards:
             if at_ms is not None:
                 start = (await scan.offsets_at(at_ms - SLACK_SECONDS * 1000, {number: end}))[number]
                 turn_ms = at_ms + (LATE_SECONDS + SLACK_SECONDS) * 1000
-                turn = (await scan.offsets_at(turn_ms, {number: end}, is_end=True))[number]
+                turn = (await scan.offsets_at(turn_ms, {number: end}))[number]
             if start == begin < end:
                 await self._record_begin(number, begin, at_ms)
             if not await self._read(number, start, turn, self._all):

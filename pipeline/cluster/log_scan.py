@@ -11,6 +11,7 @@ from pipeline.core.model import Event
 from pipeline.kafka.admin import Partitions
 from pipeline.kafka.bounded_reading import reading
 from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.offset_times import offsets_at
 from pipeline.kafka.records import AIOKafkaConsumer, Sieve
 from pipeline.kafka.topics import IsolationLevel, partitions_of
 
@@ -29,6 +30,7 @@ class LogScan:
 
     Args:
         found: the partitions of the topic.
+        consumer: a started consumer of the cluster of *connection*.
         sieve: the sieve of the consumer, which drops records with other keys.
         seconds: the time limit, from now.
 
@@ -37,9 +39,19 @@ class LogScan:
         numbers: the partitions that have a leader.
     """
 
-    def __init__(self, topic: str, found: Partitions, consumer: AIOKafkaConsumer, sieve: Sieve, seconds: float) -> None:
+    def __init__(
+        self,
+        connection: KafkaConnection,
+        topic: str,
+        found: Partitions,
+        consumer: AIOKafkaConsumer,
+        sieve: Sieve,
+        *,
+        seconds: float,
+    ) -> None:
         self.count = found.count
         self.numbers = found.led
+        self._connection = connection
         self._topic = topic
         self._consumer = consumer
         self._sieve = sieve
@@ -58,26 +70,12 @@ class LogScan:
         """The offset of the next record of each partition."""
         return self._by_number(await self._consumer.end_offsets(self._all()))
 
-    async def offsets_at(self, moment_ms: float, ends: Mapping[int, int], *, is_end: bool = False) -> dict[int, int]:
-        """For each partition, the first offset at or after a time, or the end of the log.
-
-        The embedded broker can't look up times. With this broker the result is the beginning or, with *is_end*, the
-        end, so that no record is missed.
-        """
-        found = await self._consumer.offsets_for_times({self._tp(number): max(0, int(moment_ms)) for number in ends})
-        offsets = {tp.partition: None if at is None else int(at.offset) for tp, at in found.items()}
-        missing = [number for number, offset in offsets.items() if offset is None]
-        begins = await self.begins() if missing and not is_end else {}
-        for number in missing:
-            is_indexed = is_end or await self._is_before(number, begins[number], ends[number], moment_ms)
-            offsets[number] = ends[number] if is_indexed else begins[number]
-        return {number: min(offset or 0, ends[number]) for number, offset in offsets.items()}
-
-    async def _is_before(self, number: int, begin: int, end: int, moment_ms: float) -> bool:
-        """Whether the last record of a partition is older than a time."""
-        async for records in self.read(number, max(begin, end - 1), end):
-            return records[-1].timestamp < moment_ms
-        return True
+    async def offsets_at(self, moment_ms: float, ends: Mapping[int, int]) -> dict[int, int]:
+        """For each partition in *ends*, the first offset at or after a time, but at most the end in *ends*."""
+        times = {self._tp(number): max(0, int(moment_ms)) for number in ends}
+        found = await offsets_at(self._connection, self._consumer, times)
+        ends_of = {self._tp(number): end for number, end in ends.items()}
+        return {tp.partition: end if (at := found[tp]) is None else min(at, end) for tp, end in ends_of.items()}
 
     async def read(
         self, number: int, start: int, end: int, keys: Collection[bytes] | None = None
@@ -135,4 +133,4 @@ async def opened_scan(
     }
     limit = seconds + OPENING_SECONDS
     async with reading(connection, topic, limit, isolation_level=isolation_level, **options) as consumer:
-        yield LogScan(topic, found, consumer, sieve, seconds)
+        yield LogScan(connection, topic, found, consumer, sieve, seconds=seconds)

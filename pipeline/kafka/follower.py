@@ -16,6 +16,7 @@ from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.following import LOOK_SECONDS, keep_following, lone_consumer, require_topic
 from pipeline.kafka.internals import client_of, disconnect, started
+from pipeline.kafka.offset_times import offsets_at
 from pipeline.kafka.records import AIOKafkaConsumer
 
 logger = logging.getLogger(__name__)
@@ -122,14 +123,14 @@ class Follower:
     async def _beginnings(self, consumer: AIOKafkaConsumer, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
         if not tps:
             return {}
-        # The embedded broker finds no offset for a time.
-        if self._since_seconds is None or self._connection.embedded:
+        if self._since_seconds is None:
             found: dict[TopicPartition, int] = await consumer.beginning_offsets(tps)
             return found
         moment = int((self._clock.now() - self._since_seconds) * 1000)
+        # The ends come first: a record that is written later is not before the end.
         ends = await consumer.end_offsets(tps)
-        since = await consumer.offsets_for_times(dict.fromkeys(tps, moment))
-        return {tp: ends[tp] if since.get(tp) is None else since[tp].offset for tp in tps}
+        since = await offsets_at(self._connection, consumer, dict.fromkeys(tps, moment))
+        return {tp: ends[tp] if (offset := since[tp]) is None else offset for tp in tps}
 
     async def _read(self, consumer: AIOKafkaConsumer, until: float) -> None:
         while steady_now() < until:

@@ -55,6 +55,9 @@ def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
                 "cleanup.policy": "compact,delete",
                 "retention.ms": "3600000",
                 "segment.ms": "600000",
+                # A view that has just begun judges from the time of the newest announcement whether its worker is
+                # gone. By the worker's own clock, a worker whose clock is slow would be.
+                "message.timestamp.type": "LogAppendTime",
             },
         ),
         SideTopic(

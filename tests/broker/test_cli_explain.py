@@ -49,9 +49,9 @@ async def test_explain_works_in_another_process_than_the_worker(
 
 
 async def test_explain_names_a_receiver_that_rejects_everything(
-    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
+    broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
-    async with cluster(kafka, unique_name("rejects"), tmp_path, partitions=2, dlq=True) as running:
+    async with cluster(broker, unique_name("rejects"), tmp_path, partitions=2, dlq=True) as running:
         webhooks = Webhooks(running.environment)
         await running.start_worker()
         await running.until_ready()

@@ -1,14 +1,18 @@
 """The view of the cluster in a process that delivers nothing agrees with the workers' own state."""
 
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from pipeline.cluster.announcement import Announcement, encode
 from pipeline.cluster.state import StateFilter, SubscriptionState
 from pipeline.cluster.view import ClusterView
-from pipeline.kafka.topics import subscriptions_topic
+from pipeline.cluster.workers_seen import HIDDEN_SECONDS
+from pipeline.kafka.topics import subscriptions_topic, workers_topic
+from pipeline.runtime.side_topics import ensure_side_topics
 from pipeline.subscriptions.registry import Registry
 from pipeline.subscriptions.secrets import SecretBox
 from tests.support.brokers import TestBroker
@@ -122,3 +126,19 @@ async def test_a_stopped_worker_disappears_from_the_view(watched: tuple[Cluster,
     await eventually(lambda: are_there(1), within_seconds=20, says=lambda: str(view.problems()))
     await found.workers[0].terminate()
     await eventually(lambda: are_there(0), within_seconds=10, says=lambda: str(view.workers()))
+
+
+async def test_a_worker_with_a_slow_clock_is_present(
+    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
+) -> None:
+    slow = time.time() - 2 * HIDDEN_SECONDS
+    said = Announcement("slow", "1.0", slow, slow, True, None, (), {}, 0.0, 0.0, 0, 0)  # noqa: FBT003
+    async with cluster(kafka, unique_name("slow"), tmp_path, partitions=1) as found:
+        assert await ensure_side_topics(found.definition, found.app, create=True) == []
+        await kafka.until_led(workers_topic(found.app), 1)
+        async with kafka.producer() as producer:
+            at_ms = int(slow * 1000)
+            await producer.send_and_wait(workers_topic(found.app), encode(said), b"slow", timestamp_ms=at_ms)
+        async with viewing(found) as view:
+            await view.ready()
+            assert [(worker.name, worker.is_gone) for worker in view.workers()] == [("slow", False)]

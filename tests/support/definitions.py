@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pipeline.config.kafka_endpoints import EMBEDDED
 from tests.support.brokers import TestBroker
 
 
@@ -34,7 +35,7 @@ def _group(name: str, broker: TestBroker, shared: Mapping[str, Any]) -> dict[str
     endpoint = {
         "name": f"{name}-endpoint",
         "type": "kafka",
-        "configuration": {"bootstrapServers": broker.bootstrap},
+        "configuration": {"bootstrapServers": f"{EMBEDDED if broker.embedded else ''}{broker.bootstrap}"},
         "sharedConfigurationOverride": {**security, **shared},
     }
     return {"name": name, "type": "kafka", "endpoints": [endpoint]}
