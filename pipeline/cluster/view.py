@@ -113,7 +113,12 @@ class ClusterView:
     @property
     def is_current(self) -> bool:
         """Whether all topics have been read to the end that they had at the start, and the brokers still answer."""
-        return self._announced.is_current and self.has_read_states
+        return self.hears_workers and self.has_read_states
+
+    @property
+    def hears_workers(self) -> bool:
+        """Whether announcements are current, so that a worker that is not heard is gone."""
+        return self._announced.is_current
 
     @property
     def has_read_states(self) -> bool:
@@ -134,8 +139,7 @@ class ClusterView:
         if unknown and self._announced.problem is None:
             names = ", ".join(f"{topic}-{number}" for topic, number in unknown)
             found.append(f"no worker announces that it owns {names}, so the number of events waiting there is unknown")
-        servers = self._source.connection.bootstrap_servers
-        return with_one_silence([problem for problem in found if problem is not None], servers)
+        return with_one_silence([each for each in found if each is not None], self._source.connection.bootstrap_servers)
 
     def workers(self) -> list[WorkerState]:
         """All workers, by name. A worker that is gone is included for ten minutes."""

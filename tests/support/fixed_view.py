@@ -60,6 +60,7 @@ class FixedView:
     sentences: list[str] = field(default_factory=list)
     version: int = 1
     is_current: bool = True
+    hears_workers: bool = True
     asked: int = 0
     _more: asyncio.Event = field(default_factory=asyncio.Event)
 

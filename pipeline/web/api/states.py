@@ -28,6 +28,10 @@ class View(Protocol):
     def is_current(self) -> bool:
         """Whether the view has read all records that existed at its start."""
 
+    @property
+    def hears_workers(self) -> bool:
+        """Whether announcements are current, so that a worker that is not heard is gone."""
+
     def problems(self) -> list[str]:
         """A sentence for each part that is unknown at present, with the reason."""
 

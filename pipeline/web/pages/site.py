@@ -225,6 +225,7 @@ class Pages:
             workers=workers,
             partitions=sorted(partitions, key=lambda found: (found[1].topic, found[1].partition)),
             own=self._sources.own(),
+            hears=self._view.hears_workers,
             is_worker=self._sources.telemetry is not None,
             problems=self._view.problems(),
         )
@@ -316,7 +317,7 @@ class Pages:
         for each in self._view.workers():
             if each.is_gone:
                 # Nobody is heard while Kafka is silent, which `found` says; and the worker that answers is not gone.
-                if not self._view.is_current or self._is_own(each):
+                if not self._view.hears_workers or self._is_own(each):
                     continue
                 found.append(f"worker {each.name} is gone: it has not announced itself for a while")
             elif not each.ready:

@@ -138,11 +138,19 @@ async def test_problems_of_the_cluster_are_shown_first(client: Client, view: Fix
 
 
 async def test_silent_brokers_are_one_problem_and_no_gone_worker(client: Client, view: FixedView) -> None:
-    view.sentences, view.is_current = ["Kafka at k:1 does not answer; what is shown may be outdated"], False
+    view.sentences, view.hears_workers = ["Kafka at k:1 does not answer; what is shown may be outdated"], False
     view.present = [replace(WORKER, is_gone=True), replace(WORKER, name="a", is_gone=True)]
     assert (await get(client, "/")).one("div", id="warnings").words == view.sentences[0]
-    first = rows(await get(client, "/workers"))[0]
+    first, second = rows(await get(client, "/workers"))[:2]
     assert first.startswith("host-1:6066 this one Not heard last announced ")
+    assert second.startswith("a Not heard last announced ")
+
+
+async def test_a_worker_is_gone_while_only_rows_are_unread(client: Client, view: FixedView) -> None:
+    view.sentences, view.is_current = ["topic orders.cursors: no leader for 0"], False
+    view.present = [replace(WORKER, name="a", is_gone=True)]
+    assert "worker a is gone" in (await get(client, "/")).one("div", id="warnings").words
+    assert rows(await get(client, "/workers"))[0].startswith("a Gone last seen ")
 
 
 async def test_subscriptions_can_be_searched_and_paged(client: Client, view: FixedView) -> None:
