@@ -1,8 +1,8 @@
 """Reads the endpoint groups of an API definition, and finds the source and the endpoint for dead letters."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from typing import Any, Final
 
 from pipeline.config.definition_schema import (
@@ -15,13 +15,13 @@ from pipeline.config.definition_schema import (
 )
 from pipeline.config.kafka_security import connection
 from pipeline.config.schema import drop_meaningless, read
-from pipeline.config.validation_messages import similar
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import shown
 from pipeline.kafka.connection import KafkaConnection, parse_bootstrap_servers
 from pipeline.kafka.topics import DeadLetterTopic, Source
 
 KAFKA: Final = "kafka"
+_ONE_WRONG_LETTER: Final = 0.8
 SHARED = "sharedConfiguration"
 OVERRIDE = "sharedConfigurationOverride"
 EMBEDDED = "embedded://"
@@ -94,8 +94,10 @@ def read_groups(documents: Sequence[object]) -> tuple[list[KafkaGroup], list[str
 
 def _misspelt(name: str, path: str) -> list[str]:
     """A problem if a type is probably a misspelt `kafka`. Other types are allowed, and have no effect."""
-    words = re.split(r"[^a-z0-9]+", name.lower())
-    if KAFKA in words or similar(name, [KAFKA]) is None:
+    word = name.strip().lower()
+    # A name with a digit or a hyphen, such as kafka2, is the type of another plugin.
+    is_close = word.isalpha() and bool(get_close_matches(word, [KAFKA], cutoff=_ONE_WRONG_LETTER))
+    if name.lower() == KAFKA or not is_close:
         return []
     return [f"{path}.type: {shown(name)} is not a type of endpoints; did you mean {KAFKA}?"]
 

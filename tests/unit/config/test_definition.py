@@ -394,6 +394,24 @@ def test_each_misspelt_type_of_an_endpoint_is_named(document: dict[str, Any]) ->
     assert caught.value.problems == [f"{place}.{said}" for place in places]
 
 
+@pytest.mark.parametrize("name", ["kfka", "kafkaa", "kaffka", "Kafta", "kakfa", "kafka ", "KAFKAS"])
+def test_a_type_with_a_slip_is_refused(document: dict[str, Any], name: str) -> None:
+    document["endpointGroups"].append({"name": "more", "type": "mock", "endpoints": [{"name": "e", "type": name}]})
+    assert problems(document) == [
+        f'endpointGroups[2].endpoints[0].type: "{name}" is not a type of endpoints; did you mean kafka?'
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["mock", "http-proxy", "rabbitmq", "mqtt5", "solace", "native-kafka", "kafka-2", "kafka2", "k", "kappa", "akka"],
+)
+def test_endpoints_of_other_types_have_no_effect(document: dict[str, Any], name: str) -> None:
+    endpoint = {"name": "e", "type": name, "configuration": {"anything": 1}}
+    document["endpointGroups"].append({"name": "more", "type": name, "endpoints": [endpoint]})
+    assert parse_definition(document).ignored == ("endpointGroups[2].endpoints[0]",)
+
+
 def test_endpoints_of_another_type_are_both_named(document: dict[str, Any]) -> None:
     for group in document["endpointGroups"]:
         group["type"] = group["endpoints"][0]["type"] = "mock"
