@@ -260,6 +260,21 @@ async def test_dead_letters_are_listed_and_redriven(client: Client, cluster: Api
     assert refused["problems"] == ["subscription: is required with a token that is limited to a tenant"]
 
 
+async def test_a_redrive_is_not_refused_by_a_worker_that_lags(
+    client: Client, other_worker: ApiWorker, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The embedded broker holds each fetch for the whole time, so this worker reads a new subscription after that time.
+    monkeypatch.setattr("pipeline.kafka.following.EMBEDDED_WAIT_MS", 2_000)
+    monkeypatch.setattr("pipeline.web.api.lookup.CATCH_UP_SECONDS", 30.0)
+    async with other_worker.client() as other:
+        await other_worker.registry.caught_up()
+        await dead_letter(cluster, "new", "rejected")
+        async with client.post(PATH, json=document("new")) as response:
+            assert response.status == 201, await response.text()
+        tried = await post(other, "/api/dead-letters/_redrive", {"subscription": "new", "dryRun": True})
+        assert tried["redriven"] == 1
+
+
 async def test_a_failed_redrive_reports_and_records_what_it_wrote(
     client: Client, cluster: ApiCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
