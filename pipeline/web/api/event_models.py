@@ -6,9 +6,11 @@ from pydantic import Field, JsonValue, field_validator, model_validator
 
 from pipeline.cluster.fate import FateStatus
 from pipeline.config.schema import Secret, StrictModel, problem
+from pipeline.core.errors import ConfigurationError
 from pipeline.core.policy import Reason
 from pipeline.core.shown import shown
 from pipeline.core.webhook_ids import ADDRESSEE, FIRST_ID, SEAL
+from pipeline.http.signature import Signer
 from pipeline.web.api.models import Changed, Instant, Limit, SubscriptionId
 
 RecordHeaders = Annotated[dict[str, str], Field(max_length=100)]
@@ -220,6 +222,16 @@ class RotateSecret(StrictModel):
 
     secret: Secret | None = None
     keep: Annotated[int, Field(ge=0, le=9)] = 1
+
+    @field_validator("secret")
+    @classmethod
+    def _can_sign(cls, secret: str | None) -> str | None:
+        # Without this, the error would name a place in the stored subscription.
+        try:
+            Signer.from_secrets(() if secret is None else (secret,))
+        except ConfigurationError as error:
+            raise problem(str(error).partition(": ")[2]) from None
+        return secret
 
 
 class RotatedSecret(Changed):
