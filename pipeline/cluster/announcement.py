@@ -124,7 +124,7 @@ def _shown_partition(each: PartitionState) -> list[object]:
 
 
 def _shown_run(run: DeadLetterRun) -> list[object]:
-    return [run.count, round(run.since, 3), round(run.at, 3), run.message[:_LONGEST_MESSAGE]]
+    return [run.count, round(run.since, 3), round(run.at, 3), run.message[:_LONGEST_MESSAGE], run.revision]
 
 
 def _shown_lane(lane: AnnouncedLane) -> dict[str, Any]:
@@ -222,10 +222,11 @@ def _lane(value: object) -> AnnouncedLane:
 
 def _run(value: object) -> tuple[str, DeadLetterRun]:
     match value:
-        case (str(name), [int(count), int() | float() as since, int() | float() as at, str(message), *_]) if (
+        case (str(name), [int(count), int() | float() as since, int() | float() as at, str(message), *more]) if (
             is_whole(count) and is_moment(since) and is_moment(at)
         ):
-            return name, DeadLetterRun(count, float(since), float(at), message[:_LONGEST_MESSAGE])
+            revision = more[0] if more and is_whole(more[0]) else None  # older workers don't announce it
+            return name, DeadLetterRun(count, float(since), float(at), message[:_LONGEST_MESSAGE], revision)
     raise ValueError("it is not a run of dead letters")
 
 

@@ -172,7 +172,7 @@ class ClusterView:
             pending=pending_places(subscription, self._rows.of(name), self._ownership.counts),
             unowned=self._ownership.unowned,
             last_success_at=self._workers.last_success(name),
-            dead_letter_run=self._workers.dead_letter_run(name),
+            dead_letter_run=self._workers.dead_letter_run(name, self._registry.recreated_at(name)),
             slow_start=self._workers.slow_start(name, subscription.revision, now),
         )
 

@@ -122,9 +122,15 @@ class WorkersSeen:
         """The time of a subscription's last delivery that a worker has announced."""
         return self._successes.get(name)
 
-    def dead_letter_run(self, name: str) -> DeadLetterRun | None:
-        """The last dead letters of a subscription that a worker has announced."""
-        return self._dead_letter_runs.get(name)
+    def dead_letter_run(self, name: str, recreated_at: int | None = None) -> DeadLetterRun | None:
+        """The last dead letters of a subscription that a worker has announced.
+
+        An announcement may be older than the deletion of a subscription that has the same id. With *recreated_at*, the
+        revision that created the subscription after this, its dead letters are left out.
+        """
+        run = self._dead_letter_runs.get(name)
+        is_of_deleted = run is not None and run.revision is not None and run.revision < (recreated_at or 0)
+        return None if is_of_deleted else run
 
     def slow_start(self, name: str, revision: int, now: float) -> SlowStart | None:
         """The announced slow start of a subscription's receiver; if there are several, the one with the lowest rate."""

@@ -53,9 +53,11 @@ class DeadLetterRun:
         count: the number of dead letters.
         since, at: when the first and the last one were written, Unix seconds.
         message: why the last attempt failed, a sentence without secrets.
+        revision: the revision of the subscription in that attempt; None if unknown.
     """
 
     count: int
     since: float
     at: float
     message: str
+    revision: int | None = None

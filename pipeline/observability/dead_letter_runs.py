@@ -15,28 +15,28 @@ _WITHOUT_RECEIVER: Final = ("unknown-subscription", "undecodable")
 class DeadLetterRuns:
     """The dead letters of each subscription since its last delivery by this worker, in the partitions that it owns."""
 
-    __slots__ = ("_messages", "_runs")
+    __slots__ = ("_failed", "_runs")
 
     def __init__(self) -> None:
-        self._messages: Bounded[str, str] = Bounded(MOST_RUNS)
+        self._failed: Bounded[str, tuple[str, int | None]] = Bounded(MOST_RUNS)
         self._runs: Bounded[str, tuple[DeadLetterRun, tuple[str, int]]] = Bounded(MOST_RUNS)
 
-    def failed(self, subscription: str, message: str) -> None:
-        """An attempt failed, as *message* says."""
-        self._messages[subscription] = message
+    def failed(self, subscription: str, message: str, revision: int | None = None) -> None:
+        """An attempt for this revision of a subscription failed, as *message* says."""
+        self._failed[subscription] = message, revision
 
     def end(self, subscription: str) -> None:
         """End the run, because an event was delivered or the subscription was deleted."""
-        self._messages.pop(subscription, None)
+        self._failed.pop(subscription, None)
         self._runs.pop(subscription, None)
 
     def dead_lettered(self, reason: str, subscription: str | None, event: Event, now: float) -> None:
         """*event* was dead-lettered. Events without an attempt say nothing about a receiver and are not counted."""
-        if subscription is None or subscription not in self._messages or reason in _WITHOUT_RECEIVER:
+        if subscription is None or subscription not in self._failed or reason in _WITHOUT_RECEIVER:
             return
         run, _ = self._runs.pop(subscription, (None, None))  # the newest run becomes the last one
         count, since = (1, now) if run is None else (run.count + 1, run.since)
-        run = DeadLetterRun(count, since, now, self._messages[subscription])
+        run = DeadLetterRun(count, since, now, *self._failed[subscription])
         self._runs[subscription] = (run, (event.topic, event.partition))
 
     def newest(self, most: int, owned: Collection[tuple[str, int]]) -> dict[str, DeadLetterRun]:

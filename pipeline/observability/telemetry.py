@@ -155,7 +155,7 @@ class Telemetry:
                 logger.debug(Facts("delivery.attempted", facts))
             return
         self.attempts[outcome_name(outcome)] += 1
-        self.dead_letter_runs.failed(subscription.id, describe(outcome))
+        self.dead_letter_runs.failed(subscription.id, describe(outcome), subscription.revision)
         if isinstance(outcome, Rejected):
             self._refusals[_REFUSALS.get(outcome.status // 100, "1xx")] += 1
         suppressed = self._lines.passes(("attempted", subscription.id))

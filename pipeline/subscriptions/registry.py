@@ -72,6 +72,7 @@ class Registry:
         self._heard: dict[str, list[ReadRecord]] = {}
         self._headers: dict[int, ReadRecord] = {}  # by revision, until the record has been read; the value is not kept
         self._deleted: Bounded[str, int] = Bounded(MOST_DELETED)  # the revisions that deleted them
+        self._recreated: Bounded[str, int] = Bounded(MOST_DELETED)  # the revisions that created them again
         self._late: set[str] = set()  # the ids whose records are only edits of a deleted subscription
         self._is_stopped = False
         self._ids: tuple[str, ...] | None = None  # a cache, cleared when an id is added or removed
@@ -140,6 +141,13 @@ class Registry:
         The writer of the edit is about to delete the subscription again, so no other writer may build on the edit.
         """
         return None if subscription_id in self._late else self.get(subscription_id)
+
+    def recreated_at(self, subscription_id: str) -> int | None:
+        """The revision that created a subscription again after its last deletion; None if that is not known.
+
+        Whatever concerns an older revision concerns a deleted subscription with the same id.
+        """
+        return self._recreated.get(subscription_id)
 
     def all(self) -> list[Subscription]:
         """All subscriptions, by id."""
@@ -261,6 +269,7 @@ class Registry:
             return
         elif record.creates(None if former is None else former.revision, deleted_at):
             del self._deleted[subscription_id]
+            self._recreated[subscription_id] = record.revision
             self._late.discard(subscription_id)
         elif former is None:
             self._late.add(subscription_id)

@@ -46,6 +46,10 @@ class Known:
         """The ids of all subscriptions, sorted."""
         return self._ids
 
+    def recreated_at(self, _name: str) -> int | None:
+        """None: no subscription was deleted."""
+        return None
+
 
 def subscription(number: int) -> Subscription:
     """A subscription whose id, URL and metadata depend on its number."""

@@ -217,6 +217,19 @@ async def test_applying_a_file_again_does_not_undo_a_pause(cluster: Cluster) -> 
         assert found.desired_status is DesiredStatus.DELIVER
 
 
+async def test_the_registry_knows_what_was_created_again(cluster: Cluster) -> None:
+    async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
+        await worker.store.apply(document("a"))
+        await worker.store.delete("a")
+        again = await worker.store.apply(document("a"))
+        await worker.store.edit("a", PAUSE)
+        await worker.store.apply(document("b"))
+        async with cluster.worker() as other:  # it reads what happened before it began
+            for each in (worker, other):
+                await each.registry.caught_up()
+                assert [each.registry.recreated_at(name) for name in ("a", "b")] == [again.revision, None]
+
+
 async def desired_after(worker: Worker, change: Any) -> tuple[str, DesiredStatus]:
     done = await change
     await worker.registry.caught_up()

@@ -69,7 +69,9 @@ announcements = st.builds(
     lanes_left_out=whole,
     successes=st.dictionaries(texts, rounded, max_size=3),
     dead_letter_runs=st.dictionaries(
-        texts, st.builds(DeadLetterRun, count=whole, since=rounded, at=rounded, message=texts), max_size=3
+        texts,
+        st.builds(DeadLetterRun, count=whole, since=rounded, at=rounded, message=texts, revision=st.none() | whole),
+        max_size=3,
     ),
     slow_starts=st.dictionaries(
         texts, st.builds(SlowStart, revision=whole, per_second=st.none() | rounded, until=rounded), max_size=3

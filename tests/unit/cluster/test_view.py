@@ -35,12 +35,16 @@ class Known:
 
     def __init__(self) -> None:
         self.found: dict[str, Subscription] = {}
+        self.recreated: dict[str, int] = {}
 
     def get(self, name: str) -> Subscription | None:
         return self.found.get(name)
 
     def ids(self) -> Sequence[str]:
         return sorted(self.found)
+
+    def recreated_at(self, name: str) -> int | None:
+        return self.recreated.get(name)
 
 
 class Told:
@@ -415,3 +419,16 @@ async def test_dead_letters_are_shown_until_a_delivery_follows() -> None:
     told.knows(subscription("a"))
     [found] = (await told.view.states()).items
     assert found.dead_letter_run is None, "it was deleted and created again"
+
+
+async def test_dead_letters_of_a_deleted_subscription_are_not_shown() -> None:
+    """A worker may announce them after the view has read the deletion, or before the view began."""
+    told = Told()
+    run = DeadLetterRun(3, 40.0, 60.0, "the callback answered 401", revision=5)
+    told.worker(dead_letter_runs={"a": run})
+    told.known.recreated["a"] = 8
+    told.knows(subscription("a"))
+    for revision, shown in ((5, False), (8, True), (9, True)):
+        told.worker(dead_letter_runs={"a": replace(run, revision=revision, at=60.0 + revision)})
+        [found] = (await told.view.states()).items
+        assert (found.dead_letter_run is not None) is shown

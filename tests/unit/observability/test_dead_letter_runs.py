@@ -43,10 +43,11 @@ def test_a_run_ends_when_its_partition_is_lost() -> None:
 
 
 def test_a_run_ends_with_its_subscription() -> None:
-    telemetry, subscription = Telemetry(), Subscription("s", 1, "http://r.test/")
+    telemetry, subscription = Telemetry(), Subscription("s", 4, "http://r.test/")
     telemetry.attempted(subscription, EVENT, 1, Rejected(401), 0.1)
     telemetry.dead_lettered("rejected", subscription="s", event=EVENT)
     telemetry.on_subscription("s", subscription)
-    assert [*telemetry.dead_letter_runs.newest(9, OWNED)] == ["s"]
+    [run] = telemetry.dead_letter_runs.newest(9, OWNED).values()
+    assert run.revision == subscription.revision
     telemetry.on_subscription("s", None)
     assert telemetry.dead_letter_runs.newest(9, OWNED) == {}
