@@ -8,6 +8,7 @@ ssrf_guard, own_names                the addresses it may go to; the names of th
 resolver, direct                     name lookups and connections without threads
 transport, connection, burst         the HTTP client
 connector                            makes connections, also through SOCKS proxies
+plain_success                        recognises the most common answer without a parser
 response, response_redaction         the answer; masks secrets in it
 failures                             the reasons for a missing answer
 handshake                            asks a receiver for permission first

@@ -8,24 +8,23 @@ has figures.
 
 import asyncio
 
+from pipeline.http.connection import Wire
+
 
 class Burst:
-    """Lets all callers of one turn of *loop* continue together in the next turn, in the order of their calls."""
+    """Writes the requests of all connections that are added in one turn of *loop*, in their order, in the next turn."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: list[asyncio.Future[None]] = []
+        self._waiting: list[Wire] = []
 
-    def begins(self) -> "asyncio.Future[None]":
-        """A future that is done when the burst begins. The caller may cancel it without affecting others."""
+    def add(self, wire: Wire) -> None:
+        """Let *wire* write its request in the next turn, unless its connection ends before."""
         if not self._waiting:
-            self._loop.call_soon(self._begin)
-        turn = self._loop.create_future()
-        self._waiting.append(turn)
-        return turn
+            self._loop.call_soon(self._write)
+        self._waiting.append(wire)
 
-    def _begin(self) -> None:
+    def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for turn in waiting:
-            if not turn.done():
-                turn.set_result(None)
+        for wire in waiting:
+            wire.write()

@@ -7,7 +7,7 @@ reads from it. A worker checks PATCHES before it starts.
 
 import asyncio
 import select
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from aiohttp import ServerDisconnectedError, StreamReader
@@ -17,6 +17,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
 from pipeline.core.patches import Patch
+from pipeline.http.plain_success import MAX_PLAIN_BYTES, plain_success
 from pipeline.http.response import MAX_BODY_BYTES
 
 MAX_HEADER_LINE_BYTES: Final = 8190
@@ -88,6 +89,8 @@ class Wire(ResponseHandler):
         key: a value that is equal for connections with the same destination, route and options.
         is_idle: whether the connection is waiting for its next request.
         is_reused: whether the connection has been idle before.
+        is_written: whether the request was handed to the socket.
+        refusal: the exception of the check that kept the request from being written.
         expired: whether the connection was aborted because the answer took too long.
     """
 
@@ -98,7 +101,13 @@ class Wire(ResponseHandler):
         self._idle = idle
         self.is_idle = False
         self.is_reused = False
+        self.is_written = False
+        self.refusal: Exception | None = None
         self.expired = False
+        self._request: bytes | None = None
+        self._check: Callable[[], None] | None = None
+        self._status_suffices = False
+        self._needs_parser = True
         self._deadline = 0.0
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._farewell: asyncio.TimerHandle | None = None
@@ -106,13 +115,43 @@ class Wire(ResponseHandler):
         self._received_bytes = 0
         self._first_piece: bytes | None = None
 
-    def begin(self, seconds: float) -> None:
-        """Prepare for the answer to the next request, which may take *seconds*."""
+    def begin(
+        self, request: bytes, seconds: float, *, check: Callable[[], None] | None = None, status_suffices: bool = False
+    ) -> None:
+        """Prepare for *request*, which `write` sends, and for its answer.
+
+        Args:
+            request: the whole request.
+            seconds: how long the answer may take.
+            check: called by `write`; if it raises, nothing is sent, and `read` raises the exception.
+            status_suffices: whether nothing but the status of a success is needed.
+        """
         self._set_deadline(seconds)
         self._received_bytes = 0
         self._payload = None
-        # A new parser, because the old one may have parsed bytes after its answer.
-        self._parse_from_here()
+        self._status_suffices = status_suffices
+        # A new parser for each answer, because the old one may have parsed bytes after its answer.
+        self._needs_parser = True
+        if not self.is_reused:
+            self._parse_from_here()  # also what has arrived already
+        self._request, self._check = request, check
+        self.is_written = False
+
+    def write(self) -> None:
+        """Write the request of `begin`, if its check allows it, and the connection has not been closed since."""
+        request, self._request = self._request, None
+        transport = self.transport
+        if request is None or transport is None:
+            return  # `read` raises an exception
+        try:
+            if self._check is not None:
+                self._check()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it concerns the caller of this request alone
+            self.refusal = error
+            self.set_exception(error)
+            return
+        self.is_written = True
+        transport.write(request)
 
     def park(self, seconds: float) -> None:
         """Become idle. The connection closes after *seconds* without a request."""
@@ -155,6 +194,7 @@ class Wire(ResponseHandler):
         return not poll.poll(0)
 
     def _parse_from_here(self) -> None:
+        self._needs_parser = False
         self.set_response_params(
             read_until_eof=True,
             auto_decompress=False,
@@ -169,8 +209,12 @@ class Wire(ResponseHandler):
         return self.transport is None and not (self._received_bytes or self.expired or self._is_closed_here)
 
     def data_received(self, data: bytes) -> None:
-        """Parse an answer. If the connection is idle, close it: the bytes would count as the next request's answer."""
-        if self.is_idle:
+        """Parse an answer.
+
+        If no request has been written since the last answer, close the connection: the bytes would count as the next
+        request's answer.
+        """
+        if self.is_idle or self._request is not None:
             self._idle.discard(self)
             self.close()
         elif self._received_bytes + len(data) <= _PIECE_BYTES:
@@ -179,8 +223,20 @@ class Wire(ResponseHandler):
             self._parse_in_pieces(data)
 
     def _parse(self, piece: bytes) -> None:
-        self._first_piece = None if self._received_bytes else piece
+        is_first = not self._received_bytes
         self._received_bytes += len(piece)
+        if self._needs_parser and self.is_reused:
+            if not is_first:
+                # These bytes follow a plain success, and answer nothing.
+                self.force_close()
+                return
+            if self._status_suffices and len(piece) <= MAX_PLAIN_BYTES:
+                success = plain_success(piece)
+                if success is not None:
+                    self.feed_data((success, EMPTY_PAYLOAD))
+                    return
+            self._parse_from_here()
+        self._first_piece = piece if is_first else None
         super().data_received(piece)
         self._first_piece = None
 
@@ -284,6 +340,9 @@ class _Unread(asyncio.Transport):
 
     is_paused = False
 
+    def write(self, data: object) -> None:
+        """Drop *data*."""
+
     def pause_reading(self) -> None:
         self.is_paused = True
 
@@ -294,7 +353,8 @@ def _bounds_answers() -> bool:
     try:
         wire, transport = Wire(loop, IdleConnections(1)), _Unread()
         wire.connection_made(transport)
-        wire.begin(1.0)
+        wire.begin(b"", 1.0)
+        wire.write()
         wire.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (4 * MAX_BODY_BYTES))
         wire.data_received(bytes(2 * MAX_BODY_BYTES))
         return transport.is_paused and wire.exception() is None

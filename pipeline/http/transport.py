@@ -8,7 +8,7 @@ import asyncio
 import fcntl
 import logging
 import termios
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -61,7 +61,10 @@ _Shared = tuple[str | None, TlsOptions, Proxy | None, bool, HttpLimits]
 
 @dataclass(frozen=True, slots=True)
 class _ClosedIdle:
-    """A reused connection ended before the first byte of the answer: most likely the receiver had just closed it."""
+    """A reused connection ended before the request was written, or before the first byte of the answer.
+
+    Most likely the receiver had just closed it.
+    """
 
     failed: Failed
 
@@ -168,7 +171,7 @@ class Transport:
         request: bytes,
         *,
         keep: int,
-        keep_of_success: int,
+        keep_of_success: int | None,
         repeatable: bool,
         check: Callable[[], None] | None = None,
     ) -> Answer | Failed:
@@ -182,21 +185,20 @@ class Transport:
             destination: a destination that `destination` returned.
             request: the whole request, as bytes.
             keep: how much of the answer's body to keep, at most `MAX_BODY_BYTES`.
-            keep_of_success: how much of the body of a 2xx to keep; 0 is the fastest.
+            keep_of_success: how much of the body of a 2xx to keep; None, the fastest: only the status of a 2xx is
+                needed, and its headers may be missing.
             repeatable: whether the receiver may get the request twice.
             check: called before each write, when there is a connection; if it raises, nothing is sent.
         """
         may_reuse = _any if repeatable else Wire.is_fit
-        # This wait comes first: the connection has to be checked, and *check* called, right before the request is
-        # written.
-        await self._burst.begins()
         answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=may_reuse)
         if isinstance(answer, _ClosedIdle) and repeatable:
             logger.debug("%s; sending once more on a new connection", answer.failed.error)
+            first = answer.failed
             answer = await self._once(destination, request, keep, keep_of_success, check, may_reuse=_none)
             if isinstance(answer, Failed):
                 # The first request may have arrived, even if the second one provably did not.
-                answer = replace(answer, may_have_arrived=True)
+                answer = replace(answer, may_have_arrived=answer.may_have_arrived or first.may_have_arrived)
         return answer.failed if isinstance(answer, _ClosedIdle) else answer
 
     async def _once(
@@ -204,7 +206,7 @@ class Transport:
         destination: Destination,
         request: bytes,
         keep: int,
-        keep_of_success: int,
+        keep_of_success: int | None,
         check: Callable[[], None] | None,
         *,
         may_reuse: Callable[[Wire], bool],
@@ -218,19 +220,26 @@ class Transport:
         try:
             if wire.transport is None:
                 return not_connected(destination, ConnectionResetError())
-            if check is not None:
-                check()
-            answer, is_clean = await _exchange_on(
-                wire, wire.transport, destination, request, keep=keep, keep_of_success=keep_of_success
+            wire.begin(request, destination.read_timeout_seconds, check=check, status_suffices=keep_of_success is None)
+            if wire.is_reused and may_reuse is _any:
+                self._burst.add(wire)
+            else:
+                # `may_reuse` has just checked the connection.
+                wire.write()
+            answer, is_clean = await _answer_on(
+                wire, wire.transport, destination, keep=keep, keep_of_success=keep_of_success or 0
             )
         finally:
             self._give_back(wire, destination.dial.idle_seconds if is_clean else None)
         return answer
 
-    async def _connection(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire:
+    def _connection(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Awaitable[Wire]:
         """An idle connection that *may_reuse* accepts, or else a new one; in use until it is given back."""
-        if not self._free.locked():
-            return await self._connected(destination, may_reuse)
+        if self._free.locked():
+            return self._connected_in_time(destination, may_reuse)
+        return self._connected(destination, may_reuse)
+
+    async def _connected_in_time(self, destination: Destination, may_reuse: Callable[[Wire], bool]) -> Wire:
         async with asyncio.timeout(destination.connect_timeout_seconds):
             return await self._connected(destination, may_reuse)
 
@@ -276,20 +285,12 @@ class Transport:
             self._idle.add(wire, idle_seconds)
 
 
-async def _exchange_on(
-    wire: Wire,
-    transport: asyncio.Transport,
-    destination: Destination,
-    request: bytes,
-    *,
-    keep: int,
-    keep_of_success: int,
+async def _answer_on(
+    wire: Wire, transport: asyncio.Transport, destination: Destination, *, keep: int, keep_of_success: int
 ) -> "tuple[Answer | Failed | _ClosedIdle, bool]":
-    """Write *request* and read the answer. Returns also whether another request may follow on the connection."""
-    wire.begin(destination.read_timeout_seconds)
+    """Read the answer to the request of *wire*. Returns also whether another request may follow on the connection."""
     message = None
     try:
-        transport.write(request)
         message, payload = await wire.read()
         if message.code < _FIRST_FINAL_STATUS:
             message, payload = await _final_answer(wire, message, payload)
@@ -302,7 +303,9 @@ async def _exchange_on(
             return not_answered(destination, TimeoutError(), expired=True, answer_begun=True), False
         # The receiver may have answered before the whole request was written.
         is_clean = is_drained and not transport.get_write_buffer_size() and _has_arrived(wire, transport)
-    except Exception as error:  # noqa: BLE001 - whatever it was, the request may have arrived
+    except Exception as error:  # whatever it was, the request may have arrived
+        if error is wire.refusal:
+            raise
         _log_unexpected(error)
         return _no_answer(wire, destination, error, answer_begun=message is not None), False
     if message.code == _PROXY_AUTHENTICATION_REQUIRED and destination.is_forwarded:
@@ -341,7 +344,10 @@ async def _read_body(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
 
 
 def _no_answer(wire: Wire, destination: Destination, error: Exception, *, answer_begun: bool) -> "Failed | _ClosedIdle":
-    """Why there is no answer to a request that was written."""
+    """Why there is no answer to the request of *wire*."""
+    if not wire.is_written:
+        unsent = not_connected(destination, error)
+        return _ClosedIdle(unsent) if wire.is_reused else unsent
     failed = not_answered(destination, error, expired=wire.expired, answer_begun=answer_begun)
     was_idle = wire.is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
     return _ClosedIdle(failed) if was_idle else failed

@@ -95,7 +95,7 @@ class Callback:
             destination,
             request,
             keep=RESPONSE_EXCERPT_BYTES,
-            keep_of_success=0,
+            keep_of_success=None,
             repeatable=subscription.qos is not Qos.AT_MOST_ONCE,
             check=self._check,
         )

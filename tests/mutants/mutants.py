@@ -32,6 +32,7 @@ CROSSING: Final = "tests/broker/test_crossing.py::"
 ORDERS: Final = "tests/unit/subscriptions/test_crossing.py::"
 TOKENS: Final = "tests/unit/auth/test_token_cache.py::"
 BURST: Final = "tests/unit/http/test_burst.py::"
+PLAIN: Final = "tests/unit/http/test_plain_success.py::"
 TRANSPORT: Final = "tests/unit/http/test_transport.py::"
 
 DISPATCHER: Final = "tests/unit/core/test_dispatcher.py::"
@@ -730,39 +731,75 @@ MUTANTS: Final = (
     Mutant(
         "a parser continues with bytes after an earlier answer",
         "pipeline/http/connection.py",
-        was="        self._parse_from_here()\n\n    def park",
-        becomes="        if self._parser is None:\n            self._parse_from_here()\n\n    def park",
+        was="        self._needs_parser = True\n        if not",
+        becomes="        self._needs_parser = self._parser is None\n        if not",
         tests=(f"{TRANSPORT}test_bytes_after_an_answer_are_not_part_of_the_next_answer",),
+    ),
+    Mutant(
+        "an answer that comes before the request counts",
+        "pipeline/http/connection.py",
+        was="        if self.is_idle or self._request is not None:\n",
+        becomes="        if self.is_idle:\n",
+        tests=(f"{BURST}test_an_answer_before_its_request_is_written_does_not_count",),
+    ),
+    Mutant(
+        "nothing is checked before a request is written",
+        "pipeline/http/connection.py",
+        was="                self._check()\n",
+        becomes="                pass\n",
+        tests=(f"{TRANSPORT}test_an_event_without_a_valid_lease_is_not_sent",),
+    ),
+    Mutant(
+        "bytes after a plain success do not end the connection",
+        "pipeline/http/connection.py",
+        was="                self.force_close()\n                return\n            if self._status_suffices",
+        becomes="                return\n            if self._status_suffices",
+        tests=(f"{TRANSPORT}test_bytes_after_a_plain_success_end_the_connection",),
+    ),
+    # ----------------------------------------------------------- http/plain_success.py
+    Mutant(
+        "a plain success may have more than one answer",
+        "pipeline/http/plain_success.py",
+        was="int(found[2]) != len(data) - found.end()",
+        becomes="int(found[2]) > len(data) - found.end()",
+        tests=(f"{PLAIN}test_an_answer_with_anything_unusual_goes_to_the_parser",),
+    ),
+    Mutant(
+        "chunks are a plain success",
+        "pipeline/http/plain_success.py",
+        was="content-length|transfer-encoding|",
+        becomes="content-length|",
+        tests=(f"{PLAIN}test_an_answer_with_anything_unusual_goes_to_the_parser",),
     ),
     # ----------------------------------------------------------- http/burst.py
     Mutant(
-        "a cancelled request prevents the others of its burst",
+        "a burst writes in the turn in which it was asked to",
         "pipeline/http/burst.py",
-        was="            if not turn.done():\n                turn",
-        becomes="            turn",
-        tests=(f"{BURST}test_a_cancelled_call_does_not_affect_the_others",),
+        was="            self._loop.call_soon(self._write)\n        self._waiting.append(wire)\n",
+        becomes="            pass\n        self._waiting.append(wire)\n        self._write()\n",
+        tests=(f"{BURST}test_requests_of_one_turn_are_written_together_in_the_next",),
     ),
     # ----------------------------------------------------------- http/transport.py
     Mutant(
         "requests are not grouped into bursts",
         "pipeline/http/transport.py",
-        was="        await self._burst.begins()\n",
-        becomes="",
-        tests=(f"{BURST}test_a_cancelled_call_does_not_affect_the_others",),
+        was="                self._burst.add(wire)\n",
+        becomes="                wire.write()\n",
+        tests=(f"{BURST}test_requests_of_one_turn_are_written_together_in_the_next",),
     ),
     Mutant(
         "the lease is checked before the wait for the burst",
         "pipeline/http/transport.py",
-        was="        await self._burst.begins()\n",
-        becomes="        check = check and check()\n        await self._burst.begins()\n",
+        was="                self._burst.add(wire)\n",
+        becomes="                wire._check = check and check()\n                self._burst.add(wire)\n",
         tests=(f"{BURST}test_no_request_begins_if_the_lease_ends_during_its_wait",),
     ),
     Mutant(
-        "nothing is checked before a request is written",
+        "a request that was not written is not sent on a new connection",
         "pipeline/http/transport.py",
-        was="                check()\n",
-        becomes="                pass\n",
-        tests=(f"{TRANSPORT}test_an_event_without_a_valid_lease_is_not_sent",),
+        was="return _ClosedIdle(unsent) if wire.is_reused else unsent",
+        becomes="return unsent",
+        tests=(f"{BURST}test_a_request_on_a_connection_closed_here_is_not_written",),
     ),
     Mutant(
         "a connection without a request is not given back",
@@ -823,7 +860,7 @@ MUTANTS: Final = (
     Mutant(
         "a request that could not be repeated counts as never sent",
         "pipeline/http/transport.py",
-        was="answer = replace(answer, may_have_arrived=True)",
+        was="answer = replace(answer, may_have_arrived=answer.may_have_arrived or first.may_have_arrived)",
         becomes="pass",
         tests=(f"{TRANSPORT}test_a_repeated_request_that_fails_may_have_arrived",),
     ),

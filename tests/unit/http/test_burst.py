@@ -1,6 +1,7 @@
 """Requests of one turn of the event loop are written together. A request that is no longer allowed is not written."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 import pytest
@@ -10,42 +11,78 @@ from pipeline.core.errors import LeaseEndedError
 from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered
 from pipeline.core.subscription import Subscription
-from pipeline.http.burst import Burst
+from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
-from tests.support.receiver import Receiver
+from tests.support.receiver import Receiver, answer
 
 EVENT: Final = PlainEvent("events", 0, 1, b"s", b"body")
 
 
-async def test_waiting_calls_continue_together_in_their_order() -> None:
-    burst, seen = Burst(asyncio.get_running_loop()), list[str]()
+def callback_with(transport: Transport, check: Callable[[], None] | None = None) -> Callback:
+    return Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=print, check=check)
 
-    async def send(name: str) -> None:
-        for _ in range(2):
-            seen.append(f"{name} asks")
-            await burst.begins()
-            seen.append(f"{name} writes")
 
-    await asyncio.gather(*map(send, "abc"))
-    first, second = seen[:3], seen[3:]
-    assert first == ["a asks", "b asks", "c asks"]
-    assert second == [
-        *(f"{name} {what}" for name in "abc" for what in ("writes", "asks")),
-        *(f"{name} writes" for name in "abc"),
-    ]
+async def called_once(callback: Callback, subscription: Subscription, count: int = 1) -> None:
+    """Return with *count* idle connections."""
+    first = await asyncio.gather(*(callback(subscription, EVENT, 1) for _ in range(count)))
+    assert first == [Delivered(200)] * count
+
+
+async def test_requests_of_one_turn_are_written_together_in_the_next() -> None:
+    seen = list[str]()
+    async with loopback_transport(10) as transport, Receiver() as receiver:
+        callback = callback_with(transport, lambda: seen.append("written"))
+        subscription = Subscription("s", 1, receiver.url)
+        await called_once(callback, subscription, 3)
+        seen.clear()
+
+        async def send() -> None:
+            seen.append("sent")
+            assert await callback(subscription, EVENT, 2) == Delivered(200)
+
+        await asyncio.gather(send(), send(), send())
+        assert seen == ["sent"] * 3 + ["written"] * 3
+        assert receiver.connections == 3
 
 
 async def test_a_cancelled_call_does_not_affect_the_others() -> None:
     async with loopback_transport(10) as transport, Receiver() as receiver:
-        callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=print)
+        callback = callback_with(transport)
         subscription = Subscription("s", 1, receiver.url)
-        assert await callback(subscription, EVENT, 1) == Delivered(200)
+        await called_once(callback, subscription, 3)
         calls = [asyncio.ensure_future(callback(subscription, EVENT, number)) for number in (2, 3, 4)]
-        asyncio.get_running_loop().call_soon(calls[0].cancel)  # the cancelled call has got the idle connection
+        asyncio.get_running_loop().call_soon(calls[0].cancel)
         found = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(each) for each in found] == [asyncio.CancelledError, Delivered, Delivered]
-        assert sorted(request.all("webhook-attempt") for request in receiver.requests) == [["1"], ["3"], ["4"]]
+        arrived = [request.all("webhook-attempt") for request in receiver.requests]
+        assert arrived.count(["3"]) == arrived.count(["4"]) == 1
+
+
+async def test_a_request_on_a_connection_closed_here_is_not_written() -> None:
+    async with loopback_transport(10) as transport, Receiver() as receiver:
+        callback = callback_with(transport)
+        subscription = Subscription("s", 1, receiver.url)
+        await called_once(callback, subscription)
+        (wire,) = transport._idle
+        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+        asyncio.get_running_loop().call_soon(wire.abort)
+        assert await call == Delivered(200), "sent on a new connection"
+        assert [request.all("webhook-attempt") for request in receiver.requests] == [["1"], ["2"]]
+        assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_an_answer_before_its_request_is_written_does_not_count() -> None:
+    async with loopback_transport(10) as transport, Receiver(answer(200), answer(201)) as receiver:
+        callback = callback_with(transport)
+        subscription = Subscription("s", 1, receiver.url)
+        await called_once(callback, subscription)
+        (wire,) = transport._idle
+        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+        stray = b"HTTP/1.1 299 -\r\nContent-Length: 0\r\n\r\n"
+        asyncio.get_running_loop().call_soon(wire.data_received, stray)
+        assert await call == Delivered(201), "sent on a new connection"
+        assert [request.connection for request in receiver.requests] == [1, 2]
 
 
 async def test_no_request_begins_if_the_lease_ends_during_its_wait() -> None:
@@ -60,9 +97,9 @@ async def test_no_request_begins_if_the_lease_ends_during_its_wait() -> None:
         has_ended = True
 
     async with loopback_transport(10) as transport, Receiver() as receiver:
-        callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=print, check=check)
+        callback = callback_with(transport, check)
         subscription = Subscription("s", 1, receiver.url)
-        assert await callback(subscription, EVENT, 1) == Delivered(200)
+        await called_once(callback, subscription)
         call = asyncio.ensure_future(callback(subscription, EVENT, 2))
         asyncio.get_running_loop().call_soon(end)
         with pytest.raises(LeaseEndedError):

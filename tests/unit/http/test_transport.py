@@ -530,6 +530,20 @@ async def test_bytes_after_an_answer_are_not_part_of_the_next_answer(
     assert await straight.callback(subscription, event(), 1) == Delivered(202)
 
 
+async def test_bytes_after_a_plain_success_end_the_connection(straight: Bench) -> None:
+    receiver = await straight.receiver(answer(200))
+    assert await straight.callback(await straight.subscription(receiver), event(), 1) == Delivered(200)
+    (wire,) = straight.transport._idle
+    straight.transport._idle.discard(wire)
+    wire.begin(b"", 5.0, status_suffices=True)
+    wire.write()
+    for piece, should_close in ((b"HTTP/1.1 200 -\r\nContent-Length: 0\r\n\r\n", False), (b"HTTP/1.1 5", True)):
+        wire.data_received(piece)
+        wire._buffer.clear()
+        assert wire.should_close == should_close
+    wire.abort()
+
+
 async def test_answers_on_a_reused_connection_have_the_same_limits(straight: Bench) -> None:
     receiver = await straight.receiver(
         answer(500, b"body"), endless(b"HTTP/1.1 200 OK\r\n", b"X: " + b"y" * 500 + b"\r\n")
