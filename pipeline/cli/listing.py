@@ -116,13 +116,15 @@ def waiting(state: SubscriptionState) -> str:
 
 
 def why(state: SubscriptionState) -> str:
-    """Why a subscription does not deliver, without facts that are in other columns."""
+    """Why a subscription delivers nothing, or only dead letters, without facts that are in other columns."""
     if state.problem is not None:
         return one_line(shown_text(state.problem))
-    found = state.cause or state.error
+    found = state.cause or state.error or state.dead_letter_run
     if found is None:
         return ""
     message = one_line(shown_text(found.message)).removeprefix("the callback ")
+    if found is state.dead_letter_run:
+        message = f"{state.dead_letter_run.count:,} dead-lettered: {message}"
     for word in (" by", " to", " from", " of", " with"):
         message = message.replace(f"{word} {state.host}", "")
     return message

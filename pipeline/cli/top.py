@@ -16,12 +16,14 @@ from pipeline.cli.output import Format, as_json, as_table, output_option, redraw
 from pipeline.cli.running import configured, end_cleanly_on_signals
 from pipeline.cluster.session import opened_view
 from pipeline.cluster.shown import shown_state, shown_worker
-from pipeline.cluster.state import State, StateFilter, SubscriptionState, WorkerState
+from pipeline.cluster.state import ALL_DEAD_LETTERED, State, StateFilter, SubscriptionState, WorkerState
 from pipeline.cluster.view import ClusterView
 from pipeline.core.clock import rfc3339
 
 COLUMNS: Final = ("WORKER", "STATE", "PARTITIONS", "DELIVERED/S", "FAILED/S", "IN MEMORY", "IN FLIGHT", "UP")
-TROUBLED: Final[frozenset[State]] = frozenset({"broken", "failure", "unowned", "retrying", "behind"})
+IN_TROUBLE: Final = StateFilter(states=frozenset[State]({"broken", "failure", "unowned", "retrying", "behind"}))
+REFUSED: Final = StateFilter(states=frozenset[State]({"live"}), causes=frozenset({ALL_DEAD_LETTERED}))
+"""Subscriptions that are live, but whose receivers refuse all events."""
 MOST_LOOKED_AT: Final = 5_000
 """How many subscriptions in trouble are examined to find those with the most waiting events."""
 LEAST_SECONDS: Final = 0.5
@@ -134,7 +136,9 @@ def _show(top: Top, output: Format, *, is_live: bool) -> None:
 
 async def find_top(view: ClusterView, most: int) -> Top:
     """The current content, with at most *most* subscriptions."""
-    page = await view.states(StateFilter(states=TROUBLED), limit=MOST_LOOKED_AT)
-    first = heapq.nlargest(most, page.items, key=lambda each: each.waiting_at_most or 0)
-    problems = filter(None, [*view.problems(), of_other_keys(each.problem for each in page.items)])
-    return Top(time.time(), view.workers(), await view.totals(), first, page.total - len(first), list(problems))
+    pages = [await view.states(wanted, limit=MOST_LOOKED_AT) for wanted in (IN_TROUBLE, REFUSED)]
+    found = [each for page in pages for each in page.items]
+    first = heapq.nlargest(most, found, key=lambda each: each.waiting_at_most or 0)
+    problems = filter(None, [*view.problems(), of_other_keys(each.problem for each in found)])
+    left = sum(page.total for page in pages) - len(first)
+    return Top(time.time(), view.workers(), await view.totals(), first, left, list(problems))

@@ -16,7 +16,6 @@ from pipeline.cluster.state import FailureGroup, State, SubscriptionState
 MOST_IDS: Final = 100
 MOST_COUNTED: Final = 500
 """The largest number of subscriptions whose waiting events are added up. Adding up more would delay deliveries."""
-FAILING: Final[frozenset[State]] = frozenset({"broken", "failure", "retrying"})
 
 Key = tuple[State, str, str, str]
 """State, kind, message and host, which all members of a group have in common."""
@@ -96,9 +95,9 @@ class FailureGroups:
         """All groups; some may become empty during the iteration."""
         return list(self._groups.values())
 
-    def names(self, state: State) -> list[str]:
-        """The ids of the subscriptions that are in this state."""
-        return [name for key, group in self._groups.items() if key[0] == state for name in group.members]
+    def names(self, *states: State) -> list[str]:
+        """The ids of the subscriptions that are in one of these states."""
+        return [name for key, group in self._groups.items() if key[0] in states for name in group.members]
 
 
 def largest_first(groups: Iterable[FailureGroup | None]) -> list[FailureGroup]:

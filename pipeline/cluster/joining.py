@@ -16,7 +16,7 @@ from typing import Final
 
 from pipeline.cluster.announcement import AnnouncedLane
 from pipeline.cluster.rows_seen import SeenRow, SourcePartition
-from pipeline.cluster.state import STATES, LaneSummary, PartitionState, State, SubscriptionState
+from pipeline.cluster.state import ALL_DEAD_LETTERED, STATES, LaneSummary, PartitionState, State, SubscriptionState
 from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.model import Cursor, Status, UnreadableRow
 from pipeline.core.pending import pending_in
@@ -32,6 +32,9 @@ STATE_OF: Final[dict[Status, State]] = {
     Status.CLOSED: "closed",
 }
 """The states of subscriptions that must not deliver. Here, FAILURE means that the record can't be used."""
+_FAILING: Final[frozenset[State]] = frozenset({"broken", "failure", "retrying"})
+LEAST_DEAD_LETTERS: Final = 3
+"""How many dead letters in a row are a failure. Fewer may be due to the events, not to the receiver."""
 SERVER_ERRORS: Final = 500
 LONGEST_SHAPED: Final = 1_000
 """The most characters of a message that `shape` reads."""
@@ -264,7 +267,7 @@ def _sum(counts: Iterable[int | None], *, is_known: bool) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class FailureReason:
-    """Why a subscription fails. Failures with equal reasons form a group.
+    """Why a subscription fails, or is behind. Failures with equal reasons form a group.
 
     Attributes:
         kind: the kind of the cause; while an event is retried, the kind that a FAILURE would have.
@@ -277,14 +280,41 @@ class FailureReason:
     example: str
     since: float | None
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether the subscription fails. One that is behind only needs time, unless all is dead-lettered."""
+        return self.state in _FAILING or self.kind == ALL_DEAD_LETTERED
 
-def reason_of(found: Iterable[SeenRow | AnnouncedLane]) -> FailureReason | None:
+
+def reason_of(
+    found: Iterable[SeenRow | AnnouncedLane], run: DeadLetterRun | None = None, last_success_at: float | None = None
+) -> FailureReason | None:
     """Why the most urgent lane fails, retries or is behind; None without such a lane.
 
-    Ignores the owners of partitions.
+    If no lane fails or retries, the reason is the run of dead letters, if it is long enough. Ignores the owners of
+    partitions.
+
+    Args:
+        found: the lanes.
+        run: the last dead letters that a worker announced.
+        last_success_at: the time of the last delivery that a worker announced.
     """
-    reasons = [reason for each in found if (reason := _reason(each)) is not None]
-    return min(reasons, key=lambda reason: urgency(reason.state), default=None)
+    lanes = list(found)
+    reasons = [reason for each in lanes if (reason := _reason(each)) is not None]
+    worst = min(reasons, key=lambda reason: urgency(reason.state), default=None)
+    if run is None or (worst is not None and worst.is_failure):
+        return worst
+    successes = [at for at in (last_success_at, *map(_last_success_at, lanes)) if at is not None]
+    run = _unless_followed(run, successes)
+    if run is None or run.count < LEAST_DEAD_LETTERS:
+        return worst
+    state: State = "live" if worst is None else worst.state
+    return FailureReason(state, ALL_DEAD_LETTERED, shape(run.message), run.message, run.since)
+
+
+def _last_success_at(found: SeenRow | AnnouncedLane) -> float | None:
+    row = found.row if isinstance(found, SeenRow) else None
+    return row.standing.last_success_at if isinstance(row, Cursor) and row.standing is not None else None
 
 
 def _reason(found: SeenRow | AnnouncedLane) -> FailureReason | None:

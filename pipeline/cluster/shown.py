@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.cluster.state import FailureGroup, LaneSummary, SubscriptionState, WorkerState
+from pipeline.core.attempts import DeadLetterRun
 from pipeline.core.clock import shown_time
 from pipeline.observability.shown import shown_cause, shown_error, shown_text, slow_start_document
 
@@ -15,6 +16,7 @@ def shown_state(state: SubscriptionState, *, with_workers: bool = True) -> dict[
         "host": state.host,
         **_shown(state),
         "cause": _shown_cause(state),
+        "deadLetters": None if state.dead_letter_run is None else _shown_run(state.dead_letter_run),
         "problem": None if state.problem is None else shown_text(state.problem),
         "waitingIsExact": state.waiting_is_exact,
         "oldestWaitingAt": _time(state.oldest_waiting_at),
@@ -30,6 +32,15 @@ def _shown_cause(state: SubscriptionState) -> dict[str, Any] | None:
     lane = next((lane for lane in state.lanes if lane.cause is state.cause), None)
     place = (None, None) if lane is None else (lane.topic, lane.partition)
     return {**shown_cause(state.cause), "topic": place[0], "partition": place[1]}
+
+
+def _shown_run(run: DeadLetterRun) -> dict[str, Any]:
+    return {
+        "count": run.count,
+        "since": _time(run.since),
+        "lastAt": _time(run.at),
+        "message": shown_text(run.message),
+    }
 
 
 def _shown_lane(lane: LaneSummary, *, with_workers: bool) -> dict[str, Any]:

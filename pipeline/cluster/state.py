@@ -24,10 +24,15 @@ State = Literal["broken", "failure", "unowned", "retrying", "behind", "paused", 
 STATES: Final[tuple[State, ...]] = get_args(State)
 """All states, the most urgent first. The state of a subscription is the state of its most urgent lane."""
 
-Kind = Literal[CauseKind, "failure", "retrying", "behind"]
-"""The kind of a failure: of its cause or last error. If neither is known, it is the state."""
+Kind = Literal[CauseKind, "failure", "retrying", "behind", "all-dead-lettered"]
+"""The kind of a failure: of its cause or last error. If neither is known, it is the state.
+
+A subscription that is live or behind fails if its last events were all dead-lettered.
+"""
 
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+ALL_DEAD_LETTERED: Final = "all-dead-lettered"
 
 DESIRED: Final[frozenset[State]] = frozenset({"paused", "stopped", "closed"})
 """States that a user chose. They do not depend on an owner of the partition."""

@@ -4,7 +4,7 @@ Most subscriptions are live, so only other states are stored. The index ignores 
 single change of an owner would change the states of many subscriptions. The view takes the owners into account.
 """
 
-from pipeline.cluster.failures import FAILING, FailureGroups
+from pipeline.cluster.failures import FailureGroups
 from pipeline.cluster.joining import STATE_OF, FailureReason, shape
 from pipeline.cluster.state import State
 from pipeline.core.model import Status
@@ -15,8 +15,8 @@ class StateIndex:
     """The states of all subscriptions, as of the last `update` of each.
 
     Attributes:
-        failing: the subscriptions that fail, retry or are broken. For a member of `timed`, this also depends on the
-            time.
+        failing: the subscriptions that fail (`FailureReason.is_failure`). For a member of `timed`, this also depends on
+            the time.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class StateIndex:
         Args:
             subscription: the newest revision of the subscription.
             host: the host of its callback.
-            reason: why one of its lanes fails, retries or is behind; None without such a lane.
+            reason: why it fails, or is behind; else None.
         """
         name = subscription.id
         if subscription.problem is not None:
@@ -48,7 +48,7 @@ class StateIndex:
             self._timed[name] = subscription
         elif status is not Status.STARTED:
             self._desired[name] = STATE_OF[status]
-        if reason is not None and reason.state in FAILING and self._desired.get(name, reason.state) == reason.state:
+        if reason is not None and reason.is_failure and self._desired.get(name, reason.state) == reason.state:
             self.failing.add(name, host, reason)
         else:
             self.failing.remove(name)

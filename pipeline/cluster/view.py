@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Final
 
 from pipeline.cluster.announcement import AnnouncedLane, decode
-from pipeline.cluster.failures import FAILING, FailureGroups, largest_first, with_waiting
+from pipeline.cluster.failures import FailureGroups, largest_first, with_waiting
 from pipeline.cluster.joining import joined, pending_places, reason_of, summary_of_announced, summary_of_row, urgency
 from pipeline.cluster.ownership import Ownership
 from pipeline.cluster.rows_seen import RowsSeen, SeenRow, SourcePartition
@@ -270,7 +270,7 @@ class ClusterView:
         return found
 
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
-        """The subscriptions that fail, retry or are broken, grouped by cause and host, largest group first."""
+        """The subscriptions that fail (see `FailureReason`), grouped by cause and host, largest group first."""
         await self._read()
         is_all = wanted == EVERY_STATE
         groups = self._index.failing if is_all else await self._grouped(await self._wanted(wanted))
@@ -290,13 +290,13 @@ class ClusterView:
         async for some in _slices(names):
             for name in some:
                 reason = self._index.reason(name)
-                if reason is not None and reason.state in FAILING and self._state(name, now) == reason.state:
+                if reason is not None and reason.is_failure and self._state(name, now) == reason.state:
                     groups.add(name, self._search.host(name), reason)
         return groups
 
     def _doubtful(self) -> Sequence[str]:
         """Members of the groups whose states may have changed with the time or with the owners of partitions."""
-        unowned = self._index.failing.names("retrying") if self._ownership.unowned else []
+        unowned = self._index.failing.names("retrying", "behind", "live") if self._ownership.unowned else []
         return [*self._index.timed(), *unowned]
 
     async def _not_failing(self, names: Sequence[str]) -> frozenset[str]:
@@ -388,9 +388,9 @@ class ClusterView:
         if subscription is None:
             self._index.forget(name)
         else:
-            self._index.update(
-                subscription, self._search.host(name), reason_of(found for _, found in self._found(name))
-            )
+            run = self._workers.dead_letter_run(name, self._registry.recreated_at(name))
+            reason = reason_of((found for _, found in self._found(name)), run, self._workers.last_success(name))
+            self._index.update(subscription, self._search.host(name), reason)
 
 
 async def _slices(names: Sequence[str]) -> AsyncIterator[Sequence[str]]:

@@ -37,7 +37,7 @@ class WorkersSeen:
         self._places: dict[SourcePartition, PartitionState] = {}
 
     def take(self, announcement: Announcement, heard_at: float) -> set[str]:
-        """Add an announcement. Returns the subscriptions in this announcement and in the worker's previous one.
+        """Add an announcement. Returns the subscriptions whose states it may change.
 
         Args:
             announcement: an announcement of a worker.
@@ -55,6 +55,8 @@ class WorkersSeen:
             self._places[each.topic, each.partition] = each
         for name, at in (announcement.successes or {}).items():
             self._successes[name] = at
+            if name in self._dead_letter_runs:
+                changed.add(name)
         for name, run in announcement.dead_letter_runs.items():
             known = self._dead_letter_runs.get(name)
             at = min(run.at, heard_at)  # a time in the future would hide later deliveries and dead letters

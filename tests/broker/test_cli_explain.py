@@ -75,6 +75,20 @@ async def test_explain_names_a_receiver_that_rejects_everything(
         letters = await webhooks.done(*command.split()[1:])
         assert letters.count("rejected") >= 3
 
+        top = json.loads(await webhooks.done("top", "--once", "-o", "json"))
+        assert [(each["id"], each["state"], each["deadLetters"]["count"]) for each in top["subscriptions"]] == [
+            ("rejects", "live", 3)
+        ]
+        refused = ("subscriptions", "list", "--cause", "all-dead-lettered")
+        assert "  3 dead-lettered: answered 401\n" in await webhooks.done(*refused)
+        recorder.behaviours["rejects"] = answer(200)
+        await running.produce([("rejects", b"{}")])
+
+        async def is_well() -> bool:
+            return "rejects" not in await webhooks.done(*refused)
+
+        await eventually(is_well, within_seconds=30, says=lambda: "it is still listed")
+
 
 async def test_without_a_worker_explain_says_what_is_not_known(
     found: tuple[Cluster, Webhooks], recorder: Recorder

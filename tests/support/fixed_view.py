@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.cluster.failures import FailureGroups, largest_first, with_waiting
-from pipeline.cluster.joining import FailureReason
+from pipeline.cluster.joining import FailureReason, reason_of
 from pipeline.cluster.state import (
     EVERY_STATE,
     STATES,
@@ -95,7 +95,11 @@ class FixedView:
     async def failures(self, wanted: StateFilter = EVERY_STATE) -> list[FailureGroup]:
         groups = FailureGroups()
         for each in (await self.states(wanted, limit=10_000)).items:
-            if each.cause is not None:
+            if each.dead_letter_run is not None:
+                why = reason_of((), each.dead_letter_run)
+                assert why is not None
+                groups.add(each.id, each.host, why)
+            elif each.cause is not None:
                 said = each.cause.message
                 groups.add(
                     each.id, each.host, FailureReason(each.state, each.cause.kind, said, said, each.failing_since)

@@ -3,7 +3,8 @@
 api                              all operations
 operations                       the description of an operation, from which its route is made
 reading                          reads query, body and conditions of a request
-models, event_models             the models of requests and answers
+models                           the models of requests and answers
+cluster_models, event_models     those about the whole cluster; those about events, dead letters and secrets
 openapi                          describes all operations as OpenAPI 3.1
 serving                          serves operations on Faust's web server; turns errors into problem details
 writing                          opens the store on first use; limits concurrent changes

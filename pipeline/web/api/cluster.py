@@ -5,8 +5,8 @@ from http import HTTPStatus
 
 from pipeline.cluster.shown import shown_groups, shown_worker
 from pipeline.cluster.state import StateFilter
+from pipeline.web.api.cluster_models import Cluster, FailureQuery, Failures
 from pipeline.web.api.lookup import Lookup
-from pipeline.web.api.models import Cluster, FailureQuery, Failures
 from pipeline.web.api.operations import ApiAnswer, Call, Operation
 from pipeline.web.api.states import View, limited
 
@@ -47,7 +47,7 @@ class ClusterOperations:
         )
 
     async def list_failures(self, call: Call) -> ApiAnswer:
-        """List the subscriptions that fail, retry or are broken, grouped by cause and host.
+        """List the subscriptions that fail, retry, are broken or only have dead letters, grouped by cause and host.
 
         The answer has the `limit` largest groups. In `message`, … replaces the parts that vary within a group. `ids`
         has the first hundred ids. `waiting` is the exact number of waiting events; it is null if unknown.

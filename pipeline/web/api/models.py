@@ -204,6 +204,15 @@ class SlowStart(StrictModel):
     not_before: str | None
 
 
+class DeadLetters(StrictModel):
+    """The last events of a subscription, if they were all dead-lettered. `message` says why the last one was."""
+
+    count: int
+    since: str
+    last_at: str
+    message: str
+
+
 class Delivery(StrictModel):
     """The state of a subscription in the whole cluster. Times are in RFC 3339 format; unknown values are null.
 
@@ -225,75 +234,9 @@ class Delivery(StrictModel):
     waiting_is_exact: bool
     oldest_waiting_at: str | None
     slow_start: SlowStart | None
+    dead_letters: DeadLetters | None
     problem: str | None
     lanes: list[LaneDelivery]
-
-
-class PartitionOfWorker(StrictModel):
-    """A partition of a source topic, as last reported by its owner."""
-
-    topic: str
-    partition: int
-    committed: int | None
-    dispatched: int
-    end: int | None
-
-
-class Worker(StrictModel):
-    """A worker's last announcement. `isGone` is true if the announcement is more than ten seconds old."""
-
-    name: str
-    version: str
-    started_at: str
-    seen_at: str
-    is_gone: bool
-    ready: bool
-    problem: str | None
-    delivered_per_second: float
-    failed_per_second: float
-    queued: int
-    in_flight: int
-    warnings: list[str]
-    partitions: list[PartitionOfWorker]
-
-
-class Cluster(StrictModel):
-    """The workers, and the number of subscriptions in each state. `problems` says what is unknown, and why."""
-
-    workers: list[Worker]
-    totals: dict[str, int]
-    problems: list[str]
-    is_current: bool
-
-
-class FailureGroup(StrictModel):
-    """Subscriptions that fail for the same reason at the same host."""
-
-    state: State
-    kind: str
-    message: str
-    example: str
-    host: str
-    count: int
-    since: str | None
-    ids: list[str]
-    waiting: int | None
-    waiting_at_least: int
-    waiting_at_most: int | None
-    oldest_waiting_at: str | None
-
-
-class FailureQuery(StrictModel):
-    """How many groups to list."""
-
-    limit: Limit = 100
-
-
-class Failures(StrictModel):
-    """The largest groups, largest first. `more` is the number of smaller groups."""
-
-    groups: list[FailureGroup]
-    more: int
 
 
 class Filter(StrictModel):

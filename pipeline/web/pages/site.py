@@ -141,7 +141,7 @@ class Pages:
         search = read_search(request.query)
         wanted = limited(search.as_filter(), principal)
         found = await self._view.states(wanted, search.after or None, PAGE)
-        return await self._page("listing.html", request, principal, search=search, page=found, why=reason_of)
+        return await self._page("listing.html", request, principal, search=search, page=found, why=_why)
 
     async def subscription(self, request: web.Request, principal: Principal) -> web.Response:
         """Show one subscription."""
@@ -324,6 +324,11 @@ class Pages:
                 found.append(f"worker {each.name} is not ready: {each.problem or 'it is starting'}")
             found += [f"worker {each.name}: {warning}" for warning in each.warnings]
         return found
+
+
+def _why(state: SubscriptionState) -> str:
+    """The reason for a subscription's state, or a sentence about its dead letters; "" without both."""
+    return reason_of(state) or dead_letter_sentence(state) or ""
 
 
 def reason_of(state: SubscriptionState) -> str:

@@ -7,7 +7,7 @@ from cryptography.fernet import Fernet
 
 from pipeline.cli.listing import age, as_rows, as_wide_rows, of_other_keys, why
 from pipeline.cluster.state import SubscriptionState
-from pipeline.core.attempts import FailedAttempt
+from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Cause
 from pipeline.core.subscription import Routing
@@ -49,6 +49,9 @@ def test_a_failure_shows_its_cause_and_its_waiting_events() -> None:
             state("sub-2", "live", host="b:80"),
             failed("the callback answered 503", "sub-3", host="c:80", waiting=None, waiting_at_most=9),
             failed("no answer", "sub-4", host="d:80", waiting=None, waiting_at_most=None),
+            state(
+                "sub-5", "live", host="e:80", dead_letter_run=DeadLetterRun(3, 1.0, 2.0, "the callback answered 401")
+            ),
         ],
         NOW,
     )
@@ -58,6 +61,7 @@ def test_a_failure_shows_its_cause_and_its_waiting_events() -> None:
         "sub-2  live     0        -       b:80  -",
         "sub-3  failure  ≤9       -       c:80  answered 503",
         "sub-4  failure  ?        -       d:80  no answer",
+        "sub-5  live     0        -       e:80  3 dead-lettered: answered 401",
     ]
 
 

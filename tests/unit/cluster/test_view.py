@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.cluster import failures
 from pipeline.cluster.announcement import AnnouncedLane, Announcement, encode
-from pipeline.cluster.state import EVERY_STATE, PartitionState, State, StateFilter
+from pipeline.cluster.state import ALL_DEAD_LETTERED, EVERY_STATE, PartitionState, State, StateFilter
 from pipeline.cluster.view import ClusterView
 from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.model import Cause, Cursor, PlainEvent, Standing, Status
@@ -192,6 +192,27 @@ async def test_failures_of_one_outage_form_one_group() -> None:
     assert (second.host, second.count) == ("b.example:443", 1)
 
 
+async def test_receivers_that_reject_all_events_form_a_group() -> None:
+    told = Told(*(subscription(name, url=f"https://{name[0]}.example/hook") for name in ("a1", "a2", "b1", "c1")))
+    run = DeadLetterRun(3, 40.0, 60.0, "the callback answered 401")
+    few = replace(run, count=2)
+    told.row("a2", Cursor(5, standing=STANDING))
+    told.worker(dead_letter_runs={"a1": run, "a2": run, "b1": few, "c1": run}, successes={"c1": 70.0})
+    behind, live = await told.view.failures()
+    shown = ("all-dead-lettered", "the callback answered 401", "a.example:443", 40.0)
+    for group, state, name in ((live, "live", "a1"), (behind, "behind", "a2")):
+        assert (group.state, group.kind, group.message, group.host, group.since) == (state, *shown)
+        assert group.ids == (name,)
+    refused = StateFilter(causes=frozenset({ALL_DEAD_LETTERED}))
+    assert [each.id for each in (await told.view.states(refused)).items] == ["a1", "a2"]
+    assert {each.host for each in await told.view.failures(StateFilter(text="a1"))} == {"a.example:443"}
+    assert (await told.states())["a1"] == "live"
+    told.row("a1", failed())
+    told.worker(successes={"a2": 70.0})
+    [group] = await told.view.failures()
+    assert (group.state, group.kind, group.ids) == ("failure", "rejected", ("a1",)), "a delivery, and a worse failure"
+
+
 async def test_a_group_shows_its_waiting_events_and_their_age() -> None:
     told = Told(*(subscription(f"s{number}") for number in range(3)), subscription("t", url="http://t:1/"))
     told.worker()
@@ -241,7 +262,8 @@ async def test_groups_updated_step_by_step_equal_newly_computed_ones(
     changes: list[tuple[str, dict[str, Any] | str | Cursor | bytes | None]], has_owner: bool
 ) -> None:
     told = Told(*(subscription(name) for name in "abc"))
-    told.worker(at=told.now if has_owner else told.now - 60)
+    run = DeadLetterRun(3, 40.0, 60.0, "the callback answered 401")
+    told.worker(at=told.now if has_owner else told.now - 60, dead_letter_runs={"a": run, "b": run})
     told.view._ownership._members = {}  # the group has none
     everybody = StateFilter(ids=frozenset("abc"))
     for name, change in changes:

@@ -4,8 +4,8 @@ from typing import cast
 
 from pipeline.subscriptions.registry import Registry
 from pipeline.web.api.cluster import ClusterOperations
+from pipeline.web.api.cluster_models import FailureQuery
 from pipeline.web.api.lookup import Lookup
-from pipeline.web.api.models import FailureQuery
 from pipeline.web.api.operations import Call
 from tests.support.fakes import MemoryRegistry
 from tests.support.fixed_view import FixedView, failed

@@ -188,6 +188,26 @@ async def test_a_receiver_that_rejects_everything_is_not_just_live(client: Clien
     assert "delivered as they arrive" not in found.words
 
 
+async def test_receivers_that_reject_everything_are_a_failure(
+    client: Client, view: FixedView, clock: ManualClock
+) -> None:
+    run = DeadLetterRun(3, NOW - 60, NOW, "the callback answered 401")
+    view.items = [replace(live(f"sub-{number}"), dead_letter_run=run) for number in (1, 2)]
+    page = await get(client, "/")
+    said = "2 \N{MULTIPLICATION SIGN} the callback answered 401 All dead-lettered by api.example.com for 1 min"
+    assert said in page.one("article").words
+    addresses = [each.attributes.get("href") for each in page.all("a")]
+    assert "/dead-letters" in addresses
+    listed = "/subscriptions?state=live&cause=all-dead-lettered&host=api.example.com"
+    assert listed in addresses
+    first, _ = rows(await get(client, listed))
+    assert first.startswith("sub-1 Live Its last 3 events were dead-lettered (the last one at ")
+    view.items = view.items[:1]
+    clock.time += KEPT_SECONDS
+    page = await get(client, "/")
+    assert "/dead-letters?subscription=sub-1" in [each.attributes.get("href") for each in page.all("a")]
+
+
 async def test_a_failure_without_a_worker_promises_no_probe(client: Client, view: FixedView) -> None:
     view.items = [replace(failed("sub-1", next_try_at=NOW + 30), lacks_worker=True)]
     words = (await get(client, "/subscription", id="sub-1")).one("div", id="state").words
