@@ -73,7 +73,7 @@ def component(package: Locked) -> dict[str, Any]:
         found = metadata(package.name)
     except PackageNotFoundError:
         if package.name not in OF_OTHER_PLATFORMS:
-            raise ValueError(f"{package.name}: is locked and not installed here, so its licence is not known") from None
+            raise ValueError(f"{package.name}: is locked but not installed here, so its licence is unknown") from None
         named = [{"expression": OF_OTHER_PLATFORMS[package.name]}]
     else:
         if found["Version"] != package.version:

@@ -43,7 +43,7 @@ def command(subscription: str, limit: int, after: str | None, output: Format) ->
         say(as_table(COLUMNS, rows(page.items)))
     if page.next is not None:
         back_to = "" if page.searched_to is None else f"the log was read back to {rfc3339(page.searched_to)}; "
-        say(f"{back_to}--after {page.next} continues", err=True)
+        say(f"{back_to}to continue, use --after {page.next}", err=True)
     elif not page.items:
         say(f"the attempt log has no entry about the subscription {printable(subscription)}", err=True)
 

@@ -19,7 +19,7 @@ from pipeline.subscriptions.edits import Change, Edit, unless_well
 from pipeline.subscriptions.store import SubscriptionStore
 
 TOGETHER: Final = 500
-"""The number of concurrent writes. Progress is shown after each such group."""
+"""The number of concurrent writes. Progress is shown after this many writes."""
 NAMED: Final = 5
 """How many ids a question names."""
 

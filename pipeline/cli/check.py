@@ -30,7 +30,7 @@ Remark = tuple[bool, str]
 """Whether the result is all right, and a sentence that describes it."""
 _UNTOLD: Final[Remark] = (
     False,
-    "the broker is the embedded one of webhooks dev, which can't tell the settings of topics and the rights of users",
+    "the settings of topics and the rights of users are unknown: the embedded broker of webhooks dev can't report them",
 )
 
 
@@ -47,7 +47,7 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
     undecryptable = of_other_keys(each.problem for each in subscriptions)
     if undecryptable is not None:
         if any(each.problem is None and registry.may_have_secrets(each.id) for each in subscriptions):
-            # A key is right, so only these subscriptions are not delivered.
+            # At least one key is right, so only these subscriptions are not delivered.
             remarks.append((False, undecryptable))
         else:
             findings = replace(findings, problems=(undecryptable,))
@@ -71,7 +71,7 @@ def _of_match(definition: Definition, subscriptions: Sequence[Subscription]) -> 
     """A remark about the subscriptions that get every event."""
     unlimited = [each.id for each in subscriptions if breadth(each, definition) is not None]
     if not unlimited:
-        return True, f"subscriptions: {len(subscriptions)}, none of them without filter and topics"
+        return True, f"subscriptions: {len(subscriptions)}, each with a filter or topics"
     names = ", ".join(map(printable, unlimited[:MOST_NAMED]))
     if len(unlimited) > MOST_NAMED:
         names += f" and {len(unlimited) - MOST_NAMED} more"

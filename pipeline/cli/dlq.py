@@ -41,7 +41,7 @@ command.add_command(dlq_show.command)
 @click.option("--limit", type=limit_option, default=50, show_default=True, metavar="N", help="Show at most N.")
 @click.option("--subscription", metavar="ID", help="Show only dead letters of this subscription.")
 @click.option("--reason", type=click.Choice(get_args(Reason)), help="Show only dead letters with this reason.")
-@since_option("Show only dead letters written since then")
+@since_option("Show only dead letters written since this time")
 @output_option
 def list_(limit: int, subscription: str | None, reason: Reason | None, since: str | None, output: Format) -> None:
     """Show the newest dead letters, newest first, without the bodies and headers of events.
@@ -56,7 +56,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     for trouble in troubles:
         say(trouble, err=True)
     if subscription is not None and not letters:
-        asyncio.run(require_subscription(settings, definition, subscription, ", and no such dead letter of it"))
+        asyncio.run(require_subscription(settings, definition, subscription, ", and it has no such dead letter"))
     if len(letters) > limit:
         letters = letters[:limit]
         say(f"there are more: these are the newest {limit}; --limit N shows up to N", err=True)
@@ -91,7 +91,7 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
     With --output json, standard output has one JSON object for each dead letter, on a line of its own.
     """
     if subscription is not None and skipped:
-        raise click.UsageError("--subscription includes skipped dead letters; give only one of the two")
+        raise click.UsageError("--skipped is not needed with --subscription, which includes skipped dead letters")
     settings, definition = configured()
     if subscription is not None:
         dead_letters.dead_letter_topic(definition)

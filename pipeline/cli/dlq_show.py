@@ -44,11 +44,11 @@ def command(place: str, output: Format) -> None:
         return
     _say_facts("dead letter", {"place": document["place"], "writtenAt": document["writtenAt"], **document["facts"]})
     if document["response"] is not None:
-        say(f"answer of the receiver, its beginning:\n{_indented(document['response'])}")
+        say(f"beginning of the receiver's answer:\n{_indented(document['response'])}")
     _say_facts(f"headers of the event: {len(document['headers'])}", dict(document["headers"]))
     value = document["value"]
     size = "no body" if value["bytes"] is None else f"body, {value['bytes']:,} bytes"
-    say(f"{size}{', its beginning' if value['isCut'] else ''}{':' if value['text'] else ''}")
+    say(f"{size}{' (only the beginning is shown)' if value['isCut'] else ''}{':' if value['text'] else ''}")
     if value["text"]:
         say(_indented(value["text"]))
 

@@ -28,7 +28,7 @@ class Natural(click.IntRange):
         try:
             return int(super().convert(value, param, ctx))
         except click.BadParameter:
-            self.fail(f"{shown(value)} is not {self._what}; allowed: 0 and more", param, ctx)
+            self.fail(f"{shown(value)} is not {self._what}; allowed: 0 or more", param, ctx)
 
 
 OFFSET: Final = Natural("an offset")

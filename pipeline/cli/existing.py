@@ -11,9 +11,9 @@ from pipeline.core.shown import printable, shown
 from pipeline.subscriptions.session import opened_registry
 
 MOST_COMPARED: Final = 1000
-"""The largest number of ids that are compared with an unknown one."""
+"""The largest number of ids that are compared with an unknown id."""
 COMPARED_CHARACTERS: Final = 4
-"""How many characters an id must share with an unknown one if there are more ids."""
+"""If there are more ids, only those that begin with this many characters of the unknown id are compared."""
 
 
 async def require_subscription(settings: Settings, definition: Definition, subscription: str, then: str) -> str | None:

@@ -29,7 +29,7 @@ def filter_options(command: Command) -> Command:
         multiple=True,
         metavar="KIND",
         type=click.Choice(KINDS),
-        help="Only subscriptions that fail for this kind of cause; may be repeated.",
+        help="Only subscriptions that fail with this kind of cause; may be repeated.",
     )
     host = click.option(
         "--host", metavar="HOST[:PORT]", help="Only subscriptions with a receiver at this host and port."

@@ -30,7 +30,7 @@ SUBSCRIPTIONS: Final = "subscriptions.yaml"
     "accepted",
     multiple=True,
     type=click.Choice(NAMES),
-    help="Accept this loss, although it changes what receivers get.",
+    help="Accept that this feature is lost, although this changes what receivers get.",
 )
 @click.option(
     "--from-group",

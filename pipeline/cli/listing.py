@@ -57,7 +57,7 @@ def of_other_keys(problems: Iterable[str | None]) -> str | None:
         return None
     return (
         f"WEBHOOKS_SECRET_KEYS: no key decrypts the secrets of {count} of these subscriptions; set the keys that the "
-        "workers have, or add the missing key behind a comma"
+        "workers have, or add the missing key after a comma"
     )
 
 

@@ -63,7 +63,7 @@ def _read(file: str) -> Backup:
     except OSError as error:
         raise ConfigurationError(f"{file}: can't be read: {error.strerror}") from error
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{file}: is not UTF-8: this is not a file of webhooks backup") from None
+        raise ConfigurationError(f"{file}: is not UTF-8: webhooks backup did not write this file") from None
     try:
         return read_lines(text.removesuffix("\n").split("\n"))  # not splitlines(), because texts may contain U+2028
     except ConfigurationError as error:

@@ -62,7 +62,7 @@ def selected(command: Callable[..., None]) -> Command:
             raise click.UsageError("name subscriptions, or use --all")
         wanted = as_filter(states, causes, host, metadata)
         if not is_all and (wanted != StateFilter() or backup is not None):
-            raise click.UsageError("--state, --cause, --host, --metadata and --backup are for --all")
+            raise click.UsageError("--state, --cause, --host, --metadata and --backup need --all")
         ids = tuple(dict.fromkeys(subscriptions))
         chosen = Selection(
             ids, wanted if is_all else None, dry_run, yes, wait_seconds if wait else None, backup, output

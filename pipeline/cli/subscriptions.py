@@ -54,7 +54,7 @@ def list_(
 ) -> None:
     """Show the states of all subscriptions, or of those that match every filter.
 
-    WAITING is the number of waiting events (≤: at most, ?: not known), OLDEST is the age of the oldest one, and WHY is
+    WAITING is the number of waiting events (≤: at most, ?: unknown), OLDEST is the age of the oldest one, and WHY is
     the last failure. With --output json, subscriptions are shown as they were applied, with the delivery state that the
     workers recorded.
     """
@@ -100,7 +100,8 @@ def get(subscription: str, output: Format) -> None:
 def delete(*, subscription: str, yes: bool, output: Format) -> None:
     """Delete a subscription. With routing: key, its events are dead-lettered from then on."""
     if not yes:
-        with_store(lambda store: store.subscription(subscription))  # fails before a question about nothing
+        # If there is no such subscription, this fails before the question.
+        with_store(lambda store: store.subscription(subscription))
         confirm_deletion(subscription)
     change_one(lambda store: store.delete(subscription), output)
 

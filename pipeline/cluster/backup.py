@@ -116,13 +116,13 @@ class _Reading:
         self._is_whole = False
 
     def take(self, number: int, line: Mapping[str, Any]) -> None:
-        """Add a line. Raises: KeyError, TypeError, ValueError, with what is wrong with the line."""
+        """Add a line. Raises: KeyError, TypeError or ValueError, whose text says what is wrong with the line."""
         if self._is_whole:
             raise ValueError("comes after the end")
         kind = line["kind"]
         if (kind == "backup") != (number == 1):
             raise ValueError(
-                'kind: the first line, and no other, has to be "backup": this is not a file of webhooks backup'
+                'kind: must be "backup" in the first line and in no other: webhooks backup did not write this file'
             )
         match kind:
             case "backup":
@@ -157,19 +157,19 @@ def _header(line: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(f"version: {line['version']} is newer than {VERSION}, the newest that this program reads")
     topics = line["topics"]
     if not isinstance(topics, dict) or not all(each is None or isinstance(each, str) for each in topics.values()):
-        raise ValueError("topics: has to be an object with the id of each topic")
+        raise ValueError("topics: must be an object with the id of each topic")
     return {"app": _str(line, "app"), "madeAt": _str(line, "madeAt"), "topics": topics}
 
 
 def _str(line: Mapping[str, Any], name: str) -> str:
     if not isinstance(line[name], str):
-        raise TypeError(f"{name}: has to be a string")
+        raise TypeError(f"{name}: must be a string")
     return str(line[name])
 
 
 def _int(line: Mapping[str, Any], name: str) -> int:
     if isinstance(line[name], bool) or not isinstance(line[name], int) or line[name] < 0:
-        raise ValueError(f"{name}: has to be a whole number of 0 or more")
+        raise ValueError(f"{name}: must be a whole number, 0 or more")
     return int(line[name])
 
 
@@ -182,4 +182,4 @@ def _bytes(line: Mapping[str, Any], name: str) -> bytes:
             return base64.b64decode(value["base64"], validate=True)
         except binascii.Error:
             pass
-    raise ValueError(f'{name}: has to be a string or {{"base64": "…"}}')
+    raise ValueError(f'{name}: must be a string or {{"base64": "…"}}')

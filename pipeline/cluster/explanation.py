@@ -49,22 +49,22 @@ _REDRIVE: Final = (
 )
 _NO_WORKER: Final = "No worker owns its partitions, so nothing is sent or probed: start workers."
 _KEYS: Final = (
-    "Set WEBHOOKS_SECRET_KEYS to the keys that the workers have, or add the missing key behind a comma. "
+    "Set WEBHOOKS_SECRET_KEYS to the keys that the workers have, or add the missing key after a comma. "
     "Only if the key is lost, apply the subscription with new secrets."
 )
 _VERDICT: Final = (
-    r"((\S+ is a loopback name: )?\S+ is (in|outside) [^;]+; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
+    r"((\S+ is a loopback name: )?\S+ is (in|outside) [^;]+; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can allow it"
     r"|\S+ is a name of the worker's host)"
 )
 _UNREACHABLE: Final[Mapping[re.Pattern[str], str]] = {
     re.compile(rf"{_VERDICT}(; {_VERDICT})*\Z"): (
-        "No waiting mends this: correct the callback URL, or allow the network in WEBHOOKS_ALLOW_PRIVATE_NETWORKS."
+        "Waiting will not help: correct the callback URL, or allow the network in WEBHOOKS_ALLOW_PRIVATE_NETWORKS."
     ),
     re.compile(r"the host of \S+ can't be resolved"): (
         "Check the name in the callback URL, and whether the workers' name servers know it."
     ),
     re.compile(r"the host of \S+ is not a host name|\S+ is neither a host name nor an address"): (
-        "No waiting mends this: correct the host in the callback URL."
+        "Waiting will not help: correct the host in the callback URL."
     ),
     re.compile(r"the certificate of \S+ is not trusted"): (
         "Check the receiver's certificate, or let the subscription trust its authority (ssl.trustStore)."
@@ -182,7 +182,7 @@ def _probe_at(cause: Cause | None) -> float | None:
 def _waiting(state: SubscriptionState) -> str:
     count = state.waiting_at_most
     if count is None:
-        return "How many events wait is not known."
+        return "The number of waiting events is unknown."
     if not count:
         return "No event waits."
     events = f"{count:,} event{'s wait' if count != 1 else ' waits'}"

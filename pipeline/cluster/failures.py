@@ -101,7 +101,7 @@ class FailureGroups:
 
 
 def largest_first(groups: Iterable[FailureGroup | None]) -> list[FailureGroup]:
-    """The groups sorted by size, largest first, without None."""
+    """The groups sorted by size, largest first; values of None are left out."""
     found = [group for group in groups if group is not None]
     return sorted(found, key=lambda group: (-group.count, group.state, group.kind, group.message, group.host))
 

@@ -117,7 +117,7 @@ class EventHistory:
         if self.problem is not None:
             return f"the attempt log can't be read: {self.problem}"
         if self.read_to is not None:
-            return f"not found within the time limit of a search, which read the log up to {_time(self.read_to)}"
+            return f"the search reached its time limit after reading the log up to {_time(self.read_to)}"
         if is_settled and self.began_at is not None:
             return f"its results may be older than the attempt log, which begins at {_time(self.began_at)}"
         return self._gap_of_writing(event_at, now)
@@ -273,7 +273,7 @@ def _ended(entries: Sequence[Entry]) -> tuple[FateStatus, float, str | None] | N
 
 def _open(case: Case, entries: Sequence[Entry], gap: str | None) -> tuple[FateStatus, float | None, str | None]:
     if gap is not None:
-        return "unknown", None, f"it waits, or has ended since the last commit: {gap}"
+        return "unknown", None, f"it is waiting, or has ended since the last commit: {gap}"
     if case.is_wanted is False:
         return "filtered", None, case.why_not
     last = entries[-1].result if entries else None

@@ -219,7 +219,7 @@ def joined(
 
 
 def _unless_followed(run: DeadLetterRun | None, successes: Collection[float]) -> DeadLetterRun | None:
-    """The run, unless a delivery has followed it. A delivery in between, by another worker, makes its count unsure."""
+    """The run, unless a delivery has followed it. Its count is 1 if another worker has delivered in between."""
     last = max(successes, default=0.0)
     if run is None or last > run.at:
         return None

@@ -25,7 +25,7 @@ def addressed(ids: WebhookIds, subscription: str, value: bytes, headers: Sequenc
     own = ids.address(PlainEvent("", 0, 0, subscription.encode(), value), subscription)
     for name, _ in headers:
         if name in {FIRST_ID, ADDRESSEE, SEAL}:
-            raise ConfigurationError(f"--header: {name} is a header of the pipeline")
+            raise ConfigurationError(f"--header: {name} is a header that only the pipeline sets")
     return [*headers, *own]
 
 

@@ -16,9 +16,9 @@ _NO_COORDINATOR: Final = "[Error 15]"
 
 
 def with_one_silence(problems: Sequence[str], servers: Sequence[str]) -> list[str]:
-    """*problems*, with one sentence in plain words in place of all that say that the brokers do not answer.
+    """*problems*, with a single plain sentence instead of all those that say that the brokers do not answer.
 
-    The readers have logged the original sentences.
+    The parts that reported the problems have logged the original sentences.
     """
     others = [problem for problem in problems if _NO_ANSWER.search(problem) is None]
     if len(others) == len(problems):

@@ -299,7 +299,7 @@ def _how_many(found: list[tuple[Entrypoint, str]]) -> str:
     if not found:
         return "must contain one listener of type subscription with an entrypoint of type webhook"
     paths = ", ".join(f"{path} ({entrypoint.type})" for entrypoint, path in found)
-    return f"there is more than one webhook entrypoint: {paths}; allowed: once"
+    return f"there is more than one webhook entrypoint: {paths}; exactly one is allowed"
 
 
 _OTHER_LISTENERS = {"http", "tcp", "kafka"}

@@ -99,7 +99,7 @@ def _misspelt(name: str, path: str) -> list[str]:
     is_close = word.isalpha() and bool(get_close_matches(word, [KAFKA], cutoff=_ONE_WRONG_LETTER))
     if name.lower() == KAFKA or not is_close:
         return []
-    return [f"{path}.type: {shown(name)} is not a type of endpoints; did you mean {KAFKA}?"]
+    return [f"{path}.type: {shown(name)} is not a type of endpoint; did you mean {KAFKA}?"]
 
 
 def find_source(groups: Sequence[KafkaGroup]) -> Source:

@@ -115,7 +115,7 @@ def _sentences(model: type[BaseModel], error: ValidationError, path: str) -> lis
 
 
 def drop_meaningless(model: type[StrictModel], data: object, path: str = "") -> tuple[object, list[str]]:
-    """Remove the fields without effect. Returns the other *data*, and the paths of the removed fields.
+    """Remove the fields without effect. Returns the rest of *data*, and the paths of the removed fields.
 
     A string in place of an object is parsed as JSON, because exported definitions store configurations in this way.
     """

@@ -59,8 +59,8 @@ class Settings(BaseSettings):
     bootstrap_servers: str | None = Field(
         None,
         description=(
-            "Kafka brokers (host:port, separated by commas) that replace those of the source topics in the "
-            "definition; also those of the dead-letter topic if they are the same."
+            "Kafka brokers (host:port, separated by commas) for the source topics, instead of those in the definition. "
+            "If the definition has the same brokers for the dead-letter topic, they are replaced too."
         ),
     )
     routing: Literal["key", "match"] | None = Field(

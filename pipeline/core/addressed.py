@@ -38,7 +38,7 @@ class AddressedMatching:
     Args:
         matching: finds the subscriptions of all other events.
         ids: verifies the seal of an address.
-        topic_id: returns the id of a source topic, given its name and a partition; None if it is not known.
+        topic_id: returns the id of a source topic, given its name and a partition; None if unknown.
     """
 
     def __init__(

@@ -31,7 +31,7 @@ class Beginnings:
     """Which subscriptions have begun in one partition.
 
     Args:
-        topic_id: the id of the source topic; None if it is not known.
+        topic_id: the id of the source topic; None if unknown.
     """
 
     def __init__(self, topic: str, number: int, topic_id: str | None) -> None:
@@ -45,7 +45,7 @@ class Beginnings:
         return f"<Beginnings of {self._number}, {len(self._behind)} behind>"
 
     def first_offset(self, subscription: Subscription, otherwise: int) -> int:
-        """The first offset that is for a subscription, from its record; without such an offset, *otherwise*."""
+        """The first offset that is for a subscription, according to its record; *otherwise* if the record has none."""
         start = subscription.start_in(self._topic, self._number, self._topic_id)
         return otherwise if start is None else start
 

@@ -33,7 +33,7 @@ class SystemClock:
 def steady_now() -> float:
     """Seconds of the running event loop's clock, to measure durations in this process.
 
-    If the system clock is set back by hours, a wait measured with it lasts hours longer.
+    The system clock is not suitable: if it was set back by hours, a wait would last hours longer.
     """
     return asyncio.get_running_loop().time()
 
@@ -42,8 +42,8 @@ def machine_now() -> float:
     """Seconds of a clock that never goes back, and continues while this process is stopped or its machine is suspended.
 
     It is CLOCK_BOOTTIME on Linux, elsewhere CLOCK_MONOTONIC, which may stop while the machine is suspended. The clock
-    of an event loop is not suitable: it may show the time at which the present iteration
-    began, which may be before the process was stopped.
+    of an event loop is not suitable: it may show the time at which the present iteration began, which may be before
+    the process was stopped.
     """
     return time.clock_gettime(_MACHINE_CLOCK)
 

@@ -156,7 +156,7 @@ class Commands:
             self.resume(lane)
             return
         logger.warning(
-            "subscription %s: not skipping %d of %s, which is not its next event or does not exist yet; "
+            "subscription %s: not skipping offset %d of %s: this is not its next event, or does not exist yet; "
             "its position stays %d",
             lane.name,
             offset,
@@ -207,12 +207,12 @@ class Commands:
         """Deliver again from *offset* on. Waiting events before *offset* are not skipped."""
         here, where = lane.first_waiting, self._partition.name
         if offset <= here:
-            logger.info("subscription %s: goes back to %d of %s from %d", lane.name, offset, where, here)
+            logger.info("subscription %s: goes back to offset %d of %s from %d", lane.name, offset, where, here)
             lane.move(offset)
             return
         logger.warning(
-            "subscription %s: stays at %d of %s: continuing from %d would discard the events that wait before "
-            "it, which the command does not allow (discardWaiting)",
+            "subscription %s: stays at offset %d of %s: continuing from %d would discard events that wait, "
+            "which the command does not allow (discardWaiting)",
             lane.name,
             here,
             where,
@@ -234,7 +234,7 @@ class Commands:
             self.resume(lane)
             return
         logger.warning(
-            "subscription %s: discards its events from %d up to %d of %s, as the command says",
+            "subscription %s: discards its events from offset %d up to %d of %s, as the command allows",
             lane.name,
             start,
             offset,

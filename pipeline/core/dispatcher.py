@@ -192,7 +192,7 @@ class Dispatcher:
         return 0 if entry is None else entry.partition.window.ahead_of(offset)
 
     def committed(self, offsets: Mapping[int, int], begun_to: Mapping[int, int | None]) -> int:
-        """Record that these offsets and revisions were committed. Returns the number of offsets that were passed."""
+        """Record that these offsets and revisions were committed. Returns by how many offsets the commits advanced."""
         advanced = 0
         for number, offset in offsets.items():
             entry = self._open.get(number)

@@ -127,7 +127,7 @@ class Cursor:
         error: why the last attempt did not deliver the event at `next`, if known.
         event_ms: the time stamp of the event at `next`, if known.
         standing: the state of the lane; None in rows of earlier versions.
-        topic_id: the id of the topic that `next` belongs to; None if not known. Set by the row store.
+        topic_id: the id of the topic that `next` belongs to; None if unknown. Set by the row store.
     """
 
     next: int

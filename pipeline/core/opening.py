@@ -56,7 +56,7 @@ class Opening:
             is_outdated = self._worker.matching is not None and is_of_former(row, subscription)
         if is_outdated:
             logger.warning(
-                "subscription %s was deleted%s: discarding its former cursor %d in %s",
+                "subscription %s was deleted%s: discarding its former cursor at offset %d of %s",
                 lane.name,
                 "" if subscription is None else " and created again",
                 row.next,

@@ -48,7 +48,7 @@ class Partition:
     Args:
         position: where the stream begins: the committed offset, or the beginning of a new partition.
         rows: the store of its cursor rows.
-        log: the bounds of its log; None if they are not known.
+        log: the bounds of its log; None if unknown.
 
     Attributes:
         opened_at: where the stream began.
@@ -306,7 +306,7 @@ class Partition:
             lagging = max(too_old, min(self.window.dispatched_before(now - patience), self._pace()))
         for lane in list(self.lanes.values()):
             first = lane.events.held.first
-            # A lane that waits for a slot is not slow itself, but the worker.
+            # If a lane waits for a slot, the worker is slow, not the lane.
             if first is not None and (first < too_old or (first < lagging and not lane.waits.for_slots)):
                 lane.go_behind()
 

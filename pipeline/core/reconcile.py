@@ -105,7 +105,7 @@ class Reconciler:
             lane = partition.lanes[key] = self.make_lane(key, first)
         self.configure(lane, subscription)
         if is_behind:
-            logger.info("subscription %s: begins at %d of %s", lane.name, first, partition.name)
+            logger.info("subscription %s: begins at offset %d of %s", lane.name, first, partition.name)
             lane.move(first)
             partition.beginnings.began_behind(lane, subscription)
         else:
@@ -149,7 +149,7 @@ class Reconciler:
             )
         row = lane.events.progress.row
         if row is not None:
-            logger.info("subscription %s was deleted at %d of %s", lane.name, row.next, self._partition.name)
+            logger.info("subscription %s was deleted at offset %d of %s", lane.name, row.next, self._partition.name)
             self._partition.rows.delete(lane)
 
     def reconcile(self, lane: Lane, subscription: Subscription) -> None:

@@ -25,7 +25,7 @@ def _as_python(character: str) -> str:
 
 
 def safe(text: str, *, keep: str = "", escape: Callable[[str], str] = _as_python) -> str:
-    r"""*text* with those characters escaped that a terminal or a page would interpret instead of showing them.
+    r"""*text*, with all characters escaped that a terminal or a page would interpret instead of showing.
 
     Control characters move the cursor, change colours or forge lines. Format characters reverse the direction of the
     text (U+202E) or are invisible. They are shown as Python writes them: `\x1b`, `\u202e`.

@@ -102,7 +102,7 @@ def parse_url(text: str) -> URL:
     try:
         url = URL(text)
         if url.scheme not in _SCHEMES or not url.host or not url.port:
-            raise ConfigurationError(f"the URL has the scheme {url.scheme!r}, must be http or https, and needs a host")
+            raise ConfigurationError(f"the URL needs a host and the scheme http or https, not {url.scheme!r}")
         if _HOST.fullmatch(url.raw_host or "") is None:
             raise ConfigurationError("the host in the URL is neither a name nor an address")
     except ValueError:

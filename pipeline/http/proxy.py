@@ -73,7 +73,7 @@ def _route(text: str, username: str | None, password: str | None) -> ProxyRoute:
         raise ConfigurationError("proxy: is not a URL") from None
     if url.scheme not in {"http", "https", *VERSIONS} or not url.host:
         allowed = ", ".join(["http", "https", *VERSIONS])
-        raise ConfigurationError(f"proxy: has the scheme {url.scheme!r}, must be one of {allowed}, and needs a host")
+        raise ConfigurationError(f"proxy: needs a host and one of the schemes {allowed}, not {url.scheme!r}")
     if username is None and password is None:
         username, password = url.user, url.password
     bare = url.with_user(None).with_path("/")

@@ -73,7 +73,7 @@ def _decoded(text: str, path: str) -> bytes:
 def _hmac_sha256(key: bytes, path: str) -> Sign:
     if not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
         raise ConfigurationError(
-            f"{path}: has {len(key)} bytes, must have {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES} (in base64)"
+            f"{path}: its base64 decodes to {len(key)} bytes; allowed: {MIN_SECRET_BYTES} to {MAX_SECRET_BYTES}"
         )
 
     def sign(content: bytes) -> str:
@@ -85,7 +85,7 @@ def _hmac_sha256(key: bytes, path: str) -> Sign:
 def _ed25519(seed: bytes, path: str) -> Sign:
     # Some tools, such as libsodium, append the public key to the seed.
     if len(seed) not in {_SEED_BYTES, 2 * _SEED_BYTES}:
-        raise ConfigurationError(f"{path}: has {len(seed)} bytes, must have 32 or 64 (in base64)")
+        raise ConfigurationError(f"{path}: its base64 decodes to {len(seed)} bytes; allowed: 32 or 64")
     private_key = Ed25519PrivateKey.from_private_bytes(seed[:_SEED_BYTES])
     if seed[_SEED_BYTES:] not in {b"", private_key.public_key().public_bytes_raw()}:
         raise ConfigurationError(f"{path}: its public key, the second 32 bytes, does not belong to its seed")

@@ -110,9 +110,9 @@ class Guard:
             return None
         for network, name in self._refused:
             if parsed in network:
-                return f"{bare} is in {name} {network}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
+                return f"{bare} is in {name} {network}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can allow it"
         if parsed.version == 6 and parsed not in _GLOBAL_UNICAST:  # noqa: PLR2004 - the version of IP
-            return f"{bare} is outside global unicast {_GLOBAL_UNICAST}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
+            return f"{bare} is outside global unicast {_GLOBAL_UNICAST}; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can allow it"
         return None
 
     def verdict_on_host(self, host: str) -> str | None:

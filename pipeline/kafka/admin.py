@@ -131,7 +131,7 @@ def _are_led(wanted: Mapping[str, range], found: Mapping[str, Partitions]) -> bo
 
 
 def unreachable(connection: KafkaConnection, error: Exception) -> str:
-    """The message for an error of a client of this cluster."""
+    """A message that the cluster can't be used, because a client of it has failed with *error*."""
     return _unusable(connection, str(error) or type(error).__name__)
 
 

@@ -34,7 +34,7 @@ class Committed:
 
     Attributes:
         offset: the committed offset; None if there is none.
-        topic_id: the id of the topic; None if it is not known.
+        topic_id: the id of the topic; None if unknown.
         settled: the note of the events that are settled beyond the offset; None if there is none.
         begun_to: subscriptions created before this revision had begun; 0 if the commit does not contain it. A commit
             without fields was made by an operator, who moved the group. Then all subscriptions count as begun, so that
@@ -64,8 +64,5 @@ class Committed:
 
 
 def _revision(text: str) -> int:
-    """The revision in a commit, which anybody with access to the group may have written.
-
-    If it is unreadable, 0, which is safe.
-    """
+    """The revision in a commit; 0, which is safe, if it is unreadable. Anybody with access may have written it."""
     return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0

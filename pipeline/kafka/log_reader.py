@@ -182,7 +182,7 @@ class LogReader:
             consumer.seek(each, offset)
 
     def _rest(self, tp: TopicPartition) -> None:
-        """Pause the fetches of a partition that wants no events. They would poll the end of its log again and again."""
+        """Pause the fetches of a partition that wants no events, because they would poll the end of its log forever."""
         if self._consumer is not None and tp in self._consumer.assignment():
             self._consumer.pause(tp)
 

@@ -45,7 +45,7 @@ class FoundRows(NamedTuple):
     Attributes:
         rows: the rows, by subscription id.
         elsewhere: the ids whose rows have a key in one form, while the next write will use the other form.
-        last_topic_id: the id of the topic that was delivered last; None if it is not known.
+        last_topic_id: the id of the topic that was delivered last; None if unknown.
     """
 
     rows: dict[bytes, Row]
@@ -74,11 +74,11 @@ class RowKeys:
         return self._prefix + key if self.is_alone else key
 
     def last_topic_id(self, topic_ids: Mapping[bytes, str | None], topic_id: str | None) -> str | None:
-        """The id of the topic that was delivered last, from the ids in the partition; None if it is not known.
+        """The id of the topic that was delivered last, from the ids in the partition; None if unknown.
 
         Args:
             topic_ids: the topic ids in a partition, by key.
-            topic_id: the present id of the topic; None if it is not known.
+            topic_id: the present id of the topic; None if unknown.
         """
         plain = topic_ids.get(SOURCE_KEY)
         if not self.is_alone and plain != topic_id:

@@ -130,7 +130,7 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
         ),
         (
             "webhooks_attempt_log_dropped",
-            "Entries missing in the attempt log because it could not be written.",
+            "Entries missing from the attempt log because it could not be written.",
             telemetry.attempt_log_drops,
         ),
         (

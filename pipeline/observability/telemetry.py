@@ -75,7 +75,7 @@ class Telemetry:
         drops: dropped events by rule.
         dead_letters: confirmed dead letters by reason.
         dead_letter_failures: failed writes of dead letters, which are retried.
-        attempt_log_drops: entries missing in the attempt log because it could not be written.
+        attempt_log_drops: entries missing from the attempt log because it could not be written.
         token_fetches: answers of token endpoints.
         headers_left_out: headers of records and subscriptions that were not sent.
         subscription_failures: subscriptions that went into FAILURE, by kind of cause.
@@ -282,7 +282,7 @@ class Telemetry:
         )
 
     def attempt_log_dropped(self, count: int, error: str) -> None:
-        """*count* entries are missing in the attempt log. Deliveries continue."""
+        """*count* entries are missing from the attempt log. Deliveries continue."""
         self.attempt_log_drops += count
         self._warn("attempt-log.dropped", "attempt-log", {"count": count, "error": error})
 

@@ -258,7 +258,7 @@ def spans_of(environment: Mapping[str, str], app: str, ids: WebhookIds) -> Spans
         problem = "OpenTelemetry is not installed: pip install 'webhook-pipeline[otel]'"
     if problem is None:
         return Spans(environment, app, ids)
-    logger.warning("traces: %s; no spans are made", problem)
+    logger.warning("traces: %s; no spans are recorded", problem)
     return None
 
 

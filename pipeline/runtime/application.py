@@ -118,7 +118,7 @@ class DeliveryApp(faust.App):
         return share_by_sizes(len(self.parts.sources.partitions()), self.partition_counts().values())
 
     def end_of(self, topic: str, partition: int) -> int | None:
-        """The end of a partition's readable log; None if it is not known."""
+        """The end of a partition's readable log; None if unknown."""
         try:
             return self.consumer.highwater(TP(topic, partition))
         except Exception:  # noqa: BLE001 - the driver raises various errors for a partition that was just revoked

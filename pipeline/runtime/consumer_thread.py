@@ -174,8 +174,8 @@ class DeliveryConsumerThread(RetryingConsumerThread):
             except (OffsetMetadataTooLargeError, InvalidCommitOffsetSizeError) as error:
                 self._is_settled_refused = True
                 logger.warning(
-                    "committing offsets without notes of the events settled beyond them, so a crash repeats more: the "
-                    "broker does not accept metadata of that size (offset.metadata.max.bytes): %r",
+                    "committing offsets without notes of the events settled beyond them: the broker does not accept "
+                    "metadata of that size (offset.metadata.max.bytes); a crash would repeat these events: %r",
                     error,
                 )
             else:
@@ -256,7 +256,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         return int(stable)
 
     def topic_partitions(self, topic: str) -> int | None:
-        """The number of partitions of a topic, None if it is not known.
+        """The number of partitions of a topic, None if unknown.
 
         Faust reads a snapshot in aiokafka's coordinator, which only some members of the group have.
         """

@@ -154,7 +154,7 @@ class LogCheck:
         }
 
     def topic_id(self, number: int) -> str | None:
-        """The id of the topic that a partition was opened for; None if it is not known."""
+        """The id of the topic that a partition was opened for; None if unknown."""
         log = self._logs.get(number)
         return None if log is None else log.topic_id
 

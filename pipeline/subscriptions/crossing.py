@@ -183,7 +183,7 @@ class Revisions:
                 await self._registry.caught_up()
         except TimeoutError:
             logger.warning(
-                "subscription %s: revision %d is written, and could not be read again: if another process has changed "
+                "subscription %s: revision %d was written but could not be read back: if another process changed "
                 "the subscription at the same moment, that change may be lost",
                 subscription_id,
                 revision,

@@ -116,7 +116,9 @@ class _Import:
             if isinstance(taken, LeftOut):
                 self._note("left out", f"subscription {shown(taken.id)}: {taken.why}")
             elif other := self._other_api(part):
-                self._note("left out", f"subscription {shown(taken.subscription.id)}: it is of the API {shown(other)}")
+                self._note(
+                    "left out", f"subscription {shown(taken.subscription.id)}: it belongs to the API {shown(other)}"
+                )
             else:
                 self._take(part.location, taken, definition)
                 ignored.update(dict.fromkeys(taken.ignored))
@@ -124,7 +126,7 @@ class _Import:
             self._note("not used", f"of subscriptions: {', '.join(ignored)}")
         taken_over = self._imported.subscriptions
         for unknown in self._groups.unknown({each.id for each in taken_over}):
-            self._problems.append(f"--from-group: {shown(unknown)} is not the id of a subscription that is taken over")
+            self._problems.append(f"--from-group: {shown(unknown)} is not the id of an imported subscription")
         if later := sum(each.start_from is None for each in taken_over):
             self._note("begins", f"{later} of {len(taken_over)} subscriptions begin when they are applied")
 

@@ -131,8 +131,8 @@ class Crossing:
     def _repeated_deletions(self) -> list[ReadRecord]:
         """The records that only delete again what was deleted before a late edit, in the order of what they merge.
 
-        Such a record does not count for later records than those that its writer had read: one of them may have created
-        the subscription again.
+        Such a record comes right after the last record that its writer had read: a later one may have created the
+        subscription again.
         """
         found = [
             each

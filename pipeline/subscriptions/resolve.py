@@ -294,7 +294,7 @@ def _topic_of_command(subscription: wire.WireSubscription, definition: Definitio
 
 
 def command_of(resume: wire.ResumeFrom | None, topic_of: Callable[[str | None], str | None]) -> ResumeFrom | None:
-    """The command of a `resumeFrom`. *topic_of*: returns the topic of a command that names *topic*, or none."""
+    """The command of a `resumeFrom`. *topic_of* finds the topic of a command, given the topic that it names or None."""
     if resume is None:
         return None
     if resume.skip is not None:

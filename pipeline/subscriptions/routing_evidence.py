@@ -61,7 +61,7 @@ def evidence(newest: Mapping[str, Sequence[bytes | None]], subscriptions: Sequen
     if not keys:
         return sentences
     if not subscriptions:
-        return [*sentences, "There are no subscriptions yet with whose ids these keys could be compared."]
+        return [*sentences, "There are no subscriptions yet to compare these keys with."]
     named = {each.id.encode() for each in subscriptions} & set(keys)
     events = sum(key in named for key in keys)
     return [*sentences, _with_key(len(keys), events, len(named), len(subscriptions)), _with_match(subscriptions)]
@@ -83,8 +83,8 @@ def _with_key(events: int, matching: int, named: int, subscriptions: int) -> str
     if matching == events:
         return f"With key, all of these events would be delivered: their keys are the ids of {of_all}."
     return (
-        f"With key, {events - matching} of these {events} events would be dead-lettered: only the other keys are ids, "
-        f"of {of_all}."
+        f"With key, {events - matching} of these {events} events would be dead-lettered: only the other events have "
+        f"keys that are ids of subscriptions ({of_all})."
     )
 
 

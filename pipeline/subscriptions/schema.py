@@ -264,7 +264,7 @@ class WireSubscription(StrictModel):
             why = f"{shown(text)} is before 1970"
         except PydanticCustomError as error:
             why = error.message()
-        raise problem(f"{why}; allowed too: now, earliest, and group: with the name of a consumer group")
+        raise problem(f"{why}; also allowed: now, earliest, and group: with the name of a consumer group")
 
     @field_validator("starting_at", "ending_at")
     @classmethod

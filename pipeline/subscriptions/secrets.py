@@ -25,7 +25,7 @@ from pipeline.subscriptions.schema import OPTIONS, WireHeader, WireSubscription
 PREFIX: Final = f"{ENCRYPTED}v2:"
 UNBOUND_PREFIX: Final = f"{ENCRYPTED}v1:"
 _ROW_PREFIX: Final = b"v2:"
-_OTHERWISE: Final = "with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere"
+_OTHERWISE: Final = "with any of WEBHOOKS_SECRET_KEYS, or was copied from elsewhere"
 
 Part = TypeVar("Part", bound=StrictModel)
 

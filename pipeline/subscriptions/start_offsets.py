@@ -48,7 +48,8 @@ def with_topic(resume: ResumeFrom | None, definition: Definition) -> ResumeFrom 
     """The command with its topic filled in if it names a partition: the definition may gain source topics later.
 
     Raises:
-        ConfigurationError: the command names another topic than a source topic, or none although there are several.
+        ConfigurationError: the command names a topic that is not a source topic, or no topic although there are
+            several.
     """
     place = None if resume is None else resume.skip or resume
     if resume is None or place is None or place.partition is None:
@@ -79,7 +80,7 @@ def _unfiltered(subscription: WireSubscription, definition: Definition) -> list[
     if not definition.require_filter or options.filter is not None or subscription.topics is not None:
         return []
     every = f"{shown(subscription.id)} would get every event of {', '.join(definition.source.topics)}"
-    return [f"{OPTIONS}.filter: is required by the definition (requireFilter), or topics; without both, {every}"]
+    return [f"{OPTIONS}.filter: the definition (requireFilter) requires a filter or topics; without both, {every}"]
 
 
 def check_beginning(subscription: WireSubscription, now: float) -> None:

@@ -103,7 +103,7 @@ class SubscriptionWriter:
             subscription_id: the key of the record.
             value: the value of the record.
             fields: see `read_fields`.
-            commands: those of earlier revisions (commands.py).
+            commands: the commands of earlier revisions (commands.py).
             revisions: the values of the headers above, by name; None: without that header.
 
         Raises:

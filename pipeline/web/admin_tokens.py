@@ -105,7 +105,7 @@ class AdminTokens:
         if tenant is None:
             return TokenProblem(
                 f"has no usable claim {shown(self._tenant_claim)}; allowed: an object of up to {MOST_TENANT_ENTRIES} "
-                "texts, the metadata of the subscriptions that it may see"
+                "strings: the metadata of the subscriptions that the token gives access to"
             )
         return Principal(name, scopes, tenant)
 

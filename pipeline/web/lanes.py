@@ -86,7 +86,7 @@ def not_counted(_subscription: str, _topic: str, _partition: int) -> int | None:
 
 
 def counted_by(lane: LaneReport, counted: Counted) -> LaneReport:
-    """The lane. If it has not counted its waiting events, the view has the number, from the lane's row."""
+    """The lane; if it has not counted its waiting events, with the number that *counted* returns, if it is known."""
     if lane.waiting is not None:
         return lane
     waiting = counted(lane.subscription, lane.topic, lane.partition)

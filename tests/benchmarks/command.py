@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make bench", description="Measure the pipeline on a real Kafka.")
-    parser.add_argument("--quick", action="store_true", help="small numbers: does it run, not how fast is it")
+    parser.add_argument("--quick", action="store_true", help="use small numbers, only to check that the benchmarks run")
     parser.add_argument("--only", action="append", choices=PARTS, help="run this part; may be given several times")
     parser.add_argument("--output", type=Path, help="write the report to this file too, in Markdown")
     return parser

@@ -114,7 +114,7 @@ async def test_send_reaches_one_subscription_and_refuses_unknown_ones(
         assert (len(calls["calm"]), len(calls["strict"])) == (0, 1)
 
         refused = await webhooks.run("send", "strict", "{}", "-H", "dlq.for:calm")
-        assert (refused.code, refused.err) == (1, "Error: --header: dlq.for is a header of the pipeline\n")
+        assert (refused.code, refused.err) == (1, "Error: --header: dlq.for is a header that only the pipeline sets\n")
 
 
 async def test_an_address_that_a_producer_writes_has_no_effect(

@@ -52,7 +52,7 @@ NAME_OF = {look.name: state for state, look in LOOKS.items()}
 SLOW_SECONDS = 120.0
 
 Told = dict[str, tuple[str, str]]
-"""The state and the number of waiting events of each subscription that is not live: "3", "up to 5" or "not known"."""
+"""The state and the number of waiting events of each subscription that is not live: "3", "up to 5" or "unknown"."""
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ def untrue(truth: dict[str, tuple[str, int]], told: Told) -> dict[str, object]:
     for name, (state, count) in truth.items():
         said, number = told.get(name, ("live", "0"))
         most = re.fullmatch(r"up to ([\d,]+)", number)
-        is_bound = number == "not known" or (most is not None and int(most[1].replace(",", "")) >= count)
+        is_bound = number == "unknown" or (most is not None and int(most[1].replace(",", "")) >= count)
         if said != state or not (number == f"{count:,}" or is_bound):
             wrong[name] = (said, number, "and not", state, count)
     return wrong

@@ -24,7 +24,7 @@ async def created(client: Client, name: str = "sub-1", **options: Any) -> int:
         return int(body["revision"])
 
 
-async def test_routes_and_their_descriptions_are_the_same(worker: ApiWorker, client: Client) -> None:
+async def test_the_api_description_lists_exactly_the_existing_routes(worker: ApiWorker, client: Client) -> None:
     async with client.get("/api/openapi.json") as response:
         described = await response.json()
     operations = {

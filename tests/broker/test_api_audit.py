@@ -66,7 +66,7 @@ async def test_a_repeated_request_is_carried_out_once(client: Client, other: Cli
     first = await sent(client, document(None))
     assert first[0] == 201
     assert await sent(client, document(None)) == first
-    assert await sent(other, document(None)) == first, "at another worker"
+    assert await sent(other, document(None)) == first, "any worker gives the stored answer"
     assert await total(client) == 1
     again = await sent(client, document(None), **{"Idempotency-Key": "order-8"})
     assert again[1]["id"] != first[1]["id"]

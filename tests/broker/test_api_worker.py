@@ -71,13 +71,13 @@ async def test_an_outage_is_found_and_repaired_with_one_action(running: Cluster,
         again = await call(worker, "POST", "/api/subscriptions/_bulk", {**outage, "filter": {"all": True}})
         return bool(again["unchanged"] == len(NAMES))
 
-    await eventually(needs_nothing, within_seconds=60, says=lambda: "what is live gets a new revision")
+    await eventually(needs_nothing, within_seconds=60, says=lambda: "a live subscription still gets a new revision")
 
     async def is_told() -> bool:
         event = await call(worker, "GET", f"/api/events/{recorder.calls[-1].webhook_id}")
         return [each["fate"] for each in event["items"]] == ["delivered"]
 
-    await eventually(is_told, within_seconds=60, says=lambda: "the event is not told to be delivered")
+    await eventually(is_told, within_seconds=60, says=lambda: "the event is not reported as delivered")
     entries = (await call(worker, "GET", f"/api/subscriptions/{NAMES[0]}/attempts"))["items"]
     assert [each.get("status") for each in entries if each.get("decision") == "failure"] == [410]
 
@@ -130,4 +130,4 @@ async def test_the_api_agrees_with_its_description(running: Cluster, tmp_path: P
     )
     output, _ = await process.communicate()
     assert process.returncode == 0, output.decode()[-5000:]
-    assert "web.problem" not in worker.output(), "an answer that nobody expected is 500 and logged"
+    assert "web.problem" not in worker.output(), "the worker has logged an unexpected error"

@@ -142,7 +142,7 @@ async def test_a_redriven_event_is_found_by_its_first_id(
         assert [each["webhookId"] for each in items] == [first] * 3
 
 
-async def test_without_deliveries_in_the_log_the_fate_is_unknown(
+async def test_if_deliveries_are_not_logged_the_fate_is_unknown(
     broker: TestBroker, recorder: Recorder, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     recorder.behaviours = {"strict": answer(400)}

@@ -40,7 +40,7 @@ class Reading:
         return Wanted(self.place, self.keys) if self.place < self.stop else None
 
     def feed(self, wanted: Wanted, end: int, events: Sequence[Event]) -> None:
-        assert wanted.start == self.place, "a stretch begins where it was asked for"
+        assert wanted.start == self.place, "a stretch does not begin where it was requested"
         assert all(wanted.start <= event.offset < end for event in events)
         self.turns_when_fed.append(self.turns)
         self.read += [event.offset for event in events]
@@ -131,7 +131,7 @@ async def test_unwanted_events_are_skipped(broker: TestBroker, topic: str) -> No
         backlog.wake(reading)
         await asyncio.wait_for(reading.done.wait(), 30)
         assert 1200 in reading.read
-        assert len(reading.read) < 150, "of the others the last of each batch"
+        assert len(reading.read) < 150, "apart from the wanted event, only the last one of each batch is read"
 
 
 async def test_each_read_uses_the_keys_that_are_wanted_now(broker: TestBroker, topic: str) -> None:

@@ -96,7 +96,7 @@ async def test_a_backup_is_restored_to_an_empty_application(orders: Cluster, uni
     await restore.carry_out()
 
     after = await state_of(orders, other)
-    assert [each.key for each in after.subscriptions] == [b"late", b"early"], "in the order in which they were made"
+    assert [each.key for each in after.subscriptions] == [b"late", b"early"], "in the order of their creation"
     assert [stored(each) for each in after.subscriptions] == [stored(each) for each in reversed(before.subscriptions)]
     [row] = [decode(each.value) for each in after.rows if each.key == b"late"]
     assert row == replace(FAILED, revision=after.subscriptions[0].offset)
@@ -155,7 +155,9 @@ async def test_restored_subscriptions_continue_from_their_rows(
 
     after = await state_of(orders, other)
     [row] = [decode(each.value) for each in after.rows if each.key == b"late"]
-    assert (row.next, row.revision) == (1, after.subscriptions[0].offset), "so the next resume is a newer revision"
+    assert (row.next, row.revision) == (1, after.subscriptions[0].offset), (
+        "the row has the present revision, so the next resume is newer"
+    )
 
 
 async def test_rows_can_be_restored_alone(orders: Cluster) -> None:

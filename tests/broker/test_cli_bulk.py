@@ -151,7 +151,7 @@ async def test_a_backup_never_replaces_a_file(webhooks: Webhooks, tmp_path: Path
     assert await revisions(webhooks) == before
 
 
-async def test_a_bulk_change_prints_the_states_that_it_led_to(webhooks: Webhooks) -> None:
+async def test_a_bulk_change_prints_the_resulting_states(webhooks: Webhooks) -> None:
     # No worker is running that could carry out a command.
     resumed = await answer(webhooks, "resume", "--all", "--yes", "--wait", "--wait-seconds", "0.1", code=1)
     paused = await answer(webhooks, "pause", "--all", "--metadata", "has=no row", "--yes", "--wait")
@@ -189,7 +189,7 @@ async def test_contradictory_options_are_refused(webhooks: Webhooks) -> None:
         (["resume", "a", "--all"], "name subscriptions, or use --all"),
         (
             ["pause", "a", "--state", "live"],
-            "--state, --cause, --host, --metadata and --backup are for --all",
+            "--state, --cause, --host, --metadata and --backup need --all",
         ),
         (["pause", "a", "--dry-run"], "--dry-run works only with --all or with a replay"),
         (["pause", "--all", "--metadata", "customer"], "'customer' is not NAME=VALUE"),

@@ -26,9 +26,7 @@ async def found(
         yield each, Webhooks(each.environment)
 
 
-async def test_explain_works_in_another_process_than_the_worker(
-    found: tuple[Cluster, Webhooks], recorder: Recorder
-) -> None:
+async def test_explain_works_outside_the_worker_process(found: tuple[Cluster, Webhooks], recorder: Recorder) -> None:
     running, webhooks = found
     await running.start_worker()
     await running.until_ready()
@@ -90,7 +88,7 @@ async def test_explain_names_a_receiver_that_rejects_everything(
         await eventually(is_well, within_seconds=30, says=lambda: "it is still listed")
 
 
-async def test_without_a_worker_explain_says_what_is_not_known(
+async def test_without_a_worker_explain_says_what_is_unknown(
     found: tuple[Cluster, Webhooks], recorder: Recorder
 ) -> None:
     running, webhooks = found
@@ -98,7 +96,8 @@ async def test_without_a_worker_explain_says_what_is_not_known(
     ended = await webhooks.run("explain", "idle")
     assert ended.code == 0
     assert ended.out == (
-        "idle is paused by its publisher. How many events wait is not known. Resume it when its events may be sent:\n"
+        "idle is paused by its publisher. The number of waiting events is unknown. "
+        "Resume it when its events may be sent:\n"
         "  webhooks subscriptions resume idle\n"
     )
     unknown = await webhooks.run("explain", "nobody")

@@ -73,7 +73,9 @@ async def test_an_event_is_matched_in_each_topic(broker: TestBroker, tmp_path: P
         f"topic {more}: 2 of 4 subscriptions would get the event",
     ]
     assert [each["topic"] for each in found] == [f"{app}-events", more]
-    assert (await webhooks.done("send", "one", "{}")).startswith(f"{more}-0-"), "it gets events of that one alone"
+    assert (await webhooks.done("send", "one", "{}")).startswith(f"{more}-0-"), (
+        "the subscription gets events of this topic only"
+    )
     ambiguous = await webhooks.run("send", "all", "{}")
     assert ambiguous.code == 1
     assert "--topic: is required, because there are several" in ambiguous.err

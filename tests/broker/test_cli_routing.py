@@ -172,9 +172,9 @@ async def test_a_filter_can_be_required(make: Callable[..., Any]) -> None:
 
     refused = await webhooks.run("subscriptions", "apply", "-f", "-", stdin=documents("a"))
     assert refused.code == 1
-    assert "filter: is required by the definition (requireFilter), or topics" in refused.err
+    assert "filter: the definition (requireFilter) requires a filter or topics" in refused.err
     await webhooks.done("subscriptions", "apply", "-f", "-", stdin=filtered("b"))
-    assert "ok  subscriptions: 1, none of them without filter and topics\n" in await webhooks.done("check")
+    assert "ok  subscriptions: 1, each with a filter or topics\n" in await webhooks.done("check")
 
     # Subscription `a` was applied with another routing. Its deliveries are not stopped.
     await with_routing(guarded, "key").done("subscriptions", "apply", "-f", "-", stdin=documents("a"))

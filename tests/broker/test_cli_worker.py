@@ -91,7 +91,7 @@ async def test_check_fails_if_no_key_decrypts_the_secrets(webhooks: Webhooks) ->
     assert ended.code == 1
     assert (
         "Error: WEBHOOKS_SECRET_KEYS: no key decrypts the secrets of 1 of these subscriptions; "
-        "set the keys that the workers have, or add the missing key behind a comma\n"
+        "set the keys that the workers have, or add the missing key after a comma\n"
     ) in ended.err
 
     other = Webhooks({**webhooks.environment, **keys})

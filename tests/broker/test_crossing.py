@@ -158,7 +158,7 @@ async def test_no_command_is_lost_because_of_another_change(three: list[Worker])
         assert len(newest.commands) == given
 
 
-async def test_a_change_that_is_taken_back_repeats_no_command(three: list[Worker]) -> None:
+async def test_a_change_that_is_undone_repeats_no_command(three: list[Worker]) -> None:
     one, two, _ = three
     revision = (await one.store.apply(document())).revision
     refused = 0
@@ -177,10 +177,10 @@ async def test_a_change_that_is_taken_back_repeats_no_command(three: list[Worker
         given = [found.resume_from for _, found in one.changes if found is not None and found.resume_from is not None]
         assert given == [ReplayOffset(0, each) for each in range(number + 1)]
         assert [each.resume_from for each in newest.commands] == given
-    assert refused, "the two never met"
+    assert refused, "the two changes were never concurrent"
 
 
-async def test_a_change_that_is_taken_back_leaves_no_trace(three: list[Worker]) -> None:
+async def test_a_change_that_is_undone_leaves_no_trace(three: list[Worker]) -> None:
     one, two, third = (worker.store for worker in three)
     revision = (await one.apply(document())).revision
     refused = 0
@@ -200,4 +200,4 @@ async def test_a_change_that_is_taken_back_leaves_no_trace(three: list[Worker]) 
         assert (found["metadata"] == note) is not is_refused, outcomes
         assert found["qos"] == ("none" if number % 2 else "auto"), outcomes
         revision = found["revision"]
-    assert refused, "they never met"
+    assert refused, "the two changes were never concurrent"

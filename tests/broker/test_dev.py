@@ -137,7 +137,7 @@ async def test_commands_know_what_waits_in_webhooks_dev(dev: Running) -> None:
     assert "customer-7  " in listed.out
     assert "?" not in listed.out
     assert (explained.code, explained.err) == (0, "")
-    assert "not known" not in explained.out
+    assert "unknown" not in explained.out
     await end(dev)
 
 

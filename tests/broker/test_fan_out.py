@@ -89,7 +89,7 @@ async def test_a_matching_event_arrives_once_and_in_order(
         assert not recorder.out_of_order()
 
 
-async def test_kill_9_loses_nothing_of_any_subscription(
+async def test_killing_a_worker_loses_no_event_of_any_subscription(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("match-kill"), tmp_path) as (found, recorder):
@@ -101,7 +101,7 @@ async def test_kill_9_loses_nothing_of_any_subscription(
         assert not recorder.out_of_order()
 
 
-async def test_a_clean_stop_repeats_nothing_of_any_subscription(
+async def test_a_clean_stop_repeats_no_event_of_any_subscription(
     kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path
 ) -> None:
     async with matching(kafka, unique_name("match-stop"), tmp_path) as (found, recorder):

@@ -51,12 +51,12 @@ async def test_with_latest_the_end_offsets_are_committed_only_once(kafka: TestBr
     await kafka.add_partitions(source.topic, 3)
     await fix_beginning(source, group, 3)
     assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}, (
-        "a new partition is to be read from its beginning"
+        "a new partition has to be read from its beginning"
     )
 
 
 @pytest.mark.parametrize("reset", ["latest", "earliest"])
-async def test_no_event_of_a_newly_named_topic_is_skipped(
+async def test_no_event_of_a_recreated_topic_is_skipped_at_a_start(
     kafka: TestBroker, source: Source, reset: Literal["latest", "earliest"]
 ) -> None:
     group = f"{source.topic}-group"
@@ -78,7 +78,7 @@ async def test_a_group_that_lost_its_offsets_continues_at_the_end(
     assert await kafka.committed(group, source.topic) == {0: 3, 1: 0}
     assert f"the offsets of the group {group} were deleted or have expired" in caplog.text
     assert {each.metadata for each in (await kafka.commits(group, source.topic)).values()} == {""}, (
-        "or all would begin at their starts again"
+        "otherwise all subscriptions would begin at their starts again"
     )
 
 

@@ -224,7 +224,9 @@ async def test_access_tokens_of_new_partitions_are_kept(
             kept.update(record.partition for record in await kafka.read(tokens_topic(found.app)))
             return kept >= {0, *range(BEFORE, AFTER)}
 
-        await eventually(are_kept, within_seconds=20, says=lambda: f"only in {kept}: {worker.output()[-3000:]}")
+        await eventually(
+            are_kept, within_seconds=20, says=lambda: f"only partitions {kept} have tokens: {worker.output()[-3000:]}"
+        )
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------
@@ -298,7 +300,7 @@ async def test_the_group_is_notified_when_all_topics_are_expanded(
     try:
         async with asyncio.timeout(20):
             assert await group.learned.get() == 2
-            assert await group.learned.get() == 2, "again and again, for as long as it may not know"
+            assert await group.learned.get() == 2, "the notification is repeated, in case the group missed it"
             await kafka.add_partitions(source, 3)
             while await group.learned.get() < 3:
                 pass

@@ -36,7 +36,7 @@ async def test_each_heartbeat_of_a_member_renews_the_lease(
         return lease.is_held
 
     async with member(broker, topic, lease):
-        await eventually(is_held, within_seconds=30, says=lambda: "joining the group begins no lease")
+        await eventually(is_held, within_seconds=30, says=lambda: "joining the group did not begin a lease")
         for _ in range(2):
             lease.end()
-            await eventually(is_held, within_seconds=30, says=lambda: "no heartbeat renews it")
+            await eventually(is_held, within_seconds=30, says=lambda: "no heartbeat has renewed the lease")

@@ -225,7 +225,7 @@ async def test_events_removed_before_they_are_read_are_counted(found: Cluster, r
     assert await counted(worker, 'webhooks_dropped_total{rule="retention"}') == 50 - len(delivered)
 
 
-async def test_the_last_commit_of_a_worker_is_not_for_a_deleted_topic(found: Cluster, recorder: Recorder) -> None:
+async def test_a_worker_s_last_commit_leaves_out_a_deleted_topic(found: Cluster, recorder: Recorder) -> None:
     """After such a commit, the next worker would mistake the new topic for the old one, and continue at its end."""
     worker = await found.start_worker(program="nameless_worker.py")
     await found.until_ready()

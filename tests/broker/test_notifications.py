@@ -82,7 +82,7 @@ async def test_a_failing_webhook_multiplies_no_notifications(
         await found.until_ready(other)
         tried = len(recorder.of("sub-1"))
         await recorder.until(lambda: len(recorder.of("sub-1")) >= tried + 3)
-        assert kinds(await events(found)) == ["failed"], "probes and the webhook itself cause none"
+        assert kinds(await events(found)) == ["failed"], "neither probes nor the failing webhook cause notifications"
 
         recorder.behaviours["sub-1"] = recorder.behaviours["notifications"] = accept
         await recorder.until(

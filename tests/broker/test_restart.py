@@ -200,4 +200,4 @@ async def test_events_settled_after_the_offset_are_not_repeated(
         await found.produce([("sub-1", b"last")], partition=0)
         await found.until_ready(await found.start_worker())
         await recorder.until(lambda: len(recorder.of("slow")) == 2 and len(recorder.of("sub-1")) == 201)
-        assert len(recorder.repeated()) == 1, "the one that was in flight"
+        assert len(recorder.repeated()) == 1, "only the event that was in flight is repeated"

@@ -66,7 +66,7 @@ async def test_kill_9_and_clean_stops_lose_nothing_of_two_topics(
             await found.start_worker()
         await found.until_ready()
         owners = [set(await worker.partitions()) for worker in found.workers]
-        assert sum(map(len, owners)) == 4, "whoever has a number has it in both topics"
+        assert sum(map(len, owners)) == 4, "the owner of a partition number owns it in both topics"
 
         producing = [
             asyncio.create_task(found.produce(load("orders"))),
@@ -201,7 +201,7 @@ async def test_a_definition_gains_a_second_and_a_third_topic(
         await found.produce(load("refunds", count=20), topic=refunds)
         both = [set(range(20))] * 2
         await recorder.until(lambda: [seen(recorder.of(name)).get("refunds") for name in ("good", "bad")] == both)
-        assert "early" not in seen(recorder.calls), "nothing that was there before"
+        assert "early" not in seen(recorder.calls), "no event from before the topic became a source"
         assert not recorder.out_of_order()
         assert not {key: times for key, times in recorder.repeated().items() if times > 2}
         await until_committed(kafka, found, (found.topic, payments, refunds))

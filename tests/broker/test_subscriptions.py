@@ -437,7 +437,7 @@ async def test_an_unusable_record_becomes_a_broken_subscription(
             "a": "the record is not JSON",
             "b": "id: 'not-b' is not the key of the record, 'b'",
             "c": "configuration.entrypointConfiguration.auth.basic.password: "
-            "the secret of 'c' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere",
+            "the secret of 'c' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or was copied from elsewhere",
             "d": "configuration.callbackUrl: must begin with http:// or https://",
             "e": None,
         }

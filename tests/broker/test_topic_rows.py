@@ -34,7 +34,7 @@ async def opened(found: RowStores, topic: str) -> tuple[TopicRows, dict[bytes, R
     return rows, dict(await rows.open())
 
 
-async def test_rows_survive_topics_added_to_and_removed_from_the_api(kafka: TestBroker, cursors: str) -> None:
+async def test_rows_survive_changes_of_the_definition_s_topics(kafka: TestBroker, cursors: str) -> None:
     alone, before = await opened(stores(kafka, cursors, "orders"), "orders")
     assert before == {}
     await asyncio.gather(alone.put(b"s", Cursor(7)), alone.put(b"t", Cursor(8)))

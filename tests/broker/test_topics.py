@@ -88,7 +88,7 @@ async def test_a_compacted_source_is_refused(kafka: TestBroker, app: str) -> Non
     assert problems[0].startswith(f"topic {source}: cleanup.policy is compact,delete; the policy of a source must be")
 
 
-async def test_missing_topics_of_others_are_reported_and_not_created(kafka: TestBroker, app: str) -> None:
+async def test_missing_source_and_dead_letter_topics_are_only_reported(kafka: TestBroker, app: str) -> None:
     found = connection(kafka)
     definition = Definition("orders", Source(found, f"{app}.events"), DeadLetterTopic(found, f"{app}.dlq"))
     problems = await ensure_topics(definition, app)

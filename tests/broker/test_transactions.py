@@ -53,7 +53,9 @@ async def ended(broker: TestBroker, topic: str, ending: Awaitable[None]) -> None
         async def is_marked() -> bool:
             return bool((await consumer.end_offsets([partition]))[partition] > before)
 
-        await eventually(is_marked, within_seconds=20, says=lambda: f"there is no marker at {before} of {topic}")
+        await eventually(
+            is_marked, within_seconds=20, says=lambda: f"{topic} has no transaction marker at offset {before}"
+        )
 
 
 async def metric(worker: Worker, name: str) -> int | None:
@@ -141,7 +143,7 @@ async def test_only_a_committed_transaction_is_delivered(
             b"committed 1",
             b"committed 2",
             b"after it",
-        ], "the log that is read again, too"
+        ], "the log reader reads it, too"
 
 
 async def test_read_uncommitted_delivers_records_at_once(

@@ -166,35 +166,39 @@ def main() -> None:
     """Run the command line. The exit code is 1 if a promise was broken."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    single = commands.add_parser("run", help="each fault alone, in the middle of a load")
-    single.add_argument("--fault", action="append", choices=list(FAULTS), help="all of them without it")
+    single = commands.add_parser("run", help="run faults one at a time, each in the middle of a load")
+    single.add_argument("--fault", action="append", choices=list(FAULTS), help="run this fault; by default all faults")
     single.add_argument("--runs", type=int, default=1)
-    mixed = commands.add_parser("mixture", help="faults one after another, drawn by the seed")
+    mixed = commands.add_parser("mixture", help="run faults that the seed selects, one after another")
     mixed.add_argument("--seconds", type=float, default=180.0)
-    long = commands.add_parser("soak", help="an hour of faults that workers live through, and what they use")
+    long = commands.add_parser("soak", help="run faults for an hour, and measure the resources that workers use")
     long.add_argument("--seconds", type=float, default=3600.0)
-    big = commands.add_parser("backlog", help="a big backlog, with stopped subscriptions that are resumed in turn")
+    big = commands.add_parser(
+        "backlog", help="measure a big backlog, with stopped subscriptions that are resumed one by one"
+    )
     big.add_argument("--bootstrap", required=True)
     big.add_argument("--events", type=int, default=5_000_000)
     big.add_argument("--subscriptions", type=int, default=1000)
     big.add_argument("--stopped", type=int, default=100)
-    upgraded = commands.add_parser("upgrade", help="workers of an older build are replaced by workers of this one")
+    upgraded = commands.add_parser("upgrade", help="replace workers of an older build by workers of this build")
     upgraded.add_argument("--from", dest="ref", required=True, help="the git ref of the older build")
     for each in (single, mixed):
-        each.add_argument("--topics", type=int, default=1, help="of the source")
+        each.add_argument("--topics", type=int, default=1, help="the number of source topics")
     for each in (single, mixed, upgraded):
-        each.add_argument("--events-per-second", type=float, help="of the load; without it, what goes with the routing")
+        each.add_argument(
+            "--events-per-second", type=float, help="the rate of the load; the default depends on the routing"
+        )
     for each in (single, mixed, upgraded):
         each.add_argument("--routing", choices=[routing.value for routing in Routing], default=Routing.KEY.value)
     for each in (single, mixed, upgraded, long, big):
         each.add_argument("--seed", type=int, default=random.randrange(1_000_000))
-        each.add_argument("--folder", type=Path, help="keeps the logs of workers and receiver there")
-    verify = commands.add_parser("verify", help="judge what a receiver wrote down (receiver.py)")
+        each.add_argument("--folder", type=Path, help="a directory in which the logs of workers and receiver are kept")
+    verify = commands.add_parser("verify", help="judge the log of a receiver (receiver.py)")
     for name in ("bootstrap", "topic", "calls"):
         verify.add_argument(f"--{name}", required=True)
     verify.add_argument("--dead-letters")
     verify.add_argument("--level", choices=[qos.value for qos in Qos], default=Qos.AT_LEAST_ONCE.value)
-    verify.add_argument("--crashes", type=int, default=1, help="how often a worker died, froze or lost its way")
+    verify.add_argument("--crashes", type=int, default=1, help="how often a worker was killed, paused or cut off")
     commands.add_parser("table", help="write the table of README.md from results.jsonl")
     arguments = parser.parse_args()
     if arguments.command == "table":

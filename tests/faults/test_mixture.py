@@ -19,7 +19,7 @@ IN_CI = os.environ.get("CI") == "true"
 
 
 @pytest.mark.timeout(1500)
-@pytest.mark.skipif(not IN_CI, reason="it takes minutes: runs with CI=true, and by `make faults`")
+@pytest.mark.skipif(not IN_CI, reason="takes minutes; runs only with CI=true or by `make faults`")
 async def test_a_random_mixture_of_faults_breaks_no_promise(tmp_path: Path) -> None:
     program = starter()
     assert program is not None, f"{STARTER} has to name a program that starts and breaks brokers"

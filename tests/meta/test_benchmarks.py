@@ -104,6 +104,6 @@ async def test_a_peer_whose_tools_are_missing_is_left_out(monkeypatch: pytest.Mo
     assert absent == ["node was left out: there is no npm here", "bento was left out: there is no go here"]
 
 
-async def test_a_peer_whose_build_fails_shows_the_last_output_of_it() -> None:
+async def test_a_failed_build_of_a_peer_shows_its_last_output() -> None:
     with pytest.raises(peers.AbsentError, match="ended with 3: no registry"):
         await peers._run([sys.executable, "-c", "print('first\\nno registry'); raise SystemExit(3)"], Path.cwd())

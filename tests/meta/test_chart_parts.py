@@ -212,7 +212,7 @@ def test_the_dashboard_file_gets_the_sidecar_s_label(tmp_path: Path) -> None:
 def test_the_chart_of_a_release_is_packed_completely(tmp_path: Path) -> None:
     release = (ROOT / ".ci" / "release").read_text()
     [command] = re.findall(r"helm (package --destination) dist deploy/chart", release)
-    assert release.index(command) < release.index("SHA256SUMS"), "it has a checksum too"
+    assert release.index(command) < release.index("SHA256SUMS"), "the package is made first, so it has a checksum too"
 
     done = helm(tmp_path, *command.split(), str(tmp_path), str(CHART))
     assert done.returncode == 0, done.stderr

@@ -149,7 +149,7 @@ def test_compose_builds_on_the_base_of_the_dockerfile() -> None:
     assert all(args == {"BASE": f"${{BASE_IMAGE:-{default[1]}}}"} for args in built)
 
 
-def test_pages_and_metrics_in_compose_name_workers_equally() -> None:
+def test_pages_and_metrics_in_compose_use_the_same_worker_names() -> None:
     assert [COMPOSE["services"][name]["hostname"] for name in WORKERS] == list(WORKERS)
 
 

@@ -147,11 +147,11 @@ def test_an_event_accepted_twice_counts_as_repeated() -> None:
     calls = [call(found[0], 1), call(found[1], 2), call(found[1], 3, attempt=2)]
     made = verdict(Qos.AT_LEAST_ONCE, found, calls)
     assert (made.repeated, made.examples["repeated"]) == (1, [("t-0-1", "s")])
-    assert Promise(interrupted=True).broken({Qos.AT_LEAST_ONCE: made}) == [], "it may be, after a crash"
+    assert Promise(interrupted=True).broken({Qos.AT_LEAST_ONCE: made}) == [], "an event may be repeated after a crash"
     assert Promise(refused=True).broken({Qos.AT_LEAST_ONCE: made}) != []
 
 
-def test_a_second_attempt_is_a_repetition_only_at_some_levels() -> None:
+def test_a_second_attempt_counts_as_repeated_at_some_levels() -> None:
     found = events(1)
     calls = [call(found[0], 1, status=0), call(found[0], 2)]
     assert verdict(Qos.AT_LEAST_ONCE, found, calls).repeated == 0

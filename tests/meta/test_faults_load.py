@@ -44,9 +44,9 @@ def test_each_topic_has_events_of_every_round_of_subscriptions() -> None:
 def test_a_run_with_too_few_counted_events_is_broken() -> None:
     assert too_little(5_094, 36_783) == ["only 5094 of 36783 events of the load counted (14%), less than 90%"]
     assert too_little(0, 50)
-    assert too_little(0, 0), "without a load a run says nothing"
+    assert too_little(0, 0), "a run without a load proves nothing"
 
 
 def test_a_run_with_most_events_counted_is_valid() -> None:
     assert too_little(90, 100) == []
-    assert share(101, 100) == 1.0, "the last ones were made after the pace was looked at"
+    assert share(101, 100) == 1.0, "some events were made after the due events were counted"

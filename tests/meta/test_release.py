@@ -70,7 +70,7 @@ def test_an_incomplete_package_stops_the_release() -> None:
     with pytest.raises(ValueError, match="the lock has no hash of it"):
         component(next(locked("click==8.3.3\n")))
     [unknown] = locked(f"no-such-package==1.0 \\\n    --hash=sha256:{'0' * 64}\n")
-    with pytest.raises(ValueError, match="is locked and not installed here"):
+    with pytest.raises(ValueError, match="is locked but not installed here"):
         component(unknown)
     [other] = locked(f"click==0.0.1 \\\n    --hash=sha256:{'0' * 64}\n    # via webhook-pipeline\n")
     with pytest.raises(ValueError, match=r"click: 0\.0\.1 is locked, .* is installed"):

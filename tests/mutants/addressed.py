@@ -13,7 +13,7 @@ ADDRESSED: Final = (
         FILE,
         was="if self._ids.is_for(event, addressee) and not self._is_too_new",
         becomes="if not self._is_too_new",
-        tests=(f"{TESTS}test_an_address_without_a_valid_seal_reaches_nobody",),
+        tests=(f"{TESTS}test_an_address_without_a_valid_seal_is_for_no_subscription",),
     ),
     Mutant(
         "an address counts for a recreated subscription",

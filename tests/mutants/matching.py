@@ -84,7 +84,7 @@ MATCHING: Final = (
         FILE,
         was="_cost(paths)[0] < _UNINDEXED",
         becomes="min(_rank(part) for path in paths for part in path) < _UNINDEXED",
-        tests=(f"{TESTS}test_any_of_several_parts_has_no_index_if_one_part_has_none",),
+        tests=(f"{TESTS}test_an_any_filter_is_indexed_only_if_all_its_parts_are",),
     ),
     Mutant(
         "the body is compared first",

@@ -368,7 +368,7 @@ MUTANTS: Final = (
         "pipeline/runtime/consumer.py",
         was="await self.commit_settled(await self._parts.log_checks.committable(offsets))",
         becomes="await self.commit_settled(offsets)",
-        tests=(f"{LOG_BREAKS}test_the_last_commit_of_a_worker_is_not_for_a_deleted_topic",),
+        tests=(f"{LOG_BREAKS}test_a_worker_s_last_commit_leaves_out_a_deleted_topic",),
     ),
     Mutant(
         "a recreated topic counts as the former topic",
@@ -383,7 +383,7 @@ MUTANTS: Final = (
         was="        if not noted:\n",
         becomes="        if True:\n",
         tests=(
-            f"{FIRST_START}test_no_event_of_a_newly_named_topic_is_skipped",
+            f"{FIRST_START}test_no_event_of_a_recreated_topic_is_skipped_at_a_start",
             f"{LOG_BREAKS}test_a_recreated_topic_does_not_count_as_a_first_start",
         ),
     ),
@@ -593,7 +593,7 @@ MUTANTS: Final = (
         "pipeline/subscriptions/merging.py",
         was="elif each.since is None and is_met:",
         becomes="elif each.since is None:",
-        tests=(f"{CROSSING}test_a_change_that_is_taken_back_leaves_no_trace",),
+        tests=(f"{CROSSING}test_a_change_that_is_undone_leaves_no_trace",),
     ),
     Mutant(
         "an edit forgets the previous command",
@@ -607,7 +607,7 @@ MUTANTS: Final = (
         "pipeline/subscriptions/crossing.py",
         was="without_command(lacking.right),",
         becomes="lacking.right,",
-        tests=(f"{CROSSING}test_a_change_that_is_taken_back_repeats_no_command",),
+        tests=(f"{CROSSING}test_a_change_that_is_undone_repeats_no_command",),
     ),
     Mutant(
         "an edit restores a deleted subscription",
@@ -645,21 +645,21 @@ MUTANTS: Final = (
         "pipeline/subscriptions/merging.py",
         was="fields.difference(known, *unsure)",
         becomes="fields",
-        tests=(f"{ORDERS}test_a_concurrent_close_refuses_no_more_than_it_has_to",),
+        tests=(f"{ORDERS}test_a_concurrent_close_refuses_only_edits_that_follow_it",),
     ),
     Mutant(
         "a command that was refused is restored by a merge",
         "pipeline/subscriptions/merging.py",
         was="if each.revision not in refused)",
         becomes=")",
-        tests=(f"{ORDERS}test_a_concurrent_close_refuses_no_more_than_it_has_to",),
+        tests=(f"{ORDERS}test_a_concurrent_close_refuses_only_edits_that_follow_it",),
     ),
     Mutant(
         "other writers do not learn that an edit was refused",
         "pipeline/subscriptions/merging.py",
         was="and is_told:",
         becomes=":",
-        tests=(f"{ORDERS}test_a_concurrent_close_refuses_no_more_than_it_has_to",),
+        tests=(f"{ORDERS}test_a_concurrent_close_refuses_only_edits_that_follow_it",),
     ),
     # ----------------------------------------------------------- kafka/event_count.py
     Mutant(

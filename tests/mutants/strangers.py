@@ -64,7 +64,7 @@ STRANGERS: Final = (
         "pipeline/core/webhook_ids.py",
         was='len(part).to_bytes(8, "big") + part',
         becomes="part",
-        tests=("tests/unit/core/test_webhook_ids.py::test_a_seal_does_not_allow_to_move_bytes_between_id_and_key",),
+        tests=("tests/unit/core/test_webhook_ids.py::test_a_seal_prevents_moving_bytes_between_id_and_key",),
     ),
     Mutant(
         "an address is sealed with the oldest key",
@@ -78,7 +78,7 @@ STRANGERS: Final = (
         "pipeline/core/webhook_ids.py",
         was='return value or b""',
         becomes="return value",
-        tests=("tests/unit/core/test_addressed.py::test_an_address_without_a_valid_seal_reaches_nobody",),
+        tests=("tests/unit/core/test_addressed.py::test_an_address_without_a_valid_seal_is_for_no_subscription",),
     ),
     Mutant(
         "a record replaces a credential of the subscription",

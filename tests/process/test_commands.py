@@ -173,16 +173,16 @@ async def test_an_unknown_command_gets_a_suggestion(command: list[str], meant: s
 
 async def test_a_wrong_number_is_reported_with_what_is_allowed() -> None:
     for words, sentence in (
-        (("skip", "sub-1", "1", "zz"), "'OFFSET': \"zz\" is not an offset; allowed: 0 and more"),
-        (("skip", "sub-1", "one", "1"), "'PARTITION': \"one\" is not a partition; allowed: 0 and more"),
-        (("replay", "sub-1", "--offset=-1"), "'--offset': \"-1\" is not an offset; allowed: 0 and more"),
+        (("skip", "sub-1", "1", "zz"), "'OFFSET': \"zz\" is not an offset; allowed: 0 or more"),
+        (("skip", "sub-1", "one", "1"), "'PARTITION': \"one\" is not a partition; allowed: 0 or more"),
+        (("replay", "sub-1", "--offset=-1"), "'--offset': \"-1\" is not an offset; allowed: 0 or more"),
     ):
         ended = await WITHOUT_SETTINGS.run("subscriptions", *words)
         assert (ended.code, ended.out) == (2, "")
         assert f"Error: Invalid value for {sentence}\n" in ended.err
 
 
-async def test_a_missing_event_file_is_named_alone() -> None:
+async def test_a_missing_event_file_is_reported_before_other_errors() -> None:
     ended = await WITHOUT_SETTINGS.run("match", "/no/such/file")
 
     assert (ended.code, ended.err) == (1, "Error: EVENT: /no/such/file can't be read: No such file or directory\n")
@@ -252,7 +252,7 @@ async def test_a_log_level_on_the_command_line_is_used(tmp_path: Path) -> None:
     assert ended.err.startswith("Error: Kafka at 127.0.0.1:1 can't be used")
 
 
-async def test_agents_and_tables_are_shown_while_no_broker_is_there(tmp_path: Path) -> None:
+async def test_agents_and_tables_are_shown_without_a_broker(tmp_path: Path) -> None:
     webhooks = application(tmp_path, "described", "127.0.0.1:1", source="events")
 
     assert '"name":"@deliver"' in await webhooks.done("--json", "agents")

@@ -377,7 +377,7 @@ class Worker:
         lanes = [*self.lanes, *([] if self.beside is None else self.beside.lanes)]
         queued = sum(lane.events.queue.bytes for lane in lanes)
         if self.partition is not None and queued != self.dispatcher.memory.used:
-            raise ViolationError(f"{self.dispatcher.memory.used} bytes are booked, {queued} are queued")
+            raise ViolationError(f"{self.dispatcher.memory.used} bytes are counted as used, but {queued} are queued")
 
     def _check_one_in_flight(self, lane: Lane) -> None:
         pending = [attempt for attempt in self.receiver.pending if attempt.subscription.id == lane.name]
@@ -413,7 +413,7 @@ class Worker:
         waiting += len(lane.events.queue) + len(lane.events.in_flight)
         told = waiting_in(lane)
         if told.at_most < waiting or (told.is_exact and told.at_most > waiting + deleted):
-            raise ViolationError(f"{lane.name}: {waiting} events wait, and it is said: {told}")
+            raise ViolationError(f"{lane.name}: {waiting} events wait, but the lane reports {told}")
 
     def _is_for(self, lane: Lane, record: Event) -> bool:
         if not self.ledger.matches:

@@ -36,7 +36,7 @@ def kafka_container(*, expected: bool) -> Iterator[TestBroker]:
     container = _started()
     if isinstance(container, str):
         collect_sockets()
-        absent(f"no Kafka: set WEBHOOKS_TEST_KAFKA=host:port or mend this: {container}", expected=expected)
+        absent(f"no Kafka: set WEBHOOKS_TEST_KAFKA=host:port or fix this: {container}", expected=expected)
     try:
         yield TestBroker(container.get_bootstrap_server())
     finally:

@@ -37,7 +37,7 @@ class Document(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         found = Element(tag, {name: value or "" for name, value in attrs})
-        assert len(found.attributes) == len(attrs), f"an attribute stands twice: {attrs}"
+        assert len(found.attributes) == len(attrs), f"duplicate attribute: {attrs}"
         self.elements.append(found)
         if tag not in VOID:
             self._open.append(found)

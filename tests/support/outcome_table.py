@@ -121,7 +121,7 @@ def _word(decision: Decision) -> str:
         case Drop():
             return "dropped and counted"
         case Retry():
-            raise AssertionError("the last decision is never to try again")
+            raise AssertionError("the decision at the last attempt can't be a retry")
 
 
 def tricks() -> str:

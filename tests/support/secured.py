@@ -88,7 +88,7 @@ def parse(url: str) -> SecuredKafka:
     if not parts.hostname or not parts.port or not parts.username or not parts.password:
         raise ValueError("must be of the form protocol://user:password@host:port")
     if (parts.scheme == "sasl-ssl") is (ca is None):
-        raise ValueError("needs ?ca=FILE with sasl-ssl, and not without")
+        raise ValueError("needs ?ca=FILE with sasl-ssl, and only with sasl-ssl")
     return SecuredKafka(
         address=parts.netloc.rpartition("@")[2],
         protocol=PROTOCOLS[parts.scheme],

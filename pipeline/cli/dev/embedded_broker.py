@@ -138,5 +138,5 @@ def declare(library: ctypes.CDLL, signatures: Signatures) -> None:
         try:
             function = getattr(library, name)
         except AttributeError as error:
-            raise BrokerError(f"this build of confluent-kafka has no {name}: install its wheel") from error
+            raise BrokerError(f"this build of confluent-kafka has no {name}: install it from its wheel") from error
         function.restype, function.argtypes = result, arguments

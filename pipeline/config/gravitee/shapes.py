@@ -203,7 +203,7 @@ def _api(location: str, document: Mapping[str, Any], ignored: Iterable[str] = ()
 
 
 def _unpack(value: object, name: str = "") -> object:
-    """*value* with those configurations parsed that were exported as JSON text."""
+    """*value*, in which configurations that were exported as JSON text are parsed."""
     match value:
         case Mapping():
             return {key: _unpack(each, key) for key, each in value.items()}
@@ -223,7 +223,7 @@ def _refuse(mark: str, what: str, document: Mapping[str, Any], location: str) ->
 
 
 def containing(mark: str, value: object, path: str) -> Iterator[str]:
-    """The paths of the texts in *value* that contain *mark*; *path* is that of *value*."""
+    """The paths of the texts in *value* that contain *mark*; *path* is the path of *value*."""
     match value:
         case Mapping():
             for name, each in value.items():

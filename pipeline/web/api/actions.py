@@ -92,7 +92,7 @@ class Actions:
         return await self._act(call, as_needed(RESUME, self._view, call.id))
 
     async def start_subscription(self, call: Call) -> ApiAnswer:
-        """Resume a subscription after a stop or a FAILURE, as its consumer. Apart from that, like `_resume`."""
+        """Resume a subscription after a stop or a FAILURE, as its consumer. Otherwise the same as `_resume`."""
         return await self._act(call, as_needed(START, self._view, call.id))
 
     async def stop_subscription(self, call: Call) -> ApiAnswer:

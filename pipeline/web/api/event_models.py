@@ -77,7 +77,7 @@ class TestEvent(StrictModel):
     def _are_free(cls, headers: dict[str, str]) -> dict[str, str]:
         for name in headers:
             if name in {FIRST_ID, ADDRESSEE, SEAL}:
-                raise problem(f"{shown(name)} is a header of the pipeline")
+                raise problem(f"{shown(name)} is a header that only the pipeline sets")
         return headers
 
 

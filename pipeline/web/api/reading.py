@@ -109,7 +109,7 @@ def _read(model: type[StrictModel], document: object) -> StrictModel:
     try:
         return read(model, document)
     except ConfigurationError as error:
-        whole = "document:"  # what a mistake of the whole body is called where files are read
+        whole = "document:"  # begins an error about the whole document, because `read` also reads files
         raise ConfigurationError(
             [f"body:{each.removeprefix(whole)}" if each.startswith(whole) else each for each in error.problems]
         ) from None

@@ -49,7 +49,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def waiting(exact: int | None, at_most: int | None) -> str:
-    """The number of waiting events: exact, an upper bound, or "not known"."""
+    """The number of waiting events: exact, an upper bound, or "unknown"."""
     if exact is not None:
         return number(exact)
-    return "not known" if at_most is None else f"up to {at_most:,}"
+    return "unknown" if at_most is None else f"up to {at_most:,}"

@@ -61,7 +61,7 @@ def plot(
     """
     top = _round_up(max([least, *(value for *_, points in series for value in points if value is not None)]))
     lines = [Line(name, tone, _last(points, shown), _path(points, top, room)) for name, tone, points in series]
-    summary = ", ".join(f"{line.name} {line.now or 'not known'}" for line in lines)
+    summary = ", ".join(f"{line.name} {line.now or 'unknown'}" for line in lines)
     return Plot(
         title,
         shown(top),

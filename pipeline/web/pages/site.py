@@ -247,7 +247,7 @@ class Pages:
             except BrokerError as error:
                 problems = [str(error)]
         if asked[0] is not None and not letters and not problems and not self._sees(principal, asked[0]):
-            problems = [f"There is no subscription {shown(asked[0])}, and no such dead letter of it."]
+            problems = [f"There is no subscription {shown(asked[0])}, and it has no such dead letter."]
         return await self._page(
             "letters.html",
             request,
@@ -316,7 +316,7 @@ class Pages:
         found = self._view.problems()
         for each in self._view.workers():
             if each.is_gone:
-                # Nobody is heard while Kafka is silent, which `found` says; and the worker that answers is not gone.
+                # While Kafka is silent, no announcements arrive, as `found` says. The worker that answers is not gone.
                 if not self._view.hears_workers or self._is_own(each):
                     continue
                 found.append(f"worker {each.name} is gone: it has not announced itself for a while")

@@ -38,7 +38,7 @@ LOOKS: Final[Mapping[State, Look]] = {
 _RESULTS: Final[Mapping[str, tuple[str, str]]] = {
     "delivered": ("Delivered", "good"),
     "retry": ("Failed, to be tried again", "slow"),
-    "dead-letter": ("Failed, a dead letter is to be written", "slow"),
+    "dead-letter": ("Failed, a dead letter will be written", "slow"),
     "dead-lettered": ("Dead-lettered", "bad"),
     "failure": ("Failed: the subscription stopped", "bad"),
     "dropped": ("Dropped", "bad"),

@@ -79,7 +79,7 @@ def test_an_assertion_has_the_configured_claims_and_a_new_id() -> None:
     }
 
 
-def test_a_configured_claim_replaces_none_of_the_assertion() -> None:
+def test_configured_claims_replace_no_claim_of_the_assertion() -> None:
     auth = made(jwtId="own")
     names = ("iss", "sub", "aud", "iat", "exp", "jti")
     forged = replace(auth, claims=tuple((name, "forged") for name in names))

@@ -318,7 +318,7 @@ def test_a_short_secret_is_masked_in_a_message() -> None:
     assert found == TokenRefused("no: it is ***, *** (HTTP 400 from id.example)")
 
 
-def test_an_error_is_one_short_printable_line() -> None:
+def test_an_error_of_a_token_endpoint_is_one_short_line() -> None:
     body = json.dumps({"error": "e\r\n\x1b[31m", "error_description": "x" * 10_000}).encode()
     answer = read_answer(AUTH.endpoint, SECRETS, 400, body, NOW)
     assert isinstance(answer, TokenRefused)

@@ -39,9 +39,9 @@ def test_with_key_a_lane_without_row_is_at_the_committed_offset() -> None:
 
 
 def test_with_match_a_missing_row_means_the_start_or_the_commit() -> None:
-    assert next_of(recorded(), matching(45)) == 45, "it begins after the committed offset"
-    assert next_of(recorded(), matching(30)) == 40, "it began long ago"
-    assert next_of(recorded(begun_to=4), matching(30)) == 30, "no worker has heard of it yet"
+    assert next_of(recorded(), matching(45)) == 45, "the subscription begins after the committed offset"
+    assert next_of(recorded(), matching(30)) == 40, "the subscription began before the committed offset"
+    assert next_of(recorded(begun_to=4), matching(30)) == 30, "no worker has read the subscription yet"
     assert next_of(recorded(committed=None), matching(30)) == 30, "no worker has opened this partition yet"
     assert next_of(recorded(), Subscription("a", 9, "", starts={"events": Start((45,), "other")})) == 40
 

@@ -24,7 +24,7 @@ TOP = Top(
     {"live": 3, "failure": 1, "paused": 0},
     [SubscriptionState("sub-1", "failure", 1, "c:80", "auto", waiting=7, waiting_at_most=7)],
     2,
-    ["something is not known"],
+    ["something is unknown"],
 )
 
 
@@ -42,7 +42,7 @@ def test_the_screen_has_workers_and_waiting_subscriptions(monkeypatch: pytest.Mo
         "sub-1  failure  7        -       c:80  -",
         "and 2 more: webhooks subscriptions list",
         "",
-        "something is not known",
+        "something is unknown",
     ]
 
 

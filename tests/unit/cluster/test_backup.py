@@ -34,7 +34,7 @@ def test_fields_of_a_later_version_are_ignored() -> None:
     [
         (LINES[:-1], "no last line"),
         ((), "no last line"),
-        (LINES[1:], "line 1: kind: the first line"),
+        (LINES[1:], 'line 1: kind: must be "backup" in the first line'),
         ((*LINES[:2], *LINES[3:]), "line 6: lines: 6 were written, but the file has 5"),
         ((*LINES, LINES[1]), "line 8: comes after the end"),
         ((LINES[0].replace('"version":1', '"version":2'),), "line 1: version: 2 is newer than 1"),
@@ -42,10 +42,10 @@ def test_fields_of_a_later_version_are_ignored() -> None:
         ((LINES[0], "nonsense"), "line 2: is not JSON"),
         ((LINES[0], "[]"), "line 2: is not a JSON object"),
         ((LINES[0], '{"kind": "secret"}'), 'line 2: kind: "secret" is not allowed; allowed: backup, commit'),
-        ((LINES[0], '{"kind": "row", "key": {"base64": "?"}}'), "line 2: key: has to be a string or"),
+        ((LINES[0], '{"kind": "row", "key": {"base64": "?"}}'), "line 2: key: must be a string or"),
         (
             (LINES[0], '{"kind": "commit", "topic": "t", "partition": -1}'),
-            "line 2: partition: has to be a whole",
+            "line 2: partition: must be a whole",
         ),
     ],
 )
@@ -73,7 +73,7 @@ def test_a_restored_row_refers_to_the_new_revision(revision: object, then: objec
 
 def test_a_row_without_a_known_subscription_is_unchanged() -> None:
     kept = renumbered(row(1), ["events"], {b"a": Renumbering(first=7, old=7, new=1, has_start=False)})
-    assert json.loads(kept or b"null")["revision"] == 0, "with key no record says when a subscription was made"
+    assert json.loads(kept or b"null")["revision"] == 0, "with routing: key, no record contains the creation"
     for each in (STATE.rows[0], Kept(b"other", 0, -1, b'{"revision":5}'), Kept(b"a", 0, -1, b"broken")):
         assert renumbered(each, ["events"], {b"a": Renumbering(3, 7, 1, has_start=True)}) == each.value
 

@@ -16,8 +16,10 @@ from pipeline.core.rate_limit import SlowStart
 from pipeline.http.ssrf_guard import Guard
 from pipeline.subscriptions.secrets import SecretBox
 
-OPENS: Final = "WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
-OTHER_KEYS: Final = "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere"
+OPENS: Final = "WEBHOOKS_ALLOW_PRIVATE_NETWORKS can allow it"
+OTHER_KEYS: Final = (
+    "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or was copied from elsewhere"
+)
 
 CAUSE = Cause("rejected", "the callback answered 400", 9, 60.0, Attempts(3, 40.0, 400))
 FAILED = LaneSummary("orders", 2, "failure", "w:1", 9, cause=CAUSE)
@@ -72,7 +74,7 @@ def test_with_several_topics_a_position_names_its_topic() -> None:
         (1, 1, " 1 event waits, the oldest since 1970-01-01T00:00:40Z. "),
         (None, 1, " At most 1 event waits, the oldest since 1970-01-01T00:00:40Z. "),
         (None, 5, " At most 5 events wait, the oldest since 1970-01-01T00:00:40Z. "),
-        (None, None, " How many events wait is not known. "),
+        (None, None, " The number of waiting events is unknown. "),
     ],
 )
 def test_an_explanation_marks_a_count_that_is_an_upper_bound(
@@ -198,13 +200,13 @@ def test_a_strangers_text_gives_no_advice(kind: CauseKind, message: str) -> None
     assert "callback URL" not in advice
 
 
-def test_several_refused_addresses_are_refused_too() -> None:
+def test_the_advice_also_fits_several_refused_addresses() -> None:
     message = "; ".join(str(Guard().verdict(address)) for address in ("10.1.2.3", "fd00::1"))
     found = explain(replace(STATE, cause=replace(CAUSE, kind="exception", message=message)), names_topic=False)
     assert "correct the callback URL, or allow the network" in found.text
 
 
-def test_an_unreachable_proxy_is_not_the_callback() -> None:
+def test_an_unreachable_proxy_is_not_blamed_on_the_callback_url() -> None:
     error = FailedAttempt("the host of the proxy can't be resolved: Domain name not found", 50.0)
     found = explain(replace(STATE, state="retrying", cause=None, error=error), names_topic=False)
     assert "callback URL" not in found.text

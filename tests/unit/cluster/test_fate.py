@@ -110,7 +110,9 @@ def test_a_waiting_event_names_the_failing_event_before_it() -> None:
         fate = told(ALIVE, progress=replace(OPEN, rows={"s": row}))
         assert (fate.status, fate.why) == ("waiting", why)
     unordered = told(ALIVE, is_ordered=False, progress=replace(OPEN, rows={"s": trying}))
-    assert (unordered.why or "").startswith("the subscription is retrying"), "nothing stands in its way"
+    assert (unordered.why or "").startswith("the subscription is retrying"), (
+        "without an order, the event waits for no earlier event"
+    )
 
 
 def test_a_stopped_subscription_keeps_its_events() -> None:
@@ -132,7 +134,7 @@ def test_a_stopped_subscription_keeps_its_events() -> None:
     unordered = told(
         ALIVE, read_to=1.0, is_ordered=False, progress=replace(SETTLED, rows={"s": Cursor(6, Status.PAUSED)})
     )
-    assert unordered.status == "unknown", "it may have been sent before the one that is kept"
+    assert unordered.status == "unknown", "the event may have been sent before the event that is kept"
 
 
 def test_a_cursor_row_outweighs_the_committed_offset() -> None:
@@ -158,7 +160,7 @@ def test_an_event_in_a_dropped_range_is_reported_as_dropped() -> None:
 
 GAPS: Mapping[str, tuple[list[Results | Session], dict[str, Any]]] = {
     "can't be read": ([], {"problem": "no such topic"}),
-    "not found within the time": ([ALIVE], {"read_to": NOW - 5}),
+    "the search reached its time limit": ([ALIVE], {"read_to": NOW - 5}),
     "3 entries of the attempt log were dropped": ([ALIVE, results(lost=[(3, 5, 9)])], {}),
     "was killed after": ([Session("dead", EVENT_AT + 5, 100.0, "all"), Session("next", NOW, EVENT_AT + 9, "all")], {}),
     "was killed": ([Session("dead", EVENT_AT + 5, 100.0, "all")], {}),
@@ -217,7 +219,7 @@ def test_an_event_that_does_not_exist_yet_is_reported() -> None:
 def test_a_fate_has_the_same_name_in_json_and_tables() -> None:
     document = told(results(done("delivered", status=200))).as_document()
     assert document["fate"] == "delivered"
-    assert document["entries"][0]["status"] == 200, "of the answer"
+    assert document["entries"][0]["status"] == 200, "the status of the answer, not the fate"
     assert "status" not in document
 
 

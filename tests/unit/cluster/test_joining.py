@@ -117,7 +117,7 @@ def test_a_failure_without_an_owner_lacks_a_worker() -> None:
         assert (found.state, found.lacks_worker) == ("failure", bool(unowned))
 
 
-def test_one_partition_without_an_owner_is_not_all() -> None:
+def test_a_failure_with_one_owned_partition_has_a_worker() -> None:
     lanes = [replace(lane(Cursor(9, Status.FAILURE), NOBODY), partition=number) for number in (0, 7)]
     found = joined(
         subscription(),
@@ -183,5 +183,5 @@ def test_messages_are_grouped_despite_addresses_and_numbers(message: str, found:
     assert shape(message) == found
 
 
-def test_of_a_long_hostile_message_only_the_beginning_is_used() -> None:
+def test_only_the_beginning_of_a_long_hostile_message_is_used() -> None:
     assert len(shape("x" * 1_000_000)) == LONGEST_SHAPED

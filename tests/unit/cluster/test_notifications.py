@@ -243,7 +243,7 @@ async def test_the_webhook_gets_notifications_in_order_with_retries() -> None:
     assert [body["subject"] for body in bodies] == ["events/0"] * 3 + ["events/1"]
     assert [attempt for _, attempt in webhook.calls] == [1, 2, 3, 1]
     ids = [(event.topic, event.offset) for event, _ in webhook.calls]
-    assert len(set(ids)) == 2, "one webhook-id for the attempts of each"
+    assert len(set(ids)) == 2, "all attempts of a notification have the same id"
     assert webhook.calls[0][0].headers == (("content-type", CONTENT_TYPE.encode()),)
     assert drops == []
 
@@ -262,7 +262,7 @@ async def test_notifications_for_a_webhook_that_is_down_are_limited() -> None:
     await sent(webhook, notes(MOST_WAITING + 5), drops, seconds=1.0)
     reasons = Counter(error for _, _, error in drops)
     assert reasons == {f"more than {MOST_WAITING} are waiting": 5, "the worker ends": 1}
-    assert sum(count for _, count, _ in drops) == MOST_WAITING + 5, "the one that is being sent counts too"
+    assert sum(count for _, count, _ in drops) == MOST_WAITING + 5, "the notification that is being sent counts too"
 
 
 @in_virtual_time

@@ -62,6 +62,6 @@ async def test_dead_letters_in_a_lost_partition_are_not_announced(monkeypatch: p
     for offset, name in enumerate("ab"):
         await core.stream(1, name)
         await core.answer(offset, Rejected(401))
-    assert [*own.announcement().dead_letter_runs] == ["b"], "the newest"
+    assert [*own.announcement().dead_letter_runs] == ["b"], "only the newest run fits"
     await core.end()
     assert own.announcement().dead_letter_runs == {}

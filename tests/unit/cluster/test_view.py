@@ -220,7 +220,7 @@ async def test_a_group_shows_its_waiting_events_and_their_age() -> None:
         told.row(f"s{number}", replace(failed("connection refused by a.example:80"), event_ms=(50 + number) * 1000))
     told.row("t", b"{")
     first, second = await told.view.failures()
-    assert first.message == "connection refused by a.example:80", "nothing differs"
+    assert first.message == "connection refused by a.example:80", "the messages are equal, so no part is replaced"
     assert (first.waiting, first.waiting_at_least, first.waiting_at_most, first.oldest_waiting_at) == (9, 9, 9, 50.0)
     assert (second.waiting, second.waiting_at_least, second.waiting_at_most) == (None, 0, None)
 
@@ -293,7 +293,7 @@ async def test_a_slow_start_is_shown_and_delays_the_next_try() -> None:
         told.worker(lane, slow_starts={"a": SlowStart(revision, 0.5, 60.0)})
         told.worker(slow_starts={"a": SlowStart(revision, 2.0, 1.0)}, name="w:2")
         [found] = (await told.view.states()).items
-        assert found.slow_start == slow, "that of the slowest worker, unless the subscription has changed since"
+        assert found.slow_start == slow, "the slowest worker counts, unless the subscription has changed since"
         assert found.next_try_at == (9.0 if slow is None else 60.0)
 
 
@@ -412,7 +412,7 @@ def test_silent_brokers_are_one_problem_in_plain_words(why: str, other: str) -> 
     ]
 
 
-def test_the_exact_reason_of_a_silence_is_kept() -> None:
+def test_the_exact_reason_why_brokers_do_not_answer_is_kept() -> None:
     told = Told(subscription("a"))
     told.worker()
     told.view._announced._note_trouble("KafkaConnectionError: Unable to bootstrap from [('127.0.0.1', 1)]")
@@ -421,7 +421,7 @@ def test_the_exact_reason_of_a_silence_is_kept() -> None:
     assert told.view.problems() == [told.view._ownership.problem]
 
 
-def test_one_cluster_problem_without_silence_is_kept() -> None:
+def test_a_cluster_problem_other_than_silence_is_kept() -> None:
     told = Told(subscription("a"))
     told.worker()
     told.view._announced._note_health()

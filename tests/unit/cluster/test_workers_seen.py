@@ -30,7 +30,7 @@ def test_a_silent_worker_is_shown_as_gone_and_later_forgotten() -> None:
     now = 10.0 + GONE_SECONDS + 1
     assert [state.is_gone for state in seen.states(now)] == [True]
     assert seen.owned(now) == {}
-    assert seen.place(("events", 0)) is not None, "how it was left is known"
+    assert seen.place(("events", 0)) is not None, "the last announcement of the partition is still known"
     seen.forget_gone(10.0 + HIDDEN_SECONDS + 1)
     assert seen.states(now) == []
 
@@ -70,7 +70,7 @@ def test_an_announcement_that_left_out_lanes_is_incomplete() -> None:
     assert not seen.has_told_all(11.0)
 
 
-def test_dead_letters_in_the_future_are_those_of_now() -> None:
+def test_a_dead_letter_dated_in_the_future_counts_as_new() -> None:
     seen, forged = WorkersSeen(), DeadLetterRun(9, 1e9, 2e9, "forged")
     seen.take(said("a", dead_letter_runs={"s": forged}), 10.0)
     assert seen.dead_letter_run("s") == replace(forged, since=10.0, at=10.0)

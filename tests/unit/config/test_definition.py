@@ -229,7 +229,7 @@ def test_dead_letters_may_name_an_endpoint_or_a_group(document: dict[str, Any]) 
     assert found.dlq.topic == "own-dlq"
 
 
-def test_a_proxy_may_be_configured_or_the_system_s_or_absent(document: dict[str, Any]) -> None:
+def test_a_proxy_may_be_configured_systemwide_or_absent(document: dict[str, Any]) -> None:
     def with_proxy(**options: object) -> Definition:
         entrypoint(document)["configuration"]["proxy"] = options
         return parse_definition(document)
@@ -358,7 +358,7 @@ SOURCE = "endpointGroups[0].endpoints[0]"
         ),
         (
             lambda d: d["endpointGroups"][0].update(type="kafak"),
-            'endpointGroups[0].type: "kafak" is not a type of endpoints; did you mean kafka?',
+            'endpointGroups[0].type: "kafak" is not a type of endpoint; did you mean kafka?',
         ),
         (lambda d: shared(d, 0)["consumer"].update(enabled=False), "endpointGroups: no endpoint of type kafka has"),
         (
@@ -390,7 +390,7 @@ def test_each_misspelt_type_of_an_endpoint_is_named(document: dict[str, Any]) ->
         parse_definition(document)
 
     places = [f"endpointGroups[{index}]{part}" for index in range(2) for part in ("", ".endpoints[0]")]
-    said = 'type: "Kafak" is not a type of endpoints; did you mean kafka?'
+    said = 'type: "Kafak" is not a type of endpoint; did you mean kafka?'
     assert caught.value.problems == [f"{place}.{said}" for place in places]
 
 
@@ -398,7 +398,7 @@ def test_each_misspelt_type_of_an_endpoint_is_named(document: dict[str, Any]) ->
 def test_a_type_with_a_slip_is_refused(document: dict[str, Any], name: str) -> None:
     document["endpointGroups"].append({"name": "more", "type": "mock", "endpoints": [{"name": "e", "type": name}]})
     assert problems(document) == [
-        f'endpointGroups[2].endpoints[0].type: "{name}" is not a type of endpoints; did you mean kafka?'
+        f'endpointGroups[2].endpoints[0].type: "{name}" is not a type of endpoint; did you mean kafka?'
     ]
 
 
@@ -412,7 +412,7 @@ def test_endpoints_of_other_types_have_no_effect(document: dict[str, Any], name:
     assert parse_definition(document).ignored == ("endpointGroups[2].endpoints[0]",)
 
 
-def test_endpoints_of_another_type_are_both_named(document: dict[str, Any]) -> None:
+def test_both_errors_about_endpoints_of_another_type_are_shown(document: dict[str, Any]) -> None:
     for group in document["endpointGroups"]:
         group["type"] = group["endpoints"][0]["type"] = "mock"
 

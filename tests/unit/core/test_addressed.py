@@ -74,7 +74,7 @@ def test_an_address_may_name_an_unknown_subscription() -> None:
         lambda event: replace(event, headers=[("dlq.for", NULL)]),
     ],
 )
-def test_an_address_without_a_valid_seal_reaches_nobody(changed: Callable[[PlainEvent], PlainEvent]) -> None:
+def test_an_address_without_a_valid_seal_is_for_no_subscription(changed: Callable[[PlainEvent], PlainEvent]) -> None:
     assert matching().keys(changed(FOR_A)) == (NOBODY,)
 
 

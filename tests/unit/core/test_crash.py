@@ -63,7 +63,7 @@ async def test_a_changed_note_is_committed_at_the_same_offset() -> None:
     assert core.dispatcher.offsets_to_commit() == {0: 0}
     core.commit()
     assert core.ahead == 0b10
-    assert core.dispatcher.offsets_to_commit() == {}, "at rest there is no further commit"
+    assert core.dispatcher.offsets_to_commit() == {}, "without progress there is no further commit"
     await core.end()
 
 

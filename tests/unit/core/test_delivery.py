@@ -214,7 +214,7 @@ async def test_at_most_once_retries_an_unsent_event_with_a_new_claim(outcome: Ou
     await core.answer(0, outcome)
     await core.checkpoint()
     await core.land()
-    assert core.row_topic.rows[b"s"].next == 0, "it steps back"
+    assert core.row_topic.rows[b"s"].next == 0, "the claim is handed back"
     await asyncio.sleep(1.1)
     assert core.send.offsets() == [0]
     await core.land()

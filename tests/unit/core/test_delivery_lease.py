@@ -30,7 +30,7 @@ async def test_waiting_for_the_lease_uses_no_attempt_and_no_slot() -> None:
 
 
 @in_virtual_time
-async def test_a_heartbeat_that_is_too_old_lets_no_event_be_sent() -> None:
+async def test_no_event_is_sent_if_the_last_heartbeat_is_too_old() -> None:
     core = await Core(subscription()).open()
     core.lease.end()
     await core.stream(1)

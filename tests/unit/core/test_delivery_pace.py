@@ -56,7 +56,7 @@ async def test_a_filter_that_no_event_matches_writes_no_rows() -> None:
 async def test_a_filtered_event_waits_for_earlier_events() -> None:
     core = await Core(subscription(filter=Even())).open()
     await core.stream(2)
-    assert core.committable == 0, "the first is under way"
+    assert core.committable == 0, "the first event is in flight"
     await core.answer(0)
     assert core.committable == 2
     await core.end()

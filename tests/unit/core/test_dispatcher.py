@@ -46,7 +46,7 @@ async def test_the_committed_offset_is_the_first_unsettled_event() -> None:
 
 
 @in_virtual_time
-async def test_an_offset_is_committed_until_the_broker_confirms_it() -> None:
+async def test_a_commit_is_repeated_until_the_broker_confirms_it() -> None:
     core = await Core(subscription()).open()
     await core.stream(1)
     await core.answer(0)
@@ -248,7 +248,7 @@ async def test_a_clean_stop_repeats_and_loses_nothing(qos: Qos) -> None:
     second = await Core(before=first).open()
     await second.dispatch(second.log.read(second.committed, 100))
     await second.read()
-    assert second.committed == 0, "held back by the other lane"
+    assert second.committed == 0, "the other lane holds back the committed offset"
     assert second.pending == [0]
     await second.end()
 
@@ -323,7 +323,7 @@ async def test_a_fenced_worker_closes_the_partition_and_sends_no_more() -> None:
 @in_virtual_time
 async def test_a_partition_that_is_fenced_while_it_opens_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def fenced(_: MemoryRows) -> None:
-        raise FencedError("by accident, or by a newer owner")
+        raise FencedError("fenced by accident, or by a newer owner")
 
     core = Core(subscription())
     with monkeypatch.context() as patched:
@@ -441,7 +441,7 @@ async def test_a_clock_that_is_set_back_stops_no_checkpoint() -> None:
 
 
 @in_virtual_time
-async def test_the_stream_is_busy_until_no_event_came_for_a_second() -> None:
+async def test_the_stream_is_busy_until_a_second_after_its_last_event() -> None:
     core = await Core(subscription()).open()
     assert not core.partition.is_streaming
     await core.stream(1)

@@ -251,7 +251,7 @@ async def test_the_row_of_an_earlier_pause_settles_no_newer_event() -> None:
 
 
 @in_virtual_time
-async def test_a_claim_that_is_not_durable_at_a_stop_is_withdrawn() -> None:
+async def test_a_claim_that_is_not_durable_at_a_stop_is_handed_back() -> None:
     core = await Core(subscription(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(1)  # the row of its claim is never confirmed
     drain = asyncio.create_task(core.dispatcher.drain([0], 8.0))
@@ -300,7 +300,7 @@ async def test_a_failure_keeps_an_unsent_claimed_event() -> None:
 
 
 @in_virtual_time
-async def test_while_a_lane_is_idle_its_command_row_follows_commits() -> None:
+async def test_an_idle_lane_s_row_with_a_command_follows_commits() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)

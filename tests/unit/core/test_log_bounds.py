@@ -73,7 +73,7 @@ async def test_a_row_is_compared_with_the_log_and_corrected(
     await core.end()
 
     again = await Core(before=core).open(log)
-    assert not any(again.telemetry.log_breaks.values()), "told once"
+    assert not any(again.telemetry.log_breaks.values()), "the break is reported only once"
     await again.end()
 
 

@@ -266,7 +266,7 @@ def test_a_few_subscriptions_are_evaluated_without_the_tree() -> None:
     assert counted.reads == 0
 
 
-def test_any_of_several_parts_has_no_index_if_one_part_has_none() -> None:
+def test_an_any_filter_is_indexed_only_if_all_its_parts_are() -> None:
     made = index(subscription("a", {"any": [{"exact": {"type": "x"}}, {"not": {"exact": {"type": "y"}}}]}))
     assert len(nodes(made)) == 1
     assert [made.keys(event(type=each)) for each in "xyz"] == [(b"a",), (), (b"a",)]

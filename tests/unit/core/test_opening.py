@@ -18,14 +18,14 @@ class BrokenRegistry(MemoryRegistry):
     """A registry with a bug."""
 
     def all(self) -> Sequence[Subscription]:
-        raise LookupError("a fault")
+        raise LookupError("a planted bug")
 
 
 @in_virtual_time
 async def test_a_bug_while_a_partition_opens_is_not_hidden() -> None:
     core = Core()
     core.dispatcher.registry = BrokenRegistry(None)
-    with pytest.raises(LookupError, match="a fault"):
+    with pytest.raises(LookupError, match="a planted bug"):
         await core.open()
     assert not core.dispatcher.has_opened
     await core.end()

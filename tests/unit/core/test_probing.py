@@ -94,7 +94,7 @@ async def test_probes_come_at_growing_intervals_until_the_limit() -> None:
     while (seconds := next_in(core)) is not None:
         waits.append(round(seconds))
         await probe(core, seconds)
-        assert core.pending == [0], "one event, once"
+        assert core.pending == [0], "a probe sends one event once"
         await core.answer(0, DOWN)
         await core.land()
 
@@ -220,7 +220,7 @@ async def test_a_resume_does_not_wait_for_the_probe() -> None:
 
 
 @in_virtual_time
-async def test_a_pause_ends_the_probes_and_the_one_under_way() -> None:
+async def test_a_pause_ends_a_probe_under_way_and_all_later_ones() -> None:
     core = await failed(Core(probed()))
     await probe(core)
     assert core.pending == [0]
@@ -248,7 +248,7 @@ async def test_a_skip_during_a_probe_continues_with_the_next_event() -> None:
 
 
 @in_virtual_time
-async def test_at_most_once_probes_with_the_next_event_not_sent_yet() -> None:
+async def test_at_most_once_probes_with_the_next_unsent_event() -> None:
     core = await Core(probed(qos=Qos.AT_MOST_ONCE)).open()
     await core.stream(2)
     await core.land()

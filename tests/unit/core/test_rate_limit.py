@@ -50,7 +50,7 @@ def test_a_burst_may_follow_an_idle_time() -> None:
     pace, subscription = RateLimits(), paced(1.0, burst=3)
     assert [pace.turn(subscription, 0.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0]
     assert [pace.turn(subscription, 60.0) for _ in range(4)] == [0.0, 0.0, 0.0, 1.0], (
-        "an idle time saves up no further calls"
+        "a longer idle time allows no larger burst"
     )
 
 
@@ -111,7 +111,7 @@ def test_after_a_busy_answer_the_rate_grows_with_each_success(busy: Outcome) -> 
 
     assert gaps[0] == pytest.approx(rate_limits.FIRST_GAP_SECONDS)
     assert gaps == sorted(gaps, reverse=True)
-    assert gaps[-1] == 0.0, "in the end there is no slow start"
+    assert gaps[-1] == 0.0, "the slow start has ended"
     assert not pace._paces
 
 
@@ -191,7 +191,7 @@ def test_an_edit_ends_a_slow_start_and_a_retry_after_wait(busy: Outcome) -> None
     resumed = replace(PLAIN, revision=1)
     assert [pace.turn(resumed, 20.1) for _ in range(3)] == [0.0] * 3
     pace.saw(resumed, busy, 20.2)
-    assert pace.turn(resumed, 20.2) > 0.4, "but a busy receiver is still recognised"
+    assert pace.turn(resumed, 20.2) > 0.4, "a busy receiver is still recognised"
 
 
 def test_a_clock_set_back_delays_a_call_by_at_most_one_gap() -> None:

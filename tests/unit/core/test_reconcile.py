@@ -44,7 +44,7 @@ async def test_a_skip_of_a_later_event_changes_nothing() -> None:
     await core.read()
 
     assert core.pending == []
-    assert (core.lane().status, core.lane().next) == (Status.FAILURE, 0), "nothing is changed"
+    assert (core.lane().status, core.lane().next) == (Status.FAILURE, 0), "the skip changes nothing"
     assert core.telemetry.drops["skipped"] == core.telemetry.deliveries["skipped"] == 0
     await core.end()
 
@@ -192,7 +192,7 @@ async def test_qos_none_keeps_its_queue_over_pause_and_resume() -> None:
     core = await Core(spec).open()
     await core.stream(3)
     core.commit()
-    assert core.committed == 3, "settled at receipt"
+    assert core.committed == 3, "qos none settles events on arrival"
     await core.revise(paused(spec))
     await core.answer(0)
     await core.land()
@@ -346,7 +346,7 @@ async def test_without_discard_a_replay_skips_no_waiting_event(
 
     assert core.pending == [0], "the lane continues at its cursor"
     assert core.telemetry.drops["discarded"] == 0
-    assert "stays at 0 of partition 0" in caplog.text
+    assert "stays at offset 0 of partition 0" in caplog.text
     await core.end()
 
 
@@ -375,7 +375,7 @@ async def test_a_replay_with_discard_counts_and_logs_discarded_events(
 
     assert [offset for offset in core.pending if offset not in {2, 3, 4}] == [5], "later events are delivered"
     assert core.telemetry.drops["discarded"] == 2
-    assert "discards its events from 0 up to 5 of partition 0" in caplog.text
+    assert "discards its events from offset 0 up to 5 of partition 0" in caplog.text
     assert core.lane().events.progress.revision == core.registry.known["s"].revision
     await core.end()
 
@@ -634,7 +634,7 @@ async def test_an_edit_keeps_a_replay_by_time_during_its_search() -> None:
     replay = core.publish(replace(spec, resume_from=SINCE))
     core.hear()
     await core.revise(edited(spec, replay, desired_status=DesiredStatus.PAUSED))
-    assert core.lane().status is Status.PAUSED, "it does not wait for the replay"
+    assert core.lane().status is Status.PAUSED, "the pause does not wait for the replay"
     resumed = await core.revise(edited(spec, replay))
     await asyncio.sleep(1.0)
     await core.land()

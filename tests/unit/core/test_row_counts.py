@@ -74,7 +74,9 @@ async def test_a_limited_number_of_counts_is_renewed_each_second() -> None:
     await core.dispatch([event for name in names for event in core.produce(1, name)])
     await a_second(core)
     assert len(core.row_topic.history) == written + COUNTED_ROWS
-    assert core.partition.rows.counted_to == len(names) + COUNTED_ROWS, "the first event that no row counts"
+    assert core.partition.rows.counted_to == len(names) + COUNTED_ROWS, (
+        "the counts are complete up to the first event that no row counts"
+    )
 
     await a_second(core)
     assert len(core.row_topic.history) == written + len(names)

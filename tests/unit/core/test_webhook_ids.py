@@ -119,7 +119,7 @@ def test_a_seal_is_not_valid_for_another_id() -> None:
 
 
 @pytest.mark.parametrize(("webhook_id", "key"), [(b"events-3-", b"41sub-1"), (b"events-3-41s", b"ub-1"), (b"", None)])
-def test_a_seal_does_not_allow_to_move_bytes_between_id_and_key(webhook_id: bytes, key: bytes | None) -> None:
+def test_a_seal_prevents_moving_bytes_between_id_and_key(webhook_id: bytes, key: bytes | None) -> None:
     headers = [(name, webhook_id if name == "dlq.webhook-id" else value) for name, value in redriven(EVENT).headers]
 
     assert IDS.of(replace(EVENT, key=key, headers=headers, offset=99)) == "events-3-99"

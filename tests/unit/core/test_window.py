@@ -48,7 +48,7 @@ def test_offsets_settled_after_an_unsettled_one_are_noted() -> None:
     made.let_go(44)
     made.settle(46)
     assert made.has_news
-    assert made.ahead_of(41) == 0b100100, "43 and 46; a row keeps the event at 44"
+    assert made.ahead_of(41) == 0b100100, "only 43 and 46 are noted, because a row keeps the event at 44"
     assert not made.has_news
     made.settle(41)
     assert made.committable == 47
@@ -77,7 +77,7 @@ def test_settled_offsets_beyond_the_reach_of_a_note_wait() -> None:
     for offset in range(1, 5):
         made.settle(offset)
     made.settle(REACH + 3)
-    assert made.ahead_of(5) == 0b1111 << REACH - 5, "no offset is left out"
+    assert made.ahead_of(5) == 0b1111 << REACH - 5, "the note contains all settled offsets"
 
 
 def test_a_window_uses_the_former_note_to_its_last_offset() -> None:
@@ -170,7 +170,7 @@ def test_an_offset_shared_by_lanes_is_settled_with_the_last_one() -> None:
     made.let_go(42)
     made.mark_settled(42)
     made.mark_settled(41)
-    assert made.ahead_of(40) == 0, "lanes hold both"
+    assert made.ahead_of(40) == 0, "other lanes still hold both offsets"
     made.settle(42)
     made.settle(41)
     assert made.ahead_of(40) == 0b110

@@ -122,7 +122,7 @@ async def test_closing_ends_the_attempts_that_wait_for_a_name() -> None:
     assert outcomes == [Failed("no connection to slow.example:1: ClientConnectionError", may_have_arrived=False)] * 3
 
 
-async def test_a_wait_for_a_name_can_be_cancelled() -> None:
+async def test_a_wait_for_a_name_lookup_can_be_cancelled() -> None:
     async with name_server() as names, calling(names) as callback:
         call = asyncio.ensure_future(callback(Subscription("s", 1, "http://slow.example:1/", http=LIMITS), event(), 1))
         await names.until_asked(2)

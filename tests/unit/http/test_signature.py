@@ -48,17 +48,17 @@ def test_bodies_that_differ_are_signed_differently(body: bytes, other: bytes) ->
     ("secret", "problem"),
     [
         ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "must begin with whsec_ or whsk_"),
-        ("whsec_", "has 0 bytes, must have 24 to 64"),
+        ("whsec_", "its base64 decodes to 0 bytes; allowed: 24 to 64"),
         ("whsec_?secret?", "must be base64"),
         ("whsec_ünicode-secret", "must be base64"),
-        (encoded("whsec_", b"x" * 23), "has 23 bytes"),
-        (encoded("whsec_", b"x" * 65), "has 65 bytes"),
+        (encoded("whsec_", b"x" * 23), "decodes to 23 bytes"),
+        (encoded("whsec_", b"x" * 65), "decodes to 65 bytes"),
         ("whsec_MfKQ9", "must be base64"),
         (encoded("whsec_", b"\xfb\xff" * 16).translate(str.maketrans("+/", "-_")), "must be base64"),
         (encoded("whsec_", b"x" * 32) + "\n", "must be base64"),
         ("whsec_ " + encoded("", b"x" * 32), "must be base64"),
         (encoded("whsk_", SEED + bytes(32)), "its public key, the second 32 bytes, does not belong to its seed"),
-        (encoded("whsk_", b"x" * 31), "has 31 bytes, must have 32 or 64"),
+        (encoded("whsk_", b"x" * 31), "decodes to 31 bytes; allowed: 32 or 64"),
     ],
 )
 def test_an_unusable_secret_is_named_by_its_path_and_not_shown(secret: str, problem: str) -> None:

@@ -280,7 +280,7 @@ async def test_an_invalid_host_name_is_not_blamed_on_the_proxy(bench: Bench, sch
     if len(name) == 64 or scheme == "socks5":
         assert error == f"the host of {name}:9 is not a host name"
     else:
-        assert "refused the connection" in error, "SOCKS4a sets names no length"
+        assert "refused the connection" in error, "SOCKS4a does not limit the length of names"
 
 
 async def test_a_silent_proxy_ends_with_the_connect_timeout(bench: Bench) -> None:

@@ -117,7 +117,7 @@ def test_the_refusal_of_an_address_names_its_network(address: str, name: str) ->
     verdict = Guard().verdict(address)
     assert verdict is not None
     assert name in verdict
-    assert verdict.endswith("; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it")
+    assert verdict.endswith("; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can allow it")
 
 
 @pytest.mark.parametrize("address", GOOD)
@@ -134,7 +134,7 @@ def test_an_address_in_an_unusual_notation_is_refused(text: str) -> None:
 
 def test_the_error_names_the_network_and_the_setting() -> None:
     assert Guard().verdict("10.1.2.3") == (
-        "10.1.2.3 is in the private network 10.0.0.0/8; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"
+        "10.1.2.3 is in the private network 10.0.0.0/8; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can allow it"
     )
 
 

@@ -243,7 +243,7 @@ def test_an_encrypted_key_is_refused_without_a_terminal_prompt() -> None:
 
 
 @pytest.mark.parametrize("answer_begun", [False, True])
-async def test_after_an_answer_began_an_alert_proves_nothing(answer_begun: bool) -> None:
+async def test_an_alert_after_the_answer_has_begun_proves_nothing(answer_begun: bool) -> None:
     alert = ssl.SSLError(1, "alert")
     alert.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
     error = ClientOSError()

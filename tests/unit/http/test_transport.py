@@ -694,7 +694,7 @@ async def test_a_request_on_a_new_connection_is_not_repeated(any_route: Bench) -
         assert len(receiver.requests) == 1
 
 
-async def test_after_a_begun_or_missing_answer_no_request_is_repeated(straight: Bench) -> None:
+async def test_no_request_is_repeated_after_a_partial_or_no_answer(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200), raw(b"HTTP", then_close=True), answer(200), silent)
     subscription = await straight.subscription(receiver, HASTY)
     for expected in (None, "middle", None, "within"):

@@ -35,7 +35,7 @@ def test_a_topic_keeps_its_rows_when_another_is_added() -> None:
     assert OTHER.find(rows, topic_ids, PAYMENTS) == ({}, set(), None)
 
 
-def test_of_two_rows_of_one_lane_the_newer_counts() -> None:
+def test_the_newer_of_two_rows_of_a_lane_counts() -> None:
     found = ONE.find({b"s": row(offset=7), ONE.of(b"s"): row(offset=9)}, {SOURCE_KEY: ORDERS}, ORDERS)
     assert found.rows == {b"s": row(offset=9)}
 

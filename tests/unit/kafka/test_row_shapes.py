@@ -30,7 +30,7 @@ def test_a_row_is_read_as_it_was_written(row: Cursor) -> None:
     found = decode(encode(row))
 
     assert found == row
-    assert (found.error, found.event_ms) == (row.error, row.event_ms), "which are left out of the comparison of rows"
+    assert (found.error, found.event_ms) == (row.error, row.event_ms), "equal rows may differ in these fields"
 
 
 def test_rows_of_earlier_versions_are_read() -> None:

@@ -59,7 +59,7 @@ async def test_a_subscription_of_another_worker_is_shown_as_elsewhere() -> None:
     assert await reporter.absent(LaneFilter(status="paused")) == [THERE]
     assert await reporter.absent(LaneFilter(subscription=THERE)) == [THERE]
     assert await reporter.absent(LaneFilter(subscription="c")) == []
-    assert await reporter.absent(LaneFilter(partition=0)) == [], "it is in no partition that is known"
+    assert await reporter.absent(LaneFilter(partition=0)) == [], "an absent subscription has no known partition"
     assert reporter.absent_one("c") is None
     assert reporter.worker().subscriptions == 2
     await core.end()

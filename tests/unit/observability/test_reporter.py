@@ -76,7 +76,7 @@ async def test_a_report_of_many_lanes_yields_to_other_tasks() -> None:
         await asyncio.sleep(0)
         turns += 1
     assert names(asked.result()) == ["s-000"]
-    assert turns > 3, "one turn for every hundred lanes"
+    assert turns > 3, "other tasks get a turn after every hundred lanes"
     await core.end()
 
 
@@ -101,7 +101,9 @@ async def test_a_retrying_lane_reports_its_last_error() -> None:
     await passes(2.0)
     await core.answer(0)
     [lane] = await reporter_of(core).lanes()
-    assert (lane.attempt, lane.error, lane.first_attempt_at, lane.next) == (0, None, None, 1), "the next one is sent"
+    assert (lane.attempt, lane.error, lane.first_attempt_at, lane.next) == (0, None, None, 1), (
+        "the next event is in flight, without an error"
+    )
     await core.end()
 
 
@@ -112,7 +114,9 @@ async def test_the_cause_of_a_retry_survives_a_restart_in_the_row() -> None:
     await core.answer(0, ServerError(503))
     error = FailedAttempt("the callback answered 503", core.dispatcher.clock.now(), 503)
     await core.land()
-    assert [row.error for _, row in core.row_topic.history if row is not None] == [error], "one row, of the long wait"
+    assert [row.error for _, row in core.row_topic.history if row is not None] == [error], (
+        "the only row was written for the long wait"
+    )
     await core.checkpoint()
     assert not core.rows.pending
 
@@ -124,7 +128,9 @@ async def test_the_cause_of_a_retry_survives_a_restart_in_the_row() -> None:
     await after.read()
     assert after.pending == [0]
     [lane] = await reporter_of(after).lanes()
-    assert (lane.in_flight, lane.attempt, lane.error) == (1, 2, error), "while the second attempt is under way"
+    assert (lane.in_flight, lane.attempt, lane.error) == (1, 2, error), (
+        "the first attempt's error is shown during the second attempt"
+    )
     await after.end()
 
 
@@ -182,7 +188,7 @@ async def test_events_of_other_subscriptions_do_not_count_as_waiting() -> None:
 
     await core.land()
     await core.read(1_000)
-    assert await told(core) == (8, 8), "some of them are in memory now"
+    assert await told(core) == (8, 8), "the count includes events in memory"
     for offset in (10, 21):
         await core.answer(offset)
     assert await told(core) == (6, 6)
@@ -202,7 +208,7 @@ async def test_after_a_restart_the_waiting_count_is_an_upper_bound() -> None:
     after = await Core(before=core).open()
 
     assert (core.row_topic.rows[b"s"].next, after.committed) == (21, 66)
-    assert await told(after) == (None, 45), "so many offsets lie between"
+    assert await told(after) == (None, 45), "the bound is the number of offsets in between"
     await after.stream(1)
     assert await told(after) == (None, 46)
     await after.read(1_000)
@@ -232,10 +238,10 @@ async def test_a_failure_reports_number_and_age_of_waiting_events() -> None:
 
     await core.stop()
     after = await Core(before=core).open()
-    assert await oldest(after) == after.dispatcher.clock.now() - event_at, "the row has kept it"
+    assert await oldest(after) == after.dispatcher.clock.now() - event_at, "the row contains the time of the event"
     await after.revise(subscription())
     await after.revise(paused(subscription()))
-    assert await oldest(after) == 0.0, "nobody waits for what is paused"
+    assert await oldest(after) == 0.0, "events of a paused subscription do not count"
     await after.end()
 
 

@@ -303,7 +303,7 @@ def test_offsets_of_a_recreated_topic_are_counted_again(telemetry: Telemetry) ->
     assert telemetry.drops["retention"] == 30 + 5
 
 
-def test_a_break_of_the_log_is_counted_logged_and_shown_an_hour(
+def test_a_log_break_is_counted_logged_and_shown_for_an_hour(
     telemetry: Telemetry, watch: Watch, log: pytest.LogCaptureFixture
 ) -> None:
     telemetry.log_broken(TOPIC, 3, Break("retention", 9, 30), subscription="s")

@@ -101,7 +101,7 @@ def test_equal_partition_numbers_belong_to_the_same_member(assignor: LevelAssign
         assert share[OTHER] == [number for number in share[SOURCE] if number < 2]
     assert sorted(number for share in found.values() for number in share[SOURCE]) == [0, 1, 2, 3, 4]
     assert sorted(number for share in found.values() for number in share[OTHER]) == [0, 1]
-    assert assigned(assignor, topics, found, BOTH) == found, "nobody loses anything"
+    assert assigned(assignor, topics, found, BOTH) == found, "a second assignment moves no partition"
 
 
 def test_an_added_topic_is_assigned_by_partition_number(assignor: LevelAssignor) -> None:
@@ -119,7 +119,7 @@ def test_a_member_gets_no_topic_that_it_does_not_read(assignor: LevelAssignor) -
     assert found == {"a": both(0, 2), "b": {**both(1, 3), OTHER: [1, 3]}}
 
 
-def test_a_partition_is_assigned_once_the_changelog_has_it(assignor: LevelAssignor) -> None:
+def test_a_new_partition_is_assigned_once_the_changelog_has_it(assignor: LevelAssignor) -> None:
     found = assigned(
         assignor, Topics(events=2, others=5, unnamed_tokens_changelog=3), {"a": {}}, {"a": (SOURCE, OTHER)}
     )

@@ -148,7 +148,7 @@ async def test_no_commit_continues_after_the_partitions_are_given_back() -> None
 
     group.seconds, group.windows, group.closed = 0.0, {0: 9}, set()
     await asyncio.sleep(1.0)
-    assert group.confirmed == [{TP("events", 0): 9}], "the next assignment is committed"
+    assert group.confirmed == [{TP("events", 0): 9}], "offsets of the next assignment are committed"
     task.cancel()
 
 

@@ -81,7 +81,7 @@ async def test_a_reader_recognises_a_recreated_topic_without_offsets() -> None:
     brokers = Brokers(p0=LogBounds(0, 50, "a"))
     check, telemetry = check_of(brokers)
     await check.begin({0: Committed(None)})
-    assert not any(telemetry.log_breaks.values()), "a first start"
+    assert not any(telemetry.log_breaks.values()), "a first start is not a break"
     brokers.logs[0] = LogBounds(0, 20, "b")
     assert check.is_another("b")
     assert not check.is_another("a")
@@ -115,11 +115,11 @@ async def test_without_topic_ids_an_offset_in_the_log_is_valid() -> None:
     assert not telemetry.warnings()
 
 
-async def test_a_fetch_out_of_range_continues_at_the_first_offset_left() -> None:
+async def test_a_fetch_out_of_range_continues_at_the_first_offset() -> None:
     brokers = Brokers(p0=LogBounds(0, 9, "a"))
     check, telemetry = check_of(brokers)
     await check.begin({0: Committed(5, "a")})
-    assert await check.find_offset(0, 5) == 5, "it is in range again"
+    assert await check.find_offset(0, 5) == 5, "the offset is in range again"
     brokers.logs[0] = LogBounds(7, 9, "a")
     assert await check.find_offset(0, 5) == 7
     assert telemetry.drops["retention"] == 2
@@ -144,7 +144,7 @@ async def test_no_offset_of_a_deleted_topic_is_committed() -> None:
     check, _ = check_of(brokers)
     await check.begin({0: Committed(5, "a")})
     assert await check.committable({0: 9}) == {0: 9}
-    assert await check.committable({0: 10}) == {}, "beyond the end"
+    assert await check.committable({0: 10}) == {}, "an offset beyond the end of the log is not committed"
     assert await check.committable({}) == {}
     await check.close()
     assert await check.committable({0: 9}) == {}
@@ -158,7 +158,7 @@ async def test_commits_continue_while_the_log_can_t_be_read(trouble: Exception) 
     brokers.logs[1] = LogBounds(0, 3, "a")
     assert await check.find_offset(1, 5) is None
     brokers.trouble = trouble
-    assert await check.committable({0: 7, 1: 7}) == {0: 7}, "the other was out of range before"
+    assert await check.committable({0: 7, 1: 7}) == {0: 7}, "a fetch of partition 1 was out of range before"
 
 
 async def test_a_partition_without_a_leader_is_read_and_committed() -> None:
@@ -205,7 +205,7 @@ async def ahead_after(metadata: str, log: LogBounds, offset: int = 4) -> int:
 async def test_events_settled_after_the_offset_are_not_sent_again() -> None:
     check, _ = check_of(Brokers(p0=LogBounds(0, 9, "a")))
     await check.begin({0: Committed(4, "a")})
-    assert check.metadata(0, 4, 0) == "topic-id=a", "as workers of versions without notes write it"
+    assert check.metadata(0, 4, 0) == "topic-id=a", "the metadata is the same as in versions without notes"
     metadata = check.metadata(0, 4, 0b11010)
     assert metadata.endswith(";topic-id=a")
     assert await ahead_after(metadata, LogBounds(0, 9, "a")) == 0b11010
@@ -218,7 +218,7 @@ async def test_begun_to_is_committed_and_read_again() -> None:
     _, logs = await check.begin({0: Committed.read(5, metadata)})
     assert logs[0].begun_to == 7
     assert check.metadata(0, 5, 0b10, None).endswith(";topic-id=a")
-    assert check.metadata(1, 5, 0b10, 7) == "begun-to=7", "it does not depend on the topic"
+    assert check.metadata(1, 5, 0b10, 7) == "begun-to=7", "begun-to is committed even if the topic id is unknown"
 
 
 async def test_without_a_topic_id_no_note_is_written() -> None:
@@ -254,9 +254,9 @@ async def test_a_note_of_another_offset_or_log_is_ignored_and_logged(
 
 async def test_a_note_of_a_former_topic_is_not_used() -> None:
     metadata = f"{NOTE};topic-id=a"
-    assert await ahead_after(metadata, LogBounds(0, 90, "b")) == 0, "made again"
-    assert await ahead_after(metadata, LogBounds(6, 90, "a")) == 0, "retention"
-    assert await ahead_after(metadata, LogBounds(0, 3, "a")) == 0, "truncated"
+    assert await ahead_after(metadata, LogBounds(0, 90, "b")) == 0, "the topic was recreated"
+    assert await ahead_after(metadata, LogBounds(6, 90, "a")) == 0, "retention has deleted the offsets"
+    assert await ahead_after(metadata, LogBounds(0, 3, "a")) == 0, "the log was truncated"
 
 
 async def test_a_note_is_not_used_after_an_offset_out_of_range() -> None:
@@ -265,10 +265,10 @@ async def test_a_note_is_not_used_after_an_offset_out_of_range() -> None:
     committed = Committed.read(4, f"{NOTE};topic-id=a")
     assert (await check.begin({0: committed}))[1][0].ahead == 0b11010
     brokers.logs[0] = LogBounds(0, 6, "a")
-    assert await check.find_offset(0, 9) is None, "cut off: opened again"
+    assert await check.find_offset(0, 9) is None, "the log was truncated, so the partition has to be reopened"
     brokers.logs[0] = LogBounds(0, 20, "a")
     assert (await check.begin({0: committed}))[1][0].ahead == 0
-    assert (await check.begin({0: committed}))[1][0].ahead == 0b11010, "its own commits have come since"
+    assert (await check.begin({0: committed}))[1][0].ahead == 0b11010, "the worker has committed since"
 
 
 async def test_partitions_are_read_from_the_offset_they_were_opened_at() -> None:

@@ -58,7 +58,9 @@ async def test_the_worker_waits_while_the_coordinator_is_unavailable() -> None:
     owned = Membership(lambda: [FENCED], group)
     assert await watched(owned, 10 * HOPELESS_SECONDS)
     group.is_out_of_reach = False
-    assert await watched(owned, HOPELESS_SECONDS - 2 * membership.CHECK_SECONDS), "they may take long to be given back"
+    assert await watched(owned, HOPELESS_SECONDS - 2 * membership.CHECK_SECONDS), (
+        "giving the partitions back may take long"
+    )
     assert not await watched(owned, HOPELESS_SECONDS)
 
 

@@ -52,7 +52,7 @@ def test_several_advisories_are_in_one_line() -> None:
     ("url", "word"),
     [
         ("http://10.1.2.3:8080/hook", "its callbacks will be refused: 10.1.2.3 is in the private network 10.0.0.0/8; "),
-        ("http://[::1]/", "WEBHOOKS_ALLOW_PRIVATE_NETWORKS can open it"),
+        ("http://[::1]/", "WEBHOOKS_ALLOW_PRIVATE_NETWORKS can allow it"),
         ("http://localhost:9000/", "localhost is a loopback name"),
     ],
 )

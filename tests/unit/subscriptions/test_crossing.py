@@ -50,7 +50,7 @@ async def outcomes(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_a_concurrent_close_refuses_no_more_than_it_has_to(seed: int) -> None:
+async def test_a_concurrent_close_refuses_only_edits_that_follow_it(seed: int) -> None:
     results, found, newest = await outcomes(
         SharedTopic(seed), edit(status="CLOSED"), edit(consumer_status="STOPPED"), edit(qos="none"), replay(7)
     )
@@ -102,7 +102,7 @@ async def test_no_late_edit_deletes_a_subscription_created_again(seed: int) -> N
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_a_subscription_that_was_created_exists(seed: int) -> None:
+async def test_a_creation_confirmed_among_concurrent_changes_is_kept(seed: int) -> None:
     def create(number: str, condition: Condition = ALWAYS) -> Write:
         return lambda store: store.apply(document(metadata={"by": number}), condition)
 

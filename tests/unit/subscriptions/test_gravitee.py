@@ -178,7 +178,7 @@ def test_every_mistake_is_reported_with_its_path() -> None:
         'api: flows[0].subscribe[0]: Gravitee applies the policy "xslt", which this pipeline does not have',
         "subs[0]: configuration.entrypointConfiguration.callbackUrl: must begin with http:// or https://",
         'subs[2]: id: "s" is taken by another subscription',
-        '--from-group: "t" is not the id of a subscription that is taken over',
+        '--from-group: "t" is not the id of an imported subscription',
     ]
 
 
@@ -224,7 +224,7 @@ def test_a_subscription_to_another_api_is_left_out() -> None:
     found = found_in("api.json")
     more = contents([("f", document(api={"id": "other"}))])
     found.subscriptions = more.subscriptions
-    assert notes(imported(found), "left out") == ['subscription "s": it is of the API "other"']
+    assert notes(imported(found), "left out") == ['subscription "s": it belongs to the API "other"']
 
 
 def test_a_subscription_begins_at_the_offsets_of_its_group() -> None:

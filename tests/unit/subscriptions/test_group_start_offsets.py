@@ -51,7 +51,7 @@ def test_a_partition_without_a_commit_follows_auto_offset_reset() -> None:
 def test_a_recreated_topic_is_refused() -> None:
     before = replace(GROUP, topic_ids={"orders": "t0"})
     assert refused(before) == ['startFrom: group "g": topic orders was recreated meanwhile: its id was t0 and is t1']
-    assert refused(replace(GROUP, topic_ids={"orders": None})) == [], "no broker tells an id"
+    assert refused(replace(GROUP, topic_ids={"orders": None})) == [], "the brokers have no topic ids"
 
 
 def test_offsets_after_the_end_of_the_log_are_refused() -> None:

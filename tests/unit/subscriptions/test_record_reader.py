@@ -89,7 +89,7 @@ async def test_a_secret_with_escaped_characters_is_decrypted(reading: Reading, *
 async def test_a_costly_store_affects_only_its_own_revision(reading: Reading) -> None:
     reading.reader.take("a", record("a", hidden(2**31 - 1)), 0)
     reading.reader.take("b", record("b"), 1)
-    assert reading.told == [("b", 1)], "read while the store of the other one is being opened"
+    assert reading.told == [("b", 1)], "record b is read while the store of record a is being opened"
     assert reading.reader.waits_below(1)
     assert not reading.reader.waits_below(0)
     reading.reader.take("a", record("a"), 2)

@@ -138,7 +138,7 @@ def test_each_kind_of_auth_is_resolved(auth: Any, expected: object) -> None:
     assert made(auth=auth).auth == expected
 
 
-def test_credentials_that_are_no_header_value_are_refused() -> None:
+def test_credentials_that_can_t_be_a_header_value_are_refused() -> None:
     text = problem(auth={"type": "token", "token": {"value": "hunter 2"}})
     assert text.startswith("configuration.entrypointConfiguration.auth.token.value: must be ASCII without blanks")
     assert "hunter" not in text

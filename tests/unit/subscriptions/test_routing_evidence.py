@@ -46,7 +46,7 @@ def test_the_error_explains_how_to_choose_a_routing() -> None:
         ),
         (
             [b"a", b"x", None],
-            "With key, 2 of these 3 events would be dead-lettered: only the other keys are ids, ",
+            "With key, 2 of these 3 events would be dead-lettered: only the other events have keys that are ids of ",
         ),
         ([b"x"], "With key, none of these events would be delivered: no key is the id of one of your 3 subscriptions."),
     ],
@@ -58,7 +58,7 @@ def test_the_evidence_for_a_routing_depends_on_the_keys(keys: list[bytes | None]
 def test_without_subscriptions_only_the_keys_are_shown() -> None:
     assert evidence({"orders": [b"x"]}, []) == [
         'The newest 1 key of orders: "x".',
-        "There are no subscriptions yet with whose ids these keys could be compared.",
+        "There are no subscriptions yet to compare these keys with.",
     ]
 
 

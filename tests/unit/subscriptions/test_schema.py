@@ -281,7 +281,7 @@ def test_the_three_forms_of_resumefrom_are_read(resume: dict[str, Any]) -> None:
         ),
         (
             lambda d: d.update(startFrom="1969-12-31T00:00:00Z"),
-            'startFrom: "1969-12-31T00:00:00Z" is before 1970; allowed too: now, earliest, and group: ',
+            'startFrom: "1969-12-31T00:00:00Z" is before 1970; also allowed: now, earliest, and group: ',
         ),
         (lambda d: d.update(startFrom="group:"), 'startFrom: "group:" is not an ISO 8601 time with a zone, such as '),
         (lambda d: d.update(endingAt="3d"), 'endingAt: "3d" is not an ISO 8601 time with a zone; write 2'),

@@ -95,7 +95,9 @@ def test_an_old_ciphertext_is_read_and_encrypted_anew_on_writing() -> None:
 def test_a_ciphertext_of_another_subscription_is_refused() -> None:
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
-    with pytest.raises(ConfigurationError, match=r"the secret of 't' can't be decrypted .*, or belongs elsewhere"):
+    with pytest.raises(
+        ConfigurationError, match=r"the secret of 't' can't be decrypted .*, or was copied from elsewhere"
+    ):
         box.decrypt_secrets(parse_subscription({**document, "id": "t"}))
 
 
@@ -132,7 +134,7 @@ def test_a_secret_encrypted_with_a_lost_key_is_named() -> None:
     text = str(caught.value)
     assert text == (
         "configuration.entrypointConfiguration.headers[x-api-key].value: "
-        "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or belongs elsewhere"
+        "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or was copied from elsewhere"
     )
     with pytest.raises(ConfigurationError):
         SecretBox([NEW]).decrypt(b"damaged", b"here")

@@ -103,7 +103,7 @@ def test_a_definition_may_require_a_filter_or_topics() -> None:
     check_routing(wanted(topics=["orders"]), GUARDED)
     [problem] = refused(wanted(), GUARDED)
     assert problem == (
-        "configuration.entrypointConfiguration.filter: is required by the definition (requireFilter), or topics; "
+        "configuration.entrypointConfiguration.filter: the definition (requireFilter) requires a filter or topics; "
         'without both, "s" would get every event of orders'
     )
 

@@ -158,9 +158,9 @@ async def test_wrong_tokens_are_limited_and_known_tokens_are_not(client: Client)
     assert await status(client, "/read", bearer(TOKEN)) == 200
     found = [await status(client, "/read", bearer(f"guess-{number}")) for number in range(FREE_FAILURES + 3)]
     assert found == [401] * FREE_FAILURES + [429] * 3
-    assert await status(client, "/read", bearer(SCRAPER)) == 429, "a right token that nobody has shown before"
+    assert await status(client, "/read", bearer(SCRAPER)) == 429, "a right token that was not accepted before"
     assert await status(client, "/read", bearer(TOKEN)) == 200
-    assert await status(client, "/read", {}) == 401, "who shows nothing guesses nothing"
+    assert await status(client, "/read", {}) == 401, "a request without a token is not a guess"
 
 
 def test_each_failure_doubles_the_pause_up_to_a_minute() -> None:

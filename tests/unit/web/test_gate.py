@@ -133,7 +133,11 @@ async def test_the_time_limit_of_a_body_begins_after_the_head() -> None:
             since = connection.waiting_since()
             return since is not None and idle_since is not None and since > idle_since and connection.has_begun
 
-        await eventually(has_begun_again, within_seconds=10, says=lambda: "the time counts from the last answer")
+        await eventually(
+            has_begun_again,
+            within_seconds=10,
+            says=lambda: "the connection is not closed in time after the last answer",
+        )
         writer.close()
 
 

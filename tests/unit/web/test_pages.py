@@ -320,7 +320,7 @@ async def test_health_is_open_to_all(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health/live/", "/health/", "/HEALTH/LIVE", "/health/live/../../lanes"])
-async def test_no_path_beside_the_health_checks_is_open(client: Client, path: str) -> None:
+async def test_all_paths_except_the_health_checks_need_a_token(client: Client, path: str) -> None:
     async with client.get(path) as response:
         assert response.status == 401
 

@@ -206,7 +206,7 @@ const ACTIONS = {
     label.append(input);
     if (!(await ask(`Replay ${id}`, [label], "Preview"))) return;
     const since = input.valueAsNumber;
-    if (Number.isNaN(since)) throw new Error("there is no time to replay from");
+    if (Number.isNaN(since)) throw new Error("enter the time to replay from");
     const timestamp = new Date(since).toISOString();
     const tried = await call(one(id, "_replay"), { timestamp, dryRun: true });
     const list = element("ul", "");
@@ -234,7 +234,7 @@ const ACTIONS = {
     const tried = await call("/api/subscriptions/_bulk", { action: "resume", filter: wanted, dryRun: true });
     const matched = count(tried.matched, "subscription");
     const most = tried.waitingAtMost;
-    const waiting = most === null ? "how many events wait is not known" : `up to ${count(most, "event")} wait`;
+    const waiting = most === null ? "the number of waiting events is unknown" : `up to ${count(most, "event")} wait`;
     const text = element("p", `${matched} match now, and ${waiting}. Each subscription continues with the event that failed.`);
     if (!(await ask("Resume all?", [text], `Resume ${tried.matched.toLocaleString("en")}`))) return;
     const answer = await call("/api/subscriptions/_bulk", { action: "resume", filter: wanted });

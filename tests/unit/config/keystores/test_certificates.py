@@ -37,7 +37,7 @@ def test_a_certificate_for_an_unknown_kind_of_key_is_refused(leaf: trustme.LeafC
         client_from_pem(certificate, leaf.private_key_pem.bytes().decode(), None, "certContent", F)
 
 
-def test_a_key_that_takes_long_to_load_is_not_handed_on() -> None:
+def test_a_dsa_key_is_refused_because_it_takes_long_to_load() -> None:
     key = dsa.generate_private_key(1024).private_bytes(  # noqa: S505 - a longer one takes seconds to make
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -41,4 +41,4 @@ def test_durations_rates_and_numbers_are_short() -> None:
 
 
 def test_a_number_of_waiting_events_shows_its_accuracy() -> None:
-    assert [waiting(1200, 1200), waiting(None, 500), waiting(None, None)] == ["1,200", "up to 500", "not known"]
+    assert [waiting(1200, 1200), waiting(None, 500), waiting(None, None)] == ["1,200", "up to 500", "unknown"]
