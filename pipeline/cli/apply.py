@@ -121,7 +121,8 @@ async def _apply(
     if wanted.dry_run:
         return
     if plan.doomed and not wanted.is_confirmed:
-        confirm_deletion(f"{len(plan.doomed)} that are not in the files")
+        count = len(plan.doomed)
+        confirm_deletion(f"{count} subscription{' that is' if count == 1 else 's that are'} not in the files")
     if plan.doomed or wanted.backup is not None:
         changing = [each.wanted.id for each in plan.checked if each.what == "updated"]
         await write_backup(store, [*changing, *plan.doomed], "apply", wanted.backup)

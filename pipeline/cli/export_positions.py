@@ -31,8 +31,8 @@ from pipeline.subscriptions.session import opened_registry
 def command(*, groups: tuple[str, ...]) -> None:
     """Move consumer groups of another system to the positions of subscriptions, to undo a migration.
 
-    No worker may be running, and the groups must have no members, because both would deliver the same events. Either
-    all positions are committed or none.
+    No worker may be running, and the groups must have no members. Otherwise both systems would deliver the same events.
+    Either all positions are committed or none.
     """
     for line in asyncio.run(_export(*configured(), Groups.read(groups))):
         say(line)

@@ -25,7 +25,7 @@ _STANDS: Final[dict[State, str]] = {
     "live": "is live",
 }
 _ADVICE: Final[dict[State, str]] = {
-    "broken": "Correct it, and apply it again.",
+    "broken": "Correct the subscription, and apply it again.",
     "unowned": "Start workers, or find out why the running ones are not ready: see `/health/ready` of each worker.",
     "retrying": "It continues without your help. See what the receiver answers:",
     "behind": "It catches up without your help. See what the receiver accepts:",
@@ -38,7 +38,7 @@ _REPAIR: Final = {
     "rejected": "Change the receiver so that it accepts the event, then resume; or skip the event.",
     "gone": "The receiver answered that it wants no more events. Delete the subscription or, if this is wrong, resume.",
     "token": "Repair the token endpoint or the credentials, then resume.",
-    "handshake": "Let the receiver permit calls when it is asked (handshake), then resume.",
+    "handshake": "Make the receiver permit calls in the handshake, then resume.",
     "configuration": "Correct the subscription and apply it, which also resumes.",
     "dead-letter": "Repair the dead-letter topic, then resume.",
     "cursor": "Resume from the offset that the cause names.",

@@ -67,8 +67,8 @@ class Restore:
             if topic not in ids
         ]
         problems += [
-            f"topic {topic}: was recreated since the backup, so its offsets mean other events: "
-            "--keep-positions restores the subscriptions alone"
+            f"topic {topic}: was recreated since the backup, whose offsets would refer to other events; "
+            "--keep-positions restores only the subscriptions"
             for topic, former in state.topic_ids.items()
             if None not in {former, ids.get(topic)} and ids[topic] != former
         ]

@@ -95,10 +95,10 @@ class TopicRows:
         self._elsewhere = found.elsewhere
         if self.topic_id is not None and self.topic_id == self.committed_id and found.last_topic_id is None:
             logger.error(
-                "cursor rows may be lost: the group has committed offsets of partition %d of %s, but the topic id that "
-                "an owner stores beside the rows is missing; subscriptions that were behind, paused or in FAILURE "
-                "continue at the committed offset, and miss earlier events that waited; stop the workers and restore "
-                "a backup, or replay",
+                "cursor rows may be lost: the group has a committed offset in partition %d of %s, but the topic id "
+                "that is stored beside the rows is missing; subscriptions that were behind, paused or in FAILURE "
+                "continue at the committed offset, and do not get the earlier events that were waiting; stop the "
+                "workers and restore a backup, or use replay",
                 self._number,
                 self._keys.topic,
             )

@@ -80,8 +80,8 @@ async def fix_beginning(source: Source, group: str, partitions: int, topic: str 
             await _commit_ends(source, group, tps, NONE_HAS_BEGUN)
         elif await _is_of(source, keys.topic, noted):
             logger.warning(
-                "topic %s: the offsets of the group %s were deleted or have expired; newer events are not delivered, "
-                "because autoOffsetReset is latest",
+                "topic %s: the offsets of the group %s were deleted or have expired; events written since its last "
+                "commit are not delivered, because autoOffsetReset is latest",
                 keys.topic,
                 group,
             )

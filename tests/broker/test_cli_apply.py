@@ -102,7 +102,10 @@ async def test_a_deletion_by_prune_asks_for_confirmation(webhooks: Webhooks, tmp
     refused = await webhooks.run(*words, stdin=b"n\n")
     assert (refused.code, refused.out) == (1, "")
     assert refused.err.splitlines()[:2] == ["sub-2 would be deleted", "sub-3 would be deleted"]
-    assert "Delete 2 that the files do not name? Waiting and future events are dead-lettered [y/N]: " in refused.err
+    assert (
+        "Delete 2 subscriptions that are not in the files? Waiting and future events are dead-lettered [y/N]: "
+        in refused.err
+    )
     assert {*await revisions(webhooks)} == {"sub-1", "sub-2", "sub-3"}
     confirmed = await webhooks.run(*words, stdin=b"y\n")
     assert confirmed.code == 0, confirmed

@@ -160,7 +160,7 @@ async def test_check_says_what_webhooks_dev_can_not_tell(dev: Running) -> None:
     checked = await beside.run("check")
 
     assert (checked.code, checked.err) == (0, "")
-    assert "warn  the broker is the embedded one of webhooks dev, which can't tell" in checked.out
+    assert "warn  the settings of topics and the rights of users are unknown: the embedded broker" in checked.out
     assert "compacted" not in checked.out
     await end(dev)
 
