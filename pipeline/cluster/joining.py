@@ -282,7 +282,7 @@ class FailureReason:
 
     @property
     def is_failure(self) -> bool:
-        """Whether the subscription fails. One that is behind only needs time, unless all is dead-lettered."""
+        """Whether the subscription fails. One that is only behind does not, unless all its events are dead-lettered."""
         return self.state in _FAILING or self.kind == ALL_DEAD_LETTERED
 
 

@@ -117,7 +117,7 @@ class ClusterView:
 
     @property
     def hears_workers(self) -> bool:
-        """Whether announcements are current, so that a worker that is not heard is gone."""
+        """Whether announcements are current. If so, a worker that announces nothing is gone."""
         return self._announced.is_current
 
     @property

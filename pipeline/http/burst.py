@@ -19,7 +19,7 @@ class Burst:
         self._waiting: list[Wire] = []
 
     def add(self, wire: Wire) -> None:
-        """Let *wire* write its request in the next turn, unless its connection ends before."""
+        """Let *wire* write its request in the next turn, unless the connection ends first."""
         if not self._waiting:
             self._loop.call_soon(self._write)
         self._waiting.append(wire)

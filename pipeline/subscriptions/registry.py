@@ -143,7 +143,7 @@ class Registry:
         return None if subscription_id in self._late else self.get(subscription_id)
 
     def recreated_at(self, subscription_id: str) -> int | None:
-        """The revision that created a subscription again after its last deletion; None if that is not known.
+        """The revision that created a subscription again after its last deletion; None if unknown.
 
         Whatever concerns an older revision concerns a deleted subscription with the same id.
         """

@@ -30,7 +30,7 @@ class View(Protocol):
 
     @property
     def hears_workers(self) -> bool:
-        """Whether announcements are current, so that a worker that is not heard is gone."""
+        """Whether announcements are current. If so, a worker that announces nothing is gone."""
 
     def problems(self) -> list[str]:
         """A sentence for each part that is unknown at present, with the reason."""
