@@ -122,10 +122,9 @@ async def test_the_list_has_the_same_filters_as_the_api(found: tuple[Cluster, We
 
 
 async def test_tail_and_top_show_attempts_and_workers(
-    kafka: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
+    broker: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, recorder: Recorder
 ) -> None:
-    """Runs on a real Kafka only, because the embedded broker can't look up times."""
-    async with cluster(kafka, unique_name("tail"), tmp_path, partitions=2) as running:
+    async with cluster(broker, unique_name("tail"), tmp_path, partitions=2) as running:
         webhooks = Webhooks(running.environment)
         await running.start_worker()
         await running.until_ready()
