@@ -85,8 +85,8 @@ def command(
 ) -> None:
     """Create or replace the subscriptions in YAML or JSON files, each with one or several documents or a list.
 
-    - is standard input. Unchanged subscriptions are not written. A masked secret keeps its stored value. If one of the
-    subscriptions can't be used, none is written.
+    Use - for standard input. Unchanged subscriptions are not written. A masked secret keeps its stored value. If one of
+    the subscriptions can't be used, none is written.
 
     With --prune, subscriptions that are not in the files are deleted: either all of them, or those with certain
     metadata. They are listed before anything is deleted. The previous state of all changed or deleted subscriptions is

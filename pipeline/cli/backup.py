@@ -20,10 +20,11 @@ from pipeline.kafka.kept_state import read_state
 @click.command("backup")
 @click.argument("file", metavar="FILE")
 def command(*, file: str) -> None:
-    """Write subscriptions, cursor rows and committed offsets into FILE; - is standard output.
+    """Write subscriptions, cursor rows and committed offsets to FILE.
 
-    Workers may be running. Secrets stay encrypted, so keep WEBHOOKS_SECRET_KEYS too, in another place. Callback URLs
-    and filters are not encrypted; only you can read the file (mode 600). `webhooks restore` restores a backup.
+    Use - for standard output. Workers may be running. Secrets stay encrypted, so keep WEBHOOKS_SECRET_KEYS too, in
+    another place. Callback URLs and filters are not encrypted; only you can read the file (mode 600).
+    `webhooks restore` restores a backup.
     """
     settings, definition = configured()
     state = asyncio.run(read_state(definition.source, settings.app))

@@ -31,7 +31,7 @@ limit_option = click.IntRange(min=1)
 
 @click.group("dlq", cls=CommandGroup)
 def command() -> None:
-    """Show dead letters, or redrive them, which delivers them again."""
+    """Show dead letters, or redrive them: deliver their events again."""
 
 
 command.add_command(dlq_show.command)

@@ -21,7 +21,7 @@ def command(subscription: str, output: Format) -> None:
     """Explain the state of subscription ID, and what to do.
 
     A paragraph describes the state, its reason and beginning, the attempts, the next attempt or probe, and the exact or
-    largest possible number of waiting events. Then follow commands to copy. A message on stderr names what is
+    largest possible number of waiting events. Commands to copy are printed below it. A message on stderr names what is
     unknown.
     """
     state, problems = asyncio.run(_state(subscription))

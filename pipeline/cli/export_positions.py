@@ -26,13 +26,13 @@ from pipeline.subscriptions.session import opened_registry
     multiple=True,
     required=True,
     type=GroupOf(),
-    help="The consumer group to move. id: each subscription's group has the subscription's id as its name.",
+    help="The consumer group to move. With id, the name of each subscription's group is the id of the subscription.",
 )
 def command(*, groups: tuple[str, ...]) -> None:
     """Move consumer groups of another system to the positions of subscriptions, to undo a migration.
 
     No worker may be running, and the groups must have no members. Otherwise both systems would deliver the same events.
-    Either all positions are committed or none.
+    The command commits either all positions or none.
     """
     for line in asyncio.run(_export(*configured(), Groups.read(groups))):
         say(line)

@@ -38,8 +38,8 @@ SUBSCRIPTIONS: Final = "subscriptions.yaml"
     multiple=True,
     type=GroupOf(),
     help=(
-        "Continue where this consumer group stopped. id: each subscription's group has the subscription's id as its "
-        "name."
+        "Continue where this consumer group stopped. With id, the name of each subscription's group is the id of the "
+        "subscription."
     ),
 )
 def command(
@@ -48,8 +48,8 @@ def command(
     """Convert an API of Gravitee and its subscriptions.
 
     The YAML or JSON files are Console exports, answers of the management API (an API, its subscriptions),
-    ApiV4Definition resources of the Kubernetes operator, or Terraform states. - is standard input. Together, the files
-    contain one API. No broker is needed.
+    ApiV4Definition resources of the Kubernetes operator, or Terraform states. Use - for standard input. Together, the
+    files must contain one API. No broker is needed.
 
     Without --output-dir, the result is printed with masked secrets and nothing is written. A feature that this pipeline
     does not have is an error if receivers would notice its loss; --accept-ignored NAME accepts the loss.

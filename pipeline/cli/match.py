@@ -33,7 +33,7 @@ COLUMNS: Final = ("ID", "GETS IT", "WHY")
 def command(event: str, topic: str | None, headers: tuple[str, ...], key: str | None, output: Format) -> None:
     """Show which subscriptions would get an event, and which comparison failed for each of the others.
 
-    EVENT.json is the body of the event; - is standard input. Attributes of a CloudEvent are headers, such as
+    EVENT.json is the body of the event; use - for standard input. Give attributes of a CloudEvent as headers, such as
     -H ce_type:order.paid. Nothing is written to Kafka. With routing: key, the record's key names the only subscription.
     Without --topic, the event is matched for each source topic.
     """

@@ -43,11 +43,11 @@ class _Asked:
 def command(
     *, file: str, dry_run: bool, replace: bool, keep_subscriptions: bool, keep_positions: bool, yes: bool
 ) -> None:
-    """Restore the subscriptions, cursor rows and committed offsets of a backup; - is standard input.
+    """Restore the subscriptions, cursor rows and committed offsets of a backup.
 
-    No worker may be running. Deliveries continue at the positions of the backup: events that were delivered since then
-    are sent again, at every level. Unless --replace is given, the application must be empty. The topics must exist;
-    webhooks check creates them.
+    Use - for standard input. No worker may be running. Deliveries continue at the positions of the backup: events that
+    were delivered since then are sent again, at every level. Unless --replace is given, the application must be empty.
+    The topics must exist; webhooks check creates them.
     """
     if keep_subscriptions and keep_positions:
         raise click.UsageError(

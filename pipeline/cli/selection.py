@@ -74,7 +74,9 @@ def selected(command: Callable[..., None]) -> Command:
         click.option("--all", "is_all", is_flag=True, help="Change all subscriptions that match the filters below."),
         filter_options,
         click.option(
-            "--dry-run", is_flag=True, help="Print what would be done, and change nothing; for --all and for a replay."
+            "--dry-run",
+            is_flag=True,
+            help="Print what would be done, and change nothing; only with --all or for a replay.",
         ),
         click.option("-y", "--yes", is_flag=True, help="With --all: do not ask for confirmation."),
         backup_option,
@@ -85,7 +87,7 @@ def selected(command: Callable[..., None]) -> Command:
             default=WAIT_SECONDS,
             show_default=True,
             metavar="N",
-            help="The longest time that --wait waits.",
+            help="How many seconds --wait waits at most.",
         ),
         output_option,
     )

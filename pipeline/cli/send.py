@@ -31,7 +31,7 @@ def command(subscription: str, body: str, headers: tuple[str, ...], topic: str |
     """Write one event for SUBSCRIPTION, and print its webhook-id (topic-partition-offset).
 
     BODY is the body of the event; @FILE reads it from a file, - from standard input. If the subscription does not
-    exist, nothing is written. If that can't be found out, the event is written, with a warning on stderr.
+    exist, nothing is written. If the subscriptions can't be read, the event is written, with a warning on stderr.
 
     With routing: match, only SUBSCRIPTION gets the event, regardless of filters.
     """

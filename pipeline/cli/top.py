@@ -109,8 +109,7 @@ def _row(worker: WorkerState, now: float) -> tuple[object, ...]:
 def command(*, is_once: bool, seconds: float, most: int, output: Format) -> None:
     """Watch the workers, what they deliver, and the subscriptions with the most waiting events.
 
-    This command needs access to Kafka only. With --output json, each update is a line with a JSON object; with --once,
-    there is one update.
+    This command needs access to Kafka only. With --output json, each update is a line with a JSON object.
     """
     end_cleanly_on_signals()
     asyncio.run(_watch(most, output, None if is_once else seconds))
