@@ -1,7 +1,8 @@
 """Reads the version of the tree, and checks that all files with a version agree.
 
 python -m deploy.release.version             prints the version; exit code 1 if a file does not agree
-python -m deploy.release.version --section   prints the section of CHANGELOG.md
+python -m deploy.release.version --dry-run   the same, but the section in CHANGELOG.md may still be [Unreleased]
+python -m deploy.release.version --section   prints the first section of CHANGELOG.md
 """
 
 import re
@@ -13,6 +14,8 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[2]
 SEMVER: Final = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)")
 """A version according to https://semver.org/#semantic-versioning-specification-semver, without pre-releases."""
+UNRELEASED: Final = "Unreleased"
+"""The heading in CHANGELOG.md for changes since the last release."""
 _HEADING: Final = re.compile(r"^## \[(?P<version>[^\]]+)\](?: - (?P<date>.*))?$", re.MULTILINE)
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -32,14 +35,24 @@ def section_of(changelog: str, version: str) -> str:
     return ""
 
 
-def problems_of(root: Path) -> list[str]:
-    """Sentences about what prevents a release of the tree."""
+def notes_of(root: Path) -> str:
+    """The first section of CHANGELOG.md, without the heading; empty if there is none."""
+    changelog = (root / "CHANGELOG.md").read_text()
+    first = _HEADING.search(changelog)
+    return "" if first is None else section_of(changelog, first["version"])
+
+
+def problems_of(root: Path, *, dry_run: bool = False) -> list[str]:
+    """Sentences about what prevents a release of the tree, or with *dry_run* a trial in which nothing is tagged."""
     version, changelog = version_of(root), (root / "CHANGELOG.md").read_text()
     problems = []
     if not SEMVER.fullmatch(version):
         problems.append(f"pyproject.toml: version {version} is not MAJOR.MINOR.PATCH")
     first = _HEADING.search(changelog)
-    if first is None or first["version"] != version:
+    if dry_run and first is not None and first["version"] == UNRELEASED:
+        if not notes_of(root):
+            problems.append(f"CHANGELOG.md: the section [{UNRELEASED}] is empty")
+    elif first is None or first["version"] != version:
         found = "nothing" if first is None else first["version"]
         problems.append(f"CHANGELOG.md: begins with [{found}]; it has to begin with [{version}]")
     elif _DATE.fullmatch(first["date"] or "") is None:
@@ -59,8 +72,8 @@ def main() -> None:
     """Print the version or the section."""
     version = version_of(ROOT)
     if "--section" in sys.argv[1:]:
-        print(section_of((ROOT / "CHANGELOG.md").read_text(), version))
-    elif problems := problems_of(ROOT):
+        print(notes_of(ROOT))
+    elif problems := problems_of(ROOT, dry_run="--dry-run" in sys.argv[1:]):
         raise SystemExit("\n".join(problems))
     else:
         print(version)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.release.components import component, document, licences, locked
-from deploy.release.version import problems_of, section_of, version_of
+from deploy.release.version import UNRELEASED, notes_of, problems_of, section_of, version_of
 
 ROOT = Path(__file__).parents[2]
 CHANGELOG = "# Changelog\n\n## [1.2.3] - 2026-11-27\n\n### Delivery\n\n- New.\n\n## [1.2.2] - 2026-01-31\n\n- Older.\n"
@@ -47,6 +47,16 @@ def test_a_consistent_tree_can_be_released(tree: Path) -> None:
 def test_an_inconsistent_version_is_named(tree: Path, file: str, text: str, problem: str) -> None:
     (tree / file).write_text(text)
     assert any(each.startswith(f"{file}: ") and problem in each for each in problems_of(tree)), problems_of(tree)
+
+
+def test_a_dry_run_takes_the_section_of_the_next_release(tree: Path) -> None:
+    (tree / "CHANGELOG.md").write_text(CHANGELOG.replace("## ", f"## [{UNRELEASED}]\n\n- Newest.\n\n## ", 1))
+
+    assert problems_of(tree, dry_run=True) == []
+    assert problems_of(tree) != []
+    assert notes_of(tree) == "- Newest."
+    (tree / "CHANGELOG.md").write_text(CHANGELOG.replace("## ", f"## [{UNRELEASED}]\n\n## ", 1))
+    assert problems_of(tree, dry_run=True) == ["CHANGELOG.md: the section [Unreleased] is empty"]
 
 
 def test_the_section_of_a_version_ends_before_the_next() -> None:
