@@ -215,7 +215,7 @@ def _partitions(partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
 
 
 def _lanes(lanes: Iterable[LaneReport], partitions: Iterable[PartitionReport]) -> Iterator[Metric]:
-    dispatched = {(each.topic, each.partition): each.dispatched for each in partitions}
+    dispatched = {(each.topic, each.partition): each.dispatched or 0 for each in partitions}
     # Every series exists from the start, so that alerts see its first increase.
     numbers: Counter[tuple[str, str]] = Counter({(state.feed, state.status.value): 0 for state in LaneState})
     zeros = {(topic, str(number), feed): 0 for topic, number in dispatched for feed in get_args(Feed)}

@@ -172,7 +172,7 @@ class WorkerReporter:
             partition=tp.partition,
             is_open=False,
             committed=None,
-            dispatched=0,
+            dispatched=None,
             end=self._end_of(*tp),
             unsettled=0,
             oldest_unsettled_seconds=0.0,

@@ -89,7 +89,7 @@ class PartitionReport:
 
     Attributes:
         committed: the committed offset; None before the first commit.
-        dispatched: the next offset that Faust will dispatch.
+        dispatched: the next offset that Faust will dispatch; None while the partition is not open.
         end: the end of the log, as far as known.
         unsettled: the number of offsets in the window.
         oldest_unsettled_seconds: the age of the oldest waiting event, 0 if no event waits. For an event in the window,
@@ -103,7 +103,7 @@ class PartitionReport:
     partition: int
     is_open: bool
     committed: int | None
-    dispatched: int
+    dispatched: int | None
     end: int | None
     unsettled: int
     oldest_unsettled_seconds: float

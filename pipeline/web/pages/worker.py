@@ -150,7 +150,7 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[t
             f"{row.topic} {row.partition}",
             "yes" if row.is_open else "no",
             _known(row.committed),
-            row.dispatched,
+            _known(row.dispatched),
             _known(row.end),
             row.unsettled,
             f"{row.oldest_unsettled_seconds:.1f} s",

@@ -8,8 +8,10 @@ from pipeline.core.attempts import Attempts, FailedAttempt
 from pipeline.core.model import Cause, Status
 from pipeline.core.outcome import Failed, ServerError
 from pipeline.core.subscription import ReplayOffset, RetryPolicy, Skip
+from pipeline.observability.prometheus import worker_families
 from pipeline.observability.reporter import LANES_AT_ONCE
 from pipeline.observability.status import EVERY_LANE, LaneFilter, LaneReport
+from pipeline.observability.telemetry import Telemetry
 from tests.support.core import SLOW, Core, paused, reporter_of, subscription
 from tests.support.fakes import MS_PER_OFFSET
 from tests.support.virtual_time import in_virtual_time, settle
@@ -32,6 +34,20 @@ async def test_lanes_come_in_the_order_of_their_names() -> None:
         await core.revise(subscription(name))
         await core.stream(1, name)
     assert names(await reporter_of(core).lanes()) == ["a", "b", "c"]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_closed_partition_seems_to_have_no_backlog() -> None:
+    """A dispatched offset of 0 would turn the whole log into a backlog, and autoscaling would add workers."""
+    core = await Core().open()
+    core.dispatcher.assigned = frozenset({0, 1})
+    report = reporter_of(core).worker()
+
+    assert [(each.is_open, each.dispatched) for each in report.partitions] == [(True, 0), (False, None)]
+    families = {each.name: each for each in worker_families(report, [], Telemetry())}
+    dispatched = [(each.labels["partition"], each.value) for each in families["webhooks_dispatched_offset"].samples]
+    assert dispatched == [("0", 0.0)]
     await core.end()
 
 
