@@ -23,6 +23,8 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.runtime-installed
 TOOLS := $(VENV)/.tools-installed
 UV := uv==0.13.9
+# The schemas of Kubernetes, for tests of the Helm chart. With its 22 MB it has an environment of its own (.ci/tools).
+VALIDATE := kubernetes-validate>=1.37,<2
 
 INSTALL = { $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check --require-hashes
 # Replaces the output of pip by one line. FAILED is passed on, because a pipe has the exit status of its last command.
@@ -99,6 +101,7 @@ lock:
 	  --output-file requirements-dev.lock
 	$(COMPILE) --group build --output-file requirements-build.lock
 	$(COMPILE) --group release --output-file requirements-release.lock
+	echo '$(VALIDATE)' | $(COMPILE) - --output-file requirements-chart.lock
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

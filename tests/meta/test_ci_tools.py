@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 SCRIPT: Final = Path(__file__).parents[2] / ".ci" / "tools"
-TOOLS: Final = ("helm", "actionlint", "promtool")
+TOOLS: Final = ("helm", "actionlint", "promtool", "kubernetes-validate")
 PLAIN: Final = ("bash", "cat", "chmod", "dirname", "ln", "mkdir", "rm", "sleep", "tail", "timeout")
 
 GOOD_GO: Final = """#!/usr/bin/env bash
@@ -40,10 +40,10 @@ def run(tmp_path: Path, *, go: str | None = None, seconds: str = "100") -> subpr
 
 
 def missing(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return re.findall(r"^\.ci/tools: no (\w+), so its tests are skipped: .+$", done.stderr, re.MULTILINE)
+    return re.findall(r"^\.ci/tools: no ([\w-]+), so its tests are skipped: .+$", done.stderr, re.MULTILINE)
 
 
-def test_tools_are_reported_as_missing_without_go_and_apt(tmp_path: Path) -> None:
+def test_tools_are_reported_as_missing_without_go_apt_and_python(tmp_path: Path) -> None:
     done = run(tmp_path)
 
     assert (done.returncode, done.stdout) == (0, "")
@@ -67,8 +67,8 @@ def test_a_build_that_hangs_is_ended(tmp_path: Path) -> None:
 
 
 def test_tools_are_pinned_and_built_once(tmp_path: Path) -> None:
-    assert missing(run(tmp_path, go=GOOD_GO)) == ["promtool"]
-    assert missing(run(tmp_path, go=GOOD_GO)) == ["promtool"]
+    assert missing(run(tmp_path, go=GOOD_GO)) == ["promtool", "kubernetes-validate"]
+    assert missing(run(tmp_path, go=GOOD_GO)) == ["promtool", "kubernetes-validate"]
 
     asked = (tmp_path / "build/tools/asked").read_text().splitlines()
     assert len(asked) == 2
