@@ -42,6 +42,7 @@ def test_optional_parts_are_made_only_on_request(tmp_path: Path) -> None:
 
     assert sorted(made) == [
         "NetworkPolicy/deliver",
+        "Pod/deliver-test",
         "PodDisruptionBudget/deliver",
         "Service/deliver",
         "StatefulSet/deliver",
@@ -90,6 +91,31 @@ def test_the_console_s_pod_differs_only_in_group_membership(tmp_path: Path) -> N
     for each in (worker, console):
         del each["spec"]["topologySpreadConstraints"]
     assert console["spec"] == worker["spec"]
+
+
+@with_helm
+def test_the_test_of_a_release_checks_what_workers_need(tmp_path: Path) -> None:
+    made = documents(tmp_path, {**ON, "settings": {"WEBHOOKS_APP": "orders"}})
+    tested, console = made["Pod/deliver-test"], pod(made["Deployment/deliver-console"])
+    check, service = tested["spec"].pop("containers")
+    [of_console] = console["spec"].pop("containers")
+
+    assert tested["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert check["args"] == ["check"]
+    assert {key: check[key] for key in ("image", "env", "envFrom", "volumeMounts", "securityContext")} == {
+        key: of_console[key] for key in ("image", "env", "envFrom", "volumeMounts", "securityContext")
+    }
+    assert service["securityContext"] == check["securityContext"]
+    [port] = made["Service/deliver"]["spec"]["ports"]
+    assert f"http://deliver:{port['port']}/health/ready" in service["command"][-1]
+    assert tested["spec"].pop("restartPolicy") == "Never"
+    del console["spec"]["topologySpreadConstraints"]
+    assert tested["spec"] == console["spec"]
+    specs = [each["spec"] for each in made.values() if "spec" in each]
+    selectors = [spec[name] for spec in specs for name in ("selector", "podSelector") if name in spec]
+    for each in selectors:
+        assert not each.get("matchLabels", each).items() <= tested["metadata"]["labels"].items()
+    assert len(selectors) == 7
 
 
 @with_helm

@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +17,7 @@ from pipeline.config.documents import read_document
 from pipeline.config.settings import Settings
 from pipeline.config.settings_sources import CONFIG, PREFIX
 from pipeline.subscriptions.envelope import parse_subscription
+from pipeline.subscriptions.secrets import SecretBox
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -183,6 +186,16 @@ def test_the_compose_file_states_its_addresses_and_its_token() -> None:
         assert f"http://{services[name]['ports'][0].rpartition(':')[0]}/" in said
     dashboard = json.loads((DEPLOY / "chart" / "files" / "grafana-dashboard.json").read_text())
     assert f"/d/{dashboard['uid']}\n" in said
+
+
+@pytest.mark.parametrize("file", ["compose.yaml", "../docs/deployment.md"])
+def test_the_documented_command_makes_a_secret_key(file: str) -> None:
+    [command] = re.findall(r"python3 -c '(import base64[^']*)'", (DEPLOY / file).read_text())
+    made = [subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True) for _ in "12"]
+    first, second = (each.stdout.strip() for each in made)
+
+    assert first != second
+    assert SecretBox([first]).decrypt(SecretBox([first]).encrypt(b"secret", b"place"), b"place") == b"secret"
 
 
 def test_prometheus_in_compose_may_read_every_worker() -> None:

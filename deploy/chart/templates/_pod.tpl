@@ -1,10 +1,11 @@
 {{/*
-The pods' specification: .root, .command (worker or console), .resources, and .selector, the labels that they are spread by.
-Only workers belong to the consumer group; the rest is the same.
+The pods' specification: .root, .command (worker, console or check), .resources, and .selector, the labels that they are spread by.
+Only workers belong to the consumer group. A pod with the command check ends by itself, so it has no probes. The rest is the same.
 */}}
 {{- define "workers.pod" -}}
 {{- $root := .root }}
 {{- $isWorker := eq .command "worker" }}
+{{- $isTest := eq .command "check" }}
 {{- with .root -}}
 terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
 serviceAccountName: {{ .Values.serviceAccountName }}
@@ -52,6 +53,7 @@ containers:
     envFrom:
       - secretRef: { name: {{ . }} }
     {{- end }}
+    {{- if not $isTest }}
     ports:
       - { name: web, containerPort: 6066 }
     # A new worker is ready only when it has its partitions and has read their cursor rows.
@@ -65,6 +67,7 @@ containers:
     readinessProbe:
       httpGet: { path: /health/ready, port: web }
       timeoutSeconds: 3
+    {{- end }}
     resources: {{- toYaml $.resources | nindent 6 }}
     securityContext:
       allowPrivilegeEscalation: false
@@ -78,6 +81,18 @@ containers:
       - { name: key-stores, mountPath: /etc/webhooks-key-stores, readOnly: true }
       {{- end }}
       {{- with .Values.extraVolumeMounts }}{{ toYaml . | nindent 6 }}{{ end }}
+  {{- if $isTest }}
+  # A worker answers through the service.
+  - name: service
+    image: {{ include "workers.image" . | quote }}
+    imagePullPolicy: {{ .Values.image.pullPolicy }}
+    command: [python, -c, "import urllib.request as web; print(web.urlopen('http://{{ include "workers.name" . }}:{{ .Values.service.port }}/health/ready', timeout=10).read().decode())"]
+    resources: {{- toYaml $.resources | nindent 6 }}
+    securityContext:
+      allowPrivilegeEscalation: false
+      readOnlyRootFilesystem: true
+      capabilities: { drop: [ALL] }
+  {{- end }}
 volumes:
   - name: definition
     {{- if .Values.definition.existingSecret }}
@@ -93,7 +108,7 @@ volumes:
     secret: { secretName: {{ . }} }
   {{- end }}
   {{- with .Values.extraVolumes }}{{ toYaml . | nindent 2 }}{{ end }}
-{{- if .Values.topologySpread.enabled }}
+{{- if and .Values.topologySpread.enabled (not $isTest) }}
 topologySpreadConstraints:
   {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
