@@ -187,7 +187,7 @@ def delay(retry: RetryPolicy, attempt: int, outcome: Outcome | None, chance: flo
 
     LINEAR: initial, 2 x initial, 3 x ...; EXPONENTIAL: initial, 2 x, 4 x ...; never above the maximum. Jitter turns
     this delay into a range, and *chance* selects a value in this range. `Retry-After` can lengthen the delay, up to
-    `longest_wait`, but not shorten it.
+    `longest_wait`, but not shorten it. rate_limit.py may delay the attempt further, as it holds whole subscriptions.
     """
     # The bound prevents an overflow (a float ends at 2**1023), and is far above any maximum.
     growth = attempt if retry.strategy is RetryStrategy.LINEAR else 2.0 ** min(attempt - 1, 63)

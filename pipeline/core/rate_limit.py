@@ -1,8 +1,9 @@
 """Limits how fast a callback is called: by its rate, and by a slow start after the receiver was busy. Pure.
 
     rate       a token bucket, with the rate of the subscription or of the receiver's handshake
-    slow start after 429 or 503, a gap between two calls: each further 429 or 503 doubles it, other answers reduce it
-    hold       no call of the subscription before the time that a `Retry-After` asked for
+    slow start after 429 or 503, a gap between two calls: each further 429 or 503 doubles it; answers below 500, other
+               than 408, 425 and 429, reduce it
+    hold       no call of the subscription before the time that the `Retry-After` of a 429 or 503 asked for
 
 A new revision, such as a resume, ends slow start and hold, because its author may know that the receiver has recovered.
 
@@ -24,7 +25,7 @@ FIRST_GAP_SECONDS: Final = 0.5
 """The first gap between two calls, unless the policy's longest delay is shorter."""
 
 GAP_FACTOR: Final = 0.75
-"""Each answer other than 429 and 503 multiplies the gap by this factor.
+"""Each answer of a receiver that is not busy multiplies the gap by this factor (see `RateLimits.saw`).
 
 About fifteen answers end a gap of half a second.
 """

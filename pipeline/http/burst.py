@@ -2,8 +2,8 @@
 
 A send costs most of its time because the kernel wakes the receiving process. If the worker did other work between two
 requests (reading an answer, advancing a lane), the receiving process would go back to sleep, and each request would
-wake it again. This has a cost: a request that is alone in its turn waits for one more turn. tests/benchmarks/README.md
-has figures.
+wake it again. The price of a burst: a request that is alone in its turn waits for one more turn.
+tests/benchmarks/README.md has figures.
 """
 
 import asyncio

@@ -79,8 +79,8 @@ class Guard:
     """Checks addresses.
 
     Args:
-        allowed_networks: the exceptions (`ALLOW_PRIVATE_NETWORKS`). An IPv4 network also allows the IPv4-mapped IPv6
-            form of its addresses, which leads to the same machines, but no other IPv6 form.
+        allowed_networks: the exceptions (`WEBHOOKS_ALLOW_PRIVATE_NETWORKS`). An IPv4 network also allows the
+            IPv4-mapped IPv6 form of its addresses, which leads to the same machines, but no other IPv6 form.
         own_names: the names of this host, in lower case.
 
     An IPv6 address with NAT64's well-known prefix (RFC 6052) leads to the IPv4 address that it contains. So this IPv4

@@ -224,7 +224,7 @@ class Transport:
             if wire.is_reused and may_reuse is _any:
                 self._burst.add(wire)
             else:
-                # `may_reuse` has just checked the connection.
+                # A new connection, or one that `may_reuse` has just checked: the check would not hold for another turn.
                 wire.write()
             answer, is_clean = await _answer_on(
                 wire, wire.transport, destination, keep=keep, keep_of_success=keep_of_success or 0

@@ -83,7 +83,7 @@ def tokens_topic(app: str) -> str:
 
 
 def written_topics(app: str) -> tuple[str, ...]:
-    """The names of all topics that the workers of an application write on their own."""
+    """The names of all topics that the pipeline itself writes: workers, the API and commands."""
     names = (subscriptions_topic, cursors_topic, workers_topic, attempts_topic, audit_topic, events_topic, tokens_topic)
     return tuple(name(app) for name in names)
 

@@ -2,7 +2,7 @@
 
     <app>.workers     the state of each worker, every two seconds; for an hour
     <app>.attempts    the results of attempts and events; for three days
-    <app>.events      the notifications of operators; for seven days
+    <app>.events      the notifications to operators; for seven days
     <app>.audit       who changed what, through the API or by a command; for thirty days
 
 A missing topic is created if this user may create it. If not, a sentence says what does not work without the topic.
@@ -42,7 +42,7 @@ class SideTopic:
 
 
 def side_topics(app: str, source_partitions: int = 1) -> tuple[SideTopic, ...]:
-    """All side topics of an application. *partitions* is the number of partitions of its largest source topic."""
+    """All side topics of an application, whose largest source topic has *source_partitions* partitions."""
     return (
         SideTopic(
             workers_topic(app),

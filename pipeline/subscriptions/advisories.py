@@ -1,4 +1,4 @@
-"""Warnings about subscriptions that work, shown in the log and in the status. Pure."""
+"""Warnings about subscriptions that are valid, shown in the log and in the status. Pure."""
 
 from urllib.parse import urlsplit
 
