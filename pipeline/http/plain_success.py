@@ -17,7 +17,7 @@ MAX_PLAIN_BYTES: Final = 1024
 answer exceeds them."""
 
 _MAX_HEADERS: Final = 64
-_FRAMING: Final = rb"content-length|transfer-encoding|upgrade|connection(?!: keep-alive\r)"
+_FRAMING: Final = rb"content-length|transfer-encoding|upgrade|(?:proxy-)?connection(?!: keep-alive\r)"
 _VALUE: Final = rb"[^\x00-\x08\x0a-\x1f\x7f]*+"
 _OTHERS: Final = rb"(?:(?!%b)[a-z0-9-]++:%b\r\n){0,%d}+" % (_FRAMING, _VALUE, _MAX_HEADERS // 2)
 _PLAIN: Final = re.compile(

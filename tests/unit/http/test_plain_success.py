@@ -50,6 +50,7 @@ NOT_PLAIN: Final = {
     "a NUL": b"HTTP/1.1 200 OK\r\nX-A: \x00\r\n%b\r\nok" % LENGTH,
     "the end of the connection": b"HTTP/1.1 200 OK\r\nConnection: close\r\n%b\r\nok" % LENGTH,
     "an end after all": b"HTTP/1.1 200 OK\r\nConnection: keep-alive, close\r\n%b\r\nok" % LENGTH,
+    "the end of a connection to a proxy": b"HTTP/1.1 200 OK\r\nProxy-Connection: close\r\n%b\r\nok" % LENGTH,
     "another protocol": b"HTTP/1.1 200 OK\r\nUpgrade: h2c\r\n%b\r\nok" % LENGTH,
     "many headers": b"HTTP/1.1 200 OK\r\n%b%b\r\nok" % (b"a:\r\n" * 100, LENGTH),
 }
@@ -68,6 +69,7 @@ headers = st.sampled_from(
         b"Connection: keep-alive \r\n",
         b"CONNECTION: close\r\n",
         b"Connection: Upgrade\r\n",
+        b"Proxy-Connection: close\r\n",
         b"Upgrade: h2c\r\n",
         b"Keep-Alive: timeout=5\r\n",
         b"Content-Encoding: gzip\r\n",
