@@ -2,7 +2,8 @@
 
 Private names of aiohttp's ResponseHandler (`_payload`, `_buffer`, `_exception`) show how much of an answer has arrived.
 Without these names, the size of an answer would have no limit, and closing a connection would not wake a task that
-reads from it. A worker checks PATCHES before it starts.
+reads from it. `_parser` is the parser of the current answer; a reused connection has none until it needs one. A worker
+checks PATCHES before it starts.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from aiohttp.client_reqrep import ConnectionKey
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 
-from pipeline.core.patches import Patch
+from pipeline.core.patches import Patch, looks_up
 from pipeline.http.plain_success import MAX_PLAIN_BYTES, plain_success
 from pipeline.http.response import MAX_BODY_BYTES
 
@@ -107,7 +108,6 @@ class Wire(ResponseHandler):
         self._request: bytes | None = None
         self._check: Callable[[], None] | None = None
         self._status_suffices = False
-        self._needs_parser = True
         self._deadline = 0.0
         self._deadline_timer: asyncio.TimerHandle | None = None
         self._farewell: asyncio.TimerHandle | None = None
@@ -130,9 +130,9 @@ class Wire(ResponseHandler):
         self._received_bytes = 0
         self._payload = None
         self._status_suffices = status_suffices
-        # A new parser for each answer, because the old one may have parsed bytes after its answer.
-        self._needs_parser = True
-        if not self.is_reused:
+        if self.is_reused:
+            self._parser = None  # each answer gets its own: the old one may have parsed bytes after its answer
+        else:
             self._parse_from_here()  # also what has arrived already
         self._request, self._check = request, check
         self.is_written = False
@@ -146,12 +146,12 @@ class Wire(ResponseHandler):
         try:
             if self._check is not None:
                 self._check()
+            self.is_written = True
+            transport.write(request)
         except Exception as error:  # noqa: BLE001 - whatever it is, it concerns the caller of this request alone
-            self.refusal = error
+            if not self.is_written:
+                self.refusal = error
             self.set_exception(error)
-            return
-        self.is_written = True
-        transport.write(request)
 
     def park(self, seconds: float) -> None:
         """Become idle. The connection closes after *seconds* without a request."""
@@ -194,7 +194,6 @@ class Wire(ResponseHandler):
         return not poll.poll(0)
 
     def _parse_from_here(self) -> None:
-        self._needs_parser = False
         self.set_response_params(
             read_until_eof=True,
             auto_decompress=False,
@@ -225,7 +224,7 @@ class Wire(ResponseHandler):
     def _parse(self, piece: bytes) -> None:
         is_first = not self._received_bytes
         self._received_bytes += len(piece)
-        if self._needs_parser and self.is_reused:
+        if self._parser is None and self.is_reused:
             if not is_first:
                 # These bytes follow a plain success, and answer nothing.
                 self.force_close()
@@ -325,6 +324,7 @@ class Wire(ResponseHandler):
     def _expire(self) -> None:
         """End an answer that takes too long: drop unwritten data, and raise TimeoutError in the reader at once."""
         self.expired = True
+        self._request = None  # if it is not written yet, it never will be
         if self.transport is not None:
             self.transport.abort()
         self.set_exception(TimeoutError())
@@ -362,4 +362,12 @@ def _bounds_answers() -> bool:
         loop.close()
 
 
-PATCHES: Final = (Patch("aiohttp", "ResponseHandler._payload", "the size of an answer has no limit", _bounds_answers),)
+PATCHES: Final = (
+    Patch("aiohttp", "ResponseHandler._payload", "the size of an answer has no limit", _bounds_answers),
+    Patch(
+        "aiohttp",
+        "ResponseHandler._parser",
+        "an answer in several pieces is not read to its end",
+        looks_up("aiohttp.client_proto:ResponseHandler.connection_lost", "_parser"),
+    ),
+)

@@ -48,6 +48,8 @@ class Connector(DirectConnector):
 
     async def open(self, dial: Dial, timeout: ClientTimeout) -> Wire:  # noqa: ASYNC109 - aiohttp's kind of timeout
         """A new connection within `timeout.connect` seconds. Raises aiohttp's errors if it can't connect."""
+        if self.closed:
+            raise ClientConnectionError
         async with asyncio.timeout(timeout.connect):
             wire = cast("Wire", await self._create_connection(dial, [], timeout))
         if self.closed:

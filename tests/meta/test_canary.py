@@ -48,6 +48,7 @@ USED: Final = {
         "aiohttp.streams:DataQueue._buffer": HELD,
         "aiohttp.streams:DataQueue._exception": HELD,
         "aiohttp.streams:DataQueue._loop": HELD,
+        "aiohttp.base_protocol:BaseProtocol._parser": HELD,
         "aiohttp.base_protocol:BaseProtocol._pause_transport_reading": "(self)",
         "aiohttp.client_proto:ResponseHandler._payload": HELD,
     },

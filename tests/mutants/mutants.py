@@ -731,8 +731,8 @@ MUTANTS: Final = (
     Mutant(
         "a parser continues with bytes after an earlier answer",
         "pipeline/http/connection.py",
-        was="        self._needs_parser = True\n        if not",
-        becomes="        self._needs_parser = self._parser is None\n        if not",
+        was="            self._parser = None  # each",
+        becomes="            pass  # each",
         tests=(f"{TRANSPORT}test_bytes_after_an_answer_are_not_part_of_the_next_answer",),
     ),
     Mutant(
@@ -756,7 +756,36 @@ MUTANTS: Final = (
         becomes="                return\n            if self._status_suffices",
         tests=(f"{TRANSPORT}test_bytes_after_a_plain_success_end_the_connection",),
     ),
+    Mutant(
+        "a request that can't be written ends its burst",
+        "pipeline/http/connection.py",
+        was="            if not self.is_written:\n                self.refusal = error\n",
+        becomes="            if self.is_written:\n                raise\n            self.refusal = error\n",
+        tests=(f"{BURST}test_an_unwritable_request_does_not_affect_the_others",),
+    ),
+    Mutant(
+        "a request that waited past its deadline counts as written",
+        "pipeline/http/connection.py",
+        was="        self._request = None  # if it is not written yet, it never will be\n",
+        becomes="",
+        tests=(f"{BURST}test_a_request_that_waits_past_its_deadline_is_not_written",),
+    ),
+    # ----------------------------------------------------------- http/connector.py
+    Mutant(
+        "a closed transport still connects",
+        "pipeline/http/connector.py",
+        was="        if self.closed:\n            raise ClientConnectionError\n        async with",
+        becomes="        async with",
+        tests=(f"{TRANSPORT}test_a_closed_transport_makes_no_connection",),
+    ),
     # ----------------------------------------------------------- http/plain_success.py
+    Mutant(
+        "a proxy that ends the connection is not heard",
+        "pipeline/http/plain_success.py",
+        was="|(?:proxy-)?connection(?!",
+        becomes="|connection(?!",
+        tests=(f"{PLAIN}test_an_answer_with_anything_unusual_goes_to_the_parser",),
+    ),
     Mutant(
         "a plain success may have more than one answer",
         "pipeline/http/plain_success.py",

@@ -9,6 +9,7 @@ import uvloop
 
 ON_BOTH_LOOPS: Final = frozenset(
     {
+        "http/test_burst.py",
         "http/test_cut.py",
         "http/test_hostile.py",
         "http/test_proxies.py",

@@ -27,6 +27,7 @@ from pipeline.kafka.internals import BeginSoon
 from pipeline.kafka.records import PartitionRecords
 
 LOOKED_AT = {
+    "aiohttp.client_proto:ResponseHandler.connection_lost": "ResponseHandler._parser",
     "aiokafka.consumer.fetcher:Fetcher._update_fetch_positions": "Fetcher._set_error",
     "aiokafka.consumer.fetcher:Fetcher._proc_fetch_request": "its record parser",
     "aiokafka.consumer.fetcher:Fetcher._fetch_requests_routine": "Fetcher._proc_fetch_request",

@@ -9,7 +9,7 @@ import pytest
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
 from pipeline.core.model import PlainEvent
-from pipeline.core.outcome import Delivered
+from pipeline.core.outcome import Delivered, Failed
 from pipeline.core.subscription import Subscription
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
@@ -70,6 +70,42 @@ async def test_a_request_on_a_connection_closed_here_is_not_written() -> None:
         assert await call == Delivered(200), "sent on a new connection"
         assert [request.all("webhook-attempt") for request in receiver.requests] == [["1"], ["2"]]
         assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_a_request_that_waits_past_its_deadline_is_not_written() -> None:
+    # uvloop calls timers before it calls the burst, so this happens if the process was stopped in between.
+    async with loopback_transport(10) as transport, Receiver() as receiver:
+        callback = callback_with(transport)
+        subscription = Subscription("s", 1, receiver.url)
+        await called_once(callback, subscription)
+        (wire,) = transport._idle
+        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+        asyncio.get_running_loop().call_soon(wire._expire)
+        assert await call == Delivered(200), "sent on a new connection"
+        assert [request.all("webhook-attempt") for request in receiver.requests] == [["1"], ["2"]]
+
+
+async def test_an_unwritable_request_does_not_affect_the_others() -> None:
+    class Exhausted(asyncio.Transport):
+        def __init__(self, inner: asyncio.Transport) -> None:
+            self.abort, self.is_closing = inner.abort, inner.is_closing  # type: ignore[method-assign]  # the real ones
+
+        def write(self, data: object) -> None:  # noqa: ARG002 - the name of the interface
+            raise MemoryError
+
+    async with loopback_transport(10) as transport, Receiver() as receiver:
+        callback = callback_with(transport)
+        subscription = Subscription("s", 1, receiver.url)
+        await called_once(callback, subscription, 3)
+        wire = list(transport._idle)[-1]  # which the first call takes
+        assert wire.transport is not None
+        wire.transport = Exhausted(wire.transport)
+        outcomes = await asyncio.gather(*(callback(subscription, EVENT, number) for number in (2, 3, 4)))
+        where = f"127.0.0.1:{receiver.port}"
+        failed = Failed(f"the exchange with {where} failed: MemoryError", may_have_arrived=True)
+        assert outcomes == [failed, Delivered(200), Delivered(200)]
+        assert sorted(request.all("webhook-attempt") for request in receiver.requests[3:]) == [["3"], ["4"]]
+        await receiver.until(lambda it: it.open_connections == 2)
 
 
 async def test_an_answer_before_its_request_is_written_does_not_count() -> None:

@@ -530,6 +530,15 @@ async def test_bytes_after_an_answer_are_not_part_of_the_next_answer(
     assert await straight.callback(subscription, event(), 1) == Delivered(202)
 
 
+async def test_bytes_after_an_answer_do_not_begin_the_next(straight: Bench) -> None:
+    receiver = await straight.receiver(raw(OK + b"HTTP/1.1 5"), hang_up)
+    subscription = replace(await straight.subscription(receiver), qos=Qos.AT_MOST_ONCE)
+    assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    outcome = await straight.callback(subscription, event(), 1)
+    where = f"127.0.0.1:{receiver.port}"
+    assert outcome == Failed(f"{where} closed the connection without an answer", may_have_arrived=True)
+
+
 async def test_bytes_after_a_plain_success_end_the_connection(straight: Bench) -> None:
     receiver = await straight.receiver(answer(200))
     assert await straight.callback(await straight.subscription(receiver), event(), 1) == Delivered(200)
@@ -896,6 +905,17 @@ async def test_closing_the_transport_ends_the_attempts_under_way(straight: Bench
     outcome = await asyncio.wait_for(call, 2)
     assert isinstance(outcome, Failed)
     assert outcome.may_have_arrived
+
+
+async def test_a_closed_transport_makes_no_connection(straight: Bench) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        await straight.transport.close()
+        outcome = await straight.callback(Subscription("s", 1, f"http://{where}/", http=LIMITS), event(), 1)
+        assert outcome == Failed(f"no connection to {where}: ClientConnectionError", may_have_arrived=False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
 
 
 async def test_the_system_s_proxy_is_used_only_if_requested() -> None:
