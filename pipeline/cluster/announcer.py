@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 ANNOUNCE_SECONDS: Final = 2.0
 LONGEST_PAUSE_SECONDS: Final = 30.0
+"""The longest pause after an error that only an operator can end, such as a missing topic."""
 REQUEST_TIMEOUT_MS: Final = 5_000
 GOODBYE_SECONDS: Final = 2.0
 
@@ -51,14 +52,19 @@ class Announcer:
         while True:
             try:
                 await self._announce()
-            except (KafkaError, BrokerError, OSError) as error:
+            except (KafkaError, OSError) as error:
+                # When the brokers answer again, a worker that waits for long would be shown as gone.
                 self._note(str(error) or type(error).__name__)
+                pause = ANNOUNCE_SECONDS
+            except BrokerError as error:
+                self._note(str(error))
+                pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             except Exception:  # an error here must not end the worker
                 logger.exception("topic %s: the worker could not be announced", self._topic)
                 pause = LONGEST_PAUSE_SECONDS
             else:
                 self._note(None)
-            pause = ANNOUNCE_SECONDS if self._problem is None else min(2 * pause, LONGEST_PAUSE_SECONDS)
+                pause = ANNOUNCE_SECONDS
             await self._clock.sleep(pause)
 
     async def close(self) -> None:

@@ -118,7 +118,7 @@ class ClusterView:
     @property
     def hears_workers(self) -> bool:
         """Whether announcements are current. If so, a worker that announces nothing is gone."""
-        return self._announced.is_current
+        return self._announced.is_current and self._announced.silence is None
 
     @property
     def has_read_states(self) -> bool:
@@ -132,7 +132,7 @@ class ClusterView:
 
     def problems(self) -> list[str]:
         """A sentence for each part of the state that is unknown at present, with the reason."""
-        found = [self._announced.problem, self._written.problem, self._ownership.problem]
+        found = [self._announced.problem or self._announced.silence, self._written.problem, self._ownership.problem]
         if self._registry.last_error is not None:
             found.append(self._registry.last_error)
         unknown = sorted(self._ownership.unknown)
@@ -379,7 +379,7 @@ class ClusterView:
 
     def _read_workers(self) -> bool:
         now = self._clock.now()
-        self._workers.forget_gone(now)
+        self._workers.refresh(now, self._announced.answered_at)
         return self._ownership.refresh(now, self._written.partitions)
 
     def _understand(self, name: str) -> None:

@@ -21,6 +21,9 @@ GONE_SECONDS: Final = 10.0
 """A worker that has announced nothing for this long is gone. Workers announce themselves every two seconds."""
 MOST_SUCCESSES_KEPT: Final = 500_000
 """How many subscriptions are remembered. Anyone with access to the topic can invent names."""
+DEAF_SECONDS: Final = 7.0
+"""If the brokers have not answered for this long, no worker can be heard. Less than `GONE_SECONDS`, and more than the
+time between two looks of a follower."""
 HIDDEN_SECONDS: Final = 600.0
 """How long a worker that is gone is shown after its last announcement."""
 
@@ -31,6 +34,7 @@ class WorkersSeen:
     def __init__(self) -> None:
         self._said: dict[str, Announcement] = {}
         self._heard_at: dict[str, float] = {}
+        self._excused_at: dict[str, float] = {}
         self._lanes: dict[str, dict[SourcePartition, tuple[AnnouncedLane, Announcement]]] = {}
         self._successes: Bounded[str, float] = Bounded(MOST_SUCCESSES_KEPT)
         self._dead_letter_runs: Bounded[str, DeadLetterRun] = Bounded(MOST_SUCCESSES_KEPT)
@@ -70,6 +74,7 @@ class WorkersSeen:
         changed = self._forget_lanes(worker)
         self._said.pop(worker, None)
         self._heard_at.pop(worker, None)
+        self._excused_at.pop(worker, None)
         return changed
 
     def _forget_lanes(self, worker: str) -> set[str]:
@@ -85,15 +90,23 @@ class WorkersSeen:
                 self._lanes.pop(name, None)
         return names.union(former.slow_starts)
 
-    def forget_gone(self, now: float) -> None:
-        """Remove workers that have been gone for ten minutes."""
+    def refresh(self, now: float, answered_at: float) -> None:
+        """Remove workers that have been gone for ten minutes, and excuse those that could not be heard.
+
+        Args:
+            now: the time, Unix seconds.
+            answered_at: when the brokers answered last. If that was long ago, because they are silent or this process
+                was stopped, then a worker that was present at that time is not gone because of it.
+        """
         for worker, at in list(self._heard_at.items()):
-            if now - at > HIDDEN_SECONDS:
+            if now - answered_at > DEAF_SECONDS and not self.is_gone(worker, answered_at):
+                self._excused_at[worker] = now
+            elif now - at > HIDDEN_SECONDS and self.is_gone(worker, now):
                 self.stopped(worker)
 
     def is_gone(self, worker: str, now: float) -> bool:
-        """Whether a worker has announced nothing for ten seconds."""
-        return now - self._heard_at.get(worker, 0.0) > GONE_SECONDS
+        """Whether a worker has announced nothing for ten seconds in which it could be heard."""
+        return now - max(self._heard_at.get(worker, 0.0), self._excused_at.get(worker, 0.0)) > GONE_SECONDS
 
     def owned(self, now: float) -> dict[SourcePartition, str]:
         """The owner of each partition: of the workers that are present, the one that announced it last."""

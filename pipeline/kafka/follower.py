@@ -14,7 +14,7 @@ from aiokafka import TopicPartition
 from pipeline.core.clock import SystemClock, steady_now
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.following import LOOK_SECONDS, keep_following, lone_consumer, require_topic
+from pipeline.kafka.following import keep_following, lone_consumer, require_topic
 from pipeline.kafka.internals import client_of, disconnect, started
 from pipeline.kafka.offset_times import offsets_at
 from pipeline.kafka.records import AIOKafkaConsumer
@@ -25,7 +25,11 @@ POLL_MS: Final = 500
 BATCH: Final = 500
 """Records per turn of the event loop."""
 METADATA_MS: Final = 30_000
-LONGEST_PAUSE_SECONDS: Final = 15.0
+LONGEST_PAUSE_SECONDS: Final = 5.0
+LOOK_SECONDS: Final = 4.0
+"""How often a follower checks whether the broker still answers. A consumer does not report a silent broker."""
+SILENT_SECONDS: Final = 7.0
+"""After this time without an answer, what was read may be outdated."""
 
 
 class Follower:
@@ -35,6 +39,10 @@ class Follower:
         topic: the name of the topic, which may be missing.
         on_record: called for every committed record, in log order for each partition; must not raise.
         since_seconds: how far back reading begins; None: at the beginning of the log.
+
+    Attributes:
+        answered_at: when the broker answered last, Unix seconds.
+        problem: a sentence about the last failure, or None while reading works.
     """
 
     def __init__(
@@ -47,6 +55,7 @@ class Follower:
     ) -> None:
         self.topic = topic
         self.problem: str | None = f"topic {topic}: has not been read yet"
+        self.answered_at = 0.0
         self._connection = connection
         self._on_record = on_record
         self._since_seconds = since_seconds
@@ -67,6 +76,12 @@ class Follower:
     def is_current(self) -> bool:
         """Whether everything that existed at the start has been read, and the broker still answers."""
         return self._has_looked and self.problem is None and self._has_caught_up
+
+    @property
+    def silence(self) -> str | None:
+        """A sentence if the broker has not answered for a while, before `problem` says so; else None."""
+        is_silent = self._has_looked and self._clock.now() - self.answered_at > SILENT_SECONDS
+        return f"topic {self.topic}: it does not answer in time" if is_silent else None
 
     @property
     def has_tried(self) -> bool:
@@ -111,6 +126,7 @@ class Follower:
         """Read these partitions, and check whether the broker answers."""
         tps = [TopicPartition(self.topic, number) for number in sorted(led)]
         ends = await consumer.end_offsets(tps) if tps else {}
+        self.answered_at = self._clock.now()
         if {*tps} != consumer.assignment():
             beginnings = await self._beginnings(consumer, [tp for tp in tps if tp.partition not in self._positions])
             consumer.assign(tps)
@@ -138,6 +154,8 @@ class Follower:
                 await self._clock.sleep(POLL_MS / 1000)
                 continue
             found = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH)
+            if found:
+                self.answered_at = self._clock.now()
             for tp, records in found.items():
                 for record in records:
                     self._on_record(record)

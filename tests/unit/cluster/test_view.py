@@ -55,6 +55,7 @@ class Told:
         self.known = Known()
         source = Source(KafkaConnection(("localhost:1",)), topics[0], others=topics[1:])
         self.view = ClusterView("app", source, Routing.KEY, cast("Registry", self.known))
+        self.view._announced.answered_at = self.now
         for each in subscriptions:
             self.knows(each)
 

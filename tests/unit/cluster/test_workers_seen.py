@@ -31,8 +31,24 @@ def test_a_silent_worker_is_shown_as_gone_and_later_forgotten() -> None:
     assert [state.is_gone for state in seen.states(now)] == [True]
     assert seen.owned(now) == {}
     assert seen.place(("events", 0)) is not None, "the last announcement of the partition is still known"
-    seen.forget_gone(10.0 + HIDDEN_SECONDS + 1)
+    later = 10.0 + HIDDEN_SECONDS + 1
+    seen.refresh(later, later)
     assert seen.states(now) == []
+
+
+def test_nobody_is_gone_because_the_brokers_were_silent() -> None:
+    seen = WorkersSeen()
+    seen.take(said("killed before", 0), 10.0)
+    seen.take(said("present", 1), 38.0)
+    seen.take(said("killed meanwhile", 2), 38.0)
+    for now in range(41, 71):  # the last answer was at 40 s, and the brokers continue at 70 s
+        seen.refresh(float(now), 40.0)
+        assert [state.name for state in seen.states(float(now)) if state.is_gone] == ["killed before"]
+        assert seen.owned(float(now)) == {("events", 1): "present", ("events", 2): "killed meanwhile"}
+    for now in range(71, 81):
+        seen.take(said("present", 1), float(now))
+        seen.refresh(float(now), float(now))
+    assert [state.name for state in seen.states(81.0) if state.is_gone] == ["killed before", "killed meanwhile"]
 
 
 def test_lanes_missing_in_the_next_announcement_are_dropped() -> None:
