@@ -1,4 +1,4 @@
-"""Create missing topics with one replica. compose.yaml runs this before the workers.
+"""Create missing topics, with the brokers' default number of replicas. compose.yaml runs this before the workers.
 
     python create_topics.py BOOTSTRAP NAME:PARTITIONS...
 
@@ -13,13 +13,16 @@ import sys
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
+BROKER_DEFAULT = -1
+"""The number of replicas in the brokers' default.replication.factor (KIP-464)."""
+
 
 def topic(argument: str) -> NewTopic:
     """Read NAME:PARTITIONS."""
     name, _, partitions = argument.rpartition(":")
     if not name or not partitions.isdecimal() or int(partitions) < 1:
         raise argparse.ArgumentTypeError(f"{argument!r} is not NAME:PARTITIONS with at least one partition")
-    return NewTopic(name, int(partitions), replication_factor=1)
+    return NewTopic(name, int(partitions), BROKER_DEFAULT, {})
 
 
 def counted(partitions: int) -> str:
@@ -55,7 +58,9 @@ async def create(bootstrap: str, topics: list[NewTopic]) -> list[str]:
 
 def main() -> None:
     """Create the topics, and print them; print problems on stderr."""
-    parser = argparse.ArgumentParser(description="Create topics that do not exist yet, each with one replica.")
+    parser = argparse.ArgumentParser(
+        description="Create topics that do not exist yet, each with the default number of replicas."
+    )
     parser.add_argument("bootstrap", metavar="BOOTSTRAP")
     parser.add_argument("topics", metavar="NAME:PARTITIONS", nargs="+", type=topic)
     arguments = parser.parse_args()

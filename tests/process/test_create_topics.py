@@ -1,9 +1,11 @@
 """Runs deploy/create_topics.py, which compose.yaml uses, without a broker; tests/broker/test_image.py uses a broker."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+from pipeline.runtime.topics import BROKER_DEFAULT
 from tests.support.free_ports import free_port
 
 SCRIPT = Path(__file__).parents[2] / "deploy" / "create_topics.py"
@@ -17,3 +19,9 @@ def test_without_a_broker_create_topics_prints_one_line() -> None:
     assert ran.returncode == 1
     assert ran.stderr.splitlines()[-1].startswith(f"{bootstrap}: KafkaConnectionError")
     assert "Traceback" not in ran.stderr
+
+
+def test_the_brokers_decide_the_number_of_replicas_of_a_topic() -> None:
+    new = runpy.run_path(str(SCRIPT))["topic"]("orders:8")
+
+    assert (new.name, new.num_partitions, new.replication_factor) == ("orders", 8, BROKER_DEFAULT)
