@@ -346,8 +346,7 @@ async def _read_body(payload: "StreamReader", keep: int) -> tuple[bytes, bool]:
 def _no_answer(wire: Wire, destination: Destination, error: Exception, *, answer_begun: bool) -> "Failed | _ClosedIdle":
     """Why there is no answer to the request of *wire*."""
     if not wire.is_written:
-        unsent = not_connected(destination, error)
-        return _ClosedIdle(unsent) if wire.is_reused else unsent
+        return _ClosedIdle(not_connected(destination, error))
     failed = not_answered(destination, error, expired=wire.expired, answer_begun=answer_begun)
     was_idle = wire.is_reused and wire.was_cut_off_unanswered and failed.may_have_arrived
     return _ClosedIdle(failed) if was_idle else failed

@@ -817,6 +817,27 @@ MUTANTS: Final = (
         tests=(f"{BURST}test_requests_of_one_turn_are_written_together_in_the_next",),
     ),
     Mutant(
+        "an at-most-once request waits for the burst",
+        "pipeline/http/transport.py",
+        was="if wire.is_reused and may_reuse is _any:",
+        becomes="if wire.is_reused:",
+        tests=(f"{BURST}test_at_most_once_is_written_as_soon_as_it_was_checked",),
+    ),
+    Mutant(
+        "a request that was never written counts as arrived",
+        "pipeline/http/transport.py",
+        was="may_have_arrived=answer.may_have_arrived or first.may_have_arrived",
+        becomes="may_have_arrived=True",
+        tests=(f"{BURST}test_a_request_that_was_never_written_has_not_arrived",),
+    ),
+    Mutant(
+        "once a status sufficed, it always does",
+        "pipeline/http/connection.py",
+        was="        self._status_suffices = status_suffices\n",
+        becomes="        self._status_suffices |= status_suffices\n",
+        tests=(f"{TRANSPORT}test_a_success_is_read_whole_if_more_than_its_status_counts",),
+    ),
+    Mutant(
         "the lease is checked before the wait for the burst",
         "pipeline/http/transport.py",
         was="                self._burst.add(wire)\n",
@@ -826,8 +847,8 @@ MUTANTS: Final = (
     Mutant(
         "a request that was not written is not sent on a new connection",
         "pipeline/http/transport.py",
-        was="return _ClosedIdle(unsent) if wire.is_reused else unsent",
-        becomes="return unsent",
+        was="return _ClosedIdle(not_connected(destination, error))",
+        becomes="return not_connected(destination, error)",
         tests=(f"{BURST}test_a_request_on_a_connection_closed_here_is_not_written",),
     ),
     Mutant(

@@ -10,7 +10,7 @@ from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
 from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import Qos, Subscription
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
@@ -46,6 +46,21 @@ async def test_requests_of_one_turn_are_written_together_in_the_next() -> None:
         assert receiver.connections == 3
 
 
+async def test_at_most_once_is_written_as_soon_as_it_was_checked() -> None:
+    """The check of the connection would not hold in the next turn."""
+    seen = list[str]()
+    async with loopback_transport(10) as transport, Receiver() as receiver:
+        callback = callback_with(transport, lambda: seen.append("written"))
+        subscription = Subscription("s", 1, receiver.url, Qos.AT_MOST_ONCE)
+        await called_once(callback, subscription, 2)
+        seen.clear()
+        calls = [asyncio.ensure_future(callback(subscription, EVENT, 2)) for _ in range(2)]
+        asyncio.get_running_loop().call_soon(seen.append, "end of the turn")
+        assert await asyncio.gather(*calls) == [Delivered(200)] * 2
+        assert seen == ["written", "written", "end of the turn"]
+        assert receiver.connections == 2
+
+
 async def test_a_cancelled_call_does_not_affect_the_others() -> None:
     async with loopback_transport(10) as transport, Receiver() as receiver:
         callback = callback_with(transport)
@@ -70,6 +85,21 @@ async def test_a_request_on_a_connection_closed_here_is_not_written() -> None:
         assert await call == Delivered(200), "sent on a new connection"
         assert [request.all("webhook-attempt") for request in receiver.requests] == [["1"], ["2"]]
         assert [request.connection for request in receiver.requests] == [1, 2]
+
+
+async def test_a_request_that_was_never_written_has_not_arrived() -> None:
+    async with loopback_transport(10) as transport, Receiver() as receiver:
+        callback = callback_with(transport)
+        subscription = Subscription("s", 1, receiver.url)
+        await called_once(callback, subscription)
+        (wire,) = transport._idle
+        assert receiver._server is not None
+        receiver._server.close()  # the kept connection stays open
+        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+        asyncio.get_running_loop().call_soon(wire.abort)
+        expected = Failed(f"connection refused by 127.0.0.1:{receiver.port}", may_have_arrived=False)
+        assert await call == expected
+        assert len(receiver.requests) == 1
 
 
 async def test_a_request_that_waits_past_its_deadline_is_not_written() -> None:

@@ -23,6 +23,7 @@ from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered, Failed, Outcome, Rejected, ServerError
 from pipeline.core.subscription import Header, HttpLimits, OAuth2Auth, Proxy, Qos, Subscription, TlsOptions
 from pipeline.http.proxy import SystemProxies
+from pipeline.http.response import Answer
 from pipeline.http.ssrf_guard import Guard
 from pipeline.http.transport import MAX_INTERIM_ANSWERS, Transport
 from pipeline.http.webhook import AT_MOST_ONCE_IDLE_SECONDS, Callback
@@ -551,6 +552,22 @@ async def test_bytes_after_a_plain_success_end_the_connection(straight: Bench) -
         wire._buffer.clear()
         assert wire.should_close == should_close
     wire.abort()
+
+
+async def test_a_success_is_read_whole_if_more_than_its_status_counts(straight: Bench) -> None:
+    """As for the token request of a subscription whose receiver is also the server of its tokens."""
+    receiver = await straight.receiver(answer(200), answer(200), answer(200, b"token", [("X-A", "b")]))
+    subscription = await straight.subscription(receiver)
+    for _ in range(2):
+        assert await straight.callback(subscription, event(), 1) == Delivered(200)
+    destination = await straight.transport.destination(
+        receiver.url, tls=subscription.tls, proxy=None, use_system_proxy=False, limits=LIMITS
+    )
+    request = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    found = await straight.transport.exchange(destination, request, keep=9, keep_of_success=9, repeatable=True)
+    assert isinstance(found, Answer)
+    assert (found.status, found.headers.get("X-A"), found.body) == (200, "b", b"token")
+    assert receiver.connections == 1
 
 
 async def test_answers_on_a_reused_connection_have_the_same_limits(straight: Bench) -> None:
