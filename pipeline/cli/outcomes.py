@@ -7,11 +7,13 @@ from typing import Any, Final, Literal
 
 import click
 
+from pipeline.cli.listing import waiting
 from pipeline.cli.output import Format, as_table, say
 from pipeline.cli.running import configured
 from pipeline.cluster.session import opened_view
 from pipeline.cluster.shown import shown_state
 from pipeline.cluster.state import State, SubscriptionState
+from pipeline.core.clock import shown_time
 from pipeline.subscriptions.edits import Change
 
 Action = Literal["pause", "replay", "resume", "start", "stop"]
@@ -46,23 +48,23 @@ async def states_after(
     Raises:
         BrokerError: the topics can't be read.
     """
-    waiting = set(before)
+    left = set(before)
     async with opened_view(*configured()) as view:
         version = 0
         try:
             async with asyncio.timeout(seconds):
-                while waiting:
+                while left:
                     version = await view.changed(version)
-                    waiting = {name for name in waiting if not is_settled(before[name], view.state(name), action)}
+                    left = {name for name in left if not is_settled(before[name], view.state(name), action)}
         except TimeoutError:
-            say(not_reached([view.state(name) for name in waiting], len(before), seconds), err=True)
+            say(not_reached([view.state(name) for name in left], len(before), seconds), err=True)
         return {name: view.state(name) for name in before}
 
 
-def not_reached(waiting: Sequence[SubscriptionState | None], count: int, seconds: float) -> str:
-    """A sentence about the subscriptions *waiting*, of *count*, that are not in the intended state. Pure."""
-    text = f"{len(waiting)} of {count} subscriptions did not reach the intended state within {seconds:g} s"
-    without = sum(each is not None and each.lacks_worker for each in waiting)
+def not_reached(left: Sequence[SubscriptionState | None], count: int, seconds: float) -> str:
+    """A sentence about the subscriptions that are *left*, of *count*, in another state than intended. Pure."""
+    text = f"{len(left)} of {count} subscriptions did not reach the intended state within {seconds:g} s"
+    without = sum(each is not None and each.lacks_worker for each in left)
     return (
         f"{text}; {without} of them {'have' if without != 1 else 'has'} no worker: start workers" if without else text
     )
@@ -76,6 +78,8 @@ def is_settled(before: SubscriptionState, after: SubscriptionState | None, actio
     states = {after.state, *(lane.state for lane in after.lanes)}
     if DESIRED[action] != RUNNING:
         return after.state in DESIRED[action] and states.isdisjoint({"retrying", *RUNNING})
+    if after.begins_at is not None:
+        return True
     if states & {"retrying", "paused", "stopped", "unowned"}:
         return False
     for lane in after.lanes:
@@ -109,7 +113,7 @@ class Outcomes:
             return {}
         self.after = asyncio.run(states_after(changed, self.action, self.seconds))
         if self.output == "table":
-            say(as_table(COLUMNS, [_row(name, state) for name, state in self.after.items()]))
+            say(as_table(COLUMNS, [outcome_row(name, state) for name, state in self.after.items()]))
         return {name: None if state is None else shown_state(state) for name, state in self.after.items()}
 
     def end(self) -> None:
@@ -118,9 +122,13 @@ class Outcomes:
             click.get_current_context().exit(1)
 
 
-def _row(name: str, state: SubscriptionState | None) -> tuple[object, ...]:
+def outcome_row(name: str, state: SubscriptionState | None) -> tuple[object, ...]:
+    """The row of a subscription in the table of outcomes; its state is None if it was deleted. Pure."""
     if state is None:
         return name, "deleted", None, None
     why = state.cause.message if state.cause is not None else None if state.error is None else state.error.message
-    waiting = state.waiting_at_most if state.waiting is None else state.waiting
-    return name, state.state, waiting, state.problem or why
+    if state.begins_at is not None:
+        why = f"it begins at its startingAt, {shown_time(state.begins_at)}"
+    elif state.ended_at is not None:
+        why = f"it ended at its endingAt, {shown_time(state.ended_at)}"
+    return name, state.state, waiting(state), state.problem or why

@@ -34,6 +34,8 @@ _ADVICE: Final[dict[State, str]] = {
     "closed": "To open it again, apply it with the status ACCEPTED.",
     "live": "There is nothing to do.",
 }
+_BEGIN: Final = "It begins by itself. To begin earlier, apply it with an earlier startingAt."
+_REOPEN: Final = "To open it again, apply it with a later endingAt, or without one."
 _REPAIR: Final = {
     "rejected": "Change the receiver so that it accepts the event, then resume; or skip the event.",
     "gone": "The receiver answered that it wants no more events. Delete the subscription or, if this is wrong, resume.",
@@ -98,6 +100,7 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
         names_topic: whether to name the topic of each partition, because there are several topics.
     """
     lane = next((lane for lane in state.lanes if lane.state == state.state), None)
+    outside = _outside_of_period(state)
     parts = (
         *([_NO_WORKER] if _is_abandoned(state) else []),
         _stands(state, names_topic=names_topic),
@@ -108,10 +111,11 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
         *_success(state),
         *_dead_letters(state),
         *_hidden_failure(state),
-        _advice(state),
+        outside or _advice(state),
     )
+    commands = _edit(quote(state.id)) if outside else _commands(state, lane, names_topic=names_topic)
     letters = () if state.dead_letter_run is None else (_letters(state),)
-    return Explanation(" ".join(parts), (*_commands(state, lane, names_topic=names_topic), *letters))
+    return Explanation(" ".join(parts), (*commands, *letters))
 
 
 def _stands(state: SubscriptionState, *, names_topic: bool) -> str:
@@ -119,7 +123,12 @@ def _stands(state: SubscriptionState, *, names_topic: bool) -> str:
     if state.state not in DESIRED:
         lanes = [lane for lane in state.lanes if lane.state == state.state]
         where = _where(lanes, names_topic=names_topic)
-    stands = "has caught up" if _has_caught_up(state) else _STANDS[state.state]
+    if state.begins_at is not None:
+        stands = f"is paused until its startingAt, {shown_time(state.begins_at)}"
+    elif state.ended_at is not None:
+        stands = f"is closed since its endingAt, {shown_time(state.ended_at)}"
+    else:
+        stands = "has caught up" if _has_caught_up(state) else _STANDS[state.state]
     return f"{state.id} {stands}{where}{_why(state)}."
 
 
@@ -222,6 +231,13 @@ def _hidden_failure(state: SubscriptionState) -> Iterator[str]:
     if failed is not None:
         why = "" if failed.cause is None else f": {shown_text(failed.cause.message)}"
         yield f"It is also in FAILURE{why}."
+
+
+def _outside_of_period(state: SubscriptionState) -> str | None:
+    """Advice before startingAt and after endingAt, when a resume changes nothing; None within this period."""
+    if state.begins_at is not None:
+        return _BEGIN
+    return None if state.ended_at is None else _REOPEN
 
 
 def _advice(state: SubscriptionState) -> str:

@@ -22,7 +22,7 @@ from pipeline.core.model import Cursor, Status, UnreadableRow
 from pipeline.core.pending import pending_in
 from pipeline.core.rate_limit import SlowStart
 from pipeline.core.redaction import shown_address
-from pipeline.core.subscription import Subscription
+from pipeline.core.subscription import DesiredStatus, Subscription
 
 _URGENCY: Final = {state: number for number, state in enumerate(STATES)}
 STATE_OF: Final[dict[Status, State]] = {
@@ -186,6 +186,8 @@ def joined(
         state = STATE_OF[status]
     successes = [at for at in (last_success_at, *(lane.last_success_at for lane in lanes)) if at is not None]
     is_known = has_told_all and not is_unowned and not pending
+    wants_all = subscription.desired_status is DesiredStatus.DELIVER
+    is_closed = subscription.desired_status is DesiredStatus.CLOSED
     concerned = [lane for lane in lanes if lane.state == state]
     found = SubscriptionState(
         id=subscription.id,
@@ -201,6 +203,8 @@ def joined(
         slow_start=slow_start,
         lacks_worker=state == "unowned"
         or (bool(concerned) and all((lane.topic, lane.partition) in unowned for lane in concerned)),
+        begins_at=subscription.starting_at if status is Status.PAUSED and wants_all else None,
+        ended_at=subscription.ending_at if status is Status.CLOSED and not is_closed else None,
         problem=subscription.problem,
         metadata=subscription.metadata,
         lanes=tuple(lanes),

@@ -88,6 +88,8 @@ class SubscriptionState:
         oldest_waiting_at: the time of the oldest waiting event, Unix seconds; None if no event waits, or if unknown.
         slow_start: the limited rate of its receiver, which was busy; times are in Unix seconds.
         lacks_worker: whether a partition of its most urgent lanes certainly has no owner.
+        begins_at: its `startingAt`, Unix seconds, if it is paused only because this time has not come; else None.
+        ended_at: its `endingAt`, Unix seconds, if it is closed only because this time has passed; else None.
         problem: a sentence about why its record or one of its rows can't be used, or None.
         host: host and port of its callback, without credentials.
         lanes: the lanes that have a row or an announcement, by topic and partition.
@@ -110,6 +112,8 @@ class SubscriptionState:
     slow_start: SlowStart | None = None
     dead_letter_run: DeadLetterRun | None = None
     lacks_worker: bool = False
+    begins_at: float | None = None
+    ended_at: float | None = None
     problem: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     lanes: tuple[LaneSummary, ...] = ()

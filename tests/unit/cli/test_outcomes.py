@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.cli.outcomes import Action, is_settled, not_reached
+from pipeline.cli.outcomes import Action, is_settled, not_reached, outcome_row
 from pipeline.cluster.state import LaneSummary, State, SubscriptionState
 from pipeline.core.model import Cause
 from tests.support.fixed_view import NOW, failed, live
 
 AGAIN = Cause("server-error", "the callback answered 503", 41, NOW)
+
+
+COUNTS = ((2, 2), (None, 1000), (None, None))
+"""Numbers of waiting events: exact, an upper bound, unknown."""
 
 
 def standing(state: State, *lanes: State) -> SubscriptionState:
@@ -32,6 +36,7 @@ def standing(state: State, *lanes: State) -> SubscriptionState:
         ("stop", standing("paused", "paused"), True),
         ("stop", standing("live"), False),
         ("resume", None, True),
+        ("resume", replace(standing("paused", "paused"), begins_at=NOW), True),
     ],
 )
 def test_rows_written_before_a_command_do_not_count(
@@ -46,3 +51,15 @@ def test_a_wait_that_ends_without_a_worker_names_the_reason() -> None:
         "3 of 4 subscriptions did not reach the intended state within 3 s; 1 of them has no worker: start workers"
     )
     assert not_reached([failed("t")], 4, 3).endswith(" within 3 s")
+
+
+def test_an_outcome_marks_an_upper_bound_of_the_waiting_events() -> None:
+    counts = [outcome_row("s", replace(failed("s"), waiting=exact, waiting_at_most=most))[2] for exact, most in COUNTS]
+    assert counts == ["2", "≤1,000", "?"]
+
+
+def test_an_outcome_names_the_period_in_which_events_are_sent() -> None:
+    early = outcome_row("s", replace(standing("paused"), begins_at=90.0))
+    assert early[3] == "it begins at its startingAt, 1970-01-01T00:01:30Z"
+    late = outcome_row("s", replace(standing("closed"), ended_at=90.0))
+    assert late[3] == "it ended at its endingAt, 1970-01-01T00:01:30Z"

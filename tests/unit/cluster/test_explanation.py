@@ -61,6 +61,19 @@ def test_a_slow_start_is_explained() -> None:
     assert "its rate is limited: no request before 1970-01-01T00:01:30Z. " in held.text
 
 
+def test_a_resume_is_not_advised_outside_of_the_period() -> None:
+    """It would change nothing."""
+    plain = replace(STATE, cause=None, attempts=0, failing_since=None, lanes=(), last_success_at=None)
+    edit = ("webhooks subscriptions get 'a b' > subscription.yaml", "webhooks subscriptions apply subscription.yaml")
+    early = explain(replace(plain, state="paused", begins_at=90.0), names_topic=False)
+    assert early.text.startswith("a b is paused until its startingAt, 1970-01-01T00:01:30Z. 1,204 events wait")
+    assert early.text.endswith("It begins by itself. To begin earlier, apply it with an earlier startingAt.")
+    late = explain(replace(plain, state="closed", ended_at=90.0), names_topic=False)
+    assert late.text.startswith("a b is closed since its endingAt, 1970-01-01T00:01:30Z. ")
+    assert late.text.endswith("To open it again, apply it with a later endingAt, or without one.")
+    assert early.commands == late.commands == edit
+
+
 def test_with_several_topics_a_position_names_its_topic() -> None:
     found = explain(STATE, names_topic=True)
     assert "in partitions 2-3 of orders, because" in found.text

@@ -18,6 +18,7 @@ from pipeline.cluster.rows_seen import SeenRow
 from pipeline.cluster.state import LaneSummary, PartitionState, State
 from pipeline.core.attempts import Attempts, FailedAttempt, Probes
 from pipeline.core.model import Cause, Cursor, Standing, Status, UnreadableRow
+from pipeline.core.subscription import DesiredStatus
 from tests.support.core import subscription
 
 PLACE = ("events", 0)
@@ -163,6 +164,24 @@ def test_a_subscription_without_lanes_has_a_state_as_well(
 ) -> None:
     found = joined(subscription(), status, [], is_unowned=unowned, has_told_all=told, last_success_at=None)
     assert (found.state, found.waiting, found.waiting_is_exact) == (state, waiting, waiting is not None)
+
+
+@pytest.mark.parametrize(
+    ("desired", "now", "times"),
+    [
+        (DesiredStatus.DELIVER, 5.0, ("paused", 10.0, None)),
+        (DesiredStatus.PAUSED, 5.0, ("paused", None, None)),
+        (DesiredStatus.DELIVER, 15.0, ("live", None, None)),
+        (DesiredStatus.DELIVER, 25.0, ("closed", None, 20.0)),
+        (DesiredStatus.CLOSED, 25.0, ("closed", None, None)),
+    ],
+)
+def test_a_state_that_comes_from_the_period_names_the_time(
+    desired: DesiredStatus, now: float, times: tuple[State, float | None, float | None]
+) -> None:
+    planned = subscription(desired_status=desired, starting_at=10.0, ending_at=20.0)
+    found = joined(planned, planned.status_at(now), [], is_unowned=False, has_told_all=True, last_success_at=None)
+    assert (found.state, found.begins_at, found.ended_at) == times
 
 
 @pytest.mark.parametrize(

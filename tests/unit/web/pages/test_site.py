@@ -249,6 +249,18 @@ async def test_without_a_probe_a_failure_asks_for_an_action(client: Client, view
     assert "Failed It stopped at an event that failed. Resume it, or skip the event." in said
 
 
+async def test_a_page_offers_no_resume_before_the_beginning(client: Client, view: FixedView) -> None:
+    view.items = [
+        replace(live("early"), state="paused", begins_at=NOW + 7200),
+        replace(live("late"), state="closed", ended_at=NOW - 7200),
+    ]
+    early = await get(client, "/subscription", id="early")
+    assert "Paused It begins in 2 h, its startingAt. Its events wait." in early.one("div", id="state").words
+    assert "Resume" not in [each.words for each in early.all("button", class_="act")]
+    late = await get(client, "/subscription", id="late")
+    assert "Closed It ended 2 h ago, its endingAt. Nothing is delivered." in late.one("div", id="state").words
+
+
 async def test_an_unknown_subscription_is_not_found(client: Client) -> None:
     page = await get(client, "/subscription", 404, id="none")
     assert 'There is no subscription "none".' in page.one("main").words
