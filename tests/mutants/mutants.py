@@ -831,6 +831,20 @@ MUTANTS: Final = (
         tests=(f"{BURST}test_a_request_that_was_never_written_has_not_arrived",),
     ),
     Mutant(
+        "only the first of two requests may have arrived",
+        "pipeline/http/transport.py",
+        was="answer.may_have_arrived or first.may_have_arrived",
+        becomes="first.may_have_arrived",
+        tests=(f"{BURST}test_a_request_written_only_the_second_time_may_have_arrived",),
+    ),
+    Mutant(
+        "the headers of a handshake's answer are not read",
+        "pipeline/http/transport.py",
+        was="status_suffices=keep_of_success is None",
+        becomes="status_suffices=not keep_of_success",
+        tests=(f"{TRANSPORT}test_a_success_is_read_whole_if_more_than_its_status_counts",),
+    ),
+    Mutant(
         "once a status sufficed, it always does",
         "pipeline/http/connection.py",
         was="        self._status_suffices = status_suffices\n",

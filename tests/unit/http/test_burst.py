@@ -14,7 +14,7 @@ from pipeline.core.subscription import Qos, Subscription
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
-from tests.support.receiver import Receiver, answer
+from tests.support.receiver import Receiver, answer, hang_up
 
 EVENT: Final = PlainEvent("events", 0, 1, b"s", b"body")
 
@@ -100,6 +100,19 @@ async def test_a_request_that_was_never_written_has_not_arrived() -> None:
         expected = Failed(f"connection refused by 127.0.0.1:{receiver.port}", may_have_arrived=False)
         assert await call == expected
         assert len(receiver.requests) == 1
+
+
+async def test_a_request_written_only_the_second_time_may_have_arrived() -> None:
+    async with loopback_transport(10) as transport, Receiver(answer(200), hang_up) as receiver:
+        callback = callback_with(transport)
+        subscription = Subscription("s", 1, receiver.url)
+        await called_once(callback, subscription)
+        (wire,) = transport._idle
+        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+        asyncio.get_running_loop().call_soon(wire.abort)
+        where = f"127.0.0.1:{receiver.port}"
+        assert await call == Failed(f"{where} closed the connection without an answer", may_have_arrived=True)
+        assert len(receiver.requests) == 2
 
 
 async def test_a_request_that_waits_past_its_deadline_is_not_written() -> None:

@@ -554,8 +554,9 @@ async def test_bytes_after_a_plain_success_end_the_connection(straight: Bench) -
     wire.abort()
 
 
-async def test_a_success_is_read_whole_if_more_than_its_status_counts(straight: Bench) -> None:
-    """As for the token request of a subscription whose receiver is also the server of its tokens."""
+@pytest.mark.parametrize(("keep", "body"), [(0, b""), (9, b"token")])
+async def test_a_success_is_read_whole_if_more_than_its_status_counts(straight: Bench, keep: int, body: bytes) -> None:
+    """As for a handshake, whose headers count, and for a token from a server that is also the receiver."""
     receiver = await straight.receiver(answer(200), answer(200), answer(200, b"token", [("X-A", "b")]))
     subscription = await straight.subscription(receiver)
     for _ in range(2):
@@ -564,9 +565,9 @@ async def test_a_success_is_read_whole_if_more_than_its_status_counts(straight: 
         receiver.url, tls=subscription.tls, proxy=None, use_system_proxy=False, limits=LIMITS
     )
     request = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
-    found = await straight.transport.exchange(destination, request, keep=9, keep_of_success=9, repeatable=True)
+    found = await straight.transport.exchange(destination, request, keep=9, keep_of_success=keep, repeatable=True)
     assert isinstance(found, Answer)
-    assert (found.status, found.headers.get("X-A"), found.body) == (200, "b", b"token")
+    assert (found.status, found.headers.get("X-A"), found.body) == (200, "b", body)
     assert receiver.connections == 1
 
 
