@@ -45,6 +45,14 @@ _REPAIR: Final = {
     "dead-letter": "Repair the dead-letter topic, then resume.",
     "cursor": "Resume from the offset that the cause names.",
 }
+_CREDENTIALS: Final = "Correct the credentials in the subscription or at the receiver, then resume; or skip the event."
+_REJECTED: Final = {
+    401: _CREDENTIALS,
+    403: _CREDENTIALS,
+    404: "Correct the callback URL or the receiver, then resume; or skip the event.",
+    429: "Limit the subscription's rate, or let it retry, then resume; or skip the event.",
+}
+_REDIRECTED: Final = "Redirects are not followed. Correct the callback URL, then resume; or skip the event."
 _OTHER_REPAIR: Final = "Repair the receiver, then resume."
 _REDRIVE: Final = (
     "Change the receiver or the subscription so that it accepts the events, then redrive the dead letters."
@@ -264,7 +272,15 @@ def _advice_on_failure(state: SubscriptionState) -> str:
         return then if unreachable is None else f"{unreachable} {then}"
     if unreachable is not None:
         return f"{unreachable} Then resume."
-    return _OTHER_REPAIR if state.cause is None else _REPAIR.get(state.cause.kind, _OTHER_REPAIR)
+    return _OTHER_REPAIR if state.cause is None else _repair_of(state.cause)
+
+
+def _repair_of(cause: Cause) -> str:
+    status = None if cause.attempts is None else cause.attempts.status
+    usual = _REPAIR.get(cause.kind, _OTHER_REPAIR)
+    if cause.kind != "rejected" or status is None:
+        return usual
+    return _REDIRECTED if 300 <= status < 400 else _REJECTED.get(status, usual)  # noqa: PLR2004 - redirections of RFC 9110
 
 
 def _needs_keys(state: SubscriptionState) -> bool:

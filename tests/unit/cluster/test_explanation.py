@@ -51,6 +51,23 @@ def test_a_failure_has_a_complete_explanation() -> None:
     assert found.commands == ("webhooks subscriptions resume 'a b'", "webhooks subscriptions skip 'a b' 2 9")
 
 
+@pytest.mark.parametrize(
+    ("status", "advice"),
+    [
+        (302, "Redirects are not followed. Correct the callback URL, then resume; or skip the event."),
+        (401, "Correct the credentials in the subscription or at the receiver, then resume; or skip the event."),
+        (403, "Correct the credentials in the subscription or at the receiver, then resume; or skip the event."),
+        (404, "Correct the callback URL or the receiver, then resume; or skip the event."),
+        (422, "Change the receiver so that it accepts the event, then resume; or skip the event."),
+        (429, "Limit the subscription's rate, or let it retry, then resume; or skip the event."),
+        (None, "Change the receiver so that it accepts the event, then resume; or skip the event."),
+    ],
+)
+def test_the_advice_on_a_rejection_suits_the_status(status: int | None, advice: str) -> None:
+    cause = replace(CAUSE, attempts=Attempts(1, 40.0, status))
+    assert explain(replace(STATE, cause=cause), names_topic=False).text.endswith(f"Z. {advice}")
+
+
 def test_a_slow_start_is_explained() -> None:
     found = explain(replace(STATE, state="retrying", slow_start=SlowStart(7, 0.5, 90.0)), names_topic=False)
     assert (
