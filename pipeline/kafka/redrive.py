@@ -24,6 +24,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from pipeline.core.bounded import Bounded
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import DEAD_LETTER_PREFIX, Event
 from pipeline.core.subscription import Routing
@@ -58,6 +59,9 @@ class Scope:
             return f"{app}.redrive.{self.subscription}"
         return f"{app}.redrive-skipped" if self.skipped else f"{app}.redrive"
 
+
+MOST_SEEN: Final = 100_000
+"""With how many of its newest letters a run compares a letter. The letters that a crash repeats are closer together."""
 
 ALL: Final = Scope()
 SKIPPED: Final = Scope(skipped=True)
@@ -216,7 +220,7 @@ class Redrive:
         limit: the largest number of letters to write; None: no limit.
         routing: with `match`, letters go back to the subscription that they were for, and to no other.
         ids: verifies the first id of letters, and seals what is written.
-        seen: digests of the events that this run has written; see `_digest`.
+        seen: digests (see `_digest`) of the newest events that this run has written, at most MOST_SEEN.
     """
 
     reader: LetterReader
@@ -227,7 +231,7 @@ class Redrive:
     limit: int | None
     routing: Routing
     ids: WebhookIds
-    seen: set[bytes] = field(default_factory=set)
+    seen: Bounded[bytes, None] = field(default_factory=lambda: Bounded(MOST_SEEN))
 
     async def run(self) -> AsyncIterator[Redriven]:
         """Handle the letters after the end of the last run of this scope. Yields each result when it is confirmed."""
@@ -273,7 +277,7 @@ class Redrive:
             return False
         event = _digest(letter, facts)
         is_seen = event in self.seen
-        self.seen.add(event)
+        self.seen[event] = None
         return is_seen
 
     async def _is_done(self, letter: LetterFacts) -> bool:

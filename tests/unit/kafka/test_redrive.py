@@ -11,6 +11,7 @@ from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Rejected
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import WebhookIds
+from pipeline.kafka import redrive
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.dead_letters import headers_of
 from pipeline.kafka.letters import LetterFacts, read_facts
@@ -242,6 +243,15 @@ async def test_an_event_dead_lettered_twice_is_redriven_once() -> None:
     found = [result async for result in dry.run()]
     assert [result.is_duplicate for result in found] == [False, False, True, False]
     assert [result.why_not is None for result in found] == [True, True, False, True]
+
+
+async def test_only_the_newest_letters_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redrive, "MOST_SEEN", 3)
+    letters = Letters(*(letter_of(offset, f"events-0-{offset}", "a") for offset in range(20)))
+    source = Source(KafkaConnection(("k:9092",)), "events")
+    dry = Redrive(cast("Any", letters), cast("Any", letters), None, source, ALL, None, Routing.MATCH, WebhookIds())
+    assert [result.is_duplicate async for result in dry.run()] == [False] * 20
+    assert len(dry.seen) == 3
 
 
 @pytest.mark.parametrize(
