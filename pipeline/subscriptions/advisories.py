@@ -4,7 +4,9 @@ from urllib.parse import urlsplit
 
 from pipeline.auth.jwt_expiry import expiry_warning
 from pipeline.config.definition import Definition
-from pipeline.core.subscription import ClientAuth, Routing, Subscription, TokenAuth
+from pipeline.core.clock import shown_time
+from pipeline.core.model import Status
+from pipeline.core.subscription import ClientAuth, DesiredStatus, Routing, Subscription, TokenAuth
 from pipeline.http.ssrf_guard import Guard
 
 _TRUST_ALL = "any certificate is accepted (ssl.trustAll): an attacker on the network can read and change requests"
@@ -21,6 +23,22 @@ def advisory(subscription: Subscription, now: float) -> str | None:
     auth = subscription.auth
     expiry = expiry_warning(auth.value, now) if isinstance(auth, TokenAuth) else None
     return "; ".join(filter(None, (expiry, _trust(subscription)))) or None
+
+
+def period(subscription: Subscription, now: float) -> str | None:
+    """A warning if a subscription that is neither paused nor closed delivers nothing at the time *now* (Unix seconds).
+
+    Otherwise a user who resumes such a subscription would wait for events in vain.
+    """
+    if subscription.desired_status is not DesiredStatus.DELIVER:
+        return None
+    match subscription.status_at(now):
+        case Status.PAUSED:
+            return f"delivers nothing before its startingAt, {shown_time(subscription.starting_at or 0.0)}"
+        case Status.CLOSED:
+            return f"is closed since its endingAt, {shown_time(subscription.ending_at or 0.0)}"
+        case _:
+            return None
 
 
 def refusal(subscription: Subscription, guard: Guard) -> str | None:

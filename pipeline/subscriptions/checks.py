@@ -10,7 +10,7 @@ from pipeline.core.errors import ConfigurationError
 from pipeline.core.subscription import Subscription
 from pipeline.http.ssrf_guard import Guard
 from pipeline.subscriptions import edits
-from pipeline.subscriptions.advisories import advisory, breadth, refusal
+from pipeline.subscriptions.advisories import advisory, breadth, period, refusal
 from pipeline.subscriptions.differences import dropped
 from pipeline.subscriptions.key_check import check_keys
 from pipeline.subscriptions.registry import Registry
@@ -111,6 +111,7 @@ class Checks:
             await asyncio.to_thread(check_keys, applied)
         advisories = (
             breadth(applied, self._definition),
+            period(applied, self._clock.now()),
             None if self._guard is None else refusal(applied, self._guard),
             advisory(applied, self._clock.now()),
         )

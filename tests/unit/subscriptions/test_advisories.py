@@ -2,16 +2,17 @@
 
 from dataclasses import replace
 from ipaddress import ip_network
+from typing import Any
 
 import jwt
 import pytest
 
 from pipeline.config.definition import Definition
-from pipeline.core.subscription import OAuth2Auth, Routing, Subscription, TlsOptions, TokenAuth
+from pipeline.core.subscription import DesiredStatus, OAuth2Auth, Routing, Subscription, TlsOptions, TokenAuth
 from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.subscriptions.advisories import advisory, breadth, refusal
+from pipeline.subscriptions.advisories import advisory, breadth, period, refusal
 
 NOW = 1_800_000_000.0
 SECURE = Subscription(id="s", revision=0, url="https://receiver.example/hook")
@@ -38,6 +39,20 @@ def test_the_warning_includes_token_endpoints() -> None:
     auth = OAuth2Auth("https://id.example/token", "id", "hidden")
     said = advisory(replace(SECURE, url="http://receiver.example", tls=TRUST_ALL, auth=auth), NOW)
     assert "ssl.trustAll" in (said or "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"starting_at": NOW + 60}, "delivers nothing before its startingAt, 2027-01-15T08:01:00Z"),
+        ({"ending_at": NOW - 60}, "is closed since its endingAt, 2027-01-15T07:59:00Z"),
+        ({"starting_at": NOW - 60, "ending_at": NOW + 60}, None),
+        ({"starting_at": NOW + 60, "desired_status": DesiredStatus.PAUSED}, None),
+        ({}, None),
+    ],
+)
+def test_a_subscription_outside_of_its_period_causes_a_warning(changes: dict[str, Any], said: str | None) -> None:
+    assert period(replace(SECURE, **changes), NOW) == said
 
 
 def test_several_advisories_are_in_one_line() -> None:
