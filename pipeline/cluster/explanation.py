@@ -38,12 +38,15 @@ _BEGIN: Final = "It begins by itself. To begin earlier, apply it with an earlier
 _REOPEN: Final = "To open it again, apply it with a later endingAt, or without one."
 _REPAIR: Final = {
     "rejected": "Change the receiver so that it accepts the event, then resume; or skip the event.",
-    "gone": "The receiver answered that it wants no more events. Delete the subscription or, if this is wrong, resume.",
+    "gone": (
+        "The receiver answered that it wants no more events. If that is right, delete the subscription; "
+        "otherwise resume."
+    ),
     "token": "Repair the token endpoint or the credentials, then resume.",
     "handshake": "Make the receiver permit calls in the handshake, then resume.",
     "configuration": "Correct the subscription and apply it, which also resumes.",
     "dead-letter": "Repair the dead-letter topic, then resume.",
-    "cursor": "Resume from the offset that the cause names.",
+    "cursor": "Resume: it continues at the offset named above.",
 }
 _CREDENTIALS: Final = "Correct the credentials in the subscription or at the receiver, then resume; or skip the event."
 _REJECTED: Final = {
@@ -57,10 +60,9 @@ _OTHER_REPAIR: Final = "Repair the receiver, then resume."
 _REDRIVE: Final = (
     "Change the receiver or the subscription so that it accepts the events, then redrive the dead letters."
 )
-_NO_WORKER: Final = "No worker owns its partitions, so nothing is sent or probed: start workers."
 _KEYS: Final = (
     "Set WEBHOOKS_SECRET_KEYS to the keys that the workers have, or add the missing key after a comma. "
-    "Only if the key is lost, apply the subscription with new secrets."
+    "If the key is lost, apply the subscription with new secrets instead."
 )
 _VERDICT: Final = (
     r"((\S+ is a loopback name: )?\S+ is (in|outside) [^;]+; WEBHOOKS_ALLOW_PRIVATE_NETWORKS can allow it"
@@ -77,13 +79,14 @@ _UNREACHABLE: Final[Mapping[re.Pattern[str], str]] = {
         "Waiting will not help: correct the host in the callback URL."
     ),
     re.compile(r"the certificate of \S+ is not trusted"): (
-        "Check the receiver's certificate, or let the subscription trust its authority (ssl.trustStore)."
+        "Check the receiver's certificate, or let the subscription trust the authority that signed it (ssl.trustStore)."
     ),
     re.compile(r"the TLS handshake with \S+ failed|\S+ closed the connection during the TLS handshake"): (
         "Check the scheme and the port of the callback URL, and the TLS certificates of both sides."
     ),
 }
-"""Advice if no answer can come, by the message (http/failures.py, ssrf_guard.py), which no stranger can forge."""
+"""Advice by the failure's message, if no answer can come. Only http/failures.py and ssrf_guard.py write these messages;
+no stranger can forge them."""
 _CHANGE: Final = "webhooks subscriptions"
 _CHECK: Final = "webhooks check"
 
@@ -110,7 +113,7 @@ def explain(state: SubscriptionState, *, names_topic: bool) -> Explanation:
     lane = next((lane for lane in state.lanes if lane.state == state.state), None)
     outside = _outside_of_period(state)
     parts = (
-        *([_NO_WORKER] if _is_abandoned(state) else []),
+        *_without_worker(state),
         _stands(state, names_topic=names_topic),
         *_since(state),
         *_next(state),
@@ -140,13 +143,21 @@ def _stands(state: SubscriptionState, *, names_topic: bool) -> str:
     return f"{state.id} {stands}{where}{_why(state)}."
 
 
+def _without_worker(state: SubscriptionState) -> Iterator[str]:
+    if _is_abandoned(state):
+        yield f"No worker owns the partitions of {state.id}, so nothing is sent or probed: start workers."
+
+
 def _is_abandoned(state: SubscriptionState) -> bool:
     """Whether it is in FAILURE and has no worker, so that neither a probe nor a resume has an effect."""
     return state.state == "failure" and state.lacks_worker
 
 
 def _has_caught_up(state: SubscriptionState) -> bool:
-    """Whether nothing waits, although a lane is still reported as behind: it joins the others with its next event."""
+    """Whether nothing waits, although a lane is still reported as behind.
+
+    With its next event, the lane becomes live like the others.
+    """
     return state.state == "behind" and state.waiting_at_most == 0 and state.cause is None and state.error is None
 
 
@@ -170,11 +181,11 @@ def _why(state: SubscriptionState) -> str:
 
 def _since(state: SubscriptionState) -> Iterator[str]:
     since = None if state.failing_since is None else shown_time(state.failing_since)
-    tries = f"after {state.attempts} attempt{'s'[: state.attempts != 1]}" if state.attempts else ""
+    tries = f"{state.attempts} attempt{'s'[: state.attempts != 1]}" if state.attempts else ""
     if since is not None:
-        yield f"It has failed since {since}{f', {tries}' if tries else ''}."
+        yield f"It has been failing since {since}{f' ({tries})' if tries else ''}."
     elif tries and state.error is not None:
-        yield f"It has failed {tries}."
+        yield f"It has failed in {tries}."
 
 
 def _next(state: SubscriptionState) -> Iterator[str]:
@@ -257,21 +268,20 @@ def _advice(state: SubscriptionState) -> str:
         return _KEYS
     unreachable = _unreachable(state)
     if state.state == "retrying" and unreachable is not None:
-        return f"{unreachable} See also its attempts:"
+        return f"{unreachable} See also the attempts of the subscription:"
     return _ADVICE[state.state]
 
 
 def _advice_on_failure(state: SubscriptionState) -> str:
     if _needs_keys(state):
-        return f"{_KEYS} Then resume."
+        return f"{_KEYS} Afterwards, resume."
     unreachable = _unreachable(state)
     if _probe_at(state.cause) is not None:
-        then = (
-            f"{'Then it' if state.lacks_worker else 'It'} continues when a probe succeeds, or at once after a resume."
-        )
+        subject = "Once workers run, it" if state.lacks_worker else "It"
+        then = f"{subject} continues when a probe succeeds, or at once after a resume."
         return then if unreachable is None else f"{unreachable} {then}"
     if unreachable is not None:
-        return f"{unreachable} Then resume."
+        return f"{unreachable} Afterwards, resume."
     return _OTHER_REPAIR if state.cause is None else _repair_of(state.cause)
 
 
@@ -284,7 +294,10 @@ def _repair_of(cause: Cause) -> str:
 
 
 def _needs_keys(state: SubscriptionState) -> bool:
-    """Whether the reason is a missing key. Then the masked document can't be applied either."""
+    """Whether the reason is a missing key.
+
+    If so, the document with masked secrets that `webhooks subscriptions get` prints can't be applied either.
+    """
     if state.state not in {"broken", "failure"}:
         return False
     # Messages of other kinds may quote a token endpoint or a receiver.
@@ -293,7 +306,7 @@ def _needs_keys(state: SubscriptionState) -> bool:
 
 
 def _unreachable(state: SubscriptionState) -> str | None:
-    """Advice if no answer can come from the receiver's address; None otherwise, and if the receiver answered."""
+    """Advice if no answer can come from the receiver's address. None if the receiver answered or may still answer."""
     failed = state.error if state.cause is None else state.cause if state.cause.kind == "exception" else None
     if failed is None:
         return None

@@ -10,13 +10,13 @@ _NO_ANSWER: Final = re.compile(
 )
 """What aiokafka and unreachable.py say if a broker is silent or can't be reached."""
 _UNUSABLE: Final = "Kafka at "
-"""How a sentence about a whole cluster begins. It may have the exact reason, such as a refused login."""
+"""How a sentence about a whole cluster begins. Such a sentence may name the exact reason, such as a refused login."""
 _NO_COORDINATOR: Final = "[Error 15]"
-"""Another sign of a silent broker, and no reason."""
+"""Another sign of a silent broker. A sentence with it names no exact reason."""
 
 
 def with_one_silence(problems: Sequence[str], servers: Sequence[str]) -> list[str]:
-    """*problems*, with a single plain sentence instead of all those that say that the brokers do not answer.
+    """Replaces all *problems* which say that the brokers do not answer by a single plain sentence.
 
     The parts that reported the problems have logged the original sentences.
     """

@@ -44,7 +44,7 @@ def test_a_failure_has_a_complete_explanation() -> None:
     found = explain(STATE, names_topic=False)
     assert found.text == (
         "a b is in FAILURE in partitions 2-3, because the callback answered 400 (kind rejected, "
-        "receiver receiver.test:443). It has failed since 1970-01-01T00:00:40Z, after 3 attempts. 1,204 events wait, "
+        "receiver receiver.test:443). It has been failing since 1970-01-01T00:00:40Z (3 attempts). 1,204 events wait, "
         "the oldest since 1970-01-01T00:00:40Z. The last known delivery was at 1970-01-01T00:00:30Z. "
         "Change the receiver so that it accepts the event, then resume; or skip the event."
     )
@@ -130,7 +130,7 @@ def test_a_retrying_subscription_says_when_it_tries_again() -> None:
     )
     assert found.text.startswith(
         "a b is retrying its next event in partition 0, because the callback answered 503 (receiver "
-        "receiver.test:443). It has failed since 1970-01-01T00:00:40Z, after 1 attempt. The next try is at "
+        "receiver.test:443). It has been failing since 1970-01-01T00:00:40Z (1 attempt). The next try is at "
         "1970-01-01T00:01:10Z. "
     )
     assert found.commands == ("webhooks attempts 'a b'",)
@@ -187,10 +187,10 @@ def test_without_a_worker_starting_workers_comes_first() -> None:
     cause = replace(CAUSE, kind="server-error", probes=Probes(1, 90.0))
     found = explain(replace(STATE, cause=cause, lacks_worker=True), names_topic=False)
     assert found.text.startswith(
-        "No worker owns its partitions, so nothing is sent or probed: start workers. a b is in "
+        "No worker owns the partitions of a b, so nothing is sent or probed: start workers. a b is in "
     )
     assert "It is probed next" not in found.text
-    assert found.text.endswith(" Then it continues when a probe succeeds, or at once after a resume.")
+    assert found.text.endswith(" Once workers run, it continues when a probe succeeds, or at once after a resume.")
     assert found.commands == ("webhooks check", "webhooks subscriptions resume 'a b'")
 
 
@@ -210,7 +210,7 @@ def test_the_advice_fits_an_address_that_never_answers(message: str, advice: str
     assert "without your help" not in retrying.text
     failed = explain(replace(STATE, cause=replace(CAUSE, kind="exception", message=message)), names_topic=False)
     assert advice in failed.text
-    assert failed.text.endswith(" Then resume.")
+    assert failed.text.endswith(" Afterwards, resume.")
 
 
 @pytest.mark.parametrize(
