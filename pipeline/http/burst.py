@@ -1,8 +1,8 @@
 """Groups requests: all requests of one turn of the event loop are written in immediate succession.
 
-A send costs most of its time because the kernel wakes the receiving process. If the worker did other work between two
-requests (reading an answer, advancing a lane), the receiving process would go back to sleep, and each request would
-wake it again. The price of a burst: a request that is alone in its turn waits for one more turn.
+Most of the time of a send is spent on waking the receiving process (in the kernel). If the worker did other work
+between two requests (reading an answer, advancing a lane), the receiving process would go back to sleep, and each
+request would wake it again. The price of a burst: a request that is alone in its turn waits for one more turn.
 tests/benchmarks/README.md has figures.
 """
 
@@ -12,7 +12,10 @@ from pipeline.http.connection import Wire
 
 
 class Burst:
-    """Writes the requests of all connections that are added in one turn of *loop*, in their order, in the next turn."""
+    """Collects the connections that are added in one turn of *loop*.
+
+    In the next turn, writes their requests in the same order.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

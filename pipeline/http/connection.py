@@ -30,7 +30,8 @@ _PIECE_BYTES: Final = 4096
 """The parser gets a long answer in pieces of this size, because it makes objects and copies of its whole input."""
 
 _MOST_UNREAD_ANSWERS: Final = 32
-"""The most unread answers on a connection, more than one exchange can use. With more, the connection is closed."""
+"""The largest number of unread answers on a connection; a single exchange never has as many. Beyond it, the connection
+is closed."""
 
 _FAREWELL_SECONDS: Final = 0.1
 """How long sending TLS's close_notify may take. The receiver's close_notify is not needed."""
@@ -183,8 +184,7 @@ class Wire(ResponseHandler):
     def is_fit(self) -> bool:
         """Whether the connection may be reused: it was not idle for too long, and has received neither bytes nor EOF.
 
-        This polls the socket, because the event loop would report an EOF that has already arrived only in its next
-        turn.
+        This polls the socket, because an EOF may have arrived that the event loop reports only in its next turn.
         """
         transport = self.transport
         if transport is None or self._loop.time() >= self._deadline:

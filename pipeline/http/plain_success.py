@@ -1,6 +1,6 @@
 """Recognises the most common answer, a plain success, without a parser. Pure.
 
-Making a parser, a stream and a map of headers is most of the cost of an answer, and of a success only the status
+Most of the cost of an answer is making a parser, a stream and a map of headers; but only the status of a success
 counts. Every other answer goes to aiohttp's parser. tests/unit/http/test_plain_success.py shows that this module
 accepts only what that parser reads as the same complete answer.
 """
@@ -13,8 +13,8 @@ from aiohttp.http import RawResponseMessage
 from multidict import CIMultiDict, CIMultiDictProxy
 
 MAX_PLAIN_BYTES: Final = 1024
-"""The most bytes of a plain answer. With less than aiohttp's limits for a line and for the number of headers, no plain
-answer exceeds them."""
+"""The most bytes of a plain answer. A plain answer is so small that it can't exceed aiohttp's limits for a line and for
+the number of headers."""
 
 _MAX_HEADERS: Final = 64
 _FRAMING: Final = rb"content-length|transfer-encoding|upgrade|(?:proxy-)?connection(?!: keep-alive\r)"
@@ -23,8 +23,8 @@ _OTHERS: Final = rb"(?:(?!%b)[a-z0-9-]++:%b\r\n){0,%d}+" % (_FRAMING, _VALUE, _M
 _PLAIN: Final = re.compile(
     rb"HTTP/1\.1 (2[0-9][0-9]) %b\r\n(?i:%bcontent-length: ?([0-9]{1,4}+)\r\n%b)\r\n" % (_VALUE, _OTHERS, _OTHERS)
 )
-"""A status line with a reason, headers without a body's or a connection's framing, and one Content-Length among them.
-The quantifiers are possessive, so the search takes linear time."""
+"""A status line with a reason, then headers: exactly one Content-Length, and no other header that frames the body or
+ends the connection. The quantifiers are possessive, so the search takes linear time."""
 
 
 def _message(status: int) -> RawResponseMessage:

@@ -42,7 +42,7 @@ class DeadLetterRuns:
     def newest(self, most: int, owned: Collection[tuple[str, int]]) -> dict[str, DeadLetterRun]:
         """At most this many runs, those with the newest dead letters.
 
-        Runs whose last dead letter was in a partition that is not *owned* end: another worker may have delivered since.
+        A run ends if the partition of its last dead letter is not *owned*: another worker may have delivered since.
         """
         for name in [name for name, (_, place) in self._runs.items() if place not in owned]:
             self.end(name)
