@@ -79,7 +79,7 @@ def _of_match(definition: Definition, subscriptions: Sequence[Subscription]) -> 
     found = f"subscriptions: {len(unlimited)} of {len(subscriptions)} get every event of {topics}: {names}"
     if not definition.require_filter:
         return True, found
-    return False, f"{found}; requireFilter refuses only new and changed subscriptions"
+    return False, f"{found}; they were applied before requireFilter, which refuses only new and changed subscriptions"
 
 
 def _covered(definition: Definition, servers: str) -> str:
@@ -117,7 +117,7 @@ def command(*, create: bool) -> None:
     if settings.bootstrap_servers is not None:
         say(f"ok  {_covered(definition, settings.bootstrap_servers)}")
     if definition.ignored:
-        say(f"ok  not used here: {', '.join(definition.ignored)}")
+        say(f"ok  fields of the definition without effect: {', '.join(definition.ignored)}")
     for is_sound, found in remarks:
         say(f"{'ok' if is_sound else 'warn'}  {found}")
     for warning in findings.warnings:

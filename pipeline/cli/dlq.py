@@ -24,7 +24,7 @@ from pipeline.kafka.redrive import Redriven, Scope
 
 COLUMNS = ("DEAD-LETTER", "WHEN", "SUBSCRIPTION", "REASON", "STATUS", "REDRIVEN", "ATTEMPTS", "WEBHOOK-ID", "ERROR")
 
-AGAIN: Final = "; create it first, because its dead letters would be dead-lettered again"
+AGAIN: Final = "create it first: without it, its dead letters would be dead-lettered again"
 
 limit_option = click.IntRange(min=1)
 
@@ -56,7 +56,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
     for trouble in troubles:
         say(trouble, err=True)
     if subscription is not None and not letters:
-        asyncio.run(require_subscription(settings, definition, subscription, ", and it has no such dead letter"))
+        asyncio.run(require_subscription(settings, definition, subscription, ", and no such dead letter names it"))
     if len(letters) > limit:
         letters = letters[:limit]
         say(f"there are more: these are the newest {limit}; --limit N shows up to N", err=True)
@@ -95,15 +95,17 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
     settings, definition = configured()
     if subscription is not None:
         dead_letters.dead_letter_topic(definition)
-        unknown = asyncio.run(require_subscription(settings, definition, subscription, AGAIN))
+        unknown = asyncio.run(require_subscription(settings, definition, subscription, advice=AGAIN))
         if unknown is not None:
             say(unknown, err=True)
     line_of = _document if output == "json" else partial(_line, dry_run=dry_run)
     scope = Scope(subscription, skipped)
     counts = asyncio.run(_redrive(settings, definition, scope, limit=limit, dry_run=dry_run, line_of=line_of))
     done, passed_over, duplicates = counts
-    twice = f", {duplicates} of them dead-lettered twice" if duplicates else ""
-    say(f"{done} {'would be ' if dry_run else ''}redriven, {passed_over} skipped{twice}", err=output == "json")
+    verb = "would be redriven" if dry_run else "redriven"
+    was = verb if dry_run else "was redriven"
+    twice = f" ({duplicates} of these because another dead letter of the same event {was})" if duplicates else ""
+    say(f"{done} {verb}, {passed_over} skipped{twice}", err=output == "json")
 
 
 async def _redrive(

@@ -34,8 +34,9 @@ RESPONSE: Final = "response"
 def command(place: str, output: Format) -> None:
     """Show the dead letter at PLACE: reason, headers, answer and body.
 
-    PLACE is topic-partition-offset, as `list` prints it. Headers and JSON members with secret names are masked, and so
-    is everything that looks like a credential in other texts. Only the beginning of a long body is shown.
+    PLACE is topic-partition-offset, as `list` prints it. The values of headers and JSON members whose names suggest a
+    secret are masked, and so is everything that looks like a credential in other texts. Only the beginning of a long
+    body is shown.
     """
     letter = asyncio.run(_read(configured()[1], place))
     document = as_document(letter)

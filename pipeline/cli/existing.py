@@ -16,7 +16,9 @@ COMPARED_CHARACTERS: Final = 4
 """If there are more ids, only those that begin with this many characters of the unknown id are compared."""
 
 
-async def require_subscription(settings: Settings, definition: Definition, subscription: str, then: str) -> str | None:
+async def require_subscription(
+    settings: Settings, definition: Definition, subscription: str, then: str = "", *, advice: str | None = None
+) -> str | None:
     """Check that a subscription exists. Returns a sentence about why that is unknown, or None.
 
     Args:
@@ -24,6 +26,7 @@ async def require_subscription(settings: Settings, definition: Definition, subsc
         definition: names the source.
         subscription: an id that the user gave.
         then: the continuation of the error's sentence, such as "; nothing was written".
+        advice: what to do if no similar id was meant; the end of the error.
 
     Raises:
         BrokerError: the subscriptions can't be read.
@@ -40,4 +43,6 @@ async def require_subscription(settings: Settings, definition: Definition, subsc
             ids = [each for each in ids if each.startswith(subscription[:COMPARED_CHARACTERS])][:MOST_COMPARED]
         near = similar(subscription, ids)
     hint = "" if near is None else f"; did you mean {printable(near)}?"
+    if advice is not None:
+        hint += f" Otherwise {advice}" if hint else f"; {advice}"
     raise ConfigurationError(f"there is no subscription {shown(subscription)}{then}{hint}")

@@ -285,7 +285,7 @@ async def test_letters_of_a_deleted_subscription_are_listed(webhooks: Webhooks, 
     assert len(json.loads(await webhooks.done("dlq", "list", "--subscription", "deleted", "--json"))) == 1
     ended = await webhooks.run("dlq", "list", "--subscription", "nobody")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == 'Error: there is no subscription "nobody", and it has no such dead letter\n'
+    assert ended.err == 'Error: there is no subscription "nobody", and no such dead letter names it\n'
 
 
 async def test_a_redrive_for_an_unknown_subscription_fails(webhooks: Webhooks, broker: TestBroker, bury: Bury) -> None:
@@ -297,7 +297,7 @@ async def test_a_redrive_for_an_unknown_subscription_fails(webhooks: Webhooks, b
         ended = await webhooks.run(*words)
         assert (ended.code, ended.out) == (1, "")
         assert ended.err == (
-            'Error: there is no subscription "sub-1"; create it first, because its dead letters would be '
+            'Error: there is no subscription "sub-1"; create it first: without it, its dead letters would be '
             "dead-lettered again\n"
         )
     document = {"id": "sub-1", "configuration": {"callbackUrl": "https://example.com/hook"}}

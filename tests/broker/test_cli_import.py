@@ -180,7 +180,7 @@ async def test_positions_are_not_exported_while_a_worker_runs(
 async def test_check_reads_a_gravitee_export_and_reports_like_import(webhooks: Webhooks, tmp_path: Path) -> None:
     # Gravitee has no routing.
     here = Webhooks({**webhooks.environment, "WEBHOOKS_ROUTING": "match"})
-    assert "ok  not used here: apiMedia, export, " in await here.done("check")
+    assert "ok  fields of the definition without effect: apiMedia, export, " in await here.done("check")
     document = export("127.0.0.1:1", "orders")
     document["api"]["flows"] = [{"subscribe": [{"policy": "message-filtering"}]}]
     path = str(_written(tmp_path / "export.json", document))

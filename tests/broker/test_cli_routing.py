@@ -180,5 +180,5 @@ async def test_a_filter_can_be_required(make: Callable[..., Any]) -> None:
     await with_routing(guarded, "key").done("subscriptions", "apply", "-f", "-", stdin=documents("a"))
     checked = await webhooks.done("check")
     assert "warn  subscriptions: 1 of 2 get every event of " in checked
-    assert "requireFilter refuses only new and changed subscriptions\n" in checked
+    assert "; they were applied before requireFilter, which refuses only new and changed subscriptions\n" in checked
     assert " STARTED " in await webhooks.done("subscriptions", "list", "--wide")

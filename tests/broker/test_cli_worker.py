@@ -56,7 +56,7 @@ async def test_check_creates_the_topics_of_the_pipeline(webhooks: Webhooks, kafk
         f"ok  topic {name}.events: exists, 1 partition",
         f"ok  topic {name}.audit: exists, 1 partition",
         f"ok  topic {name}-dlq: exists, dead letters can be written",
-        "ok  not used here: plans",
+        "ok  fields of the definition without effect: plans",
         f"ok  topic {name}-events: has no events yet",
     ]
 

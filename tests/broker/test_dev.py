@@ -69,7 +69,7 @@ async def test_a_receiver_that_is_down_is_reported_once(dev: Running) -> None:
 
 
 async def test_the_pages_need_the_token(dev: Running, client: aiohttp.ClientSession) -> None:
-    page = found(r"look: (http://dev:\S+/) ", dev)
+    page = found(r"look: (http://dev:\S+/)", dev)
     await dev.line("received everything ")
 
     async with client.get(f"{page}health/ready") as answer:
@@ -88,10 +88,10 @@ async def test_the_sample_receiver_misbehaves_when_told_to(dev: Running, client:
 
     async with client.post(behave, params={"subscription": "everything", "mode": "reject"}) as answer:
         assert answer.status == 200
-    rejected = await dev.line("-> 422", after=await after(dev, "everything is answered 422 from now on"))
+    rejected = await dev.line("-> 422", after=await after(dev, '"everything" is answered 422 from now on'))
     async with client.post(behave, params={"subscription": "everything", "mode": "fail"}) as answer:
         assert answer.status == 200
-    failed = await dev.line("received everything ", after=await after(dev, "everything is answered 503 from now on"))
+    failed = await dev.line("received everything ", after=await after(dev, '"everything" is answered 503 from now on'))
     async with client.post(behave, params={"subscription": "everything", "mode": "dance"}) as answer:
         assert (answer.status, await answer.text()) == (
             400,

@@ -27,9 +27,9 @@ async def subscribed(cluster: ApiCluster, client: Client) -> ApiCluster:
     return cluster
 
 
-async def refusal(cluster: ApiCluster, name: str) -> str:
+async def refusal(cluster: ApiCluster, name: str, then: str = "; nothing was written", **more: str) -> str:
     with pytest.raises(ConfigurationError) as caught:
-        await require_subscription(cluster.settings, cluster.definition, name, "; nothing was written")
+        await require_subscription(cluster.settings, cluster.definition, name, then, **more)
     return str(caught.value)
 
 
@@ -42,6 +42,10 @@ async def test_a_similar_subscription_is_suggested(subscribed: ApiCluster) -> No
     ):
         said = f'there is no subscription "{name}"; nothing was written{hint}'
         assert await refusal(subscribed, name) == said
+    unknown, advice = 'there is no subscription "{}"; {}', "create it first"
+    similar = await refusal(subscribed, "order-55", "", advice=advice)
+    assert similar == unknown.format("order-55", "did you mean order-5? Otherwise create it first")
+    assert await refusal(subscribed, "unlike", "", advice=advice) == unknown.format("unlike", advice)
 
 
 async def test_of_many_subscriptions_few_are_compared(subscribed: ApiCluster, monkeypatch: pytest.MonkeyPatch) -> None:

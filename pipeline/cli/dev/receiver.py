@@ -107,6 +107,6 @@ class Receiver(Service):
             text = f"there is no subscription {shown(subscription)}; known: {', '.join(map(printable, known))}\n"
             return web.Response(status=HTTPStatus.BAD_REQUEST, text=text)
         self._behaviour[subscription] = mode
-        answer = f"{printable(subscription)} is answered {MODES[mode].status:d} from now on, mode {mode}"
+        answer = f"subscription {shown(subscription)} is answered {MODES[mode].status:d} from now on (mode {mode})"
         self._say(answer)
         return web.Response(text=f"{answer}\n")

@@ -127,16 +127,23 @@ def guide(project: Project, receiver: str) -> str:
     settings = project.settings
     token = "" if settings.admin_token is None else settings.admin_token.get_secret_value()
     look = f"http://dev:{token}@{LOOPBACK}:{settings.web_port}/"
-    states = f"{REJECTED} rejects (see {DEAD_LETTERS}), {DOWN} is down and soon in FAILURE, the others are healthy"
+    states = (
+        f"the receiver of {REJECTED} rejects its events (see {DEAD_LETTERS}), that of {DOWN} is down, so {DOWN} is "
+        "soon in FAILURE; the others are healthy"
+    )
     behave = f"curl -X POST 'http://{receiver}/behave?subscription={HEALTHY}&mode=fail'"
     programs = sysconfig.get_path("scripts")
-    others = f"webhooks subscriptions list, webhooks send {HEALTHY} '{{}}', webhooks dlq list"
     match = f'echo \'{{"country": "japan"}}\' | webhooks match - -H ce_type:order.placed --key {DOWN}'
     return "\n".join(
         [
-            f"look: {look}  {states}",
+            f"look: {look}",
+            f"subscriptions: {states}",
             f"try:  {behave}  or mode={'|'.join(MODES)}; Ctrl-C ends everything",
-            f"more: export WEBHOOKS_CONFIG={project.config} PATH={programs}:$PATH  in another terminal, then {others},",
+            "more, in another terminal:",
+            f"      export WEBHOOKS_CONFIG={project.config} PATH={programs}:$PATH",
+            "      webhooks subscriptions list",
+            f"      webhooks send {HEALTHY} '{{}}'",
+            "      webhooks dlq list",
             f"      {match}",
         ]
     )

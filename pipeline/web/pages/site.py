@@ -247,7 +247,7 @@ class Pages:
             except BrokerError as error:
                 problems = [str(error)]
         if asked[0] is not None and not letters and not problems and not self._sees(principal, asked[0]):
-            problems = [f"There is no subscription {shown(asked[0])}, and it has no such dead letter."]
+            problems = [f"There is no subscription {shown(asked[0])}, and no such dead letter names it."]
         return await self._page(
             "letters.html",
             request,
