@@ -95,7 +95,7 @@ def command(
     if not files and not more:
         raise click.UsageError("name a file, or - for standard input")
     if prune == (not metadata and not is_all) or (metadata and is_all):
-        raise click.UsageError("--prune needs either --metadata NAME=VALUE or --all; neither works without --prune")
+        raise click.UsageError("--prune needs either --metadata NAME=VALUE or --all, and these two need --prune")
     wanted = _Wanted(dry_run, diff, metadata if prune else None, yes, backup, output)
     documents = list(_documents((*files, *more)))
     if prune and not dry_run and not yes and "-" in {*files, *more}:

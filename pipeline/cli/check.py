@@ -83,7 +83,7 @@ def _of_match(definition: Definition, subscriptions: Sequence[Subscription]) -> 
 
 
 def _covered(definition: Definition, servers: str) -> str:
-    """A sentence about whose brokers WEBHOOKS_BOOTSTRAP_SERVERS replaces: the source's, or the dead letters' too."""
+    """A sentence about WEBHOOKS_BOOTSTRAP_SERVERS: it replaces the source's brokers, and perhaps the dead letters'."""
     found = f"WEBHOOKS_BOOTSTRAP_SERVERS: the source is at {servers}"
     dlq = definition.dlq
     if dlq is None:

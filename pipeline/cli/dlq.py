@@ -91,7 +91,9 @@ def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_r
     With --output json, standard output has one JSON object for each dead letter, on a line of its own.
     """
     if subscription is not None and skipped:
-        raise click.UsageError("--skipped is not needed with --subscription, which includes skipped dead letters")
+        raise click.UsageError(
+            "--skipped is not needed: --subscription also redrives dead letters that are otherwise skipped"
+        )
     settings, definition = configured()
     if subscription is not None:
         dead_letters.dead_letter_topic(definition)

@@ -13,13 +13,13 @@ from pipeline.subscriptions.session import opened_registry
 MOST_COMPARED: Final = 1000
 """The largest number of ids that are compared with an unknown id."""
 COMPARED_CHARACTERS: Final = 4
-"""If there are more ids, only those that begin with this many characters of the unknown id are compared."""
+"""If there are more ids, an id is compared only if this many first characters are the same as in the unknown id."""
 
 
 async def require_subscription(
     settings: Settings, definition: Definition, subscription: str, then: str = "", *, advice: str | None = None
 ) -> str | None:
-    """Check that a subscription exists. Returns a sentence about why that is unknown, or None.
+    """Check that a subscription exists. Returns None, or why it is unknown whether the subscription exists.
 
     Args:
         settings: the settings of the command.

@@ -20,9 +20,9 @@ from pipeline.core.shown import one_line, shown
 def command(subscription: str, output: Format) -> None:
     """Explain the state of subscription ID, and what to do.
 
-    A paragraph describes the state, its reason and beginning, the attempts, the next attempt or probe, and the exact or
-    largest possible number of waiting events. Commands to copy are printed below it. A message on stderr names what is
-    unknown.
+    A paragraph describes the state, its reason and beginning, the attempts, the next attempt or probe, and the number
+    of waiting events (or the largest possible one). Commands to copy are printed below it. A message on stderr names
+    what is unknown.
     """
     state, problems = asyncio.run(_state(subscription))
     explanation = explain(state, names_topic=len(configured()[1].source.topics) > 1)

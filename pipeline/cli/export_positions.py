@@ -73,7 +73,11 @@ async def _export(settings: Settings, definition: Definition, groups: Groups) ->
 
 def _refusals(app: str, groups: Mapping[str, GroupPositions], positions: Mapping[str, Sequence[Position]]) -> list[str]:
     problems = [
-        f"group {shown(name)} {'still has members' if group.members else 'hides its members'}: "
+        (
+            f"group {shown(name)} still has members: "
+            if group.members
+            else f"the members of group {shown(name)} can't be seen, so it may still have some: "
+        )
         + ("stop the workers" if name == app else "stop its consumers")
         for name, group in groups.items()
         if group.members != 0

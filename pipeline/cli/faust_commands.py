@@ -99,7 +99,7 @@ def _show_all(context: click.Context, _: click.Parameter, is_wanted: bool) -> No
 def _umbrella(own: Container[str], /, **options: Any) -> None:
     name = click.get_current_context().invoked_subcommand
     if options["json"] and name in own:
-        raise click.UsageError(f"--json is for Faust's commands; use --output json with commands of {name}")
+        raise click.UsageError(f"--json is for Faust's commands; {name} has --output json instead")
     callback = faust_cli.callback
     if callback is not None:
         callback(app=None, loop="uvloop", **options)

@@ -28,7 +28,7 @@ from pipeline.subscriptions.session import opened_registry
 )
 @output_option
 def command(subscription: str, body: str, headers: tuple[str, ...], topic: str | None, output: Format) -> None:
-    """Write one event for SUBSCRIPTION, and print its webhook-id (topic-partition-offset).
+    """Write one event for SUBSCRIPTION, and print the webhook-id of the event (topic-partition-offset).
 
     BODY is the body of the event; @FILE reads it from a file, - from standard input. If the subscription does not
     exist, nothing is written. If the subscriptions can't be read, the event is written, with a warning on stderr.

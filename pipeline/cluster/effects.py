@@ -224,10 +224,10 @@ async def effects_of_replay(
 
 def _effect_of_replay(tp: TopicPartition, here: int, start: int, number: int, option: str | None) -> Effect:
     if start <= here:
-        what = f"sends {_up_to(number)} again, from {start} up to {here}" if number else "sends no event again"
+        what = f"sends {_up_to(number)} again, offsets {start} to {here - 1}" if number else "sends no event again"
         return Effect(tp.topic, tp.partition, what, {"next": here, "from": start, "sentAgainAtMost": number})
     if option is None:
-        what = f"discards {_up_to(number)}, from {here} up to {start}" if number else "discards no event"
+        what = f"discards {_up_to(number)}, offsets {here} to {start - 1}" if number else "discards no event"
         return Effect(tp.topic, tp.partition, what, {"next": here, "from": start, "discardedAtMost": number})
     what = (
         f", because of {_up_to(number)} waiting before {start}; {option} discards them"

@@ -125,7 +125,7 @@ class EventHistory:
     def _gap_of_writing(self, event_at: float | None, now: float) -> str | None:
         if self.lost:
             count, at = self.lost[0]
-            return f"{count} entries of the attempt log were dropped before {_time(at)}, perhaps this one"
+            return f"{count} entries of the attempt log were dropped before {_time(at)}, perhaps one of this event"
         for name, worker in self._workers.items():
             if self._was_killed(worker, now) and (event_at is None or event_at <= worker.last + FLUSH_SECONDS):
                 return f"the worker {name} was killed after {_time(worker.last)}, and its last results are lost"

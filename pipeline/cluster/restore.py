@@ -48,8 +48,9 @@ class Restore:
         """
         problems = []
         if self.now.members != 0:
-            problem = "still has members" if self.now.members else "hides its members"
-            problems.append(f"group {shown(self.app)} {problem}: stop the workers")
+            group = f"group {shown(self.app)}"
+            hidden = f"the members of {group} can't be seen, so it may still have some"
+            problems.append(f"{f'{group} still has members' if self.now.members else hidden}: stop the workers")
         if not self.keeps_positions:
             problems += self._of_other_topics()
         if not self.keeps_subscriptions:

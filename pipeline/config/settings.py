@@ -123,7 +123,10 @@ class Settings(BaseSettings):
         5.0,
         ge=0,
         le=3600,
-        description="How long an event may hold back its partition before its subscription reads the log by itself.",
+        description=(
+            "How long an event may hold back its partition before its subscription leaves the stream and reads the log "
+            "separately."
+        ),
     )
     claim_events: int = Field(
         1,
@@ -141,8 +144,8 @@ class Settings(BaseSettings):
         ge=3,
         le=40,
         description=(
-            "After this time without a heartbeat, a worker's partitions are assigned to others. Brokers limit it "
-            "(group.min.session.timeout.ms)."
+            "After this time without a heartbeat, a worker's partitions are assigned to others. Brokers limit this "
+            "time (group.min.session.timeout.ms)."
         ),
     )
     attempt_log: Literal["all", "failures", "off"] = Field(

@@ -121,7 +121,7 @@ class Dispatcher:
         """Advance to *end*, because the log has no event from *batch_end* up to *end*.
 
         Returns whether the partition has advanced. *batch_end* is the end of the last batch or gap. Does nothing until
-        this batch has been dispatched.
+        the last batch has been dispatched.
         """
         found = self._open.get(number)
         if found is None or batch_end is None or not found.partition.dispatched_to == batch_end < end:

@@ -52,7 +52,7 @@ class Cipher:
                 return key.decrypt(nonce, ciphertext, context)
             except InvalidTag:
                 continue
-        raise ValueError("it can't be decrypted here with any of the keys")
+        raise ValueError("it can't be decrypted with any of the keys and this context")
 
     def is_newest(self, encrypted: bytes, context: bytes) -> bool:
         """Whether *encrypted* was encrypted with the first key, for *context*."""

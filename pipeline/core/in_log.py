@@ -59,7 +59,7 @@ class InLog:
             self.count += 1
 
     def left(self, events: Iterable[Event]) -> None:
-        """Count *events*, which leave memory. They are the next events to be read, from `read_from` on."""
+        """Count *events*, which leave memory. From `read_from` on, they are the next events to be read."""
         left = [event for event in events if event.offset >= self.read_from]
         if left:
             self._begin_with(left[0])

@@ -102,8 +102,8 @@ class Opening:
         lane.record_revision(subscription.revision)
         unknown = "position" if row.next is None else "status"
         message = (
-            f"its cursor row can't be read: {row.reason}; its {unknown} is unknown, so it waits at {offset}; a resume "
-            "continues there, and a replay can deliver earlier events"
+            f"its cursor row can't be read: {row.reason}; the {unknown} is unknown, so the lane waits at {offset}; a "
+            "resume continues there, and a replay can deliver earlier events"
         )
         cause = Cause("cursor", message, None, self._worker.clock.now())
         lane.move(offset)

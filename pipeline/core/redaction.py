@@ -54,7 +54,7 @@ _HINTS: Final = (
     *("@", "authorization", "bearer", "basic", "whs", "eyj"),
     *("passw", "passphrase", "secret", "assertion", "token", "key", "sasl", "sig=", "signature=", "code="),
 )
-"""In lower case, each match of a pattern and each JSON Web Token contains one of these."""
+"""Each text that a pattern matches, and each JSON Web Token, contains one of these when it is in lower case."""
 
 _JWT_START: Final = "eyJ"
 """`{"` in base64url: every JSON Web Token begins with it (RFC 7519)."""

@@ -210,8 +210,8 @@ class Wire(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         """Parse an answer.
 
-        If no request has been written since the last answer, close the connection: the bytes would count as the next
-        request's answer.
+        If no request has been written since the last answer, close the connection: otherwise, the bytes would count as
+        the next request's answer.
         """
         if self.is_idle or self._request is not None:
             self._idle.discard(self)
@@ -249,7 +249,7 @@ class Wire(ResponseHandler):
     def _has_enough(self) -> bool:
         """Whether the rest of an answer is not needed.
 
-        If the answer exceeds a limit, its reader is told that the answer has ended.
+        If the answer exceeds a limit, whoever reads it is told that it has ended.
         """
         if self.transport is None or self._exception is not None:
             return True

@@ -42,11 +42,11 @@ def _message(status: int) -> RawResponseMessage:
 
 
 _MESSAGES: Final = {b"%d" % status: _message(status) for status in (*range(200, 204), *range(205, 300))}
-"""By status; 204 never has a Content-Length (RFC 9110 section 8.6)."""
+"""By status. Without 204, which never has a Content-Length (RFC 9110 section 8.6)."""
 
 
 def plain_success(data: bytes) -> RawResponseMessage | None:
-    """The status of a plain success, as a message without headers; None if *data* is anything else.
+    """A message with the status of a plain success and without headers; None if *data* is no plain success.
 
     A plain success is a whole answer in HTTP/1.1 with a 2xx status and exactly as many bytes of body as its one
     Content-Length says, after which the connection may be used again. Headers other than those that frame the body

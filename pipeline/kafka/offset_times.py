@@ -1,4 +1,4 @@
-"""Finds the offsets of times in partitions."""
+"""Finds the first offsets in partitions at or after given times."""
 
 from collections.abc import Mapping
 from typing import Final

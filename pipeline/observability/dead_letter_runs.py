@@ -13,7 +13,7 @@ _WITHOUT_RECEIVER: Final = ("unknown-subscription", "undecodable")
 
 
 class DeadLetterRuns:
-    """The dead letters of each subscription since its last delivery by this worker, in the partitions that it owns."""
+    """Each subscription's dead letters since this worker last delivered to it, in partitions that the worker owns."""
 
     __slots__ = ("_failed", "_runs")
 

@@ -54,8 +54,9 @@ SMALL_FETCH_EVENTS = 64
 GATHER_SECONDS = 0.002
 """How long after a small fetch the next one is sent.
 
-Without this pause, each fetch would return only a few events at a low rate, and fetches would be most of the cost. The
-events of the small fetch do not wait, and the next fetch returns all events that have arrived in the meantime.
+Without this pause, at a low rate of events, each fetch would return only a few of them, and fetches would be most of
+the cost. The events of the small fetch do not wait, and the next fetch returns all events that have arrived in the
+meantime.
 """
 LEAVE_SECONDS = 5.0
 """How long a stop waits until the worker has left the group. If the worker can't leave, it counts as dead after the

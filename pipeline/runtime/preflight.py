@@ -146,7 +146,7 @@ def _own_topics(app: str) -> tuple[str, ...]:
 
 def _state(name: str, before: Container[str], after: Mapping[str, Partitions]) -> str:
     if name not in after:
-        return "does not exist and may be created"
+        return "does not exist; this user has the right to create it"
     return f"{'exists' if name in before else 'created'}, {_partitions(after[name].count)}"
 
 

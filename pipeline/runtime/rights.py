@@ -175,7 +175,9 @@ def _beside(connection: KafkaConnection, sources: Sequence[str], app: str) -> It
     for name in (workers, attempts, audit, events):
         yield Right(connection, "topic", name, "CREATE", "to create the topic, which does not exist")
     for name in (cursors, tokens):
-        yield Right(connection, "topic", name, "ALTER", f"to add partitions when {' or '.join(sources)} gains some")
+        yield Right(
+            connection, "topic", name, "ALTER", f"to add partitions when {' or '.join(sources)} gets more partitions"
+        )
     for name in (*sources, subscriptions, cursors, tokens):
         yield Right(connection, "topic", name, "DESCRIBE_CONFIGS", "to check its cleanup.policy")
 

@@ -51,7 +51,11 @@ def read_commands(headers: Iterable[tuple[str, bytes]], revision: int) -> tuple[
             try:
                 stored = _LIST.validate_json(value)
             except ValidationError:
-                logger.warning("revision %d: its earlier commands can't be read, and are not carried out", revision)
+                logger.warning(
+                    "revision %d: the commands of earlier revisions that its record repeats can't be read, "
+                    "and are not carried out",
+                    revision,
+                )
                 return ()
             found = ((each.revision, command_of(each.resume_from, lambda topic: topic)) for each in stored)
             return merged([Command(given, what) for given, what in found if what is not None and given < revision])

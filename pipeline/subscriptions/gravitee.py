@@ -57,7 +57,7 @@ def take(document: Mapping[str, Any]) -> Taken | LeftOut:
     name = document.get("id") or document.get("hrid")
     status, consumer = _upper(document.get("status")), _consumer(document)
     if not isinstance(name, str):
-        raise ConfigurationError("id: is required, or hrid")
+        raise ConfigurationError("id: is required, unless there is an hrid")
     if status in _NOT_DELIVERED:
         return LeftOut(name, f"its status is {status}, so Gravitee delivers nothing to it")
     if consumer is None:

@@ -14,6 +14,7 @@ from pipeline.config.keystores.certificates import from_base64
 from pipeline.config.keystores.files import read_key_file
 from pipeline.config.keystores.opening import Opener, Store
 from pipeline.core.errors import ConfigurationError
+from pipeline.core.shown import shown
 from pipeline.core.subscription import AssertionAlgorithm, JwtProfileAuth
 from pipeline.subscriptions.auth_schema import JwtProfileOAuth2, KeystoreOptions
 from pipeline.subscriptions.key_check import LONGEST_RSA_BITS
@@ -98,7 +99,10 @@ def _rsa(wire: JwtProfileOAuth2, path: str, folder: Path | None, opener: Opener)
     match wire.key_source:
         case "INLINE" | "PEM":
             if wire.x509_cert_chain != "NONE":
-                raise ConfigurationError(f"{path}.x509CertChain: needs a key store; allowed with PEM: NONE")
+                raise ConfigurationError(
+                    f"{path}.x509CertChain: {shown(wire.x509_cert_chain)} needs a key store; "
+                    'with PEM, the only allowed value is "NONE"'
+                )
             is_path = wire.key_source == "PEM" and _is_path(content)
             pem = read_key_file(folder, content, field) if is_path else content.encode(errors="surrogatepass")
             closed = Store(

@@ -25,7 +25,9 @@ from pipeline.subscriptions.schema import OPTIONS, WireHeader, WireSubscription
 PREFIX: Final = f"{ENCRYPTED}v2:"
 UNBOUND_PREFIX: Final = f"{ENCRYPTED}v1:"
 _ROW_PREFIX: Final = b"v2:"
-_OTHERWISE: Final = "with any of WEBHOOKS_SECRET_KEYS, or was copied from elsewhere"
+_UNDECRYPTABLE: Final = (
+    "can't be decrypted: no key in WEBHOOKS_SECRET_KEYS fits, or the secret was copied from another place"
+)
 
 Part = TypeVar("Part", bound=StrictModel)
 
@@ -66,7 +68,7 @@ class SecretBox:
                 return self._cipher.decrypt(token.removeprefix(_ROW_PREFIX), context)
             return self._cipher.decrypt_fernet(token)
         except ValueError:
-            raise ConfigurationError(f"can't be decrypted {_OTHERWISE}") from None
+            raise ConfigurationError(_UNDECRYPTABLE) from None
 
     def encrypt_secrets(self, subscription: WireSubscription) -> WireSubscription:
         """The subscription with its secrets encrypted, for its record. The secrets must be plain."""
@@ -92,7 +94,7 @@ class SecretBox:
                 if value.startswith(UNBOUND_PREFIX):
                     return self._cipher.decrypt_fernet(value.removeprefix(UNBOUND_PREFIX).encode()).decode()
             except ValueError:
-                problem = f"{path}: the secret of {subscription.id!r} can't be decrypted {_OTHERWISE}"
+                problem = f"{path}: the secret of {subscription.id!r} {_UNDECRYPTABLE}"
             else:
                 return value
             raise ConfigurationError(problem)
@@ -125,7 +127,7 @@ def _context(subscription: WireSubscription, path: str) -> bytes:
 
 def is_undecryptable(problem: str | None) -> bool:
     """Whether *problem* says that a secret of the subscription can't be decrypted."""
-    return problem is not None and _OTHERWISE in problem
+    return problem is not None and _UNDECRYPTABLE in problem
 
 
 def mask(subscription: WireSubscription) -> WireSubscription:

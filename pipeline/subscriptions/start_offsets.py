@@ -114,10 +114,11 @@ def with_same_beginning(wanted: WireSubscription, stored: WireSubscription) -> W
         ConfigurationError: *wanted* has another beginning, which would be ignored.
     """
     if wanted.start_from is not None and _place(wanted.start_from) != _place(stored.start_from):
+        began = shown(stored.start_from or NOW)
         raise ConfigurationError(
             f"startFrom: {shown(wanted.start_from)} is for a new subscription only, and {shown(wanted.id)} began at "
-            f"{shown(stored.start_from or NOW)}; write that value again, or leave startFrom out, and use webhooks "
-            "subscriptions replay to deliver older events"
+            f"{began}; write {began}, or leave startFrom out. To deliver older events, use webhooks "
+            "subscriptions replay"
         )
     kept = {name: getattr(stored, name) for name in ("start_from", "start", "created_revision")}
     return wanted.model_copy(update=kept)

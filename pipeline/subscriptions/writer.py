@@ -152,5 +152,5 @@ def read_revision(header: str, headers: Iterable[tuple[str, bytes]]) -> int | No
 
 
 def _size(value: bytes | None) -> str:
-    allowed = f"at most {LARGEST_RECORD:,}, and max.message.bytes of the topic"
+    allowed = f"at most {LARGEST_RECORD:,}, and at most max.message.bytes of the topic"
     return f"it has {len(value or b''):,} bytes; allowed: {allowed}"

@@ -44,7 +44,7 @@ class KeyRing:
     async def find(self, kid: str | None, algorithm: str) -> jwt.PyJWK | None:
         """The key that verifies a signature. Reads the set again if the key is unknown or the set is too old.
 
-        Returns None for an unknown key. While `problem` is set, the key may be in the set nevertheless.
+        Returns None for an unknown key. While there is a `problem`, an unknown key may nevertheless be in the JWK set.
         """
         if self._keys is None or self._clock.now() - self._read_at >= MAX_AGE_SECONDS:
             await self._refresh()

@@ -86,7 +86,10 @@ def not_counted(_subscription: str, _topic: str, _partition: int) -> int | None:
 
 
 def counted_by(lane: LaneReport, counted: Counted) -> LaneReport:
-    """The lane; if it has not counted its waiting events, with the number that *counted* returns, if it is known."""
+    """The lane.
+
+    If it has not counted its waiting events, the number from *counted* is filled in, if that is known.
+    """
     if lane.waiting is not None:
         return lane
     waiting = counted(lane.subscription, lane.topic, lane.partition)

@@ -123,8 +123,8 @@ async def test_a_file_that_removes_protection_causes_a_warning(webhooks: Webhook
 async def test_contradictory_options_of_prune_are_refused(webhooks: Webhooks) -> None:
     for words, sentence in (
         (["--prune"], "--prune needs either --metadata NAME=VALUE or --all"),
-        (["--all"], "neither works without --prune"),
-        (["--metadata", "a=b"], "neither works without --prune"),
+        (["--all"], "these two need --prune"),
+        (["--metadata", "a=b"], "these two need --prune"),
         (["--prune", "--all", "--metadata", "a=b"], "--prune needs either"),
         (["--prune", "--all"], "use --yes"),
     ):

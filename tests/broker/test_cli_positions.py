@@ -86,14 +86,14 @@ async def test_a_replay_counts_the_events_of_the_filter(webhooks: Webhooks, kafk
     await note(webhooks, kafka, 1, FAILED)
     again = await webhooks.run("subscriptions", "replay", "paid", "--since", "2020-01-31T12:00:00Z")
     assert again.err.splitlines() == [
-        "partition 0: sends up to 3 events again, from 0 up to 6",
+        "partition 0: sends up to 3 events again, offsets 0 to 5",
         "partition 1: sends no event again",
     ]
     await note(webhooks, kafka, 1, replace(FAILED, revision=1))
     discards = await webhooks.run(
         "subscriptions", "replay", "paid", "--partition", "1", "--offset", "4", "--discard-waiting"
     )
-    assert discards.err == "partition 1: discards up to 2 events, from 1 up to 4\n"
+    assert discards.err == "partition 1: discards up to 2 events, offsets 1 to 3\n"
 
 
 def source_of(webhooks: Webhooks) -> str:

@@ -94,7 +94,7 @@ async def test_a_subscription_too_large_for_a_record_is_refused(webhooks: Webhoo
     assert (ended.code, ended.out) == (1, "")
     assert re.search(
         r"subscription sub-2 was not written: it has 1,200,\d{3} bytes; allowed: at most 1,048,576, "
-        r"and max\.message\.bytes of the topic",
+        r"and at most max\.message\.bytes of the topic",
         ended.err,
     )
 
@@ -496,8 +496,8 @@ async def test_a_replay_by_time_reports_its_effect_in_each_partition(
     ]
     await note(webhooks, kafka, (0, "sub-1", Cursor(2, revision=2)), (1, "sub-1", Cursor(10, revision=2)))
     assert back.err.splitlines() == [
-        "partition 0: sends up to 1 event again, from 0 up to 2",
-        "partition 1: sends up to 5 events again, from 0 up to 10",
+        "partition 0: sends up to 1 event again, offsets 0 to 1",
+        "partition 1: sends up to 5 events again, offsets 0 to 9",
         "partition 2: the position is unknown: no worker has opened this partition yet",
     ]
     after_all = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -508,7 +508,7 @@ async def test_a_replay_by_time_reports_its_effect_in_each_partition(
     ]
     await note(webhooks, kafka, (0, "sub-1", Cursor(2, revision=3)), (1, "sub-1", Cursor(10, revision=3)))
     discards = await webhooks.run(*since, after_all, "--discard-waiting", "--output", "json")
-    assert discards.err.splitlines()[0] == "partition 0: discards up to 4 events, from 2 up to 10"
+    assert discards.err.splitlines()[0] == "partition 0: discards up to 4 events, offsets 2 to 9"
     assert json.loads(discards.out)["partitions"] == [
         {"topic": topic, "partition": 0, "next": 2, "from": 10, "discardedAtMost": 4},
         {"topic": topic, "partition": 1, "next": 10, "from": 10, "sentAgainAtMost": 0},
@@ -557,12 +557,12 @@ async def test_a_replay_forward_is_refused_without_discard_waiting(webhooks: Web
     }
     done = await webhooks.run(*forward, "--discard-waiting")
     assert (done.code, done.out) == (0, "sub-1 updated, revision 1\n")
-    assert "partition 0: discards up to 3 events, from 2 up to 8" in done.err
+    assert "partition 0: discards up to 3 events, offsets 2 to 7" in done.err
     unknown = "partition 0: the position is unknown: no worker has carried out the replay of revision 1 yet"
     assert unknown in (await webhooks.run(*forward)).err
     await note(webhooks, broker, (0, "sub-1", Cursor(8, revision=2)))
     back = await webhooks.run("subscriptions", "replay", "sub-1", "--partition", "0", "--offset", "0")
-    assert "partition 0: sends up to 4 events again, from 0 up to 8" in back.err
+    assert "partition 0: sends up to 4 events again, offsets 0 to 7" in back.err
     await note(webhooks, broker, (0, "sub-1", Cursor(2, revision=3)))
     passed = await webhooks.run("subscriptions", "skip", "sub-1", "0", "1")
     assert (passed.code, passed.out) == (1, "")

@@ -41,7 +41,7 @@ async def test_check_creates_the_topics_of_the_pipeline(webhooks: Webhooks, kafk
     second = await webhooks.done("check")
     third = await webhooks.done("check")
 
-    assert f"ok  topic {name}.cursors: does not exist and may be created, " in first
+    assert f"ok  topic {name}.cursors: does not exist; this user has the right to create it, " in first
     assert f"ok  topic {name}.cursors: created, 3 partitions, compacted" in second
     assert third.splitlines() == [
         f"ok  definition orders: at-least-once, from topic {name}-events",

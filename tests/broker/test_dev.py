@@ -149,7 +149,7 @@ async def test_a_replay_by_time_works_with_webhooks_dev(dev: Running) -> None:
     seen = len(dev.output)
     await beside.done("subscriptions", "replay", "everything", "--since", "1m")
 
-    assert " again, from 0 up to " in foreseen.err
+    assert " again, offsets 0 to " in foreseen.err
     assert await dev.line(first, after=seen) == first
     await end(dev)
 

@@ -67,7 +67,7 @@ async def test_a_worker_that_drains_is_live_and_not_ready(
 async def test_a_port_taken_during_the_start_is_reported_in_one_line(
     embedded: TestBroker, unique_name: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This worker does not check the port first, as if another worker had taken it after the check."""
+    """The port is not checked before the start. This stands for a port that is taken right after the check."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr("tests.support.cluster.free_port", lambda: port)

@@ -437,7 +437,8 @@ async def test_an_unusable_record_becomes_a_broken_subscription(
             "a": "the record is not JSON",
             "b": "id: 'not-b' is not the key of the record, 'b'",
             "c": "configuration.entrypointConfiguration.auth.basic.password: "
-            "the secret of 'c' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or was copied from elsewhere",
+            "the secret of 'c' can't be decrypted: no key in WEBHOOKS_SECRET_KEYS fits, or the secret was copied from "
+            "another place",
             "d": "configuration.callbackUrl: must begin with http:// or https://",
             "e": None,
         }

@@ -56,7 +56,7 @@ class Subscriber:
 
     Attributes:
         starts: the first offset for the subscription in each partition of each topic, from its record. A partition
-            without an offset is for the subscription from its beginning.
+            without an offset is for the subscription from the partition's first event.
         made_at: a time at which the subscription existed, Unix seconds. All events that were produced later are for the
             subscription, even if its record says otherwise.
     """

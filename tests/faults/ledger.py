@@ -99,7 +99,7 @@ class Verdict:
     """What became of the events of one level.
 
     Attributes:
-        given_up: events that were seen and not accepted, which at-most-once and none may drop.
+        given_up: events that were seen but not accepted. At-most-once and none may drop such events.
         lost_of_one: the largest number of events that one subscription lost in one partition.
         misordered_of_one: the largest number of misordered events of one subscription in one partition.
         latencies: seconds from production to acceptance, sorted.

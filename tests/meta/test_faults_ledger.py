@@ -243,7 +243,7 @@ def test_at_most_once_may_lose_one_event_in_each_partition() -> None:
     assert (made.lost, made.lost_of_one) == (4, 2)
 
 
-def test_promises_of_two_faults_are_combined() -> None:
+def test_the_promises_of_two_faults_are_added() -> None:
     frozen = Promise(interrupted=True, lost_at_most_once=5, late_at_most_once=5)
     assert Promise() + Promise() == Promise()
     assert frozen + Promise(refused=True, lost_at_most_once=1) == Promise(

@@ -49,4 +49,4 @@ def test_a_run_with_too_few_counted_events_is_broken() -> None:
 
 def test_a_run_with_most_events_counted_is_valid() -> None:
     assert too_little(90, 100) == []
-    assert share(101, 100) == 1.0, "some events were made after the due events were counted"
+    assert share(101, 100) == 1.0, "the load went on after its due events were counted"

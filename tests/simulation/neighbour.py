@@ -81,7 +81,7 @@ class Neighbour:
 
 
 class Beside:
-    """The second topic in one worker.
+    """The second topic of a worker.
 
     Args:
         first: the dispatcher of the ledger's topic, with which the second topic shares everything.

@@ -3,7 +3,7 @@
 librdkafka, which the confluent-kafka wheel contains, has a small in-memory cluster (rdkafka_mock.h). confluent-kafka
 offers no Python API for it, so this module uses ctypes. Clients of any process may connect to it.
 
-It has these limits, which were tried with aiokafka 0.14. A group has one member at a time. Transactions are accepted
+It has these limits, seen with aiokafka 0.14. A group has one member at a time. Transactions are accepted
 without effect, and a reader needs `check_crcs=False` to pass an end-of-transaction marker. A partition keeps its newest
 5 MiB. Nothing can be described, altered or deleted. Topics are created with `create_topic`, not with an admin client. A
 topic that a client asks about is created with four partitions. Tests with this broker prove nothing about rebalances,
@@ -138,5 +138,7 @@ def declare(library: ctypes.CDLL, signatures: Signatures) -> None:
         try:
             function = getattr(library, name)
         except AttributeError as error:
-            raise BrokerError(f"this build of confluent-kafka has no {name}: install it from its wheel") from error
+            raise BrokerError(
+                f"this build of confluent-kafka has no {name}: install confluent-kafka from its wheel"
+            ) from error
         function.restype, function.argtypes = result, arguments

@@ -75,7 +75,9 @@ def _flows(flows: object, path: str) -> Iterator[Loss]:
 
 def _policy(step: Mapping[str, Any]) -> str:
     policy = step.get("policy")
-    otherwise = _OTHERWISE.get(policy if isinstance(policy, str) else "", "do this before events reach the topic")
+    otherwise = _OTHERWISE.get(
+        policy if isinstance(policy, str) else "", "do what the policy does before events reach the topic"
+    )
     return f"Gravitee applies the policy {shown(policy)}, which this pipeline does not have; {otherwise}"
 
 

@@ -192,7 +192,10 @@ class RedriveRequest(StrictModel):
     @model_validator(mode="after")
     def _is_one_kind(self) -> "RedriveRequest":
         if self.skipped and self.subscription is not None:
-            raise problem("is only allowed without subscription, which includes skipped letters", "skipped")
+            raise problem(
+                "is only allowed without subscription, which also redrives letters that are otherwise skipped",
+                "skipped",
+            )
         return self
 
 

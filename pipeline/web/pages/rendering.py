@@ -1,7 +1,7 @@
 """Renders the templates, and serves their style sheet and script.
 
-Text is escaped for HTML and for control characters that reverse the text direction (core/shown.py). Attributes are
-escaped for HTML only (`|e`), so that forms keep their input.
+In text, HTML and the control characters that reverse the text direction are escaped (core/shown.py). In attributes,
+only HTML is escaped (`|e`), so that forms keep their input.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ POLICY: Final = CLOSED_POLICY.replace("form-action 'none'", "form-action 'self'"
 )
 """The content security policy of the pages: nothing inline, nothing from other sites.
 
-A browser runs no other answer of a worker as a script, because of its content type and `nosniff`.
+Except for the pages' own script, no answer of a worker runs as a script: its content type and `nosniff` prevent this.
 """
 
 ASSET_SECONDS: Final = 86_400

@@ -191,7 +191,9 @@ class Pages:
         lanes = () if state is None else state.lanes
         lane = next((each for each in lanes if (each.topic, str(each.partition), str(each.next)) == asked), None)
         if lane is None or lane.next is None or lane.state not in {"failure", "retrying"}:
-            return await self._absent(request, principal, "There is no such event", "It has been settled.")
+            return await self._absent(
+                request, principal, "There is no such event", "The subscription does not fail there (any more)."
+            )
         event, problem = None, "The event was deleted from the log."
         try:
             async with self._turn:

@@ -23,9 +23,9 @@ MOST_LISTENERS: Final = 32
 """The largest number of listeners: a quarter of the connections (gate.py). The pages of refused listeners poll."""
 OF_A_TENANT: Final = 8
 LEAST_SECONDS: Final = 1.0
-"""The shortest time between two events for one listener."""
+"""The shortest time between two server-sent events for one listener."""
 TENANT_SECONDS: Final = 3.0
-"""The time between two events for the token of a tenant."""
+"""The shortest time between two server-sent events for a listener whose token is limited to a tenant."""
 SILENT_SECONDS: Final = 15.0
 """Without a change, a comment is sent this often to show listeners and proxies that the connection is alive."""
 WRITE_SECONDS: Final = 5.0
@@ -35,12 +35,12 @@ Changed = Callable[[int], Awaitable[int]]
 
 
 class Stream:
-    """Sends an event to listeners after each change.
+    """Sends a server-sent event to listening pages after each change.
 
     Args:
-        changed: waits for a change after a version, and returns the new version.
+        changed: waits until there is a version newer than the given one, and returns it.
         most: the largest number of listeners.
-        least_seconds: the shortest time between two events.
+        least_seconds: see LEAST_SECONDS.
         tenant_seconds: see TENANT_SECONDS.
         write_seconds: see WRITE_SECONDS.
     """

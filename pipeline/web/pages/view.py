@@ -27,7 +27,7 @@ LOOKS: Final[Mapping[State, Look]] = {
     "broken": Look("Broken", "bad", "Its record can't be used. Nothing is delivered until it is corrected."),
     "unowned": Look("No worker", "bad", "No worker owns its partition. It continues when a worker owns it."),
     "retrying": Look("Retrying", "slow", "The last attempt for its next event failed. Another attempt follows."),
-    "behind": Look("Behind", "slow", "It could not keep up and reads the log by itself. Its events arrive late."),
+    "behind": Look("Behind", "slow", "It could not keep up and reads the log separately. Its events arrive late."),
     "paused": Look("Paused", "quiet", "Its publisher has paused it. Its events wait."),
     "stopped": Look("Stopped", "quiet", "Its consumer has stopped it. Its events wait."),
     "closed": Look("Closed", "quiet", "It is closed. Nothing is delivered."),

@@ -197,7 +197,7 @@ def _state(lane: LaneReport) -> str:
         case "halted", _:
             return "Closed"
         case "behind", _:
-            return "Behind: reads the log by itself"
+            return "Behind: reads the log separately"
         case _:
             return "Live: delivers events as they arrive from Kafka"
 

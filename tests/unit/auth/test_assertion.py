@@ -189,7 +189,7 @@ SHORT_PEM = SHORT_KEY.private_bytes(*PEM, serialization.NoEncryption()).decode()
         ({"keyContent": EC_KEY}, ".keyContent: must be an RSA key of 2048 to 8192 bits"),
         ({"keyContent": SHORT_PEM}, ".keyContent: must be an RSA key of 2048 to 8192 bits"),
         ({"keyContent": LOCKED}, ".keyContent: is encrypted and needs keystoreOptions.keyPassword"),
-        ({"x509CertChain": "X5C"}, ".x509CertChain: needs a key store"),
+        ({"x509CertChain": "X5C"}, '.x509CertChain: "X5C" needs a key store'),
         ({"secretBase64Encoded": True}, ".secretBase64Encoded: is only for HMAC secrets"),
         (
             {"signatureAlgorithm": "HMAC_HS256", "keyContent": "short"},

@@ -18,7 +18,8 @@ from pipeline.subscriptions.secrets import SecretBox
 
 OPENS: Final = "WEBHOOKS_ALLOW_PRIVATE_NETWORKS can allow it"
 OTHER_KEYS: Final = (
-    "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or was copied from elsewhere"
+    "the secret of 's' can't be decrypted: no key in WEBHOOKS_SECRET_KEYS fits, or the secret was copied from another "
+    "place"
 )
 
 CAUSE = Cause("rejected", "the callback answered 400", 9, 60.0, Attempts(3, 40.0, 400))

@@ -221,7 +221,7 @@ async def test_a_group_shows_its_waiting_events_and_their_age() -> None:
         told.row(f"s{number}", replace(failed("connection refused by a.example:80"), event_ms=(50 + number) * 1000))
     told.row("t", b"{")
     first, second = await told.view.failures()
-    assert first.message == "connection refused by a.example:80", "the messages are equal, so no part is replaced"
+    assert first.message == "connection refused by a.example:80", "equal messages are shown unchanged"
     assert (first.waiting, first.waiting_at_least, first.waiting_at_most, first.oldest_waiting_at) == (9, 9, 9, 50.0)
     assert (second.waiting, second.waiting_at_least, second.waiting_at_most) == (None, 0, None)
 

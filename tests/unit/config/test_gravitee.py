@@ -172,12 +172,12 @@ CONSUMER = "endpointGroups[0].sharedConfiguration.consumer.removeConfluentHeader
         (
             lambda a: a.update(flows=[{"request": [{"policy": "xslt"}]}]),
             "flows[0].request[0]",
-            "do this before events reach the topic",
+            "do what the policy does before events reach the topic",
         ),
         (
             lambda a: a.update(plans={"Push": {"mode": "PUSH", "flows": [{"subscribe": [{"policy": "xslt"}]}]}}),
             "plans.Push.flows[0].subscribe[0]",
-            "do this before events reach the topic",
+            "do what the policy does before events reach the topic",
         ),
         (
             lambda a: a.update(plans=[{"mode": "PUSH", "status": "PUBLISHED", "selectionRule": "{#x == 1}"}]),

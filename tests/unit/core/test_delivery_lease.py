@@ -194,7 +194,7 @@ async def test_an_unsent_claim_that_the_next_owner_skipped_is_counted() -> None:
 
 
 @in_virtual_time
-async def test_a_claim_whose_return_is_durable_is_not_given_up() -> None:
+async def test_the_event_of_a_durably_returned_claim_is_not_given_up() -> None:
     core = await claimed_without_lease()
     await core.checkpoint()
     await core.land()

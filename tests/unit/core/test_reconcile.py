@@ -591,7 +591,7 @@ SINCE = ReplayTimestamp(0)
 
 
 def edited(spec: Subscription, *given: Subscription, **changes: Any) -> Subscription:
-    """An edit of *spec* that repeats the commands of the revisions *given* before."""
+    """*spec* after an edit that repeats the commands of *given*, the revisions before it."""
     return replace(spec, earlier=tuple(each for before in given for each in before.commands), **changes)
 
 

@@ -34,7 +34,7 @@ async def test_a_lane_with_an_unreadable_row_stops_and_keeps_its_place(place: in
     assert lane.cause is not None
     assert lane.cause.kind == "cursor"
     assert lane.cause.message.startswith("its cursor row can't be read: it is not JSON; ")
-    assert f"it waits at {begins_at}; a resume continues there" in lane.cause.message
+    assert f"the lane waits at {begins_at}; a resume continues there" in lane.cause.message
     assert core.telemetry.subscription_failures["cursor"] == 1
     assert core.lane("other").state is LaneState.LIVE
     assert {core.log.records[offset].key for offset in core.pending} == {b"other"}

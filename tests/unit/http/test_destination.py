@@ -73,7 +73,7 @@ async def test_a_host_is_parsed_once(transport: Transport) -> None:
     assert (first.target.request_target, second.target.request_target) == ("/one", "/two")
 
 
-async def test_destinations_that_differ_are_not_shared(transport: Transport) -> None:
+async def test_different_destinations_share_nothing(transport: Transport) -> None:
     url = "https://a.example/one"
     proxy = Proxy("http://proxy.example:3128")
     found = [

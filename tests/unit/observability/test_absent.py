@@ -66,7 +66,7 @@ async def test_a_subscription_of_another_worker_is_shown_as_elsewhere() -> None:
 
 
 @in_virtual_time
-async def test_with_match_no_subscription_is_shown_as_elsewhere() -> None:
+async def test_with_match_no_subscription_has_the_state_elsewhere() -> None:
     core = await Core(subscription(HERE), subscription(THERE), matches=True).open()
     reporter = reporter_of(core)
 

@@ -51,7 +51,7 @@ def test_without_commands_there_is_no_header() -> None:
 def test_an_invalid_header_is_logged_and_ignored(value: bytes, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         assert read_commands([(COMMANDS_HEADER, value)], 7) == ()
-    assert "revision 7: its earlier commands can't be read" in caplog.text
+    assert "revision 7: the commands of earlier revisions that its record repeats can't be read" in caplog.text
 
 
 def test_a_record_keeps_only_commands_of_earlier_revisions() -> None:

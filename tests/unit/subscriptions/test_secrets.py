@@ -96,7 +96,8 @@ def test_a_ciphertext_of_another_subscription_is_refused() -> None:
     box = SecretBox([OLD])
     document = to_document(box.encrypt_secrets(parse_subscription(DOCUMENT)))
     with pytest.raises(
-        ConfigurationError, match=r"the secret of 't' can't be decrypted .*, or was copied from elsewhere"
+        ConfigurationError,
+        match=r"the secret of 't' can't be decrypted: .*, or the secret was copied from another place",
     ):
         box.decrypt_secrets(parse_subscription({**document, "id": "t"}))
 
@@ -134,7 +135,8 @@ def test_a_secret_encrypted_with_a_lost_key_is_named() -> None:
     text = str(caught.value)
     assert text == (
         "configuration.entrypointConfiguration.headers[x-api-key].value: "
-        "the secret of 's' can't be decrypted with any of WEBHOOKS_SECRET_KEYS, or was copied from elsewhere"
+        "the secret of 's' can't be decrypted: no key in WEBHOOKS_SECRET_KEYS fits, or the secret was copied from "
+        "another place"
     )
     with pytest.raises(ConfigurationError):
         SecretBox([NEW]).decrypt(b"damaged", b"here")
@@ -262,7 +264,7 @@ def test_only_credentials_in_the_query_of_a_url_are_secret() -> None:
     assert unmask(shown, plain) == plain
 
 
-def test_a_mask_in_a_query_needs_a_stored_secret_and_same_origin() -> None:
+def test_a_mask_in_a_query_needs_a_secret_stored_for_its_origin() -> None:
     stored = parse_subscription(with_urls())
     shown = to_document(mask(stored))
     options = shown["configuration"]["entrypointConfiguration"]

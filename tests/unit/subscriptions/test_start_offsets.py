@@ -143,5 +143,7 @@ def test_an_edit_keeps_the_start(before: str | None, after: str | None) -> None:
     ("before", "after"), [(None, "earliest"), ("earliest", "now"), ("now", "group:g"), ("group:g", "group:h")]
 )
 def test_an_edit_that_asks_for_another_start_is_refused(before: str | None, after: str) -> None:
-    with pytest.raises(ConfigurationError, match=f'^startFrom: "{after}" is for a new subscription only, .* replay '):
+    began = f'"{before or "now"}"'
+    said = f'^startFrom: "{after}" is for a new subscription only, .* began at {began}; write {began}, or .* replay$'
+    with pytest.raises(ConfigurationError, match=said):
         with_same_beginning(wanted(startFrom=after), stored(startFrom=before))
