@@ -112,7 +112,7 @@ def create_app(
 ) -> DeliveryApp:
     """Make the application of a worker. It connects to nothing until it is started.
 
-    Call this without a running event loop, because Faust reads entry points from the disk. *former_topics* are for
+    Call this without a running event loop, because Faust reads entry points from the disk. *former_topics* is passed to
     `LogCheck`.
 
     Raises:

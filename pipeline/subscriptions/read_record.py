@@ -65,7 +65,7 @@ class ReadRecord:
 
 
 def read_headers(headers: Sequence[tuple[str, bytes]], revision: int) -> ReadRecord:
-    """The record of this revision, still without its value."""
+    """What the headers say about the record of this revision. The value is not read: it is None."""
     return ReadRecord(
         revision,
         None,

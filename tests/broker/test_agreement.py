@@ -187,8 +187,7 @@ async def until_told(what: str, ask: Callable[[], Awaitable[T]], left: Callable[
 
 
 def untrue(truth: dict[str, tuple[str, int]], told: Told) -> dict[str, object]:
-    """The differences between *told* and *truth*. After a change of the owner, a number in *told* may be an upper
-    bound."""
+    """Where *told* differs from *truth*. If a partition has a new owner, a number in *told* may be an upper bound."""
     wrong: dict[str, object] = {name: said for name, said in told.items() if name not in truth}
     for name, (state, count) in truth.items():
         said, number = told.get(name, ("live", "0"))

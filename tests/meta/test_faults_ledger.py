@@ -151,7 +151,7 @@ def test_an_event_accepted_twice_counts_as_repeated() -> None:
     assert Promise(refused=True).broken({Qos.AT_LEAST_ONCE: made}) != []
 
 
-def test_a_second_attempt_counts_as_repeated_at_some_levels() -> None:
+def test_some_levels_count_a_second_attempt_as_repeated() -> None:
     found = events(1)
     calls = [call(found[0], 1, status=0), call(found[0], 2)]
     assert verdict(Qos.AT_LEAST_ONCE, found, calls).repeated == 0

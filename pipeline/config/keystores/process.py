@@ -85,7 +85,7 @@ class StoreProcess:
                     return _decode_answer(answer)
                 if self._end() == -SIGXCPU or is_late:
                     raise ConfigurationError(
-                        f"{path}: takes more than {CPU_SECONDS} s of work to open; "
+                        f"{path}: takes more than {CPU_SECONDS} s of CPU time to open; "
                         f"allowed: {MOST_ROUNDS} rounds of key derivation in all"
                     )
         raise ConfigurationError(f"{path}: could not be opened: the process that opens stores was killed")

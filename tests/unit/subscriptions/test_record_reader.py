@@ -22,7 +22,7 @@ from tests.support.costly_stores import PASSWORD, hidden
 
 KEYS = (Path(__file__).parents[2] / "keystores" / "keys.p12").read_bytes()
 TOO_COSTLY = (
-    "configuration.entrypointConfiguration.ssl.keyStore.content: takes more than 2 s of work to open; "
+    "configuration.entrypointConfiguration.ssl.keyStore.content: takes more than 2 s of CPU time to open; "
     "allowed: 1000000 rounds of key derivation in all"
 )
 NO_STORE = "configuration.entrypointConfiguration.ssl.keyStore.content: is not a PKCS12 store, or its password is wrong"

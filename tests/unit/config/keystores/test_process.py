@@ -62,7 +62,9 @@ def test_the_process_reports_the_same_errors_as_the_worker(opener: StoreProcess,
 def test_a_costly_store_does_not_block_the_next_store(opener: StoreProcess) -> None:
     costly = hidden(2**31 - 1)
     check_cost(costly, "f")
-    with pytest.raises(ConfigurationError, match=r"^f: takes more than 2 s of work to open; allowed: 1000000 rounds"):
+    with pytest.raises(
+        ConfigurationError, match=r"^f: takes more than 2 s of CPU time to open; allowed: 1000000 rounds"
+    ):
         opener.client(Store("PKCS12", "f", costly, PASSWORD))
     assert opener.client(KEYS).key_pem
 
