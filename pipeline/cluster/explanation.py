@@ -145,7 +145,7 @@ def _stands(state: SubscriptionState, *, names_topic: bool) -> str:
 
 def _without_worker(state: SubscriptionState) -> Iterator[str]:
     if _is_abandoned(state):
-        yield f"No worker owns the partitions of {state.id}, so nothing is sent or probed: start workers."
+        yield f"{state.id} failed in a partition that no worker owns, so nothing is sent or probed: start workers."
 
 
 def _is_abandoned(state: SubscriptionState) -> bool:

@@ -188,7 +188,7 @@ def test_without_a_worker_starting_workers_comes_first() -> None:
     cause = replace(CAUSE, kind="server-error", probes=Probes(1, 90.0))
     found = explain(replace(STATE, cause=cause, lacks_worker=True), names_topic=False)
     assert found.text.startswith(
-        "No worker owns the partitions of a b, so nothing is sent or probed: start workers. a b is in "
+        "a b failed in a partition that no worker owns, so nothing is sent or probed: start workers. a b is in "
     )
     assert "It is probed next" not in found.text
     assert found.text.endswith(" Once workers run, it continues when a probe succeeds, or at once after a resume.")
