@@ -4,11 +4,13 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from pipeline.kafka.admin import NOT_REACHED
+
 _NO_ANSWER: Final = re.compile(
     r"\b(?:KafkaConnection|KafkaTimeout|NodeNotReady|RequestTimedOut|Timeout)Error\b"
-    r"|Unable to get cluster metadata over all known brokers|it does not answer in time"
+    rf"|Unable to get cluster metadata over all known brokers|it does not answer in time|{NOT_REACHED}"
 )
-"""What aiokafka and unreachable.py say if a broker is silent or can't be reached."""
+"""What aiokafka, admin.py and unreachable.py say if a broker is silent or can't be reached."""
 _UNUSABLE: Final = "Kafka at "
 """How a sentence about a whole cluster begins. Such a sentence may name the exact reason, such as a refused login."""
 _NO_COORDINATOR: Final = "[Error 15]"

@@ -8,7 +8,13 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import (
+    KafkaConnectionError,
+    KafkaError,
+    KafkaTimeoutError,
+    NodeNotReadyError,
+    RequestTimedOutError,
+)
 
 from pipeline.core.errors import BrokerError
 from pipeline.kafka.connection import KafkaConnection
@@ -16,6 +22,10 @@ from pipeline.kafka.internals import AdminClient, closed
 from pipeline.kafka.unreachable import why_unreachable
 
 REQUEST_TIMEOUT_MS: Final = 10_000
+NOT_REACHED: Final = "no broker could be reached, or none answered in time"
+_SILENCES: Final = (KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError, TimeoutError)
+"""The messages of these errors describe aiokafka's objects."""
+
 LEADER_SECONDS: Final = 10.0
 LEADER_PAUSE_SECONDS: Final = 0.1
 
@@ -132,7 +142,8 @@ def _are_led(wanted: Mapping[str, range], found: Mapping[str, Partitions]) -> bo
 
 def unreachable(connection: KafkaConnection, error: Exception) -> str:
     """A message that the cluster can't be used, because a client of it has failed with *error*."""
-    return _unusable(connection, str(error) or type(error).__name__)
+    reason = NOT_REACHED if isinstance(error, _SILENCES) else str(error) or type(error).__name__
+    return _unusable(connection, reason)
 
 
 def _unusable(connection: KafkaConnection, reason: str) -> str:

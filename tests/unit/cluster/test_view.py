@@ -17,6 +17,7 @@ from pipeline.core.attempts import DeadLetterRun, FailedAttempt
 from pipeline.core.model import Cause, Cursor, PlainEvent, Standing, Status
 from pipeline.core.rate_limit import SlowStart
 from pipeline.core.subscription import DesiredStatus, ReplayOffset, Routing, Subscription
+from pipeline.kafka.admin import NOT_REACHED
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.row_format import encode as encode_row
 from pipeline.kafka.topics import Source
@@ -399,7 +400,9 @@ async def test_a_change_wakes_waiting_callers() -> None:
         "KafkaError: Unable to get cluster metadata over all known brokers",
     ],
 )
-@pytest.mark.parametrize("other", ["it does not answer in time", "[Error 15] GroupCoordinatorNotAvailableError: none"])
+@pytest.mark.parametrize(
+    "other", ["it does not answer in time", NOT_REACHED, "[Error 15] GroupCoordinatorNotAvailableError: none"]
+)
 def test_silent_brokers_are_one_problem_in_plain_words(why: str, other: str) -> None:
     told = Told(subscription("a"))
     told.worker()

@@ -1,13 +1,15 @@
-"""The admin client uses any available broker."""
+"""The admin client uses any available broker. A message says plainly if there is none."""
 
 import asyncio
 from typing import Any
 
 import pytest
-from aiokafka.errors import NodeNotReadyError
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, NodeNotReadyError, RequestTimedOutError
 from aiokafka.protocol.metadata import MetadataRequest_v5
 from aiokafka.structs import BrokerMetadata
 
+from pipeline.kafka.admin import unreachable
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import AdminClient
 
 
@@ -53,3 +55,20 @@ async def test_only_the_broker_with_the_given_id_is_asked() -> None:
     with pytest.raises(NodeNotReadyError):
         await ask(client, 1)
     assert client.asked == [1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KafkaConnectionError("Unable to bootstrap from [('127.0.0.1', 9092, <AddressFamily.AF_INET: 2>)]"),
+        KafkaTimeoutError("Failed to get offsets by times in 10000 ms"),
+        NodeNotReadyError("Attempt to send a request to node which is not ready (node id 1)."),
+        RequestTimedOutError(),
+        TimeoutError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_silent_cluster_is_reported_in_plain_words(error: Exception) -> None:
+    assert unreachable(KafkaConnection(("a:9092", "b:9092")), error) == (
+        "Kafka at a:9092,b:9092 can't be used: no broker could be reached, or none answered in time"
+    )
