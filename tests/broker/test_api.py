@@ -317,7 +317,7 @@ async def test_a_body_above_the_size_limit_is_refused(client: Client) -> None:
 async def test_a_document_too_large_for_a_record_is_refused(client: Client) -> None:
     large = {**document(), "metadata": {"note": "x" * 1_048_350}}
     async with client.post(PATH, json=large) as response:
-        assert "allowed: at most 1,048,576, and max.message.bytes" in (await problem(response, 400))["detail"]
+        assert "allowed: at most 1,048,576, and at most max.message.bytes" in (await problem(response, 400))["detail"]
     await created(client)
 
 

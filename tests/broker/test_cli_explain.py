@@ -39,7 +39,7 @@ async def test_explain_works_outside_the_worker_process(found: tuple[Cluster, We
     assert (said["id"], said["state"], said["cause"]["kind"]) == ("failing", "failure", "rejected")
     text, resume, skip = (await webhooks.done("explain", "failing")).splitlines()
     assert text.startswith("failing is in FAILURE in partition ")
-    assert " after 1 attempt. " in text
+    assert " (1 attempt). " in text
     assert [resume.strip(), skip.strip()] == said["commands"]
     recorder.behaviours["failing"] = answer(200)
     await webhooks.done(*resume.split()[1:])
