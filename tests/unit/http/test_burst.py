@@ -1,7 +1,9 @@
 """Requests of one turn of the event loop are written together. A request that is no longer allowed is not written."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Final
 
 import pytest
@@ -9,12 +11,13 @@ import pytest
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
 from pipeline.core.model import PlainEvent
-from pipeline.core.outcome import Delivered, Failed
+from pipeline.core.outcome import Delivered, Failed, Outcome
 from pipeline.core.subscription import Qos, Subscription
+from pipeline.http.connection import Wire
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
 from tests.support.calling import loopback_transport
-from tests.support.receiver import Receiver, answer, hang_up
+from tests.support.receiver import Behaviour, Receiver, answer, hang_up
 
 EVENT: Final = PlainEvent("events", 0, 1, b"s", b"body")
 
@@ -27,6 +30,30 @@ async def called_once(callback: Callback, subscription: Subscription, count: int
     """Return with *count* idle connections."""
     first = await asyncio.gather(*(callback(subscription, EVENT, 1) for _ in range(count)))
     assert first == [Delivered(200)] * count
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A receiver that was called once, and the idle connection to it."""
+
+    callback: Callback
+    subscription: Subscription
+    receiver: Receiver
+    wire: Wire
+
+    def call(self) -> "asyncio.Task[Outcome]":
+        """Begin the second call."""
+        return asyncio.ensure_future(self.callback(self.subscription, EVENT, 2))
+
+
+@asynccontextmanager
+async def kept(*script: Behaviour, check: Callable[[], None] | None = None) -> AsyncIterator[Kept]:
+    async with loopback_transport(10) as transport, Receiver(*script) as receiver:
+        callback = callback_with(transport, check)
+        subscription = Subscription("s", 1, receiver.url)
+        await called_once(callback, subscription)
+        (wire,) = transport._idle
+        yield Kept(callback, subscription, receiver, wire)
 
 
 async def test_requests_of_one_turn_are_written_together_in_the_next() -> None:
@@ -75,12 +102,9 @@ async def test_a_cancelled_call_does_not_affect_the_others() -> None:
 
 
 async def test_a_request_on_a_connection_closed_here_is_not_written() -> None:
-    async with loopback_transport(10) as transport, Receiver() as receiver:
-        callback = callback_with(transport)
-        subscription = Subscription("s", 1, receiver.url)
-        await called_once(callback, subscription)
-        (wire,) = transport._idle
-        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+    async with kept() as found:
+        receiver, wire = found.receiver, found.wire
+        call = found.call()
         asyncio.get_running_loop().call_soon(wire.abort)
         assert await call == Delivered(200), "sent on a new connection"
         assert [request.all("webhook-attempt") for request in receiver.requests] == [["1"], ["2"]]
@@ -88,14 +112,11 @@ async def test_a_request_on_a_connection_closed_here_is_not_written() -> None:
 
 
 async def test_a_request_that_was_never_written_has_not_arrived() -> None:
-    async with loopback_transport(10) as transport, Receiver() as receiver:
-        callback = callback_with(transport)
-        subscription = Subscription("s", 1, receiver.url)
-        await called_once(callback, subscription)
-        (wire,) = transport._idle
+    async with kept() as found:
+        receiver, wire = found.receiver, found.wire
         assert receiver._server is not None
         receiver._server.close()  # the kept connection stays open
-        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+        call = found.call()
         asyncio.get_running_loop().call_soon(wire.abort)
         expected = Failed(f"connection refused by 127.0.0.1:{receiver.port}", may_have_arrived=False)
         assert await call == expected
@@ -103,12 +124,9 @@ async def test_a_request_that_was_never_written_has_not_arrived() -> None:
 
 
 async def test_a_request_written_only_the_second_time_may_have_arrived() -> None:
-    async with loopback_transport(10) as transport, Receiver(answer(200), hang_up) as receiver:
-        callback = callback_with(transport)
-        subscription = Subscription("s", 1, receiver.url)
-        await called_once(callback, subscription)
-        (wire,) = transport._idle
-        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+    async with kept(answer(200), hang_up) as found:
+        receiver, wire = found.receiver, found.wire
+        call = found.call()
         asyncio.get_running_loop().call_soon(wire.abort)
         where = f"127.0.0.1:{receiver.port}"
         assert await call == Failed(f"{where} closed the connection without an answer", may_have_arrived=True)
@@ -117,12 +135,9 @@ async def test_a_request_written_only_the_second_time_may_have_arrived() -> None
 
 async def test_a_request_that_waits_past_its_deadline_is_not_written() -> None:
     # uvloop calls timers before it calls the burst, so this happens if the process was stopped in between.
-    async with loopback_transport(10) as transport, Receiver() as receiver:
-        callback = callback_with(transport)
-        subscription = Subscription("s", 1, receiver.url)
-        await called_once(callback, subscription)
-        (wire,) = transport._idle
-        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+    async with kept() as found:
+        receiver, wire = found.receiver, found.wire
+        call = found.call()
         asyncio.get_running_loop().call_soon(wire._expire)
         assert await call == Delivered(200), "sent on a new connection"
         assert [request.all("webhook-attempt") for request in receiver.requests] == [["1"], ["2"]]
@@ -152,12 +167,9 @@ async def test_an_unwritable_request_does_not_affect_the_others() -> None:
 
 
 async def test_an_answer_before_its_request_is_written_does_not_count() -> None:
-    async with loopback_transport(10) as transport, Receiver(answer(200), answer(201)) as receiver:
-        callback = callback_with(transport)
-        subscription = Subscription("s", 1, receiver.url)
-        await called_once(callback, subscription)
-        (wire,) = transport._idle
-        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+    async with kept(answer(200), answer(201)) as found:
+        receiver, wire = found.receiver, found.wire
+        call = found.call()
         stray = b"HTTP/1.1 299 -\r\nContent-Length: 0\r\n\r\n"
         asyncio.get_running_loop().call_soon(wire.data_received, stray)
         assert await call == Delivered(201), "sent on a new connection"
@@ -175,12 +187,9 @@ async def test_no_request_begins_if_the_lease_ends_during_its_wait() -> None:
         nonlocal has_ended
         has_ended = True
 
-    async with loopback_transport(10) as transport, Receiver() as receiver:
-        callback = callback_with(transport, check)
-        subscription = Subscription("s", 1, receiver.url)
-        await called_once(callback, subscription)
-        call = asyncio.ensure_future(callback(subscription, EVENT, 2))
+    async with kept(check=check) as found:
+        call = found.call()
         asyncio.get_running_loop().call_soon(end)
         with pytest.raises(LeaseEndedError):
             await call
-        assert len(receiver.requests) == 1
+        assert len(found.receiver.requests) == 1
