@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from pipeline.cli.backups import backup_option, write_backup
-from pipeline.cli.changes import confirm_deletion, sentence, shown, with_store
+from pipeline.cli.changes import confirm_deletion, sentence, shown, warn, with_store
 from pipeline.cli.filters import metadata_option
 from pipeline.cli.output import Format, as_json, output_option, progress, say
 from pipeline.cli.running import configured
@@ -150,7 +150,7 @@ async def _write(store: SubscriptionStore, wanted: _Wanted, plan: _Plan, done: l
         raise BrokerError(f"{error}\nwritten before that: {len(done)} of {count}: {written}") from error
     finally:
         for change in done:
-            _warn(change.id, change.advisory)
+            warn(change.id, change.advisory)
 
 
 async def _check_all(store: SubscriptionStore, documents: Sequence[tuple[str, object]], plan: _Plan) -> None:
@@ -200,14 +200,9 @@ def _show(wanted: _Wanted, plan: _Plan) -> None:
                 say(f"  {difference}")
     if wanted.dry_run:
         for each in plan.checked:
-            _warn(each.wanted.id, each.advisory)
+            warn(each.wanted.id, each.advisory)
     for name in plan.doomed if is_table or not wanted.is_confirmed else ():
         say(f"{name} would be deleted", err=not wanted.dry_run)
-
-
-def _warn(name: str, advisory: str | None) -> None:
-    if advisory is not None:
-        say(f"{name}: {advisory}", err=True)
 
 
 def _as_documents(wanted: _Wanted, plan: _Plan, done: Sequence[Change]) -> list[dict[str, Any]]:

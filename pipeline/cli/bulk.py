@@ -1,6 +1,6 @@
 """Changes all subscriptions that match a filter, after a preview, a question and a backup, and shows the result."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from pipeline.cli.backups import write_backup
-from pipeline.cli.changes import sentence, with_store
+from pipeline.cli.changes import sentence, warn, with_store
 from pipeline.cli.filters import known_matching
 from pipeline.cli.outcomes import Action, Outcomes
 from pipeline.cli.output import MANY, as_json, ask, progress, say
@@ -60,6 +60,7 @@ def change_matching(action: Action, edit: Edit, selection: Selection) -> None:
     unchanged = len(done.changes) - len(updated)
     if selection.output == "table" and not selection.dry_run:
         _say_done(done, len(updated), unchanged)
+    _warn_of_idle([each for each in done.changes if each.advisory is not None])
     outcomes = Outcomes(action, selection.wait, selection.output, found)
     after = outcomes.look([each for each in done.changes if each.what != "unchanged"])
     if selection.output == "json":
@@ -88,6 +89,14 @@ def _say_done(done: _Done, updated: int, unchanged: int) -> None:
         say(f"{name}: {problem}", err=True)
     impossible = f", {len(done.problems)} could not be changed" if done.problems else ""
     say(f"{updated} changed, {unchanged} unchanged{impossible}")
+
+
+def _warn_of_idle(idle: Sequence[Change]) -> None:
+    """Print why subscriptions that were changed still deliver nothing."""
+    for each in idle[:MANY]:
+        warn(each.id, each.advisory)
+    if len(idle) > MANY:
+        say(f"{len(idle) - MANY} more subscriptions deliver nothing", err=True)
 
 
 def _found(action: Action, selection: Selection) -> Mapping[str, SubscriptionState]:

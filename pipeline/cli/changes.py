@@ -55,6 +55,7 @@ def change_one(
     change, effects = with_store(previewed)
     if output == "table":
         say(sentence(change))
+    warn(change.id, change.advisory)
     after = {} if outcomes is None else outcomes.look([change])
     if output == "json":
         say(as_json({**shown(change), **preview_as_json(effects), **({"after": after[change.id]} if after else {})}))
@@ -96,6 +97,7 @@ def change_many(
                 raise BrokerError(f"{each.id}: {error}\nchanged before that: {done}") from error
             if output == "table":
                 say(sentence(changes[-1]))
+            warn(each.id, changes[-1].advisory)
 
     with_store(make)
     after = outcomes.look(changes)
@@ -124,6 +126,12 @@ def confirm_deletion(what: str) -> None:
     )
     if not ask(f"Delete {what}? {then}"):
         raise click.Abort
+
+
+def warn(name: str, advisory: str | None) -> None:
+    """Print the warning about a subscription, if there is one, to stderr, because programs read stdout."""
+    if advisory is not None:
+        say(f"{name}: {advisory}", err=True)
 
 
 def sentence(change: Change) -> str:

@@ -1,5 +1,8 @@
 """Warnings about subscriptions that are valid, shown in the log and in the status. Pure."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 from urllib.parse import urlsplit
 
 from pipeline.auth.jwt_expiry import expiry_warning
@@ -25,6 +28,15 @@ def advisory(subscription: Subscription, now: float) -> str | None:
     return "; ".join(filter(None, (expiry, _trust(subscription)))) or None
 
 
+_IDLE: Final[Mapping[DesiredStatus, str]] = {
+    DesiredStatus.PAUSED: "is paused by its publisher: nothing is sent until it is resumed",
+    DesiredStatus.STOPPED: "is stopped by its consumer: nothing is sent until it is started",
+    DesiredStatus.CLOSED: "is closed: nothing is sent until it is applied with the status ACCEPTED",
+}
+_NOT_YET: Final = "; to begin earlier, apply it with an earlier startingAt"
+_NO_LONGER: Final = "; to open it again, apply it with a later endingAt, or without one"
+
+
 def period(subscription: Subscription, now: float) -> str | None:
     """A warning if a subscription that is neither paused nor closed delivers nothing at the time *now* (Unix seconds).
 
@@ -39,6 +51,18 @@ def period(subscription: Subscription, now: float) -> str | None:
             return f"is closed since its endingAt, {shown_time(subscription.ending_at or 0.0)}"
         case _:
             return None
+
+
+def idleness(subscription: Subscription, now: float) -> str | None:
+    """Why a subscription that has not failed delivers nothing at the time *now* (Unix seconds), and what ends this.
+
+    None if it delivers. Otherwise a user who resumes, skips or replays would wait for events in vain.
+    """
+    has_ended = subscription.ending_at is not None and now >= subscription.ending_at
+    if not has_ended and subscription.desired_status is not DesiredStatus.DELIVER:
+        return _IDLE[subscription.desired_status]
+    outside = period(replace(subscription, desired_status=DesiredStatus.DELIVER), now)
+    return None if outside is None else f"{outside}{_NO_LONGER if has_ended else _NOT_YET}"
 
 
 def refusal(subscription: Subscription, guard: Guard) -> str | None:

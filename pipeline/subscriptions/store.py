@@ -17,6 +17,7 @@ from pipeline.core.subscription import Subscription
 from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.subscriptions import edits
+from pipeline.subscriptions.advisories import idleness
 from pipeline.subscriptions.checks import Checked, Checks, built_on
 from pipeline.subscriptions.crossing import Revisions, Write
 from pipeline.subscriptions.edits import ALWAYS, Change, Condition, Edit
@@ -63,7 +64,8 @@ class SubscriptionStore:
         self._registry = registry
         self._box = box
         self._definition = definition
-        self._checks = Checks(registry, definition, clock or SystemClock(), guard)
+        self._clock = clock or SystemClock()
+        self._checks = Checks(registry, definition, self._clock, guard)
         self._writer = SubscriptionWriter(connection, topic, on_written)
         self._revisions = Revisions(registry, box, self._writer, definition)
         self._turn = asyncio.Lock()
@@ -332,4 +334,11 @@ class SubscriptionStore:
         if not edit.always and edits.is_same(wanted, stored):
             return Change(subscription_id, known.revision, "unchanged")
         write = Write(wanted, edit.made, frozenset(edit.update))
-        return Change(subscription_id, await self._revisions.merged(write, known), "updated")
+        return Change(
+            subscription_id, await self._revisions.merged(write, known), "updated", self._idle(edit, known.id)
+        )
+
+    def _idle(self, edit: Edit, subscription_id: str) -> str | None:
+        """Why a subscription still delivers nothing after an edit that tells it to continue; None if it delivers."""
+        found = self._registry.get(subscription_id)
+        return None if found is None or not edit.always else idleness(found, self._clock.now())

@@ -55,6 +55,15 @@ async def test_actions_change_the_states(client: Client) -> None:
         assert (answer["id"], answer["result"], await states(client)) == ("sub-1", result, wanted), action
 
 
+async def test_an_action_warns_of_a_subscription_that_sends_nothing(client: Client) -> None:
+    assert (await act(client, "_pause"))["warning"] is None
+    assert "until it is resumed" in (await act(client, "_start"))["warning"]
+    assert (await act(client, "_resume"))["warning"] is None
+    async with client.put(ONE, json={**document(), "startingAt": "2999-01-01T00:00:00Z"}) as response:
+        assert response.status == 200
+    assert "delivers nothing before its startingAt" in (await act(client, "_resume"))["warning"]
+
+
 async def test_gravitee_s_actions_depend_on_whether_there_is_a_failure(client: Client, cluster: ApiCluster) -> None:
     assert "is not in FAILURE" in (await act(client, "_resumeFailure", status=409))["detail"]
     await cluster.fail("sub-1", "rejected", "the callback answered 410")

@@ -453,6 +453,20 @@ async def test_a_command_prints_waiting_events_by_partition(webhooks: Webhooks, 
     ]
 
 
+async def test_a_resume_says_that_nothing_is_sent_yet(webhooks: Webhooks) -> None:
+    await apply(webhooks, {**TWO, "startingAt": "2999-01-01T00:00:00Z"}, {**TWO, "id": "sub-3", "status": "PAUSED"})
+    early = "sub-2: delivers nothing before its startingAt, 2999-01-01T00:00:00Z; to begin earlier, "
+    paused = "sub-3: is paused by its publisher: nothing is sent until it is resumed\n"
+    for words in (["resume", "sub-2"], ["resume", "sub-2", "--json"], ["resume", "sub-2", "sub-3"]):
+        ended = await webhooks.run("subscriptions", *words)
+        assert (ended.code, early in ended.err, "sub-3: is" in ended.err) == (0, True, False), ended
+    assert paused not in (await webhooks.run("subscriptions", "pause", "sub-3")).err
+    started = await webhooks.run("subscriptions", "start", "sub-3")
+    every = await webhooks.run("subscriptions", "start", "--all", "--state", "paused", "--yes")
+    assert (started.code, every.code, paused in started.err, paused in every.err) == (0, 0, True, True), every
+    assert early in every.err
+
+
 async def test_several_subscriptions_are_resumed_together(webhooks: Webhooks, broker: TestBroker) -> None:
     await apply(webhooks, *({**TWO, "id": name} for name in "abc"))
     await broker.produce(source_of(webhooks), *[(b"a", b""), (b"c", b"")] * 5, partition=0)

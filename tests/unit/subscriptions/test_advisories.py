@@ -12,7 +12,7 @@ from pipeline.core.subscription import DesiredStatus, OAuth2Auth, Routing, Subsc
 from pipeline.http.ssrf_guard import Guard
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
-from pipeline.subscriptions.advisories import advisory, breadth, period, refusal
+from pipeline.subscriptions.advisories import advisory, breadth, idleness, period, refusal
 
 NOW = 1_800_000_000.0
 SECURE = Subscription(id="s", revision=0, url="https://receiver.example/hook")
@@ -53,6 +53,39 @@ def test_the_warning_includes_token_endpoints() -> None:
 )
 def test_a_subscription_outside_of_its_period_causes_a_warning(changes: dict[str, Any], said: str | None) -> None:
     assert period(replace(SECURE, **changes), NOW) == said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"starting_at": NOW + 60},
+            (
+                "delivers nothing before its startingAt, 2027-01-15T08:01:00Z; "
+                "to begin earlier, apply it with an earlier startingAt"
+            ),
+        ),
+        (
+            {"ending_at": NOW - 60, "desired_status": DesiredStatus.PAUSED},
+            (
+                "is closed since its endingAt, 2027-01-15T07:59:00Z; "
+                "to open it again, apply it with a later endingAt, or without one"
+            ),
+        ),
+        (
+            {"starting_at": NOW + 60, "desired_status": DesiredStatus.PAUSED},
+            "is paused by its publisher: nothing is sent until it is resumed",
+        ),
+        (
+            {"desired_status": DesiredStatus.STOPPED},
+            "is stopped by its consumer: nothing is sent until it is started",
+        ),
+        ({"starting_at": NOW - 60, "ending_at": NOW + 60}, None),
+        ({}, None),
+    ],
+)
+def test_what_ends_the_idleness_of_a_subscription_is_said(changes: dict[str, Any], said: str | None) -> None:
+    assert idleness(replace(SECURE, **changes), NOW) == said
 
 
 def test_several_advisories_are_in_one_line() -> None:
