@@ -247,6 +247,8 @@ class Runner:
         elif subscription is None:
             # There is no subscription to put into FAILURE. So the event is dropped, as without a dead-letter topic.
             self._drop_unknown(flight)
+        elif lane.rules.qos is Qos.NONE:
+            self._drop(flight, "not-retried")
         else:
             lane.fail(flight, "dead-letter", refusal, has_arrived=True)
 

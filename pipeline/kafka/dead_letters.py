@@ -98,7 +98,8 @@ class KafkaDeadLetterWriter:
     async def put(self, letter: DeadLetterRecord) -> None:
         """Write one letter; see `DeadLetterWriter.put`.
 
-        Tries again without a limit while the broker is down, or refuses the write because a right is missing.
+        Tries again without a limit while the broker is down, or refuses the write because a right is missing. Raises
+        only if the broker will never accept the letter; `Runner._dead_letter` (core/runner.py) says what follows.
         """
         headers = headers_of(letter, self._ids)
         pause = FIRST_PAUSE_SECONDS

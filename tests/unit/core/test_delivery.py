@@ -253,6 +253,20 @@ async def test_qos_none_drops_and_counts_a_failed_event(outcome: Outcome) -> Non
 
 
 @in_virtual_time
+async def test_qos_none_drops_an_event_whose_dead_letter_is_refused() -> None:
+    core = await Core(subscription(qos=Qos.NONE, concurrency=1), dead_letters=True).open()
+    await core.stream(2)
+    await core.answer(0, Rejected(400))
+    core.letters.answer(0, is_taken=False)
+    await settle()
+
+    assert core.lane().status is Status.STARTED
+    assert core.telemetry.drops["not-retried"] == 1
+    assert core.pending == [1]
+    await core.end()
+
+
+@in_virtual_time
 async def test_auto_sends_up_to_its_concurrency_and_commits_in_order() -> None:
     core = await Core(subscription(qos=Qos.AUTO)).open()
     await core.stream(4)
