@@ -24,6 +24,7 @@ from pipeline.core.filters import (
     AnyOf,
     Attribute,
     Compare,
+    Dialect,
     EventFilter,
     Expression,
     ParsedEvent,
@@ -39,6 +40,9 @@ FEW: Final = 16
 MOST_PATHS: Final = 100
 """The most paths of one filter, equal to the limit of comparisons. Parts that would lead to more paths are not
 indexed."""
+
+_INDEXED: Final[frozenset[Dialect]] = frozenset({"exact", "prefix"})
+"""The comparisons that a hash table can look up."""
 
 _UNINDEXED: Final = 6
 
@@ -230,7 +234,7 @@ def _expression(wanted: Filter | None) -> Expression | None:
 
 
 def _is_indexed(part: Expression) -> TypeGuard[Compare]:
-    return isinstance(part, Compare) and part.dialect != "suffix" and len(part.texts) == 1
+    return isinstance(part, Compare) and part.dialect in _INDEXED and len(part.texts) == 1
 
 
 def _rank(part: Expression) -> int:
@@ -249,7 +253,7 @@ def _text_and_length(step: Compare) -> tuple[bytes, int | None]:
 def _paths(wanted: Expression) -> list[Path]:
     """The alternatives of a filter. The filter matches if and only if all parts of one alternative match."""
     match wanted:
-        case Compare(dialect, selector, texts) if dialect != "suffix" and len(texts) <= MOST_PATHS:
+        case Compare(dialect, selector, texts) if dialect in _INDEXED and len(texts) <= MOST_PATHS:
             return [(Compare(dialect, selector, (text,)),) for text in texts]
         case AllOf(parts):
             return _paths_of_all(parts)
