@@ -1,6 +1,9 @@
 """Adds `Authorization` to an attempt. The delivery path calls it to send an event (`core.delivery.Send`).
 
 Only OAuth 2.0 needs it. For all other kinds of authentication, the prepared request already contains the header.
+
+After a 401, the token is given up, so the next attempt gets a new one. core/policy.py decides whether the event is sent
+again.
 """
 
 from collections.abc import Awaitable

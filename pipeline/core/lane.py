@@ -161,7 +161,11 @@ class Lane(LaneView):
             self._rows.mark_stale(self.key)
 
     def shelve(self, flight: InFlight, seconds: float) -> bool:
-        """Return the event to the log for a long wait, at the cost of a row and a timer. False if the wait is short."""
+        """Return the event to the log for a long wait, at the cost of a row and a timer.
+
+        Returns False if the event has to wait in memory: the wait is shorter than WEBHOOKS_HOLD_SECONDS, the lane may
+        send several events at a time, or the event is a probe.
+        """
         if self._concurrency > 1 or self.is_probing or seconds < self._services.limits.hold_seconds:
             return False
         flight.not_before = self._services.clock.now() + seconds

@@ -258,7 +258,7 @@ class LaneEvents:
             self.shelved = Shelved(row.next, tries, row.not_before)
 
     def abandon(self) -> int:
-        """Forget all events. Returns how many were in memory."""
+        """Forget all events. Returns how many were in memory. Results of those in flight no longer count (`epoch`)."""
         given_up = len(self.queue) + len(self.in_flight)
         self._forget_flights()
         self.queue.clear()

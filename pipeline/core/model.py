@@ -99,7 +99,7 @@ class Standing:
     Attributes:
         is_live: whether the lane kept pace with the stream.
         waiting_at_most: how many of its events were waiting, or an upper bound.
-        waiting_is_exact: whether `waiting_at_most` is the exact number.
+        waiting_is_exact: whether `waiting_at_most` is the exact number (in_log.py).
         dispatched: the offset up to which the stream was dispatched; later events are not counted.
         last_success_at: the time of its last delivery, Unix seconds; None if unknown.
     """

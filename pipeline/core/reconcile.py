@@ -129,9 +129,9 @@ class Reconciler:
         return max(dispatched_to, self._partition.beginnings.first_offset(subscription, dispatched_to))
 
     def _forget(self, lane: Lane, again_from: int | None = None) -> None:
-        """Give up the lane's events.
+        """Give up the lane's events, and delete its row. The outcomes of requests under way no longer count.
 
-        Events from *again_from* on do not count as dropped: a new subscription gets them.
+        Events in memory count as dropped, except those from *again_from* on, which a new subscription gets.
         """
         in_memory = [*lane.events.in_flight, *(event.offset for event in lane.events.queue)]
         read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)
