@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from shlex import quote
 from typing import Final
 
 import click
@@ -15,6 +16,8 @@ from pipeline.cluster.fate import Fate
 from pipeline.core.clock import rfc3339
 from pipeline.subscriptions.session import opened_registry
 
+MOST_EXPLAINED: Final = 3
+"""For how many subscriptions that keep the event the next command is printed."""
 COLUMNS: Final = ("SUBSCRIPTION", "FATE", "WHEN", "WHY")
 
 
@@ -37,6 +40,9 @@ def command(webhook_id: str, subscription: str | None, output: Format) -> None:
         say(as_json([each.as_document() for each in fates]))
         return
     say(as_table(COLUMNS, [_row(each) for each in fates]))
+    waiting = [each.subscription for each in fates if each.status == "waiting" and each.subscription is not None]
+    for name in waiting[:MOST_EXPLAINED]:
+        say(f"what to do about it: webhooks explain {quote(name)}", err=True)
     entries = [entry for each in fates for entry in each.entries]
     if entries:
         say("")

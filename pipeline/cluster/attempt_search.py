@@ -33,6 +33,7 @@ from pipeline.kafka.admin import administration
 from pipeline.kafka.committed import Committed
 from pipeline.kafka.cursor_rows import read_rows
 from pipeline.kafka.topics import attempts_topic, cursors_topic
+from pipeline.subscriptions.advisories import idleness
 
 SEARCH_SECONDS: Final = 10.0
 SLACK_SECONDS: Final = 300.0
@@ -129,6 +130,7 @@ class AttemptSearch:
                     is_ordered=self._is_ordered(name),
                     now=now,
                     why_not=why_not(self._registry.get(name or ""), progress.event),
+                    idle=self._idle(name, now),
                 )
             )
             for name in sorted(names, key=lambda name: name or "")
@@ -166,6 +168,10 @@ class AttemptSearch:
     def _is_ordered(self, name: str | None) -> bool:
         found = self._registry.get(name or "")
         return found is not None and found.qos.is_ordered
+
+    def _idle(self, name: str | None, now: float) -> str | None:
+        found = self._registry.get(name or "")
+        return None if found is None else idleness(found, now)
 
     def _owner(self, event: Event | None) -> str | None:
         """The subscription that the key of the event names, with `routing: key`."""

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 from pipeline.cluster.attempts import Entry, LogMode, Results, Session
 from pipeline.cluster.joining import state_of_row
 from pipeline.core.clock import rfc3339
-from pipeline.core.model import Cursor, Event, Status
+from pipeline.core.model import Cause, Cursor, Event, Status
 
 FateStatus = Literal["delivered", "waiting", "dead-lettered", "skipped", "dropped", "filtered", "expired", "unknown"]
 """filtered: according to its key or the filter, the event is not for the subscription. expired: the log begins after
@@ -185,6 +185,7 @@ class Case:
         is_ordered: whether the subscription certainly gets its events in order.
         now: the present time, Unix seconds.
         why_not: why the event is not for the subscription.
+        idle: why the subscription, as it was applied, delivers nothing at present; None if it should deliver.
     """
 
     webhook_id: str
@@ -196,6 +197,7 @@ class Case:
     is_ordered: bool
     now: float
     why_not: str = "the filter does not match the event"
+    idle: str | None = None
 
 
 def conclude(case: Case) -> Fate:
@@ -240,18 +242,27 @@ def _waits_for(case: Case, row: Cursor) -> str:
     """A sentence about the event that has to be delivered first, if any, and about the subscription's state."""
     is_behind = case.is_ordered and row.next < case.history.offset
     ahead = f"it waits behind {case.webhook_id.rpartition('-')[0]}-{row.next}; " if is_behind else ""
-    return f"{ahead}the subscription is {_stands(row)}"
+    return f"{ahead}the subscription {_stands(row, case.idle)}"
 
 
-def _stands(row: Cursor) -> str:
+def _stands(row: Cursor, idle: str | None) -> str:
+    if row.status is Status.FAILURE:
+        return f"is in FAILURE{_why_failed(row.cause)}" + ("" if idle is None else f"; it {idle}")
+    if idle is not None:
+        return idle
     if row.status is not Status.STARTED:
-        state = "in FAILURE" if row.status is Status.FAILURE else row.status.value
-        why = "" if row.cause is None else f": {row.cause.message}"
-        probe_at = None if row.cause is None or row.cause.probes is None else row.cause.probes.next_at
-        return f"{state}{why}" + ("" if probe_at is None else f"; it is probed next at {_time(probe_at)}")
+        return f"is {row.status.value}; no worker has carried out its latest change yet"
     if row.error is None:
-        return state_of_row(row)
-    return f"retrying: {_failed(row.attempt, row.error.message, row.not_before or None)}"
+        return f"is {state_of_row(row)}"
+    return f"is retrying: {_failed(row.attempt, row.error.message, row.not_before or None)}"
+
+
+def _why_failed(cause: Cause | None) -> str:
+    if cause is None:
+        return ""
+    probe_at = None if cause.probes is None else cause.probes.next_at
+    then = "" if probe_at is None else f"; it is probed next at {_time(probe_at)}"
+    return f" since {_time(cause.at)}: {cause.message}{then}"
 
 
 def _failed(attempt: int | None, why: str, next_at: float | None) -> str:
@@ -279,9 +290,13 @@ def _open(case: Case, entries: Sequence[Entry], gap: str | None) -> tuple[FateSt
     last = entries[-1].result if entries else None
     if last is not None:
         what = f"status {last.status}" if last.error is None else last.error
+        if case.idle is not None:
+            return "waiting", None, f"{_failed(last.attempt, what, None)}; the subscription {case.idle}"
         return "waiting", None, _failed(last.attempt, what, last.next_at)
     row = case.progress.rows.get(case.subscription or "")
-    return "waiting", None, "no attempt has ended yet" if row is None else _waits_for(case, row)
+    if row is not None:
+        return "waiting", None, _waits_for(case, row)
+    return "waiting", None, "no attempt has ended yet" if case.idle is None else f"the subscription {case.idle}"
 
 
 def _settled(case: Case, gap: str | None) -> tuple[FateStatus, float | None, str | None]:

@@ -174,7 +174,13 @@ async def test_without_a_log_the_lanes_still_show_the_fate(
         for offset, ahead in ((0, ""), (1, f"it waits behind {found.topic}-0-0; ")):
             [fate] = await search.fate(f"{found.topic}-0-{offset}")
             assert fate.status == "waiting"
-            assert (fate.why or "").startswith(f"{ahead}the subscription is in FAILURE: the callback answered 500")
+            assert (fate.why or "").startswith(f"{ahead}the subscription is in FAILURE since ")
+            assert "Z: the callback answered 500" in (fate.why or "")
+        webhooks = Webhooks(found.environment)
+        await webhooks.done("subscriptions", "pause", "down")
+        told = await webhooks.run("event", f"{found.topic}-0-1")
+        assert "is paused by its publisher: nothing is sent until it is resumed" in told.out
+        assert told.err == "what to do about it: webhooks explain down\n"
 
 
 QUESTIONS = 200

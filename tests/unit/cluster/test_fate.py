@@ -119,15 +119,21 @@ def test_a_stopped_subscription_keeps_its_events() -> None:
     cause = Cause("rejected", "the callback answered 400", 7, NOW)
     probed = replace(cause, offset=5, probes=Probes(2, NOW))
     for row, why in (
-        (Cursor(7, Status.FAILURE, cause), "the subscription is in FAILURE: the callback answered 400"),
+        (
+            Cursor(7, Status.FAILURE, cause),
+            "the subscription is in FAILURE since 1970-01-01T02:46:40Z: the callback answered 400",
+        ),
         (
             Cursor(5, Status.FAILURE, probed),
             (
-                "it waits behind events-0-5; the subscription is in FAILURE: the callback answered 400; "
-                "it is probed next at 1970-01-01T02:46:40Z"
+                "it waits behind events-0-5; the subscription is in FAILURE since 1970-01-01T02:46:40Z: "
+                "the callback answered 400; it is probed next at 1970-01-01T02:46:40Z"
             ),
         ),
-        (Cursor(6, Status.PAUSED), "it waits behind events-0-6; the subscription is paused"),
+        (
+            Cursor(6, Status.PAUSED),
+            ("it waits behind events-0-6; the subscription is paused; no worker has carried out its latest change yet"),
+        ),
     ):
         fate = told(read_to=1.0, progress=replace(SETTLED, rows={"s": row}))
         assert (fate.status, fate.why) == ("waiting", why)
@@ -135,6 +141,22 @@ def test_a_stopped_subscription_keeps_its_events() -> None:
         ALIVE, read_to=1.0, is_ordered=False, progress=replace(SETTLED, rows={"s": Cursor(6, Status.PAUSED)})
     )
     assert unordered.status == "unknown", "the event may have been sent before the event that is kept"
+
+
+def test_what_ends_the_pause_of_a_subscription_is_said() -> None:
+    idle = "is paused by its publisher: nothing is sent until it is resumed"
+    failed = Cursor(7, Status.FAILURE, Cause("rejected", "answered 400", 7, NOW))
+    retried = results(done("retry", attempt=2, error="no answer", next_at=NOW))
+    for row, records, why in (
+        (Cursor(7, Status.PAUSED), [], f"the subscription {idle}"),
+        (Cursor(7), [], f"the subscription {idle}"),
+        (None, [], f"the subscription {idle}"),
+        (Cursor(5, Status.PAUSED), [retried], f"attempt 2 failed: no answer; the subscription {idle}"),
+        (failed, [], f"the subscription is in FAILURE since 1970-01-01T02:46:40Z: answered 400; it {idle}"),
+    ):
+        progress = replace(OPEN, rows={} if row is None else {"s": row})
+        fate = told(ALIVE, *records, progress=progress, is_ordered=False, idle=idle)
+        assert (fate.status, fate.why) == ("waiting", why)
 
 
 def test_a_cursor_row_outweighs_the_committed_offset() -> None:
