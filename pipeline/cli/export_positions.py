@@ -53,7 +53,7 @@ async def _export(settings: Settings, definition: Definition, groups: Groups) ->
     found = await group_positions(source.connection, names, source.topics)
     positions = await find_positions(settings, definition, [each for each, _ in chosen])
     problems = [f"--to-group: {shown(each)} is not the id of a subscription" for each in unknown]
-    problems += _refusals(settings.app, found, positions)
+    problems += refusals(settings.app, found, positions)
     if problems:
         raise ConfigurationError(problems)
     lines: list[str] = []
@@ -71,7 +71,8 @@ async def _export(settings: Settings, definition: Definition, groups: Groups) ->
     return lines
 
 
-def _refusals(app: str, groups: Mapping[str, GroupPositions], positions: Mapping[str, Sequence[Position]]) -> list[str]:
+def refusals(app: str, groups: Mapping[str, GroupPositions], positions: Mapping[str, Sequence[Position]]) -> list[str]:
+    """Reasons why the positions can't be exported, as sentences; empty if they can."""
     problems = [
         (
             f"group {shown(name)} still has members: "

@@ -41,6 +41,20 @@ BEGINNINGS: Final = (
         tests=(f"{OFFSETS}test_a_group_that_still_has_members_is_refused",),
     ),
     Mutant(
+        "positions are exported to a group whose members can't be seen",
+        "pipeline/cli/export_positions.py",
+        was="if group.members != 0",
+        becomes="if group.members",
+        tests=("tests/unit/cli/test_positions.py::test_positions_of_a_group_that_may_have_members_are_kept",),
+    ),
+    Mutant(
+        "a backup is restored while the group's members can't be seen",
+        "pipeline/cluster/restore.py",
+        was="if self.now.members != 0:",
+        becomes="if self.now.members:",
+        tests=("tests/unit/cluster/test_backup.py::test_a_restore_needs_a_group_without_members",),
+    ),
+    Mutant(
         "a subscription continues one event after the group's position",
         "pipeline/kafka/group_positions.py",
         was="[partition] = position.offset",

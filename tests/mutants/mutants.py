@@ -669,6 +669,21 @@ MUTANTS: Final = (
         becomes="first <= event.offset <= last",
         tests=("tests/broker/test_event_count.py::test_events_are_counted_in_the_range_of_each_subscription",),
     ),
+    # ----------------------------------------------------------- cli/existing.py
+    Mutant(
+        "a similar id is suggested without the advice",
+        "pipeline/cli/existing.py",
+        was='f" Otherwise {advice}" if hint',
+        becomes='"" if hint',
+        tests=("tests/broker/test_existing.py::test_a_similar_subscription_is_suggested",),
+    ),
+    Mutant(
+        "without a similar id, no advice is given",
+        "pipeline/cli/existing.py",
+        was='else f"; {advice}"',
+        becomes='else ""',
+        tests=("tests/broker/test_existing.py::test_a_similar_subscription_is_suggested",),
+    ),
     # ----------------------------------------------------------- cluster/fate.py
     Mutant(
         "a worker that was just killed leaves no gap",

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.cli.export_positions import refusals
 from pipeline.cluster.positions import Recorded
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cursor
 from pipeline.core.subscription import ReplayOffset, ReplayTimestamp, ResumeFrom, Skip, Start, Subscription
 from pipeline.kafka.committed import Committed
 from pipeline.kafka.cursor_rows import StoredRow
+from pipeline.kafka.group_positions import GroupPositions
 
 KEYED = Subscription("a", 9, "https://receiver.example")
 
@@ -29,6 +31,22 @@ def recorded(row: Cursor | None = None, committed: int | None = 40, **more: Any)
 def next_of(found: Recorded, subscription: Subscription) -> int | None:
     [position] = found.of(subscription)
     return position.next
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        (1, 'group "{}" still has members: '),
+        (None, 'the members of group "{}" can\'t be seen, so it may still have some: '),
+    ],
+)
+def test_positions_of_a_group_that_may_have_members_are_kept(members: int | None, problem: str) -> None:
+    groups = {"app": GroupPositions({}, members=members), "theirs": GroupPositions({}, members=members)}
+    assert refusals("app", groups, {}) == [
+        f"{problem.format('app')}stop the workers",
+        f"{problem.format('theirs')}stop its consumers",
+    ]
+    assert refusals("app", {"app": GroupPositions({})}, {}) == []
 
 
 def test_with_key_a_lane_without_row_is_at_the_committed_offset() -> None:

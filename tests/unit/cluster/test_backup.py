@@ -5,10 +5,13 @@ import re
 
 import pytest
 
-from pipeline.cluster.backup import as_lines, read_lines
+from pipeline.cluster.backup import Backup, as_lines, read_lines
+from pipeline.cluster.restore import Restore
 from pipeline.cluster.restoring import Renumbering, begun, by_creation, renumbered, without_creation
 from pipeline.core.errors import ConfigurationError
+from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.kept_state import Commit, Kept, KeptState
+from pipeline.kafka.topics import Source
 
 STATE = KeptState(
     subscriptions=[Kept(b"a", 0, 7, b'{"id":"a\xe2\x80\xa8","createdRevision":3}'), Kept(b"b", 0, 9, b"\xff broken")],
@@ -76,6 +79,21 @@ def test_a_row_without_a_known_subscription_is_unchanged() -> None:
     assert json.loads(kept or b"null")["revision"] == 0, "with routing: key, no record contains the creation"
     for each in (STATE.rows[0], Kept(b"other", 0, -1, b'{"revision":5}'), Kept(b"a", 0, -1, b"broken")):
         assert renumbered(each, ["events"], {b"a": Renumbering(3, 7, 1, has_start=True)}) == each.value
+
+
+@pytest.mark.parametrize(
+    ("members", "problems"),
+    [
+        (0, []),
+        (2, ['group "orders" still has members: stop the workers']),
+        (None, ['the members of group "orders" can\'t be seen, so it may still have some: stop the workers']),
+    ],
+)
+def test_a_restore_needs_a_group_without_members(members: int | None, problems: list[str]) -> None:
+    backup = Backup("orders", "2026-11-27T12:00:00Z", KeptState())
+    source = Source(KafkaConnection(("k:9092",)), "events")
+    found = Restore(backup, KeptState(members=members), "orders", source)
+    assert found.problems(lambda _: None, replaces=False) == problems
 
 
 def test_begun_to_is_translated_to_the_restored_revisions() -> None:
