@@ -1,4 +1,12 @@
-"""The time as a dependency: code that reads a clock or waits gets a `Clock`, so that tests control the time."""
+"""The time as a dependency: code that reads a clock or waits gets a `Clock`, so that tests control the time.
+
+    Clock.now      for times that are stored, shown or agreed with others: the next attempt in a row, the expiry of a
+                   token, `startingAt`. The system clock may jump.
+    steady_now     for durations in this process, such as how long a lane has held an event
+    machine_now    for the lease, which has to expire while the process is stopped
+
+A wait that has begun is a timer of the event loop, so a jump of the system clock does not change it.
+"""
 
 import asyncio
 import time
