@@ -32,8 +32,8 @@ def command(subscription: str, limit: int, after: str | None, output: Format) ->
     """Show the newest attempts of subscription ID, newest first.
 
     Dead letters, skips and drops of its events are shown too. RESULT is delivered, retry, dead-letter (to be written),
-    dead-lettered (confirmed), failure (the subscription stopped), skipped or dropped. Times of deliveries may be up to
-    a fifth of a second late. The command reads the log for at most ten seconds, and says how far back it read.
+    dead-lettered (confirmed), failure (the subscription is in FAILURE), skipped or dropped. Times of deliveries may be
+    up to a fifth of a second late. The command reads the log for at most ten seconds, and says how far back it read.
     """
     page = asyncio.run(_attempts(subscription, after, limit))
     if output == "json":

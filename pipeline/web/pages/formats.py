@@ -33,6 +33,13 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < _TEN else f"{seconds:.0f} s"
 
 
+def milliseconds(count: int) -> str:
+    """How long a request took, from a whole number of milliseconds: `under 1 ms`, `8 ms`, `1.2 s`."""
+    if count >= _SECOND * 1000:
+        return duration(count / 1000)
+    return f"{count} ms" if count else "under 1 ms"
+
+
 def rate(per_second: float) -> str:
     """A rate without its unit: `0`, `0.4`, `12`, `5,300`."""
     return f"{per_second:.1f}" if 0 < per_second < _TEN else f"{per_second:,.0f}"

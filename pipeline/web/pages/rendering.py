@@ -58,6 +58,7 @@ TEMPLATES.filters |= {
     "span": formats.span,
     "number": formats.number,
     "duration": formats.duration,
+    "milliseconds": formats.milliseconds,
     "rate": formats.rate,
     "moment": shown_time,
     "instant": instant,

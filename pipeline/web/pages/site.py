@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mappi
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import faust
 from aiohttp import web
@@ -78,6 +79,7 @@ def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
         "/": pages.overview,
         "/subscriptions": pages.subscriptions,
         "/subscription": pages.subscription,
+        "/subscriptions/{id:.+}": pages.subscription_by_path,
         "/attempts": pages.attempts,
         "/event": pages.event,
         "/workers": pages.workers,
@@ -95,7 +97,7 @@ def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
 def _view(show: Show, access: Access) -> Any:
     """Turn *show* into a page for Faust: a coroutine function whose first argument is a Faust view."""
 
-    async def get(_view: faust.web.View, request: web.Request) -> web.StreamResponse:
+    async def get(_view: faust.web.View, request: web.Request, **_in_path: str) -> web.StreamResponse:
         found = await access.admit(request)
         if not isinstance(found, Principal):
             return found
@@ -160,6 +162,10 @@ class Pages:
             dead_letters=dead_letter_sentence(state),
             document=json.dumps(document, indent=2, ensure_ascii=False),
         )
+
+    async def subscription_by_path(self, request: web.Request, _principal: Principal) -> web.Response:
+        """Redirect to the page of a subscription, for people who write its id into the address bar."""
+        raise web.HTTPFound("/subscription?" + urlencode({"id": request.match_info["id"]}))
 
     async def attempts(self, request: web.Request, principal: Principal) -> web.Response:
         """Show the attempts for a subscription, newest first. With a webhook-id, only the attempts for that event."""

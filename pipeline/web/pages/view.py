@@ -40,7 +40,7 @@ _RESULTS: Final[Mapping[str, tuple[str, str]]] = {
     "retry": ("Failed, to be tried again", "slow"),
     "dead-letter": ("Failed, a dead letter will be written", "slow"),
     "dead-lettered": ("Dead-lettered", "bad"),
-    "failure": ("Failed: the subscription stopped", "bad"),
+    "failure": ("Failed: the subscription is in FAILURE", "bad"),
     "dropped": ("Dropped", "bad"),
     "skipped": ("Skipped", "quiet"),
 }

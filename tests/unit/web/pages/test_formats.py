@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.web.pages.formats import ago, duration, plural, rate, span, waiting
+from pipeline.web.pages.formats import ago, duration, milliseconds, plural, rate, span, waiting
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,10 @@ def test_durations_rates_and_numbers_are_short() -> None:
     ]
     assert [rate(each) for each in (0, 0.04, 3.21, 12.3, 5321.4)] == ["0", "0.0", "3.2", "12", "5,321"]
     assert [plural(each, "event") for each in (0, 1, 1200)] == ["0 events", "1 event", "1,200 events"]
+
+
+def test_whole_milliseconds_show_no_decimals_they_do_not_have() -> None:
+    assert [milliseconds(each) for each in (0, 1, 999, 1250)] == ["under 1 ms", "1 ms", "999 ms", "1.2 s"]
 
 
 def test_a_number_of_waiting_events_shows_its_accuracy() -> None:

@@ -3,21 +3,33 @@
 import json
 from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from pipeline.cluster.attempt_pages import AttemptPage
+from pipeline.cluster.attempts import Entry, Result
 from pipeline.cluster.state import PartitionState, WorkerState
 from pipeline.core.attempts import DeadLetterRun
 from pipeline.kafka.letters import LetterFacts
 from pipeline.web.pages.overview import KEPT_SECONDS, MOST_GROUPS
 from pipeline.web.pages.rendering import render
+from pipeline.web.pages.view import shown_result
 from tests.support.fixed_view import NOW, FixedView, failed, live
 from tests.support.markup import Document
 from tests.support.tokens import ManualClock
 from tests.unit.web.pages.conftest import BEARER, KEY, Client, FixedRegistry
 
 PATHS = ("/", "/subscriptions", "/subscription?id=sub-1", "/workers", "/dead-letters")
-EVERY_PATH = (*PATHS, "/attempts?id=sub-1", "/event?id=sub-1", "/api/stream", "/page.css", "/page.js")
+EVERY_PATH = (
+    *PATHS,
+    "/subscriptions/sub-1",
+    "/attempts?id=sub-1",
+    "/event?id=sub-1",
+    "/api/stream",
+    "/page.css",
+    "/page.js",
+)
 HOSTILE = "</pre></style><script>alert(1)</script>\"'&<img src=x onerror=alert(1)>{{ 7*7 }}\u202e\x1b"
 WORKER = WorkerState(
     name="host-1:6066", version="1.2", started_at=NOW - 90, seen_at=NOW, is_gone=False, ready=True, problem=None,
@@ -266,6 +278,17 @@ async def test_an_unknown_subscription_is_not_found(client: Client) -> None:
     assert 'There is no subscription "none".' in page.one("main").words
 
 
+@pytest.mark.parametrize("name", ["sub-1", "a/b c", "?id=x&y=ü", "//evil.test/"])
+async def test_an_id_in_the_path_leads_to_its_page(client: Client, view: FixedView, name: str) -> None:
+    view.items = [live(name)]
+    async with client.get(f"/subscriptions/{quote(name)}", headers=BEARER, allow_redirects=False) as response:
+        assert response.status == 302
+        target = response.headers["Location"]
+    assert target.startswith("/subscription?id=")
+    page = await get(client, target)
+    assert page.one("h1").words == name
+
+
 async def test_workers_and_partitions_are_on_a_tab_of_their_own(client: Client, view: FixedView) -> None:
     view.present = [WORKER, replace(WORKER, name="host-2:6066", is_gone=True, seen_at=NOW - 40, partitions=())]
     page = await get(client, "/workers")
@@ -306,6 +329,30 @@ async def test_a_tenant_sees_only_its_own_subscriptions(client: Client, view: Fi
         await get(client, path, 404, headers=mine, id="theirs", partition="3", offset="41")
     await get(client, "/workers", 404, headers=mine)
     assert "host-1:6066" not in (await get(client, "/dead-letters", headers=mine)).one("body").text
+
+
+async def test_an_attempt_shows_how_long_it_took_and_what_followed() -> None:
+    def entry(**details: Any) -> Entry:
+        result = Result("sub-1", 7, NOW - 60, attempt=1, **details)
+        return Entry("events-0-7", ("events", 0, 7), result)
+
+    entries = (
+        entry(decision="failure", duration_ms=0, error="connection refused"),
+        entry(decision="retry", duration_ms=8, next_at=NOW - 55),
+        entry(decision="retry", duration_ms=1_234, next_at=NOW + 30),
+    )
+    page = Document(
+        await render(
+            "attempts.html", app="app", topics=("events",), here="/attempts", now=NOW, may_write=False,
+            has_attempts=True, id="sub-1", webhook_id="", found=AttemptPage(entries, None, None), problem=None,
+            shown_result=shown_result,
+        )
+    )  # fmt: skip
+    assert [each.words for each in page.all("li") if "attempt" in each.words] == [
+        "Failed: the subscription is in FAILURE under 1 ms attempt 1 1 min ago events-0-7 connection refused",
+        "Failed, to be tried again 8 ms attempt 1 1 min ago events-0-7 next try 5 s later",
+        "Failed, to be tried again 1.2 s attempt 1 1 min ago events-0-7 next try in 30 s",
+    ]
 
 
 async def test_a_dead_letter_shows_its_age() -> None:
