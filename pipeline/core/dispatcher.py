@@ -205,26 +205,23 @@ class Dispatcher:
 
     # --------------------------------------------------------------- opening
 
-    async def open(self, positions: Mapping[int, int], logs: Mapping[int, LogBounds] | None = None) -> None:
+    async def open(self, positions: Mapping[int, int], logs: Mapping[int, LogBounds]) -> None:
         """Open the partitions of an assignment, each at its position, in parallel. Retries until all are open.
 
-        Offsets in rows are compared with the *logs*, if the logs are known. Partitions that are revoked before they are
-        open are skipped.
+        Offsets in rows are compared with the *logs*. Partitions that are revoked before they are open are skipped.
         """
         self.assigned = frozenset(positions)
         self.assigned_at = self.clock.now()
         self._fenced.clear()
         await self.registry.ready()
-        if any(log.begun_to > self.registry.read_to for log in (logs or {}).values()):
+        if any(log.begun_to > self.registry.read_to for log in logs.values()):
             # The former owner may have read more of the subscriptions' topic. This worker must know all subscriptions
             # that have begun.
             await self.registry.caught_up()
         tasks = []
         for number, position in positions.items():
             if number in self.assigned and number not in self._open:
-                task = asyncio.get_running_loop().create_task(
-                    self._open_one(number, position, (logs or {}).get(number))
-                )
+                task = asyncio.get_running_loop().create_task(self._open_one(number, position, logs[number]))
                 self._opening[number] = task
                 tasks.append(task)
         for result in await asyncio.gather(*tasks, return_exceptions=True):
@@ -232,28 +229,27 @@ class Dispatcher:
                 raise result
         self.has_opened = True
 
-    async def _open_one(self, number: int, position: int, log: LogBounds | None) -> None:
+    async def _open_one(self, number: int, position: int, log: LogBounds) -> None:
         try:
             opened = await self._fence_and_load(number, log)
             if opened is None:
                 return
             rows, found = opened
-            if log is not None:  # if someone has changed the group's offsets, all known subscriptions count as begun
-                log = replace(log, begun_to=min(log.begun_to, self.registry.read_to))
+            # If someone has changed the group's offsets, all known subscriptions count as begun.
+            log = replace(log, begun_to=min(log.begun_to, self.registry.read_to))
             partition = Partition(number, position, self, rows, log)
             self._open[number] = _Open(partition, rows)
-            if log is not None and log.commit_break is not None:
+            if log.commit_break is not None:
                 self.observer.log_broken(self.topic, number, log.commit_break)
-            Opening(partition, partition.reconciler, self).restore(found, self.registry.all(), log)
+            Opening(partition, self, log).restore(found, self.registry.all())
         finally:
             self._opening.pop(number, None)
 
-    async def _fence_and_load(self, number: int, log: LogBounds | None) -> tuple[RowStore, Mapping[bytes, Row]] | None:
+    async def _fence_and_load(self, number: int, log: LogBounds) -> tuple[RowStore, Mapping[bytes, Row]] | None:
         """The store of the partition's rows, and the rows in it; None if the partition has a newer owner."""
         while True:
             rows = self._rows_of(number)
-            if log is not None:
-                rows.topic_id, rows.committed_id = log.topic_id, log.former_id
+            rows.topic_id, rows.committed_id = log.topic_id, log.former_id
             try:
                 return rows, await self._load(rows)
             except FencedError:

@@ -4,11 +4,10 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from pipeline.core.beginnings import is_of_former
-from pipeline.core.commands import LaneHolder
 from pipeline.core.log_bounds import LogBounds, find_break
 from pipeline.core.model import Cause, Cursor, Row, Status, UnreadableRow
+from pipeline.core.partition import Partition
 from pipeline.core.ports import PartitionServices
-from pipeline.core.reconcile import Reconciler
 from pipeline.core.subscription import Subscription
 
 logger = logging.getLogger(__name__)
@@ -20,34 +19,29 @@ def moved(row: Cursor, offset: int) -> Cursor:
 
 
 class Opening:
-    """Opens one partition."""
+    """Opens one partition. Offsets in rows that are not valid in its *log* are replaced by valid ones."""
 
-    def __init__(self, partition: LaneHolder, reconciler: Reconciler, worker: PartitionServices) -> None:
+    def __init__(self, partition: Partition, worker: PartitionServices, log: LogBounds) -> None:
         self._partition = partition
-        self._reconciler = reconciler
+        self._reconciler = partition.reconciler
         self._worker = worker
+        self._log = log
 
-    def restore(
-        self, rows: Mapping[bytes, Row], subscriptions: Iterable[Subscription], log: LogBounds | None = None
-    ) -> None:
-        """Restore the lanes from the rows, and apply the subscriptions and commands that the former owner had not read.
-
-        If the *log* is known, invalid offsets in rows are replaced by valid ones.
-        """
+    def restore(self, rows: Mapping[bytes, Row], subscriptions: Iterable[Subscription]) -> None:
+        """Restore the lanes from the rows, and apply subscriptions and commands that the former owner had not read."""
         for key, row in rows.items():
             if isinstance(row, Cursor):
-                self._restore_lane(key, row, log)
+                self._restore_lane(key, row)
             else:
-                self._fail_unreadable(key, row, log)
+                self._fail_unreadable(key, row)
         matches, lanes = self._worker.matching is not None, self._partition.lanes
-        begun_to = 0 if log is None else log.begun_to
         for subscription in subscriptions:
-            if matches and subscription.created >= begun_to and subscription.id.encode() not in lanes:
+            if matches and subscription.created >= self._log.begun_to and subscription.id.encode() not in lanes:
                 self._reconciler.begin(subscription)
             elif subscription.commands:
                 self._reconciler.update(subscription.id, subscription)
 
-    def _restore_lane(self, key: bytes, row: Cursor, log: LogBounds | None) -> None:
+    def _restore_lane(self, key: bytes, row: Cursor) -> None:
         lane = self._reconciler.make_lane(key, row.next)
         subscription = None if lane.name is None else self._worker.registry.get(lane.name)
         if subscription is None:
@@ -66,7 +60,7 @@ class Opening:
             return
         self._partition.lanes[key] = lane
         self._reconciler.configure(lane, subscription)
-        found = None if log is None else find_break(row.next, row.topic_id, log)
+        found = find_break(row.next, row.topic_id, self._log)
         if found is None:
             lane.restore(row, self._partition.dispatched_to)
         else:
@@ -76,11 +70,11 @@ class Opening:
         if subscription is not None:
             self._reconciler.reconcile(lane, subscription)
 
-    def _fail_unreadable(self, key: bytes, row: UnreadableRow, log: LogBounds | None) -> None:
+    def _fail_unreadable(self, key: bytes, row: UnreadableRow) -> None:
         """Put the lane into FAILURE, because its row can't be read, and replace the row."""
         partition = self._partition
         offset = partition.dispatched_to if row.next is None else row.next
-        found = None if log is None else find_break(offset, None, log)
+        found = find_break(offset, None, self._log)
         if found is not None:
             offset = found.goes_on_at
         lane = self._reconciler.make_lane(key, offset)

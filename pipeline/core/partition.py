@@ -48,25 +48,23 @@ class Partition:
     Args:
         position: where the stream begins: the committed offset, or the beginning of a new partition.
         rows: the store of its cursor rows.
-        log: the bounds of its log; None if unknown.
+        log: the bounds of its log.
 
     Attributes:
         opened_at: where the stream began.
         begun_to: the committed revision; subscriptions created before it have begun (beginnings.py).
     """
 
-    def __init__(
-        self, number: int, position: int, worker: PartitionServices, rows: RowStore, log: LogBounds | None
-    ) -> None:
+    def __init__(self, number: int, position: int, worker: PartitionServices, rows: RowStore, log: LogBounds) -> None:
         self.topic = worker.topic
         self.number = number
         self.opened_at = position
         self.name = f"partition {number} of {worker.topic}"
         self._matching = worker.matching
         self._pressure = PRESSURE_EVENTS if worker.matching is None else PRESSURE_DELIVERIES
-        ahead, topic_id, self.begun_to = (0, None, 0) if log is None else (log.ahead, log.topic_id, log.begun_to)
-        self.window = Window(position, ahead) if self._matching is None else SharedWindow(position, ahead)
-        self.beginnings = Beginnings(worker.topic, number, topic_id)
+        self.begun_to = log.begun_to
+        self.window = Window(position, log.ahead) if self._matching is None else SharedWindow(position, log.ahead)
+        self.beginnings = Beginnings(worker.topic, number, log.topic_id)
         self.lanes: dict[bytes, Lane] = {}
         self.committed: int | None = None
         self.is_draining = False

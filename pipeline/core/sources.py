@@ -77,12 +77,10 @@ class Sources:
 
     # --------------------------------------------------------------- partitions
 
-    async def open(
-        self, positions: Mapping[TopicPartition, int], logs: Mapping[TopicPartition, LogBounds] | None = None
-    ) -> None:
+    async def open(self, positions: Mapping[TopicPartition, int], logs: Mapping[TopicPartition, LogBounds]) -> None:
         """Open the partitions of an assignment; see `Dispatcher.open`."""
         next(iter(self)).observer.rebalanced()
-        by_topic, known = _by_topic(positions), _by_topic(logs or {})
+        by_topic, known = _by_topic(positions), _by_topic(logs)
         await asyncio.gather(*(each.open(by_topic[each.topic], known[each.topic]) for each in self))
 
     async def drain(self, wanted: Iterable[TopicPartition], seconds: float) -> dict[TopicPartition, int]:

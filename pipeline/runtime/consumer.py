@@ -265,7 +265,7 @@ class DeliveryConsumer(driver.Consumer):
     async def _open_assigned(self) -> None:
         assigned = self._source_partitions(self.assignment())
         if not assigned:
-            await self._sources.open({})
+            await self._sources.open({}, {})
             return
         # The consumer's position may already be past events that were fetched and discarded.
         committed = await self.delivery_thread.committed(sorted(assigned))

@@ -25,6 +25,7 @@ from pipeline.kafka.default_partition import default_partition
 from pipeline.observability.reporter import WorkerReporter
 from pipeline.observability.telemetry import Telemetry
 from tests.support.fakes import (
+    ANY_LOG,
     TOPIC,
     AskEachFilter,
     HandLease,
@@ -147,10 +148,10 @@ class Core:
         await settle()
         return revision
 
-    async def open(self, log: LogBounds | None = None) -> "Core":
-        """Open the partition at the committed offset. With a *log*, rows are compared with it."""
+    async def open(self, log: LogBounds = ANY_LOG) -> "Core":
+        """Open the partition at the committed offset. Rows are compared with *log*."""
         self.hear()
-        bounds = replace(LogBounds.unseen(None) if log is None else log, ahead=self.ahead, begun_to=self.begun_to)
+        bounds = replace(log, ahead=self.ahead, begun_to=self.begun_to)
         await self.dispatcher.open({0: self.committed}, {0: bounds})
         await settle()
         return self

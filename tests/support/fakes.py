@@ -8,12 +8,15 @@ from dataclasses import dataclass, field, replace
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredError
 from pipeline.core.lease import Lease
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cursor, Event, PlainEvent, Row, UnreadableRow
 from pipeline.core.outcome import Outcome
 from pipeline.core.ports import Behind, Wanted
 from pipeline.core.subscription import Filter, Subscription
 
 TOPIC = "events"
+ANY_LOG = LogBounds.unseen(None)
+"""A log in which every offset is valid."""
 MS_PER_OFFSET = 1_000
 """The record at offset o of a `SourceLog` has the timestamp o * MS_PER_OFFSET."""
 

@@ -11,7 +11,7 @@ from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.ports import LaneLimits
 from pipeline.core.subscription import Qos
 from tests.support.core import OK, Core, paused, subscription
-from tests.support.fakes import MemoryRows, RowTopic, VirtualClock
+from tests.support.fakes import ANY_LOG, MemoryRows, RowTopic, VirtualClock
 from tests.support.virtual_time import in_virtual_time, settle
 
 BROKEN = Failed("broken off", may_have_arrived=True)
@@ -190,7 +190,7 @@ async def test_opening_a_partition_retries_until_its_rows_are_readable() -> None
     core = Core(subscription())
     failures: list[Exception] = [OSError("away"), OSError("still away")]
     core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, failures)
-    await core.dispatcher.open({0: 0})
+    await core.dispatcher.open({0: 0}, {0: ANY_LOG})
 
     assert core.dispatcher.is_open(0)
     assert failures == []
@@ -204,7 +204,7 @@ async def test_a_failed_opening_is_logged_once_in_ten_seconds(
     core = Core(subscription())
     failures: list[Exception] = [BrokerError("not allowed")] * 5
     core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, failures)
-    await core.dispatcher.open({0: 0})
+    await core.dispatcher.open({0: 0}, {0: ANY_LOG})
 
     assert core.dispatcher.is_open(0)
     assert caplog.messages == ['partition.not-opened topic=events partition=0 error="not allowed"']
@@ -216,7 +216,7 @@ async def test_a_failed_opening_is_logged_once_in_ten_seconds(
 async def test_a_partition_revoked_during_its_opening_stays_closed() -> None:
     core = Core(subscription())
     core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, [OSError("away")] * 1_000)
-    opening = asyncio.create_task(core.dispatcher.open({0: 0}))
+    opening = asyncio.create_task(core.dispatcher.open({0: 0}, {0: ANY_LOG}))
     await asyncio.sleep(5.0)
     assert await core.dispatcher.drain([0], 1.0) == {}
     await core.dispatcher.close([0])
@@ -313,7 +313,7 @@ async def test_a_fenced_worker_closes_the_partition_and_sends_no_more() -> None:
     assert owner.pending == [0]
     assert owner.row_topic.rows[b"s"].next == 1
 
-    await former.dispatcher.open({0: 0})
+    await former.dispatcher.open({0: 0}, {0: ANY_LOG})
     assert former.dispatcher.is_open(0)
     assert former.dispatcher.fenced() == [], "this worker is the owner again"
     await owner.end()

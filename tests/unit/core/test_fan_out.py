@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
-from pipeline.core.log_bounds import LARGEST_OFFSET, LogBounds
+from pipeline.core.log_bounds import LARGEST_OFFSET
 from pipeline.core.model import Event, Status
 from pipeline.core.outcome import Rejected
 from pipeline.core.subscription import Qos, Start, Subscription
 from tests.support.core import OK, Core, resumed, subscription
-from tests.support.fakes import TOPIC
+from tests.support.fakes import ANY_LOG, TOPIC
 from tests.support.virtual_time import in_virtual_time, settle
 
 
@@ -126,7 +126,7 @@ async def test_opening_waits_for_subscriptions_that_have_begun() -> None:
     core.publish(begun(core, "a", 0))
     core.begun_to = 1
     after = Core(before=core, matches=True)
-    opening = asyncio.create_task(after.dispatcher.open({0: 0}, {0: replace(LogBounds.unseen(None), begun_to=1)}))
+    opening = asyncio.create_task(after.dispatcher.open({0: 0}, {0: replace(ANY_LOG, begun_to=1)}))
     await settle()
     assert not opening.done(), "the worker has not read a subscription that had begun"
     after.hear()

@@ -10,7 +10,7 @@ from pipeline.core.model import Status
 from pipeline.core.outcome import Rejected
 from pipeline.core.subscription import Subscription
 from tests.support.core import Core, subscription
-from tests.support.fakes import MemoryRegistry
+from tests.support.fakes import ANY_LOG, MemoryRegistry
 from tests.support.virtual_time import in_virtual_time, settle
 
 
@@ -57,7 +57,7 @@ async def test_a_row_is_kept_until_its_subscription_is_read(*, matches: bool) ->
     core.rows.is_dead = True
 
     after = Core(before=core, matches=matches)
-    opening = asyncio.create_task(after.dispatcher.open({0: 2}))
+    opening = asyncio.create_task(after.dispatcher.open({0: 2}, {0: ANY_LOG}))
     await settle()
     assert not opening.done()
     after.hear()

@@ -9,7 +9,7 @@ from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.sources import Sources, TopicPartition
 from pipeline.core.subscription import ReplayOffset, Skip, Start, Subscription
 from tests.support.core import LIMITS, OK, Core, subscription
-from tests.support.fakes import TOPIC, MemoryReader, MemoryRows, RowTopic, SourceLog
+from tests.support.fakes import ANY_LOG, TOPIC, MemoryReader, MemoryRows, RowTopic, SourceLog
 from tests.support.virtual_time import in_virtual_time, settle
 
 OTHER = "payments"
@@ -43,7 +43,7 @@ class Two(Core):
 
     async def begin(self) -> "Two":
         self.hear()
-        await self.sources.open({HERE: 0, THERE: 0})
+        await self.sources.open({HERE: 0, THERE: 0}, {HERE: ANY_LOG, THERE: ANY_LOG})
         await settle()
         return self
 
