@@ -9,7 +9,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pipeline.core.clock import Clock, steady_now
 from pipeline.core.delivery import Delivery
@@ -37,12 +37,6 @@ STREAMING_SECONDS = 1.0
 """For how long after a batch the stream counts as busy (`is_streaming`)."""
 PRESSURE_CHECK_SECONDS = 0.25
 """How often the paused partitions are checked."""
-
-
-@dataclass(slots=True)
-class _Open:
-    partition: Partition
-    rows: RowStore
 
 
 class Dispatcher:
@@ -97,7 +91,7 @@ class Dispatcher:
         self._rows_of = rows_of
         self._created: dict[str, int] = {}  # with matching: known subscriptions, and the revision that created each
         self._on_closed = on_closed
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, Partition] = {}
         self._opening: dict[int, asyncio.Task[None]] = {}
         self._lost: set[asyncio.Task[None]] = set()
         self._fenced: set[int] = set()
@@ -108,12 +102,12 @@ class Dispatcher:
 
     def dispatch(self, number: int, events: Sequence[Event]) -> None:
         """Dispatch a batch of one partition to its lanes. Does no I/O; an event can't make it raise an exception."""
-        found = self._open.get(number)
-        if found is None:
+        partition = self._open.get(number)
+        if partition is None:
             # The partition was revoked after the fetch. The batch was not committed, so the next owner reads it again.
             return
         self.streamed_at = steady_now()
-        found.partition.dispatch(events)
+        partition.dispatch(events)
         if self.memory.is_over_its_bound:
             self._relieve()
 
@@ -123,10 +117,10 @@ class Dispatcher:
         Returns whether the partition has advanced. *batch_end* is the end of the last batch or gap. Does nothing until
         the last batch has been dispatched.
         """
-        found = self._open.get(number)
-        if found is None or batch_end is None or not found.partition.dispatched_to == batch_end < end:
+        partition = self._open.get(number)
+        if partition is None or batch_end is None or not partition.dispatched_to == batch_end < end:
             return False
-        found.partition.pass_over(end)
+        partition.pass_over(end)
         return True
 
     @property
@@ -160,45 +154,45 @@ class Dispatcher:
 
     def partitions(self) -> list[Partition]:
         """The open partitions, by number."""
-        return [self._open[number].partition for number in sorted(self._open)]
+        return [self._open[number] for number in sorted(self._open)]
 
     # --------------------------------------------------------------- committing
 
     def offsets_to_commit(self) -> dict[int, int]:
         """The offsets to commit, by partition."""
         return {
-            number: entry.partition.window.committable
-            for number, entry in self._open.items()
-            if entry.partition.window.committable != entry.partition.committed
-            or entry.partition.window.has_news
-            or (self.matching is not None and self._begun_to(entry) != entry.partition.begun_to)
+            number: partition.window.committable
+            for number, partition in self._open.items()
+            if partition.window.committable != partition.committed
+            or partition.window.has_news
+            or (self.matching is not None and self._begun_to(partition) != partition.begun_to)
         }
 
-    def _begun_to(self, entry: _Open) -> int:
-        return entry.partition.beginnings.begun_to(self.registry.read_to)
+    def _begun_to(self, partition: Partition) -> int:
+        return partition.beginnings.begun_to(self.registry.read_to)
 
     def begun_to(self, number: int) -> int | None:
         """The revision to commit with an offset: subscriptions created before it have begun (beginnings.py)."""
-        entry = self._open.get(number)
-        if entry is None:
+        partition = self._open.get(number)
+        if partition is None:
             return None
         # With `routing: key`, commits repeat the last revision that was committed with `match`, so that no subscription
         # begins a second time if the definition returns to `match`.
-        return (entry.partition.begun_to or None) if self.matching is None else self._begun_to(entry)
+        return (partition.begun_to or None) if self.matching is None else self._begun_to(partition)
 
     def ahead_of(self, number: int, offset: int) -> int:
         """The settled events after the *offset* to commit, as bits for the note of the commit (ahead.py)."""
-        entry = self._open.get(number)
-        return 0 if entry is None else entry.partition.window.ahead_of(offset)
+        partition = self._open.get(number)
+        return 0 if partition is None else partition.window.ahead_of(offset)
 
     def committed(self, offsets: Mapping[int, int], begun_to: Mapping[int, int | None]) -> int:
         """Record that these offsets and revisions were committed. Returns by how many offsets the commits advanced."""
         advanced = 0
         for number, offset in offsets.items():
-            entry = self._open.get(number)
-            if entry is not None:
-                former, entry.partition.committed = entry.partition.committed, offset
-                entry.partition.begun_to = begun_to.get(number) or 0
+            partition = self._open.get(number)
+            if partition is not None:
+                former, partition.committed = partition.committed, offset
+                partition.begun_to = begun_to.get(number) or 0
                 advanced += 0 if former is None else offset - former
             self.observer.committed(self.topic, number, offset)
         return advanced
@@ -234,24 +228,23 @@ class Dispatcher:
             opened = await self._fence_and_load(number, log)
             if opened is None:
                 return
-            rows, found = opened
+            store, rows = opened
             # If someone has changed the group's offsets, all known subscriptions count as begun.
             log = replace(log, begun_to=min(log.begun_to, self.registry.read_to))
-            partition = Partition(number, position, self, rows, log)
-            self._open[number] = _Open(partition, rows)
+            self._open[number] = partition = Partition(number, position, self, store, log)
             if log.commit_break is not None:
                 self.observer.log_broken(self.topic, number, log.commit_break)
-            Opening(partition, self, log).restore(found, self.registry.all())
+            Opening(partition, self, log).restore(rows, self.registry.all())
         finally:
             self._opening.pop(number, None)
 
     async def _fence_and_load(self, number: int, log: LogBounds) -> tuple[RowStore, Mapping[bytes, Row]] | None:
         """The store of the partition's rows, and the rows in it; None if the partition has a newer owner."""
         while True:
-            rows = self._rows_of(number)
-            rows.topic_id, rows.committed_id = log.topic_id, log.former_id
+            store = self._rows_of(number)
+            store.topic_id, store.committed_id = log.topic_id, log.former_id
             try:
-                return rows, await self._load(rows)
+                return store, await self._load(store)
             except FencedError:
                 logger.warning("partition %d of %s already has a newer owner", number, self.topic)
                 self._fenced.add(number)  # only the group knows whether there is a newer owner
@@ -262,18 +255,18 @@ class Dispatcher:
                 logger.exception("partition %d of %s can't be opened yet", number, self.topic)
             await self.clock.sleep(OPEN_PAUSE_SECONDS)
 
-    async def _load(self, rows: RowStore) -> Mapping[bytes, Row]:
+    async def _load(self, store: RowStore) -> Mapping[bytes, Row]:
         """Open the store and return its rows. If the rows can't be read, the store is closed again."""
         try:
-            found, read_to = await rows.open(), self.registry.read_to
-            if any(isinstance(row, UnreadableRow) or row.revision >= read_to for row in found.values()):
+            rows, read_to = await store.open(), self.registry.read_to
+            if any(isinstance(row, UnreadableRow) or row.revision >= read_to for row in rows.values()):
                 # The former owner may have read more of the subscriptions' topic. Until this worker has read as much, a
                 # row may seem to have no subscription.
                 await self.registry.caught_up()
         except BaseException:
-            await rows.close()
+            await store.close()
             raise
-        return found
+        return rows
 
     # --------------------------------------------------------------- closing
 
@@ -284,30 +277,30 @@ class Dispatcher:
         for task in opening:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
-        entries = {number: self._open[number] for number in numbers if number in self._open}
-        offsets = await asyncio.gather(*(entry.partition.drain(seconds) for entry in entries.values()))
-        return dict(zip(entries, offsets, strict=True))
+        partitions = {number: self._open[number] for number in numbers if number in self._open}
+        offsets = await asyncio.gather(*(partition.drain(seconds) for partition in partitions.values()))
+        return dict(zip(partitions, offsets, strict=True))
 
     def close(self, numbers: Iterable[int]) -> Awaitable[None]:
         """Close partitions. `is_open` is False from the call on. Rows remain in Kafka."""
         numbers = list(numbers)
         self.assigned -= set(numbers)
-        return self._close([entry for number in numbers if (entry := self._open.pop(number, None)) is not None])
+        return self._close([self._open.pop(number) for number in numbers if number in self._open])
 
-    async def _close(self, entries: Sequence[_Open]) -> None:
-        await asyncio.gather(*(self._close_one(entry) for entry in entries))
+    async def _close(self, partitions: Iterable[Partition]) -> None:
+        await asyncio.gather(*map(self._close_one, partitions))
         await asyncio.gather(*self._lost, return_exceptions=True)
 
-    async def _close_one(self, entry: _Open) -> None:
-        self.reader.forget(entry.partition)
-        await entry.partition.close()
-        await entry.rows.close()
-        self._on_closed(entry.partition.number)
+    async def _close_one(self, partition: Partition) -> None:
+        self.reader.forget(partition)
+        await partition.close()
+        await partition.store.close()
+        self._on_closed(partition.number)
 
     def lost(self, partition: Behind) -> None:
         """See `ports.PartitionServices`. Closes the partition; none of its offsets are committed any more."""
-        entry = self._open.get(partition.number)
-        if entry is None or entry.partition is not partition:
+        found = self._open.get(partition.number)
+        if found is not partition:
             return
         logger.warning(
             "partition %d of %s lost: Kafka has fenced the cursor rows of this worker",
@@ -317,7 +310,7 @@ class Dispatcher:
         self.observer.partition_lost(self.topic, partition.number)
         del self._open[partition.number]
         self._fenced.add(partition.number)
-        task = asyncio.get_running_loop().create_task(self._close_one(entry))
+        task = asyncio.get_running_loop().create_task(self._close_one(found))
         self._lost.add(task)
         task.add_done_callback(self._lost.discard)
 
@@ -342,22 +335,22 @@ class Dispatcher:
     def checkpoint(self) -> None:
         """One round of `keep_checkpoints`."""
         self._checkpoints += 1
-        for entry in list(self._open.values()):
-            entry.partition.checkpoint()
+        for partition in list(self._open.values()):
+            partition.checkpoint()
             if self._checkpoints % SWEEP_CHECKPOINTS == 0:
-                entry.partition.sweep()
+                partition.sweep()
 
     def relieve_pressed(self) -> None:
         """In paused partitions, make lagging lanes fall behind, so that the other lanes can continue."""
-        for entry in list(self._open.values()):
-            if entry.partition.is_paused:
-                entry.partition.end_holding(steady_now())
+        for partition in list(self._open.values()):
+            if partition.is_paused:
+                partition.end_holding(steady_now())
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
         """Handle a change of a subscription. `matching` contains the change already."""
         is_new = self.matching is not None and self._is_new(subscription_id, subscription)
-        for entry in list(self._open.values()):
-            entry.partition.reconciler.update(subscription_id, subscription, is_new=is_new)
+        for partition in list(self._open.values()):
+            partition.reconciler.update(subscription_id, subscription, is_new=is_new)
 
     def _is_new(self, subscription_id: str, subscription: Subscription | None) -> bool:
         """Whether this is a creation, not an edit: the id was unknown, or belonged to a deleted subscription."""

@@ -47,7 +47,7 @@ class Partition:
 
     Args:
         position: where the stream begins: the committed offset, or the beginning of a new partition.
-        rows: the store of its cursor rows.
+        store: the store of its cursor rows, which is opened before the partition, and closed after it.
         log: the bounds of its log.
 
     Attributes:
@@ -55,10 +55,11 @@ class Partition:
         begun_to: the committed revision; subscriptions created before it have begun (beginnings.py).
     """
 
-    def __init__(self, number: int, position: int, worker: PartitionServices, rows: RowStore, log: LogBounds) -> None:
+    def __init__(self, number: int, position: int, worker: PartitionServices, store: RowStore, log: LogBounds) -> None:
         self.topic = worker.topic
         self.number = number
         self.opened_at = position
+        self.store = store
         self.name = f"partition {number} of {worker.topic}"
         self._matching = worker.matching
         self._pressure = PRESSURE_EVENTS if worker.matching is None else PRESSURE_DELIVERIES
@@ -71,7 +72,7 @@ class Partition:
         self.is_paused = False
         self.progressed_at = worker.clock.now()
         self._worker = worker
-        self.rows = LaneRows(rows, self.lanes, partial(worker.lost, self), position)
+        self.rows = LaneRows(store, self.lanes, partial(worker.lost, self), position)
         self._runners: dict[asyncio.Task[None], Lane] = {}
         self._behind: dict[Lane, None] = {}  # the lane that has waited longest comes first
         self._stretches = 0
