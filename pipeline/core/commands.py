@@ -145,12 +145,10 @@ class Commands:
 
     def _skip(self, order: _Order, offset: int, *, is_next: bool) -> None:
         """Skip the event at *offset*, but only if it is the next one."""
-        lane, number = order.lane, self._partition.number
+        lane = order.lane
         if is_next:
             self._worker.observer.settled("skipped")
-            self._worker.observer.dropped(
-                "skipped", subscription=lane.name, topic=self._worker.topic, partition=number, offset=offset
-            )
+            lane.report_dropped("skipped", offset)
             lane.record_revision(order.command.revision)
             lane.skip(offset)
             self.resume(lane)
@@ -246,12 +244,4 @@ class Commands:
         try:
             discarded = await reader.count(number, self._wanted_by(lane), start, offset)
         finally:
-            self._worker.observer.dropped(
-                "discarded",
-                discarded,
-                subscription=lane.name,
-                topic=self._worker.topic,
-                partition=number,
-                offset=offset - 1,
-                since=start,
-            )
+            lane.report_dropped("discarded", offset - 1, discarded, since=start)

@@ -49,9 +49,7 @@ class Lane(LaneView):
             return
         if self._settled_at_receipt:
             if events.queue.is_full:
-                self._services.observer.dropped(
-                    "lane-full", subscription=self.name, topic=event.topic, partition=event.partition, offset=offset
-                )
+                self.report_dropped("lane-full", offset)
                 # The event is not counted as waiting. It stays in the log, where the lane reads it after leaving the
                 # stream.
                 events.in_log.forget(offset + 1)
@@ -202,10 +200,10 @@ class Lane(LaneView):
             message: a sentence, without secrets.
             has_arrived: whether the receiver may have seen the event, so that at-most-once can't send it again.
         """
-        observer, topic, partition = self._services.observer, flight.event.topic, flight.event.partition
+        observer = self._services.observer
         if flight.claimed and has_arrived:
             observer.settled("dropped")
-            observer.dropped("given-up", subscription=self.name, topic=topic, partition=partition, offset=flight.offset)
+            self.report_dropped("given-up", flight.offset)
         else:
             self.claims.hand_back(flight)
         # This comes before `remove`: the event may be claimed, and the row that is written here must not move the
@@ -219,7 +217,7 @@ class Lane(LaneView):
         self._halt(LaneState.FAILED, cause, None if flight.claimed else flight)
         if self.subscription is not None:
             tell = observer.subscription_failed if former is None else observer.probe_failed
-            tell(self.subscription, topic, partition, self.cause or cause)
+            tell(self.subscription, self._home.topic, self._home.number, self.cause or cause)
 
     def stop(self, status: Status, cause: Cause | None = None) -> None:
         """Stop delivering. Requests under way are not cancelled."""

@@ -7,6 +7,7 @@ from pipeline.core.keys import decode_key
 from pipeline.core.lane_events import LaneEvents
 from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Cause, Status
+from pipeline.core.observer import DropRule
 from pipeline.core.policy import UNKNOWN_RULES
 from pipeline.core.ports import Home, LaneServices, RowWriter
 from pipeline.core.subscription import Subscription
@@ -117,6 +118,18 @@ class LaneView:
             and not self.waits.is_timed
             and self.events.queue.has_room
             and not self._home.is_draining
+        )
+
+    def report_dropped(self, rule: DropRule, offset: int, count: int = 1, *, since: int | None = None) -> None:
+        """Report that *count* events of the lane were given up; see `Observer.dropped`."""
+        self._services.observer.dropped(
+            rule,
+            count,
+            subscription=self.name,
+            topic=self._home.topic,
+            partition=self._home.number,
+            offset=offset,
+            since=since,
         )
 
     @property

@@ -269,14 +269,7 @@ class Partition:
         """Skip to *offset*, because retention has deleted everything before it. The lanes' lost events are counted."""
         for lane in self._behind:
             if lane.read_from < offset:
-                self._worker.observer.dropped(
-                    "retention",
-                    offset - lane.read_from,
-                    subscription=lane.name,
-                    topic=self.topic,
-                    partition=self.number,
-                    offset=offset - 1,
-                )
+                lane.report_dropped("retention", offset - 1, offset - lane.read_from)
                 lane.skip_to(offset)
 
     # --------------------------------------------------------------- the checkpoint
@@ -364,7 +357,7 @@ class Partition:
         for lane in self.lanes.values():
             for flight in lane.events.in_flight.values():
                 if flight.claimed:
-                    self._count_given_up(lane, flight.offset)
+                    lane.report_dropped("given-up", flight.offset)
 
     def _count_handed_back(self) -> None:
         """Count events whose claim was handed back, but whose row is not durable: the next owner skips them."""
@@ -372,12 +365,7 @@ class Partition:
             for offset in lane.events.progress.handed_back:
                 flight = lane.events.in_flight.get(offset)
                 if flight is None or not flight.claimed:  # `_count_cut_off` has counted all others
-                    self._count_given_up(lane, offset)
-
-    def _count_given_up(self, lane: Lane, offset: int) -> None:
-        self._worker.observer.dropped(
-            "given-up", subscription=lane.name, topic=self.topic, partition=self.number, offset=offset
-        )
+                    lane.report_dropped("given-up", offset)
 
     async def close(self) -> None:
         """End all work at once. Results of events in flight no longer count."""

@@ -133,20 +133,13 @@ class Reconciler:
 
         Events in memory count as dropped, except those from *again_from* on, which a new subscription gets.
         """
+        dispatched_to, since = self._partition.dispatched_to, lane.first_waiting
+        end = dispatched_to if again_from is None else min(dispatched_to, again_from)
         in_memory = [*lane.events.in_flight, *(event.offset for event in lane.events.queue)]
-        read_again = 0 if again_from is None else sum(offset >= again_from for offset in in_memory)
-        since, last = lane.first_waiting, self._partition.dispatched_to - 1
+        read_again = sum(offset >= end for offset in in_memory)
         given_up = lane.abandon() - read_again
         if given_up:
-            self._worker.observer.dropped(
-                "unknown-subscription",
-                given_up,
-                subscription=lane.name,
-                topic=self._worker.topic,
-                partition=self._partition.number,
-                offset=last if again_from is None else min(last, again_from - 1),
-                since=since,
-            )
+            lane.report_dropped("unknown-subscription", end - 1, given_up, since=since)
         row = lane.events.progress.row
         if row is not None:
             logger.info("subscription %s was deleted at offset %d of %s", lane.name, row.next, self._partition.name)

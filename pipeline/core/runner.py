@@ -217,10 +217,7 @@ class Runner:
         self._lane.settle(flight)
 
     def _drop(self, flight: InFlight, rule: DropRule) -> None:
-        event = flight.event
-        self._delivery.observer.dropped(
-            rule, subscription=self._lane.name, topic=event.topic, partition=event.partition, offset=event.offset
-        )
+        self._lane.report_dropped(rule, flight.offset)
         self._settle(flight, "dropped")
 
     async def _dead_letter(self, flight: InFlight, reason: Reason, outcome: Outcome | None) -> None:
