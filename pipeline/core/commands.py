@@ -16,7 +16,7 @@ from pipeline.core.lane_rows import LaneRows
 from pipeline.core.lane_state import LaneState
 from pipeline.core.pending import is_replay_in, names
 from pipeline.core.ports import Home, PartitionServices
-from pipeline.core.subscription import Command, Filter, ReplayOffset, ReplayTimestamp, Skip, Subscription
+from pipeline.core.subscription import Command, ReplayOffset, ReplayTimestamp, Skip, Subscription
 
 logger = logging.getLogger(__name__)
 
@@ -168,17 +168,16 @@ class Commands:
 
         Events of other subscriptions may precede it.
         """
-        lane, reader, number = order.lane, self._worker.reader, self._partition.number
-        start, wanted = lane.first_waiting, self._wanted_by(lane)
-        is_first = await reader.count(number, wanted, offset, offset + 1) == 1
-        is_first = is_first and not await reader.count(number, wanted, start, offset)
+        lane = order.lane
+        start = lane.first_waiting
+        is_first = await self._count(lane, offset, offset + 1) == 1 and not await self._count(lane, start, offset)
         if not order.is_overtaken():
             self._skip(order, offset, is_next=is_first and lane.first_waiting <= offset)
 
-    def _wanted_by(self, lane: Lane) -> bytes | Filter:
-        """How to recognise the lane's events: by its key, or by a filter."""
-        matching = self._worker.matching
-        return lane.key if matching is None else lambda event: bool(matching.keys(event, (lane.key,)))
+    async def _count(self, lane: Lane, start: int, end: int) -> int:
+        """The number of the lane's events in the log from *start* up to *end*."""
+        worker = self._worker
+        return await worker.reader.count(self._partition.number, lane.key, start, end, worker.matching)
 
     # --------------------------------------------------------------- replays
 
@@ -222,8 +221,8 @@ class Commands:
 
     async def _discard_to(self, order: _Order, offset: int) -> None:
         """Continue from *offset*, or from the end of the log if that is earlier. Discard waiting events before it."""
-        lane, reader, number = order.lane, self._worker.reader, self._partition.number
-        end = await reader.end_of(number)
+        lane = order.lane
+        end = await self._worker.reader.end_of(self._partition.number)
         if order.is_overtaken():
             return
         lane.record_revision(order.command.revision)
@@ -242,6 +241,6 @@ class Commands:
         self.resume(lane)
         discarded = offset - start  # an upper bound, if counting takes too long
         try:
-            discarded = await reader.count(number, self._wanted_by(lane), start, offset)
+            discarded = await self._count(lane, start, offset)
         finally:
             lane.report_dropped("discarded", offset - 1, discarded, since=start)

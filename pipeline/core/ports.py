@@ -11,7 +11,7 @@ from pipeline.core.model import Cursor, Event, Row
 from pipeline.core.observer import Observer
 from pipeline.core.probing import ProbeGate
 from pipeline.core.queue_memory import QueueMemory
-from pipeline.core.subscription import Filter, Subscription
+from pipeline.core.subscription import Subscription
 from pipeline.core.window import Window
 
 
@@ -194,8 +194,8 @@ class Reader(Protocol):
     async def end_of(self, partition: int) -> int:
         """The end of the part of the log that may be read."""
 
-    async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:
-        """The number of events from *start* up to *end* that have this key or match this filter."""
+    async def count(self, partition: int, key: bytes, start: int, end: int, matching: Matching | None) -> int:
+        """The number of a subscription's events from *start* up to *end*; *matching* is None with `routing: key`."""
 
     def forget(self, partition: Behind) -> None:
         """Read no more of a partition that is closed."""

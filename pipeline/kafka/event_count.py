@@ -4,7 +4,6 @@ With `routing: key`, records with other keys are skipped before they become obje
 """
 
 from collections.abc import AsyncIterator, Mapping
-from functools import partial
 from typing import Any, Final, Self
 
 from aiokafka import TopicPartition
@@ -14,7 +13,6 @@ from pipeline.core.keys import keys_among
 from pipeline.core.model import Event
 from pipeline.core.ports import Matching
 from pipeline.core.sources import TopicPartition as SourcePartition
-from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect, start_or_disconnect
 from pipeline.kafka.offset_times import offsets_at
@@ -47,27 +45,14 @@ class EventCounter:
         await disconnect(self._consumer)
 
     async def offset_at(self, tp: SourcePartition, timestamp_ms: int) -> int | None:
-        """The first offset at or after a time; None if there is none. Raises the same errors as `count`."""
+        """The first offset at or after a time; None if there is none. Raises the same errors as `count_each`."""
         place = TopicPartition(*tp)
         return (await offsets_at(self._connection, self._consumer, {place: timestamp_ms}))[place]
-
-    async def count(self, tp: SourcePartition, wanted: bytes | Filter, start: int, end: int) -> int:
-        """The number of readable events from *start* up to *end* (exclusive) that have a key or match a filter.
-
-        Raises:
-            KafkaError: the brokers can't be asked.
-        """
-        is_wanted = partial(_has_key, wanted) if isinstance(wanted, bytes) else wanted
-        keys = frozenset({wanted}) if isinstance(wanted, bytes) else None
-        found = 0
-        async for events in self._batches(tp, keys, start, end):
-            found += sum(is_wanted(event) for event in events)
-        return found
 
     async def count_each(
         self, tp: SourcePartition, ranges: Mapping[bytes, tuple[int, int]], matching: Matching | None
     ) -> dict[bytes, int]:
-        """The number of each subscription's events in its own range. The log is read only once.
+        """The number of each subscription's readable events in its own range. The log is read only once.
 
         Args:
             tp: a partition of a source topic.
@@ -119,7 +104,3 @@ class EventCounter:
                 consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
                 continue
             yield [record for record in records.get(tp, ()) if record.offset < end]
-
-
-def _has_key(key: bytes, event: Event) -> bool:
-    return (event.key or b"") == key

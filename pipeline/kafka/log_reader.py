@@ -12,9 +12,8 @@ from typing import Final
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 
-from pipeline.core.ports import Behind
+from pipeline.core.ports import Behind, Matching
 from pipeline.core.sources import TopicPartition as SourcePartition
-from pipeline.core.subscription import Filter
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.event_count import EventCounter
 from pipeline.kafka.internals import disconnect, start_or_disconnect
@@ -101,12 +100,13 @@ class LogReader:
                 logger.warning("could not look up the end of %s yet: %r", tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
-    async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:
-        """See `EventCounter.count`. Retries until a broker answers."""
+    async def count(self, partition: int, key: bytes, start: int, end: int, matching: Matching | None) -> int:
+        """See `EventCounter.count_each`. Retries until a broker answers."""
+        tp = SourcePartition(self._topic, partition)
         while True:
             try:
                 async with EventCounter(self._connection, self._isolation_level) as counter:
-                    return await counter.count(SourcePartition(self._topic, partition), wanted, start, end)
+                    return (await counter.count_each(tp, {key: (start, end)}, matching))[key]
             except (KafkaError, OSError) as error:
                 logger.warning("could not count the events of a range of %s-%d yet: %r", self._topic, partition, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)

@@ -178,7 +178,7 @@ async def test_aborted_events_are_not_counted(kafka: TestBroker, unique_name: Ca
     finally:
         await producer.stop()
     async with serving(kafka, name) as backlog:
-        assert await backlog.count(0, b"sub-1", 0, await backlog.end_of(0)) == 1
+        assert await backlog.count(0, b"sub-1", 0, await backlog.end_of(0), None) == 1
 
 
 async def test_the_log_reader_can_go_back_to_an_earlier_offset(broker: TestBroker, topic: str) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.errors import FencedError, LeaseEndedError, NotDeadLetteredError
+from pipeline.core.keys import keys_among
 from pipeline.core.lease import Lease
 from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cursor, Event, PlainEvent, Row, UnreadableRow
 from pipeline.core.outcome import Outcome
-from pipeline.core.ports import Behind, Wanted
-from pipeline.core.subscription import Filter, Subscription
+from pipeline.core.ports import Behind, Matching, Wanted
+from pipeline.core.subscription import Subscription
 
 TOPIC = "events"
 ANY_LOG = LogBounds.unseen(None)
@@ -234,10 +235,10 @@ class MemoryReader:
         await asyncio.sleep(self._answer_seconds)
         return self.log.end
 
-    async def count(self, partition: int, wanted: bytes | Filter, start: int, end: int) -> int:  # noqa: ARG002 - there is one partition
+    async def count(self, partition: int, key: bytes, start: int, end: int, matching: Matching | None) -> int:  # noqa: ARG002 - there is one partition
         await asyncio.sleep(self._answer_seconds)
         found = [each for each in self.log.read(start, end - start) if each.offset < end]
-        return sum((each.key or b"") == wanted if isinstance(wanted, bytes) else wanted(each) for each in found)
+        return sum(bool(keys_among(each, (key,), matching)) for each in found)
 
     def fetch(self, partition: Behind, count: int) -> "Stretch | None":
         """Read the events that a partition wants; None if it wants none.
