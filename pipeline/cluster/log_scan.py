@@ -126,11 +126,7 @@ async def opened_scan(
     """
     found = await partitions_of(connection, topic)
     sieve = Sieve()
-    options: dict[str, Any] = {
-        "key_deserializer": sieve,
-        "check_crcs": not connection.embedded,
-        "max_partition_fetch_bytes": FETCH_BYTES,
-    }
+    options: dict[str, Any] = {"key_deserializer": sieve, "max_partition_fetch_bytes": FETCH_BYTES}
     limit = seconds + OPENING_SECONDS
     async with reading(connection, topic, limit, isolation_level=isolation_level, **options) as consumer:
         yield LogScan(connection, topic, found, consumer, sieve, seconds=seconds)

@@ -45,12 +45,11 @@ async def reading(
         BrokerError: the cluster can't be reached, or does not answer in time.
     """
     consumer = AIOKafkaConsumer(
-        enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level=isolation_level,
         fetch_max_wait_ms=FETCH_WAIT_MS,
         **options,
-        **connection.client_options(),
+        **connection.consumer_options(),
     )
     try:
         async with asyncio.timeout(seconds):
@@ -82,8 +81,7 @@ async def read_event(
         BrokerError: the partition can't be read within *seconds*.
     """
     topic, partition, offset = place
-    options: dict[str, Any] = {"isolation_level": isolation_level, "check_crcs": not connection.embedded}
-    async with reading(connection, topic, seconds, **options) as consumer:
+    async with reading(connection, topic, seconds, isolation_level=isolation_level) as consumer:
         tp = TopicPartition(topic, partition)
         consumer.assign([tp])
         begin, end = (await consumer.beginning_offsets([tp]))[tp], (await consumer.end_offsets([tp]))[tp]
@@ -108,7 +106,7 @@ async def newest_keys(connection: KafkaConnection, topic: str, count: int) -> li
     """
     led = (await partitions_of(connection, topic)).led
     tps = [TopicPartition(topic, number) for number in led]
-    async with reading(connection, topic, KEYS_SECONDS, check_crcs=not connection.embedded) as consumer:
+    async with reading(connection, topic, KEYS_SECONDS) as consumer:
         return await _keys_at_end(consumer, tps, max(1, count // len(tps))) if tps else []
 
 

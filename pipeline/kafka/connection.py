@@ -30,8 +30,8 @@ class KafkaConnection:
         mechanism: the SASL mechanism; None without SASL.
         tls: trusted certificates and the client's own, for SSL and SASL_SSL; None for the system's certificates.
         embedded: librdkafka's in-memory cluster. It has no transactions, no topic creation and no topic configuration,
-            describes no groups, finds no offset for a time, and its control records carry a wrong CRC (readers set
-            `check_crcs=False`). The definition of `webhooks dev` marks its brokers with `embedded://`.
+            describes no groups, finds no offset for a time, and its control records carry a wrong CRC. The definition
+            of `webhooks dev` marks its brokers with `embedded://`.
     """
 
     bootstrap_servers: tuple[str, ...]
@@ -80,6 +80,10 @@ class KafkaConnection:
             options["sasl_plain_username"] = self.username
             options["sasl_plain_password"] = self.password
         return options
+
+    def consumer_options(self) -> dict[str, Any]:
+        """The keyword arguments of every consumer of this cluster. Offsets are committed only explicitly."""
+        return {**self.client_options(), "enable_auto_commit": False, "check_crcs": not self.embedded}
 
     def faust_broker(self) -> list[str]:
         """The value of `faust.App(broker=...)`."""

@@ -150,10 +150,8 @@ class KafkaRows:
     async def _load(self) -> dict[bytes, Row]:
         consumer = AIOKafkaConsumer(
             isolation_level="read_committed",
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
-            check_crcs=not self._connection.embedded,
-            **self._connection.client_options(),
+            **self._connection.consumer_options(),
         )
         rows: dict[bytes, Row] = {}
         try:

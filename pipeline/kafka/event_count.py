@@ -29,12 +29,10 @@ class EventCounter:
         self._connection = connection
         self._sieve = Sieve()
         self._consumer = AIOKafkaConsumer(
-            enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level=isolation_level,
             key_deserializer=self._sieve,
-            check_crcs=not connection.embedded,
-            **connection.client_options(),
+            **connection.consumer_options(),
         )
 
     async def __aenter__(self) -> Self:

@@ -26,15 +26,12 @@ def lone_consumer(connection: KafkaConnection, **options: Any) -> AIOKafkaConsum
     """A consumer without a group, with the isolation level `read_committed`."""
     return AIOKafkaConsumer(
         group_id=None,
-        enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
         request_timeout_ms=REQUEST_TIMEOUT_MS,
         fetch_max_wait_ms=EMBEDDED_WAIT_MS if connection.embedded else KAFKA_WAIT_MS,
-        # The embedded broker's control records carry a wrong CRC.
-        check_crcs=not connection.embedded,
         **options,
-        **connection.client_options(),
+        **connection.consumer_options(),
     )
 
 

@@ -100,7 +100,7 @@ async def commit_positions(
     Raises:
         BrokerError: the group has members, or the cluster can't be reached, or refuses the commit.
     """
-    consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **connection.client_options())
+    consumer = AIOKafkaConsumer(group_id=group, **connection.consumer_options())
     notes = metadata or {}
     tps = {TopicPartition(*place): OffsetAndMetadata(offset, notes.get(place, "")) for place, offset in offsets.items()}
     try:

@@ -155,11 +155,9 @@ async def opened_letters(dlq: DeadLetterTopic, group: str | None = None) -> Asyn
     partitions = [TopicPartition(dlq.topic, number) for number in found.led]
     consumer = AIOKafkaConsumer(
         group_id=group,
-        enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
-        check_crcs=not dlq.connection.embedded,
-        **dlq.connection.client_options(),
+        **dlq.connection.consumer_options(),
     )
     try:
         await consumer.start()

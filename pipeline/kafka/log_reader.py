@@ -199,14 +199,12 @@ class LogReader:
 
     async def _connect(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
-            enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level=self._isolation_level,
             key_deserializer=self._sieve,
             fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES,
-            check_crcs=not self._connection.embedded,
-            **self._connection.client_options(),
+            **self._connection.consumer_options(),
         )
         await start_or_disconnect(consumer)
         return consumer

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
 
@@ -41,8 +41,7 @@ async def read_newest_records(
     """Like `read_newest`, but returns the whole record of each key. Records without a key are left out."""
     sieve = Sieve()
     sieve.keys = keys
-    options: dict[str, Any] = {"key_deserializer": sieve, "check_crcs": not connection.embedded}
-    async with reading(connection, topic, READ_SECONDS, **options) as consumer:
+    async with reading(connection, topic, READ_SECONDS, key_deserializer=sieve) as consumer:
         records = await _read(consumer, [TopicPartition(topic, number) for number in partitions.led])
         # The sieve lets some records with other keys through.
         yield (

@@ -38,11 +38,7 @@ async def _read_offsets(
     connection: KafkaConnection, times_ms: Mapping[TopicPartition, int]
 ) -> dict[TopicPartition, int | None]:
     consumer = AIOKafkaConsumer(
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-        check_crcs=False,  # the embedded broker's end-of-transaction markers carry a wrong CRC
-        **connection.client_options(),
+        auto_offset_reset="earliest", fetch_max_wait_ms=FETCH_WAIT_MS, **connection.consumer_options()
     )
     await start_or_disconnect(consumer)
     try:

@@ -78,7 +78,7 @@ class SourceLog:
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(enable_auto_commit=False, **self._connection.client_options())
+            consumer = AIOKafkaConsumer(**self._connection.consumer_options())
             await start_or_disconnect(consumer)
             self._consumer = consumer
         return self._consumer

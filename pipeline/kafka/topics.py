@@ -126,7 +126,7 @@ async def end_offset(connection: KafkaConnection, topic: str, partition: int) ->
     Raises:
         BrokerError: the cluster can't be reached, or refuses the request.
     """
-    consumer = AIOKafkaConsumer(enable_auto_commit=False, **connection.client_options())
+    consumer = AIOKafkaConsumer(**connection.consumer_options())
     tp = TopicPartition(topic, partition)
     try:
         await consumer.start()

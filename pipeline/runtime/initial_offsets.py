@@ -128,11 +128,10 @@ async def _is_of(source: Source, topic: str, noted: Mapping[int, str]) -> bool:
 async def _commit_ends(source: Source, group: str, tps: list[TopicPartition], note: str) -> None:
     consumer = AIOKafkaConsumer(
         group_id=group,
-        enable_auto_commit=False,
         auto_offset_reset="none",
         # Records of open transactions have not been delivered yet, so they count as new events.
         isolation_level=source.isolation_level,
-        **source.connection.client_options(),
+        **source.connection.consumer_options(),
     )
     try:
         await consumer.start()

@@ -165,7 +165,7 @@ class TestBroker:
 
     async def commit(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
         """Commit offsets like the workers of a group."""
-        consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **self.connection.client_options())
+        consumer = AIOKafkaConsumer(group_id=group, **self.connection.consumer_options())
         places = {TopicPartition(topic, number): offset for number, offset in offsets.items()}
         try:
             await consumer.start()
@@ -195,11 +195,8 @@ class TestBroker:
         consumer = AIOKafkaConsumer(
             topic,
             auto_offset_reset="earliest",
-            enable_auto_commit=False,
             isolation_level="read_committed" if committed_only else "read_uncommitted",
-            # The embedded broker's end-of-transaction markers carry a wrong CRC.
-            check_crcs=not self.embedded,
-            **self.connection.client_options(),
+            **self.connection.consumer_options(),
         )
         try:
             await consumer.start()
