@@ -13,7 +13,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -87,6 +87,7 @@ class KafkaRows:
 
     Attributes:
         topic_ids: the topic ids that are stored beside the rows, by key (row_keys.py).
+        is_fenced: whether Kafka has refused rows, because another worker owns the partition.
     """
 
     def __init__(
@@ -98,7 +99,8 @@ class KafkaRows:
         on_written: Callable[[int], None],
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
     ) -> None:
-        self.topic_id: str | None = None
+        self.topic_ids: dict[bytes, str | None] = {}
+        self.is_fenced = False
         self._connection = connection
         self._tp = TopicPartition(topic, partition)
         self._on_written = on_written
@@ -107,8 +109,6 @@ class KafkaRows:
         self._group = _Group()
         self._wanted = asyncio.Event()
         self._writer: asyncio.Task[None] | None = None
-        self.topic_ids: dict[bytes, str | None] = {}
-        self._fenced = False
         self._closing = False
         self._lines = LineLimit()
 
@@ -128,8 +128,6 @@ class KafkaRows:
             await producer.start()
             rows = await self._load()
         self._loop = asyncio.get_running_loop()
-        if self.topic_id is not None and self.topic_id != self.topic_ids.get(SOURCE_KEY):
-            self.put_topic_id(SOURCE_KEY, self.topic_id)
         self._writer = self._loop.create_task(self._write_groups())
         return rows
 
@@ -184,18 +182,13 @@ class KafkaRows:
         self.topic_ids[key] = topic_id
         return self._join_group(key, None if topic_id is None else topic_id.encode())
 
-    @property
-    def is_fenced(self) -> bool:
-        """Whether Kafka has refused rows, because another worker owns the partition."""
-        return self._fenced
-
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
         """See `ports.RowStore.put`."""
-        return self._join_group(key, None if cursor is None else encode(self._with_topic_id(cursor)))
+        return self._join_group(key, None if cursor is None else encode(cursor))
 
     def _join_group(self, key: bytes, value: bytes | None) -> "asyncio.Future[None]":
         waiter: asyncio.Future[None] = self._loop.create_future()
-        if self._fenced:
+        if self.is_fenced:
             _Group(waiters=[waiter]).end(f"{self._tp} has another owner")
             return waiter
         self._group.rows[key] = value
@@ -203,15 +196,12 @@ class KafkaRows:
         self._wanted.set()
         return waiter
 
-    def _with_topic_id(self, cursor: Cursor) -> Cursor:
-        return cursor if self.topic_id is None else replace(cursor, topic_id=self.topic_id)
-
     async def _write_groups(self) -> None:
         while not (self._closing and not self._group.rows):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._keep_alive_seconds):
                     await self._wanted.wait()
-            if not (self._wanted.is_set() or self._fenced):
+            if not (self._wanted.is_set() or self.is_fenced):
                 self._group.rows[KEEP_ALIVE_KEY] = None
             self._wanted.clear()
             group, self._group = self._group, _Group()
@@ -268,7 +258,7 @@ class KafkaRows:
 
     def _fence(self, group: _Group, error: Exception) -> None:
         logger.warning("fenced: Kafka accepts no more rows of %s from this worker: %r", self._tp, error)
-        self._fenced = True
+        self.is_fenced = True
         group.waiters += self._group.waiters
         self._group = _Group()
         group.end(f"Kafka accepts no more rows of {self._tp} from this worker: {error!r}")

@@ -16,10 +16,8 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from pipeline.core.errors import FencedError
 from pipeline.core.model import Cause, Cursor, Row, Status, UnreadableRow
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.cursor_rows import ReadRows, read_rows, read_topic_ids
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.row_format import encode
-from pipeline.kafka.row_keys import RowKeys
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
 from tests.support.failing_broker import FailingBroker, Request
@@ -171,20 +169,6 @@ async def test_a_transactional_id_stays_in_use_without_any_rows(kafka: TestBroke
     finally:
         await rows.close()
     assert await found(kafka, kafka_topic) == {b"sub-1": Cursor(next=5)}
-
-
-async def test_the_id_of_the_source_topic_is_stored_once(kafka: TestBroker, kafka_topic: str) -> None:
-    ids = ["A" * 22, "A" * 22, "B" * 22]
-    written: list[int] = []
-    for each in ids:
-        rows = store(kafka, kafka_topic, written)
-        rows.topic_id = each
-        assert await rows.open() == {}
-        await rows.close()
-    assert written == [1, 1]
-    source = await kafka.create_topic(f"{kafka_topic}-source", 2)
-    assert await read_topic_ids(kafka.connection, kafka_topic, RowKeys(source, is_alone=True)) == {1: "B" * 22}
-    assert await read_rows(kafka.connection, kafka_topic, [source]) == ReadRows([], [])
 
 
 async def test_an_unreadable_row_does_not_hide_the_other_rows(broker: TestBroker, topic: str) -> None:

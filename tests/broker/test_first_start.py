@@ -13,6 +13,7 @@ from pipeline.kafka.admin import administration
 from pipeline.kafka.committed import NONE_HAS_BEGUN
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.cursors import KafkaRows
+from pipeline.kafka.row_keys import SOURCE_KEY
 from pipeline.kafka.source_log import SourceLog
 from pipeline.kafka.topics import Source, cursors_topic
 from pipeline.runtime.initial_offsets import fix_beginning
@@ -86,9 +87,10 @@ async def note(kafka: TestBroker, group: str, topic_id: str | None) -> None:
     """Open partition 0 like its owner."""
     topic = await kafka.create_topic(cursors_topic(group), 2, {"cleanup.policy": "compact"})
     rows = KafkaRows(kafka.connection, topic, 0, on_written=lambda _: None)
-    rows.topic_id = topic_id
     try:
         await rows.open()
+        if topic_id is not None:
+            await rows.put_topic_id(SOURCE_KEY, topic_id)
     finally:
         await rows.close()
 

@@ -10,7 +10,9 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.core.errors import FencedError
 from pipeline.core.model import Cursor, Row
+from pipeline.kafka.cursor_rows import ReadRows, read_rows, read_topic_ids
 from pipeline.kafka.cursors import KafkaRows
+from pipeline.kafka.row_keys import RowKeys
 from pipeline.kafka.topic_rows import RowStores, TopicRows
 from tests.support.brokers import TestBroker
 
@@ -57,6 +59,20 @@ async def test_rows_survive_changes_of_the_definition_s_topics(kafka: TestBroker
         alone, found = await opened(stores(kafka, cursors, topic), topic)
         assert found == rows
         await alone.close()
+
+
+async def test_the_id_of_the_source_topic_is_stored_once(kafka: TestBroker, cursors: str) -> None:
+    source = await kafka.create_topic(f"{cursors}-source", 2)
+    written: list[int] = []
+    for topic_id in ("A" * 22, "A" * 22, "B" * 22):
+        found = RowStores([source], partial(KafkaRows, kafka.connection, cursors, on_written=written.append))
+        rows = found.rows_of(source, 1)
+        rows.topic_id = topic_id
+        assert await rows.open() == {}
+        await rows.close()
+    assert written == [1, 1]
+    assert await read_topic_ids(kafka.connection, cursors, RowKeys(source, is_alone=True)) == {1: "B" * 22}
+    assert await read_rows(kafka.connection, cursors, [source]) == ReadRows([], [])
 
 
 async def test_a_new_owner_fences_the_rows_of_every_topic(kafka: TestBroker, cursors: str) -> None:

@@ -389,10 +389,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "the id of the delivered topic is not stored",
-        "pipeline/kafka/cursors.py",
-        was="            self.put_topic_id(SOURCE_KEY, self.topic_id)",
-        becomes="            pass",
-        tests=(f"{CURSORS}test_the_id_of_the_source_topic_is_stored_once",),
+        "pipeline/kafka/topic_rows.py",
+        was="if self.topic_id is not None and store.topic_ids.get(self._keys.of(SOURCE_KEY)) != self.topic_id:",
+        becomes="if False:",
+        tests=(f"{TOPIC_ROWS}test_the_id_of_the_source_topic_is_stored_once",),
     ),
     Mutant(
         "a note of a deleted topic applies to the recreated one",
