@@ -161,7 +161,7 @@ def joined(
     has_told_all: bool,
     last_success_at: float | None,
     slow_start: SlowStart | None = None,
-    dead_letter_run: DeadLetterRun | None = None,
+    dead_letter_runs: Collection[DeadLetterRun] = (),
     pending: Collection[SourcePartition] = (),
     unowned: Collection[SourcePartition] = (),
 ) -> SubscriptionState:
@@ -176,7 +176,7 @@ def joined(
         has_told_all: whether the workers have announced every lane with waiting events.
         last_success_at: the time of the last delivery that a worker announced.
         slow_start: the limited rate of its receiver, which delays retries too.
-        dead_letter_run: its last dead letters that a worker announced.
+        dead_letter_runs: its last dead letters that each worker announced.
         pending: the partitions whose owners have not carried out a command yet. The numbers of waiting events in these
             partitions are unknown.
         unowned: the partitions that certainly have no owner.
@@ -201,7 +201,7 @@ def joined(
         host=shown_address(subscription.url),
         qos=subscription.qos.value,
         last_success_at=max(successes, default=None),
-        dead_letter_run=_unless_followed(dead_letter_run, successes),
+        dead_letter_run=_since_success(dead_letter_runs, successes),
         waiting=_sum((lane.waiting for lane in lanes), is_known=is_known),
         waiting_at_most=_sum((lane.waiting_at_most for lane in lanes), is_known=is_known),
         oldest_waiting_at=min((at for lane in lanes if (at := lane.oldest_event_at) is not None), default=None),
@@ -227,12 +227,17 @@ def joined(
     )
 
 
-def _unless_followed(run: DeadLetterRun | None, successes: Collection[float]) -> DeadLetterRun | None:
-    """The run, unless a delivery has followed it. Its count is 1 if another worker has delivered in between."""
+def _since_success(runs: Collection[DeadLetterRun], successes: Collection[float]) -> DeadLetterRun | None:
+    """The dead letters of all workers since the last delivery; None if there are none.
+
+    If the delivery is within a worker's run, only the last dead letter of this run certainly followed it.
+    """
     last = max(successes, default=0.0)
-    if run is None or last > run.at:
+    found = [run if last < run.since else replace(run, count=1, since=run.at) for run in runs if last <= run.at]
+    if not found:
         return None
-    return run if last < run.since else replace(run, count=1)
+    newest = max(found, key=lambda run: run.at)
+    return replace(newest, count=sum(run.count for run in found), since=min(run.since for run in found))
 
 
 def pending_places(
@@ -296,7 +301,9 @@ class FailureReason:
 
 
 def reason_of(
-    found: Iterable[SeenRow | AnnouncedLane], run: DeadLetterRun | None = None, last_success_at: float | None = None
+    found: Iterable[SeenRow | AnnouncedLane],
+    runs: Collection[DeadLetterRun] = (),
+    last_success_at: float | None = None,
 ) -> FailureReason | None:
     """Why the most urgent lane fails, retries or is behind; None without such a lane.
 
@@ -305,16 +312,16 @@ def reason_of(
 
     Args:
         found: the lanes.
-        run: the last dead letters that a worker announced.
+        runs: the last dead letters that each worker announced.
         last_success_at: the time of the last delivery that a worker announced.
     """
     lanes = list(found)
     reasons = [reason for each in lanes if (reason := _reason(each)) is not None]
     worst = min(reasons, key=lambda reason: urgency(reason.state), default=None)
-    if run is None or (worst is not None and worst.is_failure):
+    if not runs or (worst is not None and worst.is_failure):
         return worst
     successes = [at for at in (last_success_at, *map(_last_success_at, lanes)) if at is not None]
-    run = _unless_followed(run, successes)
+    run = _since_success(runs, successes)
     if run is None or run.count < LEAST_DEAD_LETTERS:
         return worst
     state: State = "live" if worst is None else worst.state

@@ -172,7 +172,7 @@ class ClusterView:
             pending=pending_places(subscription, self._rows.of(name), self._ownership.counts),
             unowned=self._ownership.unowned,
             last_success_at=self._workers.last_success(name),
-            dead_letter_run=self._workers.dead_letter_run(name, self._registry.recreated_at(name)),
+            dead_letter_runs=self._workers.dead_letter_runs(name, self._registry.recreated_at(name)),
             slow_start=self._workers.slow_start(name, subscription.revision, now),
         )
 
@@ -388,8 +388,8 @@ class ClusterView:
         if subscription is None:
             self._index.forget(name)
         else:
-            run = self._workers.dead_letter_run(name, self._registry.recreated_at(name))
-            reason = reason_of((found for _, found in self._found(name)), run, self._workers.last_success(name))
+            runs = self._workers.dead_letter_runs(name, self._registry.recreated_at(name))
+            reason = reason_of((found for _, found in self._found(name)), runs, self._workers.last_success(name))
             self._index.update(subscription, self._search.host(name), reason)
 
 

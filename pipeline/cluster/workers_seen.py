@@ -5,7 +5,7 @@ announces may still have an owner, because older versions announce nothing. For 
 the consumer group.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import inf
 from typing import Final
@@ -21,6 +21,8 @@ GONE_SECONDS: Final = 10.0
 """A worker that has announced nothing for this long is gone. Workers announce themselves every two seconds."""
 MOST_SUCCESSES_KEPT: Final = 500_000
 """How many subscriptions are remembered. Anyone with access to the topic can invent names."""
+MOST_RUNS_KEPT: Final = 100
+"""How many workers' dead letters are remembered for a subscription."""
 DEAF_SECONDS: Final = 7.0
 """If the brokers have not answered for this long, no worker can be heard. Less than `GONE_SECONDS`, and more than the
 time between two looks of a follower."""
@@ -37,7 +39,7 @@ class WorkersSeen:
         self._excused_at: dict[str, float] = {}
         self._lanes: dict[str, dict[SourcePartition, tuple[AnnouncedLane, Announcement]]] = {}
         self._successes: Bounded[str, float] = Bounded(MOST_SUCCESSES_KEPT)
-        self._dead_letter_runs: Bounded[str, DeadLetterRun] = Bounded(MOST_SUCCESSES_KEPT)
+        self._dead_letter_runs: Bounded[str, dict[str, DeadLetterRun]] = Bounded(MOST_SUCCESSES_KEPT)
         self._places: dict[SourcePartition, PartitionState] = {}
 
     def take(self, announcement: Announcement, heard_at: float) -> set[str]:
@@ -62,12 +64,21 @@ class WorkersSeen:
             if name in self._dead_letter_runs:
                 changed.add(name)
         for name, run in announcement.dead_letter_runs.items():
-            known = self._dead_letter_runs.get(name)
             at = min(run.at, heard_at)  # a time in the future would hide later deliveries and dead letters
-            if known is None or known.at < at:
-                self._dead_letter_runs[name] = replace(run, since=min(run.since, at), at=at)
+            if self._add_run(name, worker, replace(run, since=min(run.since, at), at=at)):
                 changed.add(name)
         return changed
+
+    def _add_run(self, name: str, worker: str, run: DeadLetterRun) -> bool:
+        """Remember a worker's run of dead letters. Returns whether it is news."""
+        runs = self._dead_letter_runs.get(name, {})
+        if worker in runs and runs[worker].at >= run.at:
+            return False
+        runs[worker] = run
+        if len(runs) > MOST_RUNS_KEPT:
+            del runs[min(runs, key=lambda each: runs[each].at)]
+        self._dead_letter_runs[name] = runs
+        return True
 
     def stopped(self, worker: str) -> set[str]:
         """Remove a worker that has stopped. Returns the subscriptions of its last announcement."""
@@ -137,15 +148,14 @@ class WorkersSeen:
         """The time of a subscription's last delivery that a worker has announced."""
         return self._successes.get(name)
 
-    def dead_letter_run(self, name: str, recreated_at: int | None = None) -> DeadLetterRun | None:
-        """The last dead letters of a subscription that a worker has announced.
+    def dead_letter_runs(self, name: str, recreated_at: int | None = None) -> Collection[DeadLetterRun]:
+        """The last dead letters of a subscription that each worker has announced.
 
         An announcement may be older than the deletion of a subscription that has the same id. With *recreated_at*, the
         revision that created the subscription after this, its dead letters are left out.
         """
-        run = self._dead_letter_runs.get(name)
-        is_of_deleted = run is not None and run.revision is not None and run.revision < (recreated_at or 0)
-        return None if is_of_deleted else run
+        runs = self._dead_letter_runs.get(name, {}).values()
+        return [run for run in runs if run.revision is None or run.revision >= (recreated_at or 0)]
 
     def slow_start(self, name: str, revision: int, now: float) -> SlowStart | None:
         """The announced slow start of a subscription's receiver; if there are several, the one with the lowest rate."""

@@ -96,7 +96,7 @@ class FixedView:
         groups = FailureGroups()
         for each in (await self.states(wanted, limit=10_000)).items:
             if each.dead_letter_run is not None:
-                why = reason_of((), each.dead_letter_run)
+                why = reason_of((), [each.dead_letter_run])
                 assert why is not None
                 groups.add(each.id, each.host, why)
             elif each.cause is not None:

@@ -437,7 +437,8 @@ def test_a_cluster_problem_other_than_silence_is_kept() -> None:
 async def test_dead_letters_are_shown_until_a_delivery_follows() -> None:
     told = Told(subscription("a"))
     run = DeadLetterRun(3, 40.0, 60.0, "the callback answered 401")
-    for delivered_at, shown in ((None, run), (39.0, run), (50.0, replace(run, count=1)), (61.0, None)):
+    last_one = replace(run, count=1, since=60.0)
+    for delivered_at, shown in ((None, run), (39.0, run), (50.0, last_one), (61.0, None)):
         told.worker(dead_letter_runs={"a": run}, successes={} if delivered_at is None else {"a": delivered_at})
         [found] = (await told.view.states()).items
         assert found.dead_letter_run == shown
@@ -445,6 +446,26 @@ async def test_dead_letters_are_shown_until_a_delivery_follows() -> None:
     told.knows(subscription("a"))
     [found] = (await told.view.states()).items
     assert found.dead_letter_run is None, "it was deleted and created again"
+
+
+async def test_the_dead_letters_of_all_workers_are_added_up() -> None:
+    """With `routing: match`, each worker has only some of the events of a subscription."""
+    told = Told(subscription("a"))
+    older, newer = DeadLetterRun(2, 40.0, 60.0, "answered 400"), DeadLetterRun(1, 70.0, 70.0, "answered 401")
+    told.worker(name="v", dead_letter_runs={"a": older})
+    assert [each.kind for each in await told.view.failures()] == []
+    told.worker(name="w", dead_letter_runs={"a": newer})
+    for delivered_at, shown in (
+        (None, DeadLetterRun(3, 40.0, 70.0, "answered 401")),
+        (50.0, DeadLetterRun(2, 60.0, 70.0, "answered 401")),
+        (65.0, newer),
+    ):
+        told.worker(
+            name="w", dead_letter_runs={"a": newer}, successes={} if delivered_at is None else {"a": delivered_at}
+        )
+        [found] = (await told.view.states()).items
+        assert found.dead_letter_run == shown
+        assert [each.kind for each in await told.view.failures()] == [ALL_DEAD_LETTERED] * (shown.count == 3)
 
 
 async def test_dead_letters_of_a_deleted_subscription_are_not_shown() -> None:

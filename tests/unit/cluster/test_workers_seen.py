@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from pipeline.cluster.announcement import AnnouncedLane, Announcement
 from pipeline.cluster.state import PartitionState
-from pipeline.cluster.workers_seen import GONE_SECONDS, HIDDEN_SECONDS, WorkersSeen
+from pipeline.cluster.workers_seen import GONE_SECONDS, HIDDEN_SECONDS, MOST_RUNS_KEPT, WorkersSeen
 from pipeline.core.attempts import DeadLetterRun
 
 LANE = AnnouncedLane("s", "events", 0, 1, 2)
@@ -89,7 +89,15 @@ def test_an_announcement_that_left_out_lanes_is_incomplete() -> None:
 def test_a_dead_letter_dated_in_the_future_counts_as_new() -> None:
     seen, forged = WorkersSeen(), DeadLetterRun(9, 1e9, 2e9, "forged")
     seen.take(said("a", dead_letter_runs={"s": forged}), 10.0)
-    assert seen.dead_letter_run("s") == replace(forged, since=10.0, at=10.0)
+    assert [*seen.dead_letter_runs("s")] == [replace(forged, since=10.0, at=10.0)]
     newer = DeadLetterRun(1, 11.0, 11.0, "401")
-    seen.take(said("b", dead_letter_runs={"s": newer}), 12.0)
-    assert seen.dead_letter_run("s") == newer
+    seen.take(said("a", dead_letter_runs={"s": newer}), 12.0)
+    assert [*seen.dead_letter_runs("s")] == [newer]
+
+
+def test_the_dead_letters_of_few_workers_are_remembered() -> None:
+    seen = WorkersSeen()
+    for number in range(MOST_RUNS_KEPT + 1):
+        seen.take(said(f"w{number}", dead_letter_runs={"s": DeadLetterRun(1, 2.0, 2.0 + number, "401")}), 1000.0)
+    assert len(seen.dead_letter_runs("s")) == MOST_RUNS_KEPT
+    assert min(run.at for run in seen.dead_letter_runs("s")) == 3.0, "the oldest one was forgotten"
