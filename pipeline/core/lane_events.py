@@ -139,7 +139,8 @@ class LaneEvents:
     def end_reading(self) -> None:
         """Record that everything before the stream's next event has been read."""
         self.progress.floor = self.next(self.in_log.read_from)
-        self.in_log.forget(self.in_log.read_from)
+        # All events from the cursor on are in memory. If they return to the log, each is counted.
+        self.in_log.forget(self.progress.floor)
 
     # --------------------------------------------------------------- from the queue to a runner, and settled
 

@@ -3,6 +3,7 @@
 import asyncio
 
 from pipeline.core.lane_rows import COUNT_SECONDS, COUNTED_ROWS
+from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Standing
 from pipeline.core.outcome import Rejected, ServerError
 from pipeline.core.subscription import Qos
@@ -40,6 +41,22 @@ async def test_the_row_of_a_halted_lane_counts_new_events() -> None:
     await a_second(core)
     assert core.partition.rows.counted_to == 7
     assert len(core.row_topic.history) == written
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_lane_that_fails_after_it_was_behind_is_counted() -> None:
+    """A receiver that hangs makes its lane fall behind first, catch up, and then fail."""
+    core = await Core(subscription("s"), subscription("other")).open()
+    await core.dispatch([*core.produce(1, "s"), *core.produce(3, "other"), *core.produce(1, "s")])
+    core.lane("s").go_behind()
+    await core.land()
+    await core.read()
+    assert core.lane("s").state is LaneState.LIVE
+    await core.answer(0, Rejected(400))
+    await core.land()
+    found = core.row_topic.rows[b"s"].standing
+    assert found == Standing(is_live=False, waiting_at_most=2, waiting_is_exact=True, dispatched=5)
     await core.end()
 
 
