@@ -84,10 +84,12 @@ class Top:
 
 
 def _row(worker: WorkerState, now: float) -> tuple[object, ...]:
-    state = "gone" if worker.is_gone else "ready" if worker.ready else "not ready"
+    if worker.is_gone:
+        # Its last announcement is old: others own its partitions by now, and it makes no attempts.
+        return (worker.name, "gone", *[None] * (len(COLUMNS) - 2))
     return (
         worker.name,
-        state,
+        "ready" if worker.ready else "not ready",
         len(worker.partitions),
         f"{worker.delivered_per_second:,.1f}",
         f"{worker.failed_per_second:,.1f}",

@@ -36,7 +36,7 @@ def test_the_screen_has_workers_and_waiting_subscriptions(monkeypatch: pytest.Mo
         "",
         "WORKER  STATE  PARTITIONS  DELIVERED/S  FAILED/S  IN MEMORY  IN FLIGHT  UP",
         "a:6066  ready  0           12.0         0.5       2          1          1m",
-        "b:6066  gone   0           12.0         0.5       2          1          1m",
+        "b:6066  gone   -           -            -         -          -          -",
         "",
         "ID     STATE    WAITING  OLDEST  HOST  WHY",
         "sub-1  failure  7        -       c:80  -",

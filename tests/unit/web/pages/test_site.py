@@ -49,6 +49,9 @@ async def get(client: Client, path: str, status: Any = 200, headers: Any = BEARE
     return Document(text)
 
 
+UNKNOWN = " \N{EN DASH}"
+
+
 def rows(page: Document) -> list[str]:
     return [each.words for each in page.all("tr")[1:]]
 
@@ -162,7 +165,9 @@ async def test_a_worker_is_gone_while_only_rows_are_unread(client: Client, view:
     view.sentences, view.is_current = ["topic orders.cursors: no leader for 0"], False
     view.present = [replace(WORKER, name="a", is_gone=True)]
     assert "worker a is gone" in (await get(client, "/")).one("div", id="warnings").words
-    assert rows(await get(client, "/workers"))[0].startswith("a Gone last seen ")
+    gone = rows(await get(client, "/workers"))[0]
+    assert gone.startswith("a Gone last seen ")
+    assert gone.endswith(f"{WORKER.version}{UNKNOWN * 6}"), "its rates and partitions are those of a former time"
 
 
 async def test_subscriptions_can_be_searched_and_paged(client: Client, view: FixedView) -> None:
@@ -295,7 +300,7 @@ async def test_workers_and_partitions_are_on_a_tab_of_their_own(client: Client, 
     assert [each.words for each in page.all("tr")] == [
         "Worker State Version Running for Partitions Delivered/s Failed/s In memory In flight",
         "host-1:6066 this one Ready 1.2 1 min 30 s 1 12 0.5 2 1",
-        "host-2:6066 Gone last seen 40 s ago 1.2 1 min 30 s 0 12 0.5 2 1",
+        f"host-2:6066 Gone last seen 40 s ago 1.2{UNKNOWN * 6}",
         "Partition Worker Committed Dispatched End of the log Not dispatched yet",
         "events 3 host-1:6066 40 43 50 7",
     ]
