@@ -83,7 +83,7 @@ class Dispatcher:
         self.flow: Flow | None = None
         self.peers: Sequence[Dispatcher] = (self,)
         self.assigned: frozenset[int] = frozenset()
-        self.assigned_at = self.clock.now()
+        self.assigned_at = 0.0
         self.has_opened = False
         self.memory = memory
         self.probes = deliver.probes
@@ -205,7 +205,7 @@ class Dispatcher:
         Offsets in rows are compared with the *logs*. Partitions that are revoked before they are open are skipped.
         """
         self.assigned = frozenset(positions)
-        self.assigned_at = self.clock.now()
+        self.assigned_at = steady_now()
         self._fenced.clear()
         await self.registry.ready()
         if any(log.begun_to > self.registry.read_to for log in logs.values()):

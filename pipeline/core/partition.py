@@ -70,7 +70,7 @@ class Partition:
         self.committed: int | None = None
         self.is_draining = False
         self.is_paused = False
-        self.progressed_at = worker.clock.now()
+        self.progressed_at = steady_now()
         self._worker = worker
         self.rows = LaneRows(store, self.lanes, partial(worker.lost, self), position)
         self._runners: dict[asyncio.Task[None], Lane] = {}
@@ -94,7 +94,7 @@ class Partition:
             return
         # This comes last: if a lane leaves the stream in the middle of a batch, it continues from the old
         # `dispatched_to`.
-        self.progressed_at = self._worker.clock.now()
+        self.progressed_at = steady_now()
         self.window.advance(offered[-1].offset + 1, steady_now())
         if not self.is_paused and self.window.load > self._pressure:
             self.is_paused = True
@@ -144,7 +144,7 @@ class Partition:
     def pass_over(self, end: int) -> None:
         """Advance to *end*: the stream has no event before it."""
         if not self.is_draining:
-            self.progressed_at = self._worker.clock.now()
+            self.progressed_at = steady_now()
             self.window.advance(end, steady_now())
 
     @property
@@ -263,7 +263,7 @@ class Partition:
         for lane in lanes:
             lane.feed(fed[lane.key], end)
         if lanes:
-            self.progressed_at = self._worker.clock.now()
+            self.progressed_at = steady_now()
 
     def log_begins_at(self, offset: int) -> None:
         """Skip to *offset*, because retention has deleted everything before it. The lanes' lost events are counted."""

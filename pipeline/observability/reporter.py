@@ -131,6 +131,7 @@ class WorkerReporter:
             queued_events=sum(len(lane.events.queue) for lane in _lanes(opened)),
             queued_bytes=next(iter(sources)).memory.used,
             in_flight=self._deliver.slots.taken,
+            hold_seconds=next(iter(sources)).limits.hold_seconds,
             warnings=self.warnings(),
         )
 
@@ -156,7 +157,7 @@ class WorkerReporter:
             lanes=len(lanes),
             # Without the lease, no work is possible. The cause is the brokers, so a restart does not help.
             has_work=has_work and self._deliver.lease.is_held,
-            progressed_at=partition.progressed_at,
+            idle_seconds=steady_now() - partition.progressed_at,
         )
 
     def _oldest_left(self, partition: Partition) -> float:
@@ -178,7 +179,7 @@ class WorkerReporter:
             oldest_unsettled_seconds=0.0,
             lanes=0,
             has_work=True,
-            progressed_at=self._sources[tp.topic].assigned_at,
+            idle_seconds=steady_now() - self._sources[tp.topic].assigned_at,
         )
 
     async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:

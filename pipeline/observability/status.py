@@ -96,7 +96,7 @@ class PartitionReport:
             it is the time since the window got the event; for a lane that is behind or failed, the time since the
             timestamp of its first event.
         has_work: whether there is work that can be done now.
-        progressed_at: the time of the last progress (a batch, a settlement, an attempt, a row), Unix seconds.
+        idle_seconds: the time since events last arrived, from the stream or from the log.
     """
 
     topic: str
@@ -109,7 +109,7 @@ class PartitionReport:
     oldest_unsettled_seconds: float
     lanes: int
     has_work: bool
-    progressed_at: float
+    idle_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,7 @@ class WorkerReport:
         ready: whether the registry has been read and every assigned partition is open.
         problem: a sentence about why it is not ready, or None.
         holds_lease: whether events may be sent, because the group has recently confirmed a heartbeat (core/lease.py).
+        hold_seconds: how long events may wait in a partition until it has to make progress (WEBHOOKS_HOLD_SECONDS).
         warnings: warnings for the operator that do not affect readiness, one sentence each.
     """
 
@@ -139,6 +140,7 @@ class WorkerReport:
     queued_events: int
     queued_bytes: int
     in_flight: int
+    hold_seconds: float
     warnings: tuple[str, ...] = ()
 
 

@@ -17,16 +17,18 @@ from pipeline.web.headers import safe_headers
 from pipeline.web.problem import problem, problems
 
 STALLED_AFTER_SECONDS: Final = 60.0
-"""A worker is not live if a partition had work but no progress for this long."""
+"""A worker is not live if a partition has had work but made no progress for `hold_seconds` and this long: only when
+events have been held for `hold_seconds` do their lanes have to leave the stream."""
 
 
-def not_live_reasons(report: WorkerReport, now: float) -> list[str]:
+def not_live_reasons(report: WorkerReport) -> list[str]:
     """Why the worker isn't live: open partitions that have had work but made no progress for too long."""
+    limit = report.hold_seconds + STALLED_AFTER_SECONDS
     return [
         f"partition {partition.partition} of {partition.topic} has work and has made no progress for "
-        f"{now - partition.progressed_at:.0f} s"
+        f"{partition.idle_seconds:.0f} s"
         for partition in report.partitions
-        if partition.is_open and partition.has_work and now - partition.progressed_at > STALLED_AFTER_SECONDS
+        if partition.is_open and partition.has_work and partition.idle_seconds > limit
     ]
 
 

@@ -144,7 +144,7 @@ class Views:
 
     async def live(self, _request: web.Request) -> web.Response:
         """Whether the worker makes progress."""
-        return health("live", not_live_reasons(self._reporter.worker(), self._clock.now()))
+        return health("live", not_live_reasons(self._reporter.worker()))
 
     async def ready(self, _request: web.Request) -> web.Response:
         """Whether the worker delivers all of its partitions."""

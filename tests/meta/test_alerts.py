@@ -93,7 +93,7 @@ class OneWorker:
 
     def worker(self) -> WorkerReport:
         partition = PartitionReport("t", 0, True, 0, 0, 0, 0, 0.0, 0, False, 0.0)  # noqa: FBT003 - values without meaning here
-        return WorkerReport("app", "host:1", ("t",), 1, True, None, True, (0,), (partition,), 0, 0, 0, 0)  # noqa: FBT003 - as above
+        return WorkerReport("app", "host:1", ("t",), 1, True, None, True, (0,), (partition,), 0, 0, 0, 0, 5.0)  # noqa: FBT003 - as above
 
     async def lanes(self, wanted: LaneFilter = EVERY_LANE) -> list[LaneReport]:  # noqa: ARG002 - there are none
         return []

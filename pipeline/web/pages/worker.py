@@ -25,7 +25,7 @@ LEGEND: Final = {
     "unsettled": "events after the committed offset that are neither settled nor tracked by a cursor",
     "oldest waiting": "the age of the oldest waiting event; events of lanes that are behind or failed count too",
     "lanes": "subscriptions with work or state in this partition",
-    "last progress": "the time since events last arrived, were delivered or were read again",
+    "last progress": "the time since events last arrived or were read again",
 }
 """The columns of the partitions table and their meanings."""
 
@@ -79,7 +79,7 @@ async def page(
         asked=asked,
         numbers=_numbers(report, telemetry),
         legend=LEGEND,
-        partitions=_partitions(report.partitions, now),
+        partitions=_partitions(report.partitions),
         groups=await group_lanes(lanes),
         facts_of=lambda lane: _facts(lane, now),
         absent=absent,
@@ -143,7 +143,7 @@ def _numbers(report: WorkerReport, telemetry: Telemetry) -> dict[str, str]:
     }
 
 
-def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[tuple[object, ...]]:
+def _partitions(partitions: Sequence[PartitionReport]) -> Iterator[tuple[object, ...]]:
     """The rows of the table: topic and number of a partition, then the columns of `LEGEND`."""
     for row in partitions:
         yield (
@@ -155,7 +155,7 @@ def _partitions(partitions: Sequence[PartitionReport], now: float) -> Iterator[t
             row.unsettled,
             f"{row.oldest_unsettled_seconds:.1f} s",
             row.lanes,
-            f"{max(0.0, now - row.progressed_at):.0f} s ago",
+            f"{row.idle_seconds:.0f} s ago",
         )
 
 

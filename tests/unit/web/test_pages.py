@@ -94,7 +94,7 @@ PARTITION = PartitionReport(
     oldest_unsettled_seconds=1.5,
     lanes=3,
     has_work=True,
-    progressed_at=NOW - 1,
+    idle_seconds=1.0,
 )
 WORKER = WorkerReport(
     app="webhooks",
@@ -110,6 +110,7 @@ WORKER = WorkerReport(
     queued_events=2,
     queued_bytes=400,
     in_flight=1,
+    hold_seconds=5.0,
 )
 
 
@@ -389,10 +390,10 @@ async def test_a_failed_page_shows_its_error_only_in_the_log(
 @pytest.mark.parametrize(
     ("partition", "is_live"),
     [
-        (replace(PARTITION, progressed_at=NOW - 60), True),
-        (replace(PARTITION, progressed_at=NOW - 61), False),
-        (replace(PARTITION, progressed_at=NOW - 9999, has_work=False), True),
-        (replace(PARTITION, progressed_at=NOW - 9999, is_open=False), True),
+        (replace(PARTITION, idle_seconds=65.0), True),
+        (replace(PARTITION, idle_seconds=66.0), False),
+        (replace(PARTITION, idle_seconds=9999.0, has_work=False), True),
+        (replace(PARTITION, idle_seconds=9999.0, is_open=False), True),
     ],
 )
 async def test_a_worker_is_live_unless_a_partition_stalls(
@@ -405,7 +406,7 @@ async def test_a_worker_is_live_unless_a_partition_stalls(
     else:
         body = await problem_of(client, "/health/live", 503)
         assert body["live"] is False
-        assert body["reasons"] == ["partition 3 of events has work and has made no progress for 61 s"]
+        assert body["reasons"] == ["partition 3 of events has work and has made no progress for 66 s"]
 
 
 async def test_a_warning_is_shown_and_leaves_the_worker_ready(client: Client, reporter: FixedReporter) -> None:
