@@ -5,7 +5,7 @@ import heapq
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,7 +80,15 @@ class Top:
             parts += ["", as_rows(self.subscriptions, self.at)]
         if self.left:
             parts.append(f"and {self.left:,} more: webhooks subscriptions list")
-        return "\n".join([*parts, *(["", *self.problems] if self.problems else [])])
+        problems = [*self.problems, *self._problems_of_workers()]
+        return "\n".join([*parts, *(["", *problems] if problems else [])])
+
+    def _problems_of_workers(self) -> Iterator[str]:
+        """Why workers are not ready, and their warnings. With JSON, each worker has them."""
+        for each in self._present:
+            if not each.ready:
+                yield f"worker {each.name} is not ready: {each.problem or 'it is starting'}"
+            yield from (f"worker {each.name}: {warning}" for warning in each.warnings)
 
 
 def _row(worker: WorkerState, now: float) -> tuple[object, ...]:

@@ -1,5 +1,6 @@
 """The output of `webhooks top` and `webhooks tail`."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -43,6 +44,17 @@ def test_the_screen_has_workers_and_waiting_subscriptions(monkeypatch: pytest.Mo
         "and 2 more: webhooks subscriptions list",
         "",
         "something is unknown",
+    ]
+
+
+def test_the_reason_of_a_worker_that_is_not_ready_is_shown() -> None:
+    late = worker("c:6066", ready=False, problem="the group is rebalancing", warnings=("orders 0 was truncated",))
+    text = replace(TOP, workers=[late, worker("d:6066", ready=False), worker("e:6066", is_gone=True)]).as_text()
+    assert text.splitlines()[-4:] == [
+        "something is unknown",
+        "worker c:6066 is not ready: the group is rebalancing",
+        "worker c:6066: orders 0 was truncated",
+        "worker d:6066 is not ready: it is starting",
     ]
 
 
