@@ -85,6 +85,8 @@ class Top:
 
     def _problems_of_workers(self) -> Iterator[str]:
         """Why workers are not ready, and their warnings. With JSON, each worker has them."""
+        if not (self._present or self.problems):
+            yield "no worker runs: start workers"
         for each in self._present:
             if not each.ready:
                 yield f"worker {each.name} is not ready: {each.problem or 'it is starting'}"

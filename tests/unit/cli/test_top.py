@@ -58,6 +58,13 @@ def test_the_reason_of_a_worker_that_is_not_ready_is_shown() -> None:
     ]
 
 
+def test_it_is_said_that_no_worker_runs() -> None:
+    alone, unheard = "no worker runs: start workers", replace(TOP, workers=[])
+    assert replace(unheard, problems=[]).as_text().splitlines()[-1] == alone
+    assert alone not in unheard.as_text(), "what is unknown may be the workers"
+    assert alone not in TOP.as_text()
+
+
 def test_the_json_output_counts_only_present_workers() -> None:
     found = TOP.as_document()
     assert (found["deliveredPerSecond"], found["failedPerSecond"], found["more"]) == (12.0, 0.5, 2)
