@@ -46,12 +46,12 @@ class Connector(DirectConnector):
         # bytes.
         self._factory = partial(Wire, loop=loop, idle=idle)  # type: ignore[assignment]  # a Wire is a ResponseHandler
 
-    async def open(self, dial: Dial, timeout: ClientTimeout) -> Wire:  # noqa: ASYNC109 - aiohttp's kind of timeout
-        """A new connection within `timeout.connect` seconds. Raises aiohttp's errors if it can't connect."""
+    async def open(self, dial: Dial, seconds: float) -> Wire:
+        """A new connection within *seconds*. Raises aiohttp's errors if it can't connect."""
         if self.closed:
             raise ClientConnectionError
-        async with asyncio.timeout(timeout.connect):
-            wire = cast("Wire", await self._create_connection(dial, [], timeout))
+        async with asyncio.timeout(seconds):
+            wire = cast("Wire", await self._create_connection(dial, [], ClientTimeout(connect=seconds)))
         if self.closed:
             wire.close()
             raise ClientConnectionError

@@ -9,7 +9,7 @@ from ssl import SSLContext
 from typing import Final
 from urllib.parse import quote
 
-from aiohttp import ClientRequest, ClientTimeout
+from aiohttp import ClientRequest
 from aiohttp.client_reqrep import ConnectionKey
 from yarl import URL
 
@@ -65,7 +65,7 @@ class Destination:
         dial: tells the connector where to connect.
         target: the parts of a request that name its target.
         url_authorization: Basic credentials from the URL's userinfo.
-        connect_timeout: the time limit for name lookup, TCP, TLS and proxy tunnel together.
+        connect_timeout_seconds: the time limit for name lookup, TCP, TLS and proxy tunnel together.
         read_timeout_seconds: the time limit from the first byte of the request to the last byte of the answer.
         is_proxied: whether the route includes a proxy.
         is_forwarded: whether the proxy reads the request and sends a request of its own, instead of forwarding bytes.
@@ -75,7 +75,6 @@ class Destination:
     dial: Dial = field(repr=False)
     target: Target
     url_authorization: str | None = field(repr=False)
-    connect_timeout: ClientTimeout
     connect_timeout_seconds: float
     read_timeout_seconds: float
     is_proxied: bool = False
@@ -176,7 +175,6 @@ def destination(
         url_authorization=None
         if url.user is None
         else basic_authorization(url.user, url.password or "", "callbackUrl"),
-        connect_timeout=ClientTimeout(connect=limits.connect_timeout_seconds),
         connect_timeout_seconds=limits.connect_timeout_seconds,
         read_timeout_seconds=limits.read_timeout_seconds,
         is_proxied=proxy is not None,

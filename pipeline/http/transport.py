@@ -266,7 +266,7 @@ class Transport:
     async def _new(self, destination: Destination) -> Wire:
         connector = self._proxied if destination.is_proxied else self._straight
         try:
-            return await connector.open(destination.dial, destination.connect_timeout)
+            return await connector.open(destination.dial, destination.connect_timeout_seconds)
         except asyncio.CancelledError:
             # Closing the connector cancels its lookups, and with them the tasks that wait for one.
             if not connector.closed or _is_to_end():
