@@ -22,7 +22,6 @@ HeaderLeftOut = Callable[[str], None]
 """Called with the name of each record or subscription header that is not sent."""
 
 _VISIBLE: Final = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "%")
-_DEFAULTS: Final[Mapping[str, bytes]] = {"content-type": b"content-type: application/json\r\n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +159,7 @@ def request_head(
         else:
             weaker[header.name.lower()] = line
     weaker.setdefault("user-agent", f"User-Agent: {user_agent}\r\n".encode("latin-1"))
-    for key, line in _DEFAULTS.items():
-        weaker.setdefault(key, line)
+    weaker.setdefault("content-type", b"content-type: application/json\r\n")
     if authorization is not None:
         weaker.pop("authorization", None)
     start = _start(target, subscription_id, authorization, origin)
