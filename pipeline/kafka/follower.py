@@ -25,7 +25,6 @@ POLL_MS: Final = 500
 BATCH: Final = 500
 """Records per turn of the event loop."""
 METADATA_MS: Final = 30_000
-LONGEST_PAUSE_SECONDS: Final = 5.0
 LOOK_SECONDS: Final = 4.0
 """How often a follower checks whether the broker still answers. A consumer does not report a silent broker."""
 SILENT_SECONDS: Final = 7.0
@@ -94,9 +93,7 @@ class Follower:
 
     async def start(self) -> None:
         """Begin to read, in the background."""
-        following = keep_following(
-            self.topic, self._follow, self._note_trouble, self._clock, longest_pause_seconds=LONGEST_PAUSE_SECONDS
-        )
+        following = keep_following(self.topic, self._follow, self._note_trouble, self._clock)
         self._task = asyncio.get_running_loop().create_task(following)
 
     async def stop(self) -> None:

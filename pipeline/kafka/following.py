@@ -20,6 +20,7 @@ REQUEST_TIMEOUT_MS: Final = 10_000
 LOOK_SECONDS: Final = 10.0
 """How often a reader checks whether the broker still answers. A consumer does not report a silent broker."""
 FIRST_PAUSE_SECONDS: Final = 0.25
+LONGEST_PAUSE_SECONDS: Final = 5.0
 
 
 def lone_consumer(connection: KafkaConnection, **options: Any) -> AIOKafkaConsumer:
@@ -55,8 +56,6 @@ async def keep_following(
     follow: Callable[[], Awaitable[None]],
     note_trouble: Callable[[str], None],
     clock: Clock,
-    *,
-    longest_pause_seconds: float,
 ) -> None:
     """Follow a topic indefinitely. After any error, try again.
 
@@ -65,7 +64,6 @@ async def keep_following(
         follow: follows the topic until something fails.
         note_trouble: called with the reason of each failure.
         clock: times the pauses between attempts, which grow until an attempt has succeeded for a while.
-        longest_pause_seconds: the longest pause.
     """
     pause = FIRST_PAUSE_SECONDS
     while True:
@@ -78,5 +76,5 @@ async def keep_following(
             logger.exception("topic %s can't be followed", topic)
             note_trouble(f"internal error: {type(error).__name__}")
         has_lasted = steady_now() - began > LOOK_SECONDS
-        pause = FIRST_PAUSE_SECONDS if has_lasted else min(2 * pause, longest_pause_seconds)
+        pause = FIRST_PAUSE_SECONDS if has_lasted else min(2 * pause, LONGEST_PAUSE_SECONDS)
         await clock.sleep(pause)

@@ -31,7 +31,6 @@ logger = logging.getLogger(__name__)
 POLL_MS: Final = 1_000
 BATCH: Final = 100
 """Records per turn of the event loop: reading thousands of subscriptions at start-up must not block it."""
-LONGEST_PAUSE_SECONDS: Final = 5.0
 
 Result = TypeVar("Result")
 
@@ -88,15 +87,7 @@ class Tail:
 
     async def start(self) -> None:
         """Begin to read, in the background."""
-        self._spawn(
-            keep_following(
-                self._tp.topic,
-                self._follow,
-                self._note_trouble,
-                self._clock,
-                longest_pause_seconds=LONGEST_PAUSE_SECONDS,
-            )
-        )
+        self._spawn(keep_following(self._tp.topic, self._follow, self._note_trouble, self._clock))
 
     async def stop(self) -> None:
         """Stop reading. Callers that still wait get a `BrokerError`."""
