@@ -8,6 +8,7 @@ the partition may have come in between.
 """
 
 import asyncio
+from typing import Literal
 
 from pipeline.core.dead_letter import DeadLetterRecord
 from pipeline.core.delivery import Delivery
@@ -181,7 +182,7 @@ class Runner:
     async def _awaits_lease(self, flight: InFlight) -> bool:
         """Wait for the lease, with an event that has to be dead-lettered.
 
-        Returns False if the lane is drained first.
+        Returns False if the lane is drained first, or a command has moved the cursor.
         """
         lane, lease = self._lane, self._delivery.lease
         while flight.epoch == lane.events.epoch and not lane.is_draining and not lease.is_held:
@@ -222,7 +223,7 @@ class Runner:
 
     async def _dead_letter(self, flight: InFlight, reason: Reason, outcome: Outcome | None) -> None:
         lane, delivery = self._lane, self._delivery
-        if not delivery.lease.is_held and not await self._awaits_lease(flight):
+        if not await self._awaits_lease(flight):
             return  # the event stays unsettled for the next owner of the partition
         subscription, tries = lane.subscription, flight.tries
         refusal = await delivery.dead_letter(
@@ -243,7 +244,7 @@ class Runner:
             self._settle(flight, "dead-lettered")
         elif subscription is None:
             # There is no subscription to put into FAILURE. So the event is dropped, as without a dead-letter topic.
-            self._drop_unknown(flight)
+            self._drop(flight, self._unknown)
         elif lane.rules.qos is Qos.NONE:
             self._drop(flight, "not-retried")
         else:
@@ -252,10 +253,11 @@ class Runner:
     async def _give_up_unknown(self, flight: InFlight) -> None:
         """Dead-letter an event whose key names no subscription, or drop it if there is no dead-letter topic."""
         if self._delivery.dead_letters is None:
-            self._drop_unknown(flight)
+            self._drop(flight, self._unknown)
         else:
-            reason: Reason = "undecodable" if self._lane.name is None else "unknown-subscription"
-            await self._dead_letter(flight, reason, None)
+            await self._dead_letter(flight, self._unknown, None)
 
-    def _drop_unknown(self, flight: InFlight) -> None:
-        self._drop(flight, "undecodable" if self._lane.name is None else "unknown-subscription")
+    @property
+    def _unknown(self) -> Literal["undecodable", "unknown-subscription"]:
+        """Why an event without a subscription is given up."""
+        return "undecodable" if self._lane.name is None else "unknown-subscription"
