@@ -138,6 +138,9 @@ class LaneView:
 
         If the lane has a row or a command to carry out, they are not: a replay may deliver them again.
         """
-        progress, subscription = self.events.progress, self.subscription
-        awaits_command = subscription is not None and progress.revision < subscription.revision
-        return progress.row is None and not awaits_command
+        return self.events.progress.row is None and not self.awaits_command
+
+    @property
+    def awaits_command(self) -> bool:
+        """Whether the newest revision of the subscription has not been carried out here yet."""
+        return self.subscription is not None and self.events.progress.revision < self.subscription.revision

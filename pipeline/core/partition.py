@@ -320,9 +320,8 @@ class Partition:
             return
         for lane in list(self.lanes.values()):
             progress = lane.events.progress
-            has_command = lane.subscription is not None and progress.revision < lane.subscription.revision
             has_come_further = progress.row is not None or progress.settled_to > committed
-            if lane.is_idle and not (has_come_further or has_command):
+            if lane.is_idle and not (has_come_further or lane.awaits_command):
                 del self.lanes[lane.key]
                 self.rows.forget(lane)
                 self.reconciler.forget_times(lane)
