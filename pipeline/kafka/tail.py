@@ -41,6 +41,10 @@ class Tail:
     Args:
         topic: a topic with one partition.
         on_record: called for every record, in log order; must not raise.
+
+    Attributes:
+        position: the offset after the last record that was read.
+        last_error: the present problem with the topic or its broker, a sentence; None if there is none.
     """
 
     def __init__(
@@ -50,13 +54,13 @@ class Tail:
         on_record: Callable[[Event], None],
         clock: Clock,
     ) -> None:
+        self.position = 0
+        self.last_error: str | None = "has not been read yet"
         self._connection = connection
         self._tp = TopicPartition(topic, 0)
         self._on_record = on_record
         self._clock = clock
-        self._position = 0
         self._first_end: int | None = None
-        self._error: str | None = "has not been read yet"
         # The position that each waiter waits for; None: the end that the topic had at the first connection.
         self._waiters: list[tuple[int | None, asyncio.Future[None]]] = []
         self._scout: AIOKafkaConsumer | None = None
@@ -68,22 +72,12 @@ class Tail:
     @property
     def is_current(self) -> bool:
         """Whether the topic has been read up to the end that it had at the start, and the broker still answers."""
-        return self._has_passed(None) and self._error is None
-
-    @property
-    def position(self) -> int:
-        """The offset after the last record that was read."""
-        return self._position
+        return self._has_passed(None) and self.last_error is None
 
     @property
     def first_end(self) -> int:
         """The end that the topic had at the first connection; 0 before."""
         return self._first_end or 0
-
-    @property
-    def last_error(self) -> str | None:
-        """The present problem with the topic or its broker, a sentence; None if there is none."""
-        return self._error
 
     async def start(self) -> None:
         """Begin to read, in the background."""
@@ -130,7 +124,7 @@ class Tail:
 
     def _has_passed(self, end: int | None) -> bool:
         end = self._first_end if end is None else end
-        return end is not None and self._position >= end
+        return end is not None and self.position >= end
 
     async def _passed(self, end: int | None) -> None:
         if self._has_passed(end):
@@ -168,7 +162,7 @@ class Tail:
 
     async def _end(self) -> int:
         if self._scout is None:
-            raise BrokerError(self._error or "is not connected")
+            raise BrokerError(self.last_error or "is not connected")
         ends: dict[TopicPartition, int] = await self._scout.end_offsets([self._tp])
         return ends[self._tp]
 
@@ -182,7 +176,7 @@ class Tail:
             await started(scout)
             await require_topic(scout, self._tp.topic)
             reader.assign([self._tp])
-            reader.seek(self._tp, self._position)
+            reader.seek(self._tp, self.position)
             self._scout = scout
             end = await self._end()
             self._first_end = end if self._first_end is None else self._first_end
@@ -198,10 +192,10 @@ class Tail:
         while True:
             found = await reader.getmany(self._tp, timeout_ms=POLL_MS, max_records=BATCH)
             for record in found.get(self._tp, ()):
-                self._position = record.offset + 1
+                self.position = record.offset + 1
                 self._on_record(record)
             # The position also moves past compacted records and transaction markers.
-            self._position = await reader.position(self._tp)
+            self.position = await reader.position(self._tp)
             self._wake_waiters()
             if found:
                 await asyncio.sleep(0)
@@ -220,14 +214,14 @@ class Tail:
 
     def _note_trouble(self, why: str) -> None:
         text = f"topic {self._tp.topic}: {why}"
-        if text != self._error and not self._is_stopped:
+        if text != self.last_error and not self._is_stopped:
             logger.warning("%s; trying again", text)
-        self._error = text
+        self.last_error = text
 
     def _note_health(self) -> None:
-        if self._error is not None:
-            logger.info("topic %s: reading from offset %d", self._tp.topic, self._position)
-        self._error = None
+        if self.last_error is not None:
+            logger.info("topic %s: reading from offset %d", self._tp.topic, self.position)
+        self.last_error = None
         self._wake_waiters()
 
     def _spawn(self, work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":

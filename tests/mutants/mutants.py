@@ -527,14 +527,14 @@ MUTANTS: Final = (
     Mutant(
         "after a failure all records are read again",
         "pipeline/kafka/tail.py",
-        was="reader.seek(self._tp, self._position)",
+        was="reader.seek(self._tp, self.position)",
         becomes="reader.seek(self._tp, 0)",
         tests=(f"{SUBSCRIPTIONS}test_after_a_failure_the_reader_continues_at_its_position",),
     ),
     Mutant(
         "a reader waits for offsets without records",
         "pipeline/kafka/tail.py",
-        was="            self._position = await reader.position(self._tp)\n",
+        was="            self.position = await reader.position(self._tp)\n",
         becomes="",
         tests=(f"{SUBSCRIPTIONS}test_offsets_without_records_are_skipped",),
     ),
