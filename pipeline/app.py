@@ -43,7 +43,7 @@ from pipeline.core.matching import SubscriptionIndex
 from pipeline.core.ports import LaneLimits
 from pipeline.core.queue_memory import QueueMemory
 from pipeline.core.rate_limit import RateLimits
-from pipeline.core.sources import Sources, TopicPartition
+from pipeline.core.sources import Sources, TopicPartition, by_topic
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.handshake import Permitted
@@ -154,10 +154,10 @@ def create_app(
     )
     tokens = _tokens(app, transport, box, clock=clock, telemetry=telemetry)
     dead_letters = _dead_letters(definition, notifier, ids)
-    topics, former = definition.source.topics, former_topics or {}
+    topics, former = definition.source.topics, by_topic(former_topics or {})
     log_readers = {topic: LogReader(connection, topic, definition.source.isolation_level) for topic in topics}
     log_checks = LogChecks(
-        {topic: LogCheck(topic, SourceLog(connection, topic), notifier, _of_topic(topic, former)) for topic in topics}
+        {topic: LogCheck(topic, SourceLog(connection, topic), notifier, former[topic]) for topic in topics}
     )
     matching = AddressedMatching(SubscriptionIndex(), ids, log_checks.topic_id) if matches else None
     send = Authorized(permitted, tokens)
@@ -365,10 +365,6 @@ def _announcer(
     sources, counts = app.parts.sources, app.partition_counts
     own = OwnState(version("webhook-pipeline"), reporter, sources, telemetry, clock=clock, counts=counts)
     return Announcer(connection, workers_topic(app.conf.name), own.announcement, clock)
-
-
-def _of_topic(topic: str, values: Mapping[TopicPartition, str]) -> dict[int, str]:
-    return {tp.partition: value for tp, value in values.items() if tp.topic == topic}
 
 
 async def _open_partitions(app: DeliveryApp, **_: Any) -> None:

@@ -14,6 +14,7 @@ from pipeline.core.ports import Matching
 from pipeline.core.subscription import Subscription
 
 _Value = TypeVar("_Value")
+_Partition = TypeVar("_Partition", bound=tuple[str, int])
 
 
 class TopicPartition(NamedTuple):
@@ -80,38 +81,40 @@ class Sources:
     async def open(self, positions: Mapping[TopicPartition, int], logs: Mapping[TopicPartition, LogBounds]) -> None:
         """Open the partitions of an assignment; see `Dispatcher.open`."""
         next(iter(self)).observer.rebalanced()
-        by_topic, known = _by_topic(positions), _by_topic(logs)
-        await asyncio.gather(*(each.open(by_topic[each.topic], known[each.topic]) for each in self))
+        starts, known = by_topic(positions), by_topic(logs)
+        await asyncio.gather(*(each.open(starts[each.topic], known[each.topic]) for each in self))
 
     async def drain(self, wanted: Iterable[TopicPartition], seconds: float) -> dict[TopicPartition, int]:
         """Drain partitions; see `Dispatcher.drain`."""
-        numbers = _by_topic(dict.fromkeys(wanted))
+        numbers = by_topic(dict.fromkeys(wanted))
         found = await asyncio.gather(*(each.drain(numbers[each.topic], seconds) for each in self))
-        return _of_topics(zip(self.topics, found, strict=True))
+        return of_topics(zip(self.topics, found, strict=True))
 
     async def close(self, wanted: Iterable[TopicPartition]) -> None:
         """Close partitions; see `Dispatcher.close`."""
-        numbers = _by_topic(dict.fromkeys(wanted))
+        numbers = by_topic(dict.fromkeys(wanted))
         await asyncio.gather(*(each.close(numbers[each.topic]) for each in self))
 
     # --------------------------------------------------------------- committing
 
     def offsets_to_commit(self) -> dict[TopicPartition, int]:
         """The offsets to commit, by partition."""
-        return _of_topics((each.topic, each.offsets_to_commit()) for each in self)
+        return of_topics((each.topic, each.offsets_to_commit()) for each in self)
 
     def committed(self, offsets: Mapping[TopicPartition, int], begun_to: Mapping[TopicPartition, int | None]) -> int:
         """Record that these offsets were committed; see `Dispatcher.committed`."""
-        of_topics, begun = _by_topic(offsets), _by_topic(begun_to)
-        return sum(each.committed(of_topics[each.topic], begun[each.topic]) for each in self)
+        ends, begun = by_topic(offsets), by_topic(begun_to)
+        return sum(each.committed(ends[each.topic], begun[each.topic]) for each in self)
 
 
-def _by_topic(values: Mapping[TopicPartition, _Value]) -> defaultdict[str, dict[int, _Value]]:
+def by_topic(values: Mapping[_Partition, _Value]) -> defaultdict[str, dict[int, _Value]]:
+    """Values of topic partitions, by topic and by number."""
     found: defaultdict[str, dict[int, _Value]] = defaultdict(dict)
     for (topic, number), value in values.items():
         found[topic][number] = value
     return found
 
 
-def _of_topics(values: Iterable[tuple[str, Mapping[int, _Value]]]) -> dict[TopicPartition, _Value]:
+def of_topics(values: Iterable[tuple[str, Mapping[int, _Value]]]) -> dict[TopicPartition, _Value]:
+    """The inverse of `by_topic`."""
     return {TopicPartition(topic, number): value for topic, found in values for number, value in found.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from faust.types import TP
 
 from pipeline.core.log_bounds import LogBounds
-from pipeline.core.sources import TopicPartition
+from pipeline.core.sources import TopicPartition, by_topic, of_topics
 from pipeline.kafka.committed import Committed
 from pipeline.runtime.log_check import LogCheck
 
@@ -33,16 +33,10 @@ class LogChecks:
         self, committed: Mapping[TP, Committed]
     ) -> tuple[dict[TopicPartition, int], dict[TopicPartition, LogBounds]]:
         """See `LogCheck.begin`. Topics without a partition on this worker are skipped."""
-        of_topics: dict[str, dict[int, Committed]] = {}
-        for tp, commit in committed.items():
-            of_topics.setdefault(tp.topic, {})[tp.partition] = commit
-        found = await asyncio.gather(*(self._checks[topic].begin(each) for topic, each in of_topics.items()))
-        positions = {}
-        logs = {}
-        for topic, (starts, bounds) in zip(of_topics, found, strict=True):
-            positions.update({TopicPartition(topic, number): start for number, start in starts.items()})
-            logs.update({TopicPartition(topic, number): log for number, log in bounds.items()})
-        return positions, logs
+        commits = by_topic(committed)
+        found = await asyncio.gather(*(self._checks[topic].begin(each) for topic, each in commits.items()))
+        positions = of_topics((topic, starts) for topic, (starts, _) in zip(commits, found, strict=True))
+        return positions, of_topics((topic, logs) for topic, (_, logs) in zip(commits, found, strict=True))
 
     def trusted(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """The offsets of partitions that `LogCheck.is_trusted` allows."""
@@ -50,17 +44,9 @@ class LogChecks:
 
     async def committable(self, offsets: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
         """See `LogCheck.committable`."""
-        found = await asyncio.gather(
-            *(
-                check.committable({tp.partition: offset for tp, offset in offsets.items() if tp.topic == topic})
-                for topic, check in self._checks.items()
-            )
-        )
-        return {
-            TopicPartition(topic, number): offset
-            for topic, each in zip(self._checks, found, strict=True)
-            for number, offset in each.items()
-        }
+        numbers = by_topic(offsets)
+        found = await asyncio.gather(*(check.committable(numbers[topic]) for topic, check in self._checks.items()))
+        return of_topics(zip(self._checks, found, strict=True))
 
     async def close(self) -> None:
         """Disconnect."""
