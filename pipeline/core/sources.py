@@ -101,7 +101,7 @@ class Sources:
         """The offsets to commit, by partition."""
         return of_topics((each.topic, each.offsets_to_commit()) for each in self)
 
-    def committed(self, offsets: Mapping[TopicPartition, int], begun_to: Mapping[TopicPartition, int | None]) -> int:
+    def committed(self, offsets: Mapping[_Partition, int], begun_to: Mapping[_Partition, int | None]) -> int:
         """Record that these offsets were committed; see `Dispatcher.committed`."""
         ends, begun = by_topic(offsets), by_topic(begun_to)
         return sum(each.committed(ends[each.topic], begun[each.topic]) for each in self)

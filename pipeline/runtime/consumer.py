@@ -233,19 +233,17 @@ class DeliveryConsumer(driver.Consumer):
             assigned = self.assignment()
             # A partition that was given back during this wait has been committed already. A second, late commit would
             # have no metadata, and would overwrite the first.
-            owned = {
-                tp: offset
+            offsets = {
+                TP(*tp): offset
                 for tp, offset in settled.items()
                 if TP(*tp) in assigned and self._sources[tp.topic].is_open(tp.partition)
             }
-            offsets = {TP(*tp): offset for tp, offset in owned.items()}
-            begun_to = {tp: self._sources[tp.topic].begun_to(tp.partition) for tp in owned}
-            revisions = {TP(*tp): revision for tp, revision in begun_to.items()}
-            if not (offsets and await self.delivery_thread.commit_with_metadata(offsets, revisions)):
+            begun_to = {tp: self._sources[tp.topic].begun_to(tp.partition) for tp in offsets}
+            if not (offsets and await self.delivery_thread.commit_with_metadata(offsets, begun_to)):
                 return None
             self.app.tables.on_commit(offsets)
             self.app.monitor.on_tp_commit(offsets)
-            return self._sources.committed(owned, begun_to)
+            return self._sources.committed(offsets, begun_to)
 
     # --------------------------------------------------------------- rebalancing
 
@@ -270,9 +268,10 @@ class DeliveryConsumer(driver.Consumer):
         # The consumer's position may already be past events that were fetched and discarded.
         committed = await self.delivery_thread.committed(sorted(assigned))
         positions, logs = await self._parts.log_checks.begin(committed)
-        await self.seek_wait({TP(*tp): position for tp, position in positions.items()})
+        starts = {TP(*tp): position for tp, position in positions.items()}
+        await self.seek_wait(starts)
         await self.app.expect_rows(max(tp.partition for tp in assigned) + 1)
-        self._next_offsets = {TP(*tp): position for tp, position in positions.items()}
+        self._next_offsets = starts
         await self._sources.open(positions, logs)
         # Commit even if no offset has changed, so that the group has a commit for each of its partitions.
         await self.commit_settled(self._sources.offsets_to_commit())
