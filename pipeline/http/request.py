@@ -13,9 +13,10 @@ from urllib.parse import quote
 from pipeline.core.clock import Clock
 from pipeline.core.credentials import names_credential
 from pipeline.core.model import DEAD_LETTER_PREFIX, Event
-from pipeline.core.subscription import Header
+from pipeline.core.subscription import Header, NoAuth, Subscription
 from pipeline.core.webhook_ids import FIRST_ID, WebhookIds
 from pipeline.http import headers as fields
+from pipeline.http.credentials import static_authorization
 from pipeline.http.signature import Signer
 
 HeaderLeftOut = Callable[[str], None]
@@ -123,36 +124,36 @@ class RequestHead:
 
 
 def request_head(
+    subscription: Subscription,
     target: Target,
     *,
-    subscription_id: str,
-    headers: tuple[Header, ...],
-    authorization: str | None,
-    takes_credentials: bool,
+    url_authorization: str | None,
     user_agent: str,
-    signer: Signer | None,
     clock: Clock,
     left_out: HeaderLeftOut,
     ids: WebhookIds,
-    origin: str | None = None,
 ) -> RequestHead:
-    """The head for one subscription.
+    """The head for one subscription. Invalid and reserved headers of the subscription are left out and reported.
 
     Args:
+        subscription: the subscription. Its headers may set Authorization and Cookie only with the auth type none.
         target: where the request goes.
-        subscription_id: the value of `webhook-subscription`; characters other than visible ASCII are percent-encoded.
-        headers: the headers of the subscription. Invalid and reserved ones are left out and reported.
-        authorization: the value of `Authorization` if it is the same for every event.
-        takes_credentials: whether *headers* may set Authorization and Cookie: only with the auth type none.
+        url_authorization: the value of `Authorization` with the auth type none, unless a header has this name.
         user_agent: the value of `User-Agent`, unless a header overrides it.
-        signer: signs each attempt.
         clock: gives the time of each attempt.
         left_out: called for each header that is not sent.
         ids: finds the webhook-id of an event.
-        origin: the value of `WebHook-Request-Origin` for subscriptions with a handshake (CloudEvents webhooks 4.1.2).
+
+    Raises:
+        ConfigurationError: the credentials or the signing secrets are invalid.
     """
+    authorization = static_authorization(subscription.auth)
+    takes_credentials = isinstance(subscription.auth, NoAuth)
+    if takes_credentials and not any(header.name.lower() == "authorization" for header in subscription.headers):
+        authorization = url_authorization
+    signer = Signer.from_secrets(subscription.signing_secrets) if subscription.signing_secrets else None
     weaker: dict[str, bytes] = {}
-    for header in headers:
+    for header in subscription.headers:
         line = _subscription_line(header, takes_credentials=takes_credentials)
         if line is None or header.name.lower() in weaker:
             left_out(header.name[: fields.LONGEST_NAME])
@@ -160,25 +161,24 @@ def request_head(
             weaker[header.name.lower()] = line
     weaker.setdefault("user-agent", f"User-Agent: {user_agent}\r\n".encode("latin-1"))
     weaker.setdefault("content-type", b"content-type: application/json\r\n")
-    if authorization is not None:
-        weaker.pop("authorization", None)
-    start = _start(target, subscription_id, authorization, origin)
+    start = _start(subscription, target, authorization)
     credentials = frozenset(fields.folded(key) for key in weaker if names_credential(key))
     return RequestHead(start, weaker, start + b"".join(weaker.values()), signer, clock, left_out, ids, credentials)
 
 
-def _start(target: Target, subscription_id: str, authorization: str | None, origin: str | None) -> bytes:
+def _start(subscription: Subscription, target: Target, authorization: str | None) -> bytes:
     lines = [
         f"POST {target.request_target} HTTP/1.1",
         f"Host: {target.host}",
-        f"webhook-subscription: {quote(subscription_id, safe=_VISIBLE)}",
+        f"webhook-subscription: {quote(subscription.id, safe=_VISIBLE)}",
     ]
     if target.proxy_authorization is not None:
         lines.append(f"Proxy-Authorization: {target.proxy_authorization}")
     if authorization is not None:
         lines.append(f"Authorization: {authorization}")
-    if origin is not None:
-        lines.append(f"WebHook-Request-Origin: {origin}")
+    if subscription.handshake is not None:
+        # CloudEvents webhooks, section 4.1.2.
+        lines.append(f"WebHook-Request-Origin: {subscription.handshake.origin}")
     return "".join(f"{line}\r\n" for line in lines).encode("ascii")
 
 

@@ -10,14 +10,13 @@ from pipeline.core.clock import Clock
 from pipeline.core.errors import ConfigurationError
 from pipeline.core.model import Event
 from pipeline.core.outcome import RESPONSE_EXCERPT_BYTES, Failed, Outcome
-from pipeline.core.subscription import HttpLimits, NoAuth, Qos, Subscription
+from pipeline.core.subscription import HttpLimits, Qos, Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.http.credentials import static_authorization
 from pipeline.http.destination import Destination
 from pipeline.http.request import RequestHead, request_head
 from pipeline.http.response import Answer, judge
 from pipeline.http.response_redaction import as_utf8, masked_excerpt, secrets_of
-from pipeline.http.signature import Signer
 from pipeline.http.transport import Transport
 
 MAX_PREPARED: Final = 10_000
@@ -139,31 +138,21 @@ class Callback:
                 use_system_proxy=subscription.use_system_proxy,
                 limits=_limits(subscription),
             )
-            ready = self._head(subscription, destination), destination
+            head = request_head(
+                subscription,
+                destination.target,
+                url_authorization=destination.url_authorization,
+                user_agent=self._user_agent,
+                clock=self._clock,
+                left_out=partial(self._on_header_left_out, subscription.id),
+                ids=self._ids,
+            )
+            ready = head, destination
         except ConfigurationError as error:
             failed = Failed(str(error), may_have_arrived=False)
         prepared = _Prepared(subscription, ready, failed)
         self._prepared[subscription.id] = prepared
         return prepared
-
-    def _head(self, subscription: Subscription, destination: Destination) -> RequestHead:
-        takes_credentials = isinstance(subscription.auth, NoAuth)
-        authorization = static_authorization(subscription.auth)
-        if takes_credentials and not any(header.name.lower() == "authorization" for header in subscription.headers):
-            authorization = destination.url_authorization
-        return request_head(
-            destination.target,
-            subscription_id=subscription.id,
-            headers=subscription.headers,
-            authorization=authorization,
-            takes_credentials=takes_credentials,
-            user_agent=self._user_agent,
-            signer=Signer.from_secrets(subscription.signing_secrets) if subscription.signing_secrets else None,
-            clock=self._clock,
-            left_out=partial(self._on_header_left_out, subscription.id),
-            ids=self._ids,
-            origin=None if subscription.handshake is None else subscription.handshake.origin,
-        )
 
 
 def _limits(subscription: Subscription) -> HttpLimits:

@@ -164,13 +164,10 @@ def record(text: str, **changes: Any) -> PlainEvent:
 def request(text: str) -> object:
     """The request for a record, including header names."""
     head = request_head(
+        Subscription("s", 1, ""),
         Target("/", "example.com"),
-        subscription_id="s",
-        headers=(),
-        authorization=None,
-        takes_credentials=True,
+        url_authorization=None,
         user_agent="u",
-        signer=None,
         clock=SystemClock(),
         left_out=lambda _name: None,
         ids=IDS,

@@ -34,8 +34,8 @@ def redriven(event: PlainEvent, ids: WebhookIds = IDS, offset: int = 99) -> Plai
 def sent_id(event: PlainEvent, ids: WebhookIds = IDS) -> str:
     """The webhook-id in the request for an event."""
     head = request_head(
-        Target("/", "h"), subscription_id="sub-1", headers=(), authorization=None, takes_credentials=True,
-        user_agent="u", signer=None, clock=SystemClock(), left_out=list[str]().append, ids=ids,
+        Subscription("sub-1", 1, ""), Target("/", "h"), url_authorization=None, user_agent="u",
+        clock=SystemClock(), left_out=list[str]().append, ids=ids,
     )  # fmt: skip
     lines = head.request(event, 1).partition(b"\r\n\r\n")[0].split(b"\r\n")
     (line,) = [line for line in lines if line.startswith(b"webhook-id: ")]

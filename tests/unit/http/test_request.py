@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from pipeline.core.clock import Clock, SystemClock
 from pipeline.core.model import PlainEvent
-from pipeline.core.subscription import Header, JwtProfileAuth, Subscription
+from pipeline.core.subscription import Auth, Header, JwtProfileAuth, NoAuth, Subscription, TokenAuth
 from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
 from pipeline.http.request import RequestHead, Target, request_head
-from pipeline.http.signature import Signer
 
 IDS = WebhookIds((b"key",))
+NO_AUTH = NoAuth()
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 
@@ -28,21 +28,18 @@ class StoppedClock:
 
 def head(
     *headers: Header,
-    authorization: str | None = None,
-    takes_credentials: bool = True,
+    auth: Auth = NO_AUTH,
+    url_authorization: str | None = None,
     left_out: list[str] | None = None,
-    signer: Signer | None = None,
+    signing_secrets: tuple[str, ...] = (),
     clock: Clock | None = None,
     target: Target | None = None,
 ) -> RequestHead:
     return request_head(
+        Subscription("sub-1", 1, "", headers=headers, auth=auth, signing_secrets=signing_secrets),
         target or Target("/hook?a=b", "example.com"),
-        subscription_id="sub-1",
-        headers=headers,
-        authorization=authorization,
-        takes_credentials=takes_credentials,
+        url_authorization=url_authorization,
         user_agent="webhooks/1",
-        signer=signer,
         clock=clock or SystemClock(),
         left_out=([] if left_out is None else left_out).append,
         ids=IDS,
@@ -222,8 +219,8 @@ def test_only_auth_sets_the_authorization_header() -> None:
     it = head(
         Header("authorization", "Basic b"),
         Header("Cookie", "a=b"),
-        authorization="Bearer a",
-        takes_credentials=False,
+        auth=TokenAuth("a"),
+        url_authorization="Basic u",
         left_out=left_out,
     )
     request = it.request(event(("Authorization", b"Bearer c")), 1)
@@ -232,9 +229,9 @@ def test_only_auth_sets_the_authorization_header() -> None:
     assert left_out == ["authorization", "Cookie", "Authorization"]
 
 
-def test_the_authorization_of_auth_replaces_that_of_a_header() -> None:
-    it = head(Header("authorization", "Basic b"), authorization="Basic a")
-    assert values(it.request(event(), 1), "authorization") == ["Basic a"]
+@pytest.mark.parametrize(("headers", "sent"), [((), "Basic u"), ((Header("authorization", "Key a"),), "Key a")])
+def test_a_header_replaces_the_credentials_in_the_url(headers: tuple[Header, ...], sent: str) -> None:
+    assert values(head(*headers, url_authorization="Basic u").request(event(), 1), "authorization") == [sent]
 
 
 def test_without_auth_a_subscription_may_set_its_own_credentials() -> None:
@@ -273,7 +270,7 @@ def test_an_unsendable_access_token_is_refused_and_not_shown(authorization: str)
 
 
 def test_each_attempt_is_signed_with_its_own_time() -> None:
-    it = head(signer=Signer.from_secrets([SECRET]), clock=StoppedClock())
+    it = head(signing_secrets=(SECRET,), clock=StoppedClock())
     body = b'{"test": 2432232314}'
     request = it.request(event(*sealed("msg_p5jXN8AQM9LWM0D4loKWxJek", body), value=body), 1)
     assert values(request, "webhook-timestamp") == ["1614265330"]
@@ -284,8 +281,8 @@ def test_each_attempt_is_signed_with_its_own_time() -> None:
 def test_no_representation_contains_a_secret() -> None:
     it = head(
         Header("X-Key", "hidden"),
-        authorization="Bearer hidden",
-        signer=Signer.from_secrets([SECRET]),
+        auth=TokenAuth("hidden"),
+        signing_secrets=(SECRET,),
         target=Target("/", "h", "Basic hidden"),
     )
     assert "hidden" not in repr(it)
@@ -295,8 +292,8 @@ def test_no_representation_contains_a_secret() -> None:
 
 def test_a_subscription_id_with_any_characters_is_escaped() -> None:
     it = request_head(
-        Target("/", "h"), subscription_id="a\r\nb ü%", headers=(), authorization=None, takes_credentials=True,
-        user_agent="u", signer=None, clock=SystemClock(), left_out=list[str]().append, ids=IDS,
+        Subscription("a\r\nb ü%", 1, ""), Target("/", "h"), url_authorization=None, user_agent="u",
+        clock=SystemClock(), left_out=list[str]().append, ids=IDS,
     )  # fmt: skip
     assert values(it.request(event(), 1), "webhook-subscription") == ["a%0D%0Ab%20%C3%BC%25"]
 
@@ -339,10 +336,16 @@ def test_a_server_reads_any_input_as_the_intended_request(
     record: list[tuple[str, bytes]], subscription: list[Header], body: bytes, subscription_id: str
 ) -> None:
     it = request_head(
-        Target("/hook", "example.com"), subscription_id=subscription_id.encode("utf-8", "replace").decode(),
-        headers=tuple(subscription), authorization="Bearer a", takes_credentials=False, user_agent="u", signer=None,
-        clock=SystemClock(), left_out=list[str]().append, ids=IDS,
-    )  # fmt: skip
+        Subscription(
+            subscription_id.encode("utf-8", "replace").decode(), 1, "", headers=tuple(subscription), auth=TokenAuth("a")
+        ),
+        Target("/hook", "example.com"),
+        url_authorization=None,
+        user_agent="u",
+        clock=SystemClock(),
+        left_out=list[str]().append,
+        ids=IDS,
+    )
     [(message, read)] = read_by_a_server(it.request(event(*record, value=body), 1))
     assert (message.method, message.path, read) == ("POST", "/hook", body)
     names = [name.decode().lower() for name, _ in message.raw_headers]
@@ -362,7 +365,7 @@ def test_a_server_reads_any_input_as_the_intended_request(
 def test_a_server_reads_two_requests_on_a_connection_as_two(
     record: list[tuple[str, bytes]], subscription: list[Header], body: bytes
 ) -> None:
-    it = head(*subscription, authorization="Bearer a", takes_credentials=False)
+    it = head(*subscription, auth=TokenAuth("a"))
     odd, plain, question = it.request(event(*record, value=body), 1), it.request(event(), 2), it.options({"X-A": "b"})
     read = read_by_a_server(odd + plain + question + odd)
     assert [(message.method, data) for message, data in read] == [
