@@ -44,7 +44,7 @@ class Dispatcher:
 
     Args:
         deliver: the steps of a delivery.
-        rows_of: creates the row store of a partition.
+        rows_of: creates the row store of a partition, whose log has these bounds.
         registry: the subscriptions.
         reader: reads the log again.
         memory: counts the bytes in all queues of the worker.
@@ -63,7 +63,7 @@ class Dispatcher:
         topic: str,
         *,
         deliver: Delivery,
-        rows_of: Callable[[int], RowStore],
+        rows_of: Callable[[int, LogBounds], RowStore],
         registry: Registry,
         reader: Reader,
         limits: LaneLimits,
@@ -241,8 +241,7 @@ class Dispatcher:
     async def _fence_and_load(self, number: int, log: LogBounds) -> tuple[RowStore, Mapping[bytes, Row]] | None:
         """The store of the partition's rows, and the rows in it; None if the partition has a newer owner."""
         while True:
-            store = self._rows_of(number)
-            store.topic_id, store.committed_id = log.topic_id, log.former_id
+            store = self._rows_of(number, log)
             try:
                 return store, await self._load(store)
             except FencedError:

@@ -244,15 +244,8 @@ class PartitionServices(LaneServices, Protocol):
 class RowStore(Protocol):
     """The fenced store of one partition's cursor rows (kafka/cursors.py).
 
-    It is opened before the partition, and closed after it.
-
-    Attributes:
-        topic_id: the id of the source topic, stored in each row.
-        committed_id: the topic id in the group's last commit; None if the commit contains none.
+    It is opened before the partition, and closed after it. Each row is stored with the id of the source topic.
     """
-
-    topic_id: str | None
-    committed_id: str | None
 
     async def open(self) -> Mapping[bytes, Row]:
         """Fence the former owner, then load the rows.

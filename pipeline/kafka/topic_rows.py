@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.core.errors import FencedError
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cursor, Row
 from pipeline.kafka.cursors import KafkaRows
 from pipeline.kafka.row_keys import SOURCE_KEY, RowKeys
@@ -37,9 +38,9 @@ class RowStores:
         self._shared: dict[int, _Shared] = {}
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    def rows_of(self, topic: str, number: int) -> "TopicRows":
-        """The rows of a partition, which are not opened yet."""
-        return TopicRows(RowKeys(topic, is_alone=self._is_alone), number, self)
+    def rows_of(self, topic: str, number: int, log: LogBounds) -> "TopicRows":
+        """The rows of a partition, which are not opened yet. *log* has the topic ids of the topic and of the commit."""
+        return TopicRows(RowKeys(topic, is_alone=self._is_alone), number, log, self)
 
     async def acquire(self, number: int) -> tuple[KafkaRows, Mapping[bytes, Row]]:
         """The store of a number, and its rows. The first call for a number fences the former owner.
@@ -78,11 +79,10 @@ class RowStores:
 class TopicRows:
     """The rows of one partition of a source topic; see `ports.RowStore`."""
 
-    def __init__(self, keys: RowKeys, number: int, stores: RowStores) -> None:
-        self.topic_id: str | None = None
-        self.committed_id: str | None = None
+    def __init__(self, keys: RowKeys, number: int, log: LogBounds, stores: RowStores) -> None:
         self._keys = keys
         self._number = number
+        self._log = log
         self._stores = stores
         self._store: KafkaRows | None = None
         self._elsewhere: set[bytes] = set()
@@ -91,9 +91,10 @@ class TopicRows:
         """See `ports.RowStore.open`."""
         store, rows = await self._stores.acquire(self._number)
         self._store = store
-        found = self._keys.find(rows, store.topic_ids, self.topic_id)
+        topic_id = self._log.topic_id
+        found = self._keys.find(rows, store.topic_ids, topic_id)
         self._elsewhere = found.elsewhere
-        if self.topic_id is not None and self.topic_id == self.committed_id and found.last_topic_id is None:
+        if topic_id is not None and topic_id == self._log.former_id and found.last_topic_id is None:
             logger.error(
                 "cursor rows may be lost: the group has a committed offset in partition %d of %s, but the topic id "
                 "that is stored beside the rows is missing; subscriptions that were behind, paused or in FAILURE "
@@ -102,8 +103,8 @@ class TopicRows:
                 self._number,
                 self._keys.topic,
             )
-        if self.topic_id is not None and store.topic_ids.get(self._keys.of(SOURCE_KEY)) != self.topic_id:
-            written = store.put_topic_id(self._keys.of(SOURCE_KEY), self.topic_id)
+        if topic_id is not None and store.topic_ids.get(self._keys.of(SOURCE_KEY)) != topic_id:
+            written = store.put_topic_id(self._keys.of(SOURCE_KEY), topic_id)
             other = self._keys.other_of(SOURCE_KEY)
             # With several source topics, the stored topic id shows to which topic the rows with plain keys belong.
             if self._keys.is_alone and store.topic_ids.get(other):
@@ -120,7 +121,9 @@ class TopicRows:
         if key in self._elsewhere:
             self._elsewhere.discard(key)
             self._store.put(self._keys.other_of(key), None)  # in the same transaction
-        return self._store.put(self._keys.of(key), None if cursor is None else replace(cursor, topic_id=self.topic_id))
+        return self._store.put(
+            self._keys.of(key), None if cursor is None else replace(cursor, topic_id=self._log.topic_id)
+        )
 
     async def close(self) -> None:
         """See `ports.RowStore.close`."""

@@ -9,6 +9,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from pipeline.core.errors import FencedError
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import Cursor, Row
 from pipeline.kafka.cursor_rows import ReadRows, read_rows, read_topic_ids
 from pipeline.kafka.cursors import KafkaRows
@@ -31,8 +32,7 @@ def stores(kafka: TestBroker, cursors: str, *topics: str) -> RowStores:
 
 
 async def opened(found: RowStores, topic: str) -> tuple[TopicRows, dict[bytes, Row]]:
-    rows = found.rows_of(topic, 1)
-    rows.topic_id = IDS[topic]
+    rows = found.rows_of(topic, 1, LogBounds.unseen(IDS[topic]))
     return rows, dict(await rows.open())
 
 
@@ -66,8 +66,7 @@ async def test_the_id_of_the_source_topic_is_stored_once(kafka: TestBroker, curs
     written: list[int] = []
     for topic_id in ("A" * 22, "A" * 22, "B" * 22):
         found = RowStores([source], partial(KafkaRows, kafka.connection, cursors, on_written=written.append))
-        rows = found.rows_of(source, 1)
-        rows.topic_id = topic_id
+        rows = found.rows_of(source, 1, LogBounds.unseen(topic_id))
         assert await rows.open() == {}
         await rows.close()
     assert written == [1, 1]

@@ -390,7 +390,7 @@ MUTANTS: Final = (
     Mutant(
         "the id of the delivered topic is not stored",
         "pipeline/kafka/topic_rows.py",
-        was="if self.topic_id is not None and store.topic_ids.get(self._keys.of(SOURCE_KEY)) != self.topic_id:",
+        was="if topic_id is not None and store.topic_ids.get(self._keys.of(SOURCE_KEY)) != topic_id:",
         becomes="if False:",
         tests=(f"{TOPIC_ROWS}test_the_id_of_the_source_topic_is_stored_once",),
     ),

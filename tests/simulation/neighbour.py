@@ -107,8 +107,8 @@ class Beside:
             matching=first.matching,
         )
 
-    def _rows_of(self, _number: int) -> MemoryRows:
-        self.rows = MemoryRows(self.neighbour.rows)
+    def _rows_of(self, _number: int, log: LogBounds) -> MemoryRows:
+        self.rows = MemoryRows(self.neighbour.rows, log)
         return self.rows
 
     @property

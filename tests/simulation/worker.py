@@ -209,8 +209,8 @@ class Worker:
         others = [] if self.beside is None else [self.beside.dispatcher]
         self.sources = Sources([self.dispatcher, *others], matching)
 
-    def _rows_of(self, _number: int) -> MemoryRows:
-        self.rows = MemoryRows(self.ledger.rows)
+    def _rows_of(self, _number: int, log: LogBounds) -> MemoryRows:
+        self.rows = MemoryRows(self.ledger.rows, log)
         return self.rows
 
     def check_sending(self, subscription: Subscription, event: Event) -> None:

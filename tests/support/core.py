@@ -120,8 +120,8 @@ class Core:
         )
         self.sources = Sources([self.dispatcher], matching)
 
-    def _rows_of(self, _number: int) -> MemoryRows:
-        self.rows = MemoryRows(self.row_topic)
+    def _rows_of(self, _number: int, log: LogBounds) -> MemoryRows:
+        self.rows = MemoryRows(self.row_topic, log)
         return self.rows
 
     # ----------------------------------------------------------- from outside

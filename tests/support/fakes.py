@@ -159,12 +159,11 @@ class _Put:
 class MemoryRows:
     """A `RowStore` of one owner. Rows wait until `land` is called. When a newer owner opens, this owner is fenced."""
 
-    def __init__(self, topic: RowTopic) -> None:
+    def __init__(self, topic: RowTopic, log: LogBounds = ANY_LOG) -> None:
         self.topic = topic
+        self.log = log
         self.pending: list[_Put] = []
         self.is_dead = False
-        self.topic_id: str | None = None
-        self.committed_id: str | None = None
 
     async def open(self) -> Mapping[bytes, Row]:
         self.topic.owner = self
@@ -177,7 +176,7 @@ class MemoryRows:
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
         if cursor is not None:
-            cursor = replace(cursor, topic_id=self.topic_id)
+            cursor = replace(cursor, topic_id=self.log.topic_id)
         put = _Put(key, cursor, asyncio.get_running_loop().create_future())
         if not self.is_dead:
             self.pending.append(put)

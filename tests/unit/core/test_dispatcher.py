@@ -189,7 +189,7 @@ class Unreachable(MemoryRows):
 async def test_opening_a_partition_retries_until_its_rows_are_readable() -> None:
     core = Core(subscription())
     failures: list[Exception] = [OSError("away"), OSError("still away")]
-    core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, failures)
+    core.dispatcher._rows_of = lambda _number, _log: Unreachable(core.row_topic, failures)
     await core.dispatcher.open({0: 0}, {0: ANY_LOG})
 
     assert core.dispatcher.is_open(0)
@@ -203,7 +203,7 @@ async def test_a_failed_opening_is_logged_once_in_ten_seconds(
 ) -> None:
     core = Core(subscription())
     failures: list[Exception] = [BrokerError("not allowed")] * 5
-    core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, failures)
+    core.dispatcher._rows_of = lambda _number, _log: Unreachable(core.row_topic, failures)
     await core.dispatcher.open({0: 0}, {0: ANY_LOG})
 
     assert core.dispatcher.is_open(0)
@@ -215,7 +215,7 @@ async def test_a_failed_opening_is_logged_once_in_ten_seconds(
 @in_virtual_time
 async def test_a_partition_revoked_during_its_opening_stays_closed() -> None:
     core = Core(subscription())
-    core.dispatcher._rows_of = lambda _number: Unreachable(core.row_topic, [OSError("away")] * 1_000)
+    core.dispatcher._rows_of = lambda _number, _log: Unreachable(core.row_topic, [OSError("away")] * 1_000)
     opening = asyncio.create_task(core.dispatcher.open({0: 0}, {0: ANY_LOG}))
     await asyncio.sleep(5.0)
     assert await core.dispatcher.drain([0], 1.0) == {}

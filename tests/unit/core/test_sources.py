@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from pipeline.core.dispatcher import Dispatcher
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Rejected
 from pipeline.core.queue_memory import QueueMemory
@@ -37,8 +38,8 @@ class Two(Core):
         )
         self.sources = Sources([first, self.other], first.matching)
 
-    def _other_rows(self, _number: int) -> MemoryRows:
-        self.other_rows.append(MemoryRows(RowTopic()))
+    def _other_rows(self, _number: int, log: LogBounds) -> MemoryRows:
+        self.other_rows.append(MemoryRows(RowTopic(), log))
         return self.other_rows[-1]
 
     async def begin(self) -> "Two":
