@@ -141,12 +141,12 @@ class Dispatcher:
     def pause(self, number: int) -> None:
         """See `ports.PartitionServices`."""
         if self.flow is not None:
-            self.flow.pause(number)
+            self.flow.pause_source(self.topic, number)
 
     def resume(self, number: int) -> None:
         """See `ports.PartitionServices`."""
         if self.flow is not None:
-            self.flow.resume(number)
+            self.flow.resume_source(self.topic, number)
 
     def is_open(self, number: int) -> bool:
         """Whether events of the partition may be dispatched."""

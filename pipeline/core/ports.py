@@ -268,8 +268,8 @@ class RowStore(Protocol):
 class Flow(Protocol):
     """Pauses the stream of single partitions (runtime/consumer.py)."""
 
-    def pause(self, number: int) -> None:
+    def pause_source(self, topic: str, number: int) -> None:
         """Dispatch no more events of the partition for now."""
 
-    def resume(self, number: int) -> None:
+    def resume_source(self, topic: str, number: int) -> None:
         """Dispatch its events again."""

@@ -60,7 +60,7 @@ class DeliveryConsumer(driver.Consumer):
         self._next_offsets: dict[TP, int] = {}
         self._seeking: dict[TP, asyncio.Task[None]] = {}
         for dispatcher in self._sources:
-            dispatcher.flow = _TopicFlow(self, dispatcher.topic)
+            dispatcher.flow = self
 
     def _new_consumer_thread(self) -> DeliveryConsumerThread:
         return DeliveryConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -196,13 +196,15 @@ class DeliveryConsumer(driver.Consumer):
                 async with asyncio.timeout(1.0):
                     await self._flowing.wait()
 
-    def pause_source(self, tp: TP) -> None:
+    def pause_source(self, topic: str, number: int) -> None:
         """See `ports.Flow`. Pausing the partition itself would drop fetched records (faust.transport.consumer)."""
+        tp = TP(topic, number)
         self._paused_sources.add(tp)
         self.on_buffer_full(tp)
 
-    def resume_source(self, tp: TP) -> None:
+    def resume_source(self, topic: str, number: int) -> None:
         """See `ports.Flow`."""
+        tp = TP(topic, number)
         self._paused_sources.discard(tp)
         self.on_buffer_drop(tp)
         self._flowing.set()
@@ -306,20 +308,6 @@ class DeliveryConsumer(driver.Consumer):
         if self._committing is not None:
             # aiokafka would retry the commit in the next generation, and overwrite commits of another owner.
             self._committing.cancel()
-
-
-class _TopicFlow:
-    """Pauses and resumes partitions of one source topic; see `ports.Flow`."""
-
-    def __init__(self, consumer: DeliveryConsumer, topic: str) -> None:
-        self._consumer = consumer
-        self._topic = topic
-
-    def pause(self, number: int) -> None:
-        self._consumer.pause_source(TP(self._topic, number))
-
-    def resume(self, number: int) -> None:
-        self._consumer.resume_source(TP(self._topic, number))
 
 
 def _shown(tps: Iterable[TP | TopicPartition]) -> str:

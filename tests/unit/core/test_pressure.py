@@ -22,10 +22,10 @@ class Valve:
     def __init__(self) -> None:
         self.held: set[int] = set()
 
-    def pause(self, number: int) -> None:
+    def pause_source(self, _topic: str, number: int) -> None:
         self.held.add(number)
 
-    def resume(self, number: int) -> None:
+    def resume_source(self, _topic: str, number: int) -> None:
         self.held.discard(number)
 
 
