@@ -79,7 +79,6 @@ class Dispatcher:
         self.reader = reader
         self.matching = matching
         self.limits = limits
-        self.has_dead_letters = deliver.dead_letters is not None
         self.flow: Flow | None = None
         self.peers: Sequence[Dispatcher] = (self,)
         self.assigned: frozenset[int] = frozenset()

@@ -221,10 +221,6 @@ class PartitionServices(LaneServices, Protocol):
         """Reads the log again."""
 
     @property
-    def has_dead_letters(self) -> bool:
-        """Whether there is a dead-letter topic."""
-
-    @property
     def is_streaming(self) -> bool:
         """Whether the stream has brought events lately, to any partition of the worker."""
 

@@ -53,7 +53,7 @@ class Reconciler:
 
     def configure(self, lane: Lane, subscription: Subscription | None) -> None:
         """Configure the lane for a revision of its subscription; None if there is no subscription."""
-        worker, former, matches = self._worker, lane.subscription, self._worker.matching is not None
+        former, matches = lane.subscription, self._worker.matching is not None
         if matches and former is not None and (subscription is None or former.filter != subscription.filter):
             lane.events.in_log.forget(self._partition.dispatched_to)  # the count was made with the former filter
         if subscription is None:
@@ -62,7 +62,8 @@ class Reconciler:
         if matches:
             # The lane's rows must not be mistaken for rows of a deleted subscription with this id (`is_of_former`).
             lane.record_revision(max(lane.events.progress.revision, subscription.created - 1))
-        rules = Rules(subscription.qos, subscription.retry, subscription.interrupt, worker.has_dead_letters)
+        has_dead_letters = self._worker.deliver.dead_letters is not None
+        rules = Rules(subscription.qos, subscription.retry, subscription.interrupt, has_dead_letters)
         lane.configure(subscription, rules)
         if subscription.starting_at is not None or subscription.ending_at is not None:
             self._scheduled[lane] = None
