@@ -164,7 +164,7 @@ def create_app(
     deliver = Delivery(
         send=send if spans is None else TracedSend(send, spans),
         dead_letters=dead_letters,
-        registry=registry,
+        caught_up=registry.caught_up,
         slots=Slots(settings.max_in_flight),
         lease=lease,
         clock=clock,

@@ -36,13 +36,6 @@ class Send(Protocol):
         """The outcome of the attempt."""
 
 
-class CaughtUp(Protocol):
-    """The part of the registry (subscriptions/registry.py) that a delivery needs."""
-
-    async def caught_up(self) -> None:
-        """Return when the registry has read up to the end that its topic had at the time of the call."""
-
-
 def never_addressed(_event: Event) -> bool:
     """The value of `Delivery.is_addressed` with `routing: key`, where no event is addressed."""
     return False
@@ -53,6 +46,7 @@ class Delivery:
     """The dependencies of an attempt, shared by all lanes of a worker.
 
     Attributes:
+        caught_up: returns when the registry has read up to the end that its topic had at the time of the call.
         chance: draws a number from 0 to 1, for the jitter of a wait.
         concurrency_limits: limit a subscription's requests in flight over all its lanes; None if it has only one lane.
         steady: returns seconds of a monotonic clock, for the rate limits. It is called twice per delivery, so it does
@@ -65,7 +59,7 @@ class Delivery:
 
     send: Send
     dead_letters: DeadLetterWriter | None
-    registry: CaughtUp
+    caught_up: Callable[[], Awaitable[None]]
     slots: Slots
     lease: Lease
     clock: Clock

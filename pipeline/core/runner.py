@@ -66,7 +66,7 @@ class Runner:
     async def _becomes_known(self, flight: InFlight) -> bool:
         """Wait for the registry. Returns whether the subscription exists and the event still has to be sent."""
         lane = self._lane
-        await self._delivery.registry.caught_up()
+        await self._delivery.caught_up()
         if not lane.may_go_on(flight):
             return False
         if lane.subscription is None:

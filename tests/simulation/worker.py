@@ -184,7 +184,7 @@ class Worker:
         deliver = Delivery(
             send=self.receiver,
             dead_letters=self.letters if setting.has_dead_letters else None,
-            registry=self.registry,
+            caught_up=self.registry.caught_up,
             slots=self.slots,
             lease=self.lease,
             clock=VirtualClock(),

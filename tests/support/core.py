@@ -100,7 +100,7 @@ class Core:
             deliver=Delivery(
                 send=self.send,
                 dead_letters=self.letters if dead_letters else None,
-                registry=self.registry,
+                caught_up=self.registry.caught_up,
                 slots=self.slots,
                 lease=self.lease,
                 clock=VirtualClock(),
