@@ -141,7 +141,7 @@ def create_app(
     matches = definition.routing is Routing.MATCH
     rate_limits = RateLimits(app.share if matches else app.share_by_key)
     lease = Lease(settings.session_seconds - MARGIN_SECONDS)
-    permitted = Permitted(_callback(transport, clock, telemetry, ids, lease.check), rate_limits, clock)
+    permitted = Permitted(_callback(transport, clock, telemetry, ids, lease.check), rate_limits.allow, clock)
     outlets = outlets_of(
         settings, connection, _callback(transport, clock, telemetry), telemetry.notification_dropped, clock
     )

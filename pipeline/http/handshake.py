@@ -13,7 +13,7 @@ Source: CloudEvents 1.0.2, "HTTP 1.1 Web Hooks for Event Delivery", section 4.
 """
 
 import asyncio
-from collections.abc import Awaitable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -53,13 +53,6 @@ class AskingCallback(Protocol):
         """The answer to an OPTIONS request with the headers *fields* and the credentials of an attempt."""
 
 
-class Paces(Protocol):
-    """Limits the rate of calls (core/rate_limit.py)."""
-
-    def allow(self, subscription_id: str, per_second: float | None) -> None:
-        """Set the calls per second that the receiver allows; None: no limit."""
-
-
 @dataclass(frozen=True, slots=True)
 class Permission:
     """Permission for this many deliveries per second; None: no limit."""
@@ -90,13 +83,13 @@ class Permitted:
 
     Args:
         receiver: asks receivers for permission, and calls them.
-        paces: limits calls to the allowed rate.
+        allow: called with the id of a subscription and the calls per second that its receiver allows; None: no limit.
         clock: tells the age of a refusal.
     """
 
-    def __init__(self, receiver: AskingCallback, paces: Paces, clock: Clock) -> None:
+    def __init__(self, receiver: AskingCallback, allow: Callable[[str, float | None], None], clock: Clock) -> None:
         self._receiver = receiver
-        self._paces = paces
+        self._allow = allow
         self._clock = clock
         self._permissions: Bounded[Hashable, Permission] = Bounded(MAX_REMEMBERED)
         self._asking: dict[Hashable, asyncio.Task[Verdict]] = {}
@@ -126,7 +119,7 @@ class Permitted:
         )
         if not isinstance(verdict, Permission):
             return verdict
-        self._paces.allow(subscription.id, verdict.per_second)
+        self._allow(subscription.id, verdict.per_second)
         self._permitted[subscription.id] = subscription
         return await self._receiver(subscription, event, attempt, authorization)
 

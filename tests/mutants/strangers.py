@@ -132,9 +132,9 @@ STRANGERS: Final = (
     Mutant(
         "the allowed rate of the first handshake stays",
         "pipeline/http/handshake.py",
-        was="        self._paces.allow(subscription.id, verdict.per_second)\n",
+        was="        self._allow(subscription.id, verdict.per_second)\n",
         becomes="        if subscription.id not in self._permitted:\n"
-        "            self._paces.allow(subscription.id, verdict.per_second)\n",
+        "            self._allow(subscription.id, verdict.per_second)\n",
         tests=(f"{HANDSHAKE}test_after_an_edit_the_newly_allowed_rate_applies",),
     ),
     Mutant(

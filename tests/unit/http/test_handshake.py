@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -34,20 +34,10 @@ HASTY = replace(PATIENT, read_timeout_seconds=0.2)
 
 
 @dataclass
-class Paces:
-    """Records the allowed rates."""
-
-    allowed: list[tuple[str, float | None]] = field(default_factory=list)
-
-    def allow(self, subscription_id: str, per_second: float | None) -> None:
-        self.allowed.append((subscription_id, per_second))
-
-
-@dataclass
 class Bench:
     stack: AsyncExitStack
     permitted: Permitted
-    paces: Paces
+    allowed: list[tuple[str, float | None]]
     clock: ManualClock
 
     async def receiver(self, *script: Behaviour) -> Receiver:
@@ -62,11 +52,11 @@ async def bench() -> AsyncIterator[Bench]:
     async with AsyncExitStack() as stack:
         transport = await stack.enter_async_context(loopback_transport(200))
         callback = Callback(transport, SystemClock(), user_agent="test/1", on_header_left_out=lambda _id, _name: None)
-        paces = Paces()
+        allowed: list[tuple[str, float | None]] = []
         clock = ManualClock()
-        permitted = Permitted(callback, paces, clock)
+        permitted = Permitted(callback, lambda *rate: allowed.append(rate), clock)
         stack.push_async_callback(permitted.close)
-        yield Bench(stack, permitted, paces, clock)
+        yield Bench(stack, permitted, allowed, clock)
 
 
 def asking(receiver: Receiver, name: str = "s", rate: int | None = None, **changes: object) -> Subscription:
@@ -130,7 +120,7 @@ async def test_deliveries_obey_the_allowed_rate(
     receiver = await bench.receiver(answer(204, headers=headers), answer(200))
     assert await bench.call(asking(receiver, rate=asked)) == Delivered(200)
     assert receiver.requests[0].header("webhook-request-rate") == (None if asked is None else str(asked))
-    assert bench.paces.allowed == [("s", per_second)]
+    assert bench.allowed == [("s", per_second)]
 
 
 def origin(value: str, rate: str | None = None) -> Behaviour:
@@ -286,7 +276,7 @@ async def test_after_an_edit_the_newly_allowed_rate_applies(bench: Bench) -> Non
     receiver = await bench.receiver(origin("*", "60"), answer(200), origin("*", "30"), answer(200))
     await bench.call(asking(receiver))
     await bench.call(asking(receiver, rate=90))
-    assert bench.paces.allowed == [("s", 1.0), ("s", 0.5)]
+    assert bench.allowed == [("s", 1.0), ("s", 0.5)]
 
 
 async def test_an_edit_of_the_url_repeats_the_handshake(bench: Bench) -> None:
