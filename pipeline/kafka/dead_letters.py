@@ -78,6 +78,11 @@ def letter_time(moment: float | None) -> str | None:
     return None if moment is None else rfc3339(moment, "milliseconds", "+00:00")
 
 
+def written_value(event: Event) -> bytes | None:
+    """The value to write: aiokafka can't write a record that has neither key nor value, so the value becomes empty."""
+    return b"" if event.key is None and event.value is None else event.value
+
+
 class KafkaDeadLetterWriter:
     """Writes to the dead-letter topic, which may be on another cluster than the source.
 
@@ -118,9 +123,7 @@ class KafkaDeadLetterWriter:
     async def _send(self, event: Event, headers: Sequence[tuple[str, bytes]]) -> None:
         producer = await self._producer.started()
         try:
-            # aiokafka can't write a record that has neither key nor value, so the value becomes empty.
-            value = b"" if event.key is None and event.value is None else event.value
-            await producer.send_and_wait(self.topic, value, event.key, headers=headers)
+            await producer.send_and_wait(self.topic, written_value(event), event.key, headers=headers)
         except KafkaError as error:
             if not error.retriable:
                 await self._producer.replace(producer)

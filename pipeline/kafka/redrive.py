@@ -29,6 +29,7 @@ from pipeline.core.errors import BrokerError
 from pipeline.core.model import DEAD_LETTER_PREFIX, Event
 from pipeline.core.subscription import Routing
 from pipeline.core.webhook_ids import FIRST_ID, SEAL, WebhookIds
+from pipeline.kafka.dead_letters import written_value
 from pipeline.kafka.internals import closed, disconnect
 from pipeline.kafka.letters import LetterFacts, LetterReader, opened_letters, read_facts
 from pipeline.kafka.topics import DeadLetterTopic, Source, count_partitions
@@ -169,11 +170,6 @@ def _digest(letter: Event, facts: LetterFacts) -> bytes:
     return hashlib.sha256(repr(event).encode("utf-8", "surrogatepass")).digest()
 
 
-def _value(letter: Event) -> bytes | None:
-    # aiokafka can't write a record that has neither key nor value, so the value becomes empty.
-    return b"" if letter.key is None and letter.value is None else letter.value
-
-
 class Marks:
     """The progress of each scope's runs, looked up once per scope.
 
@@ -293,7 +289,9 @@ class Redrive:
             return {}
         topics = [result.letter.source or self.source.topic for _, result in letters]
         sent = [
-            await self.producer.send(topic, _value(letter), letter.key, headers=self._headers(letter, result.letter))
+            await self.producer.send(
+                topic, written_value(letter), letter.key, headers=self._headers(letter, result.letter)
+            )
             for topic, (letter, result) in zip(topics, letters, strict=True)
         ]
         written = await asyncio.gather(*sent)
