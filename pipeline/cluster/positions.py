@@ -16,7 +16,7 @@ from pipeline.core.model import Status
 from pipeline.core.pending import pending_in
 from pipeline.core.sources import TopicPartition as SourcePartition
 from pipeline.core.subscription import Command, Skip, Subscription
-from pipeline.kafka.admin import administration, find_partitions, partition_counts, unreachable
+from pipeline.kafka.admin import administration, existing_topics, partition_counts, unreachable
 from pipeline.kafka.committed import Committed
 from pipeline.kafka.cursor_rows import StoredRow
 from pipeline.kafka.source_log import SourceLog
@@ -133,8 +133,7 @@ async def _recorded(
 
 async def _leaderless(source: Source, topic: str, rows: str) -> dict[int, str]:
     """The partitions whose end or rows are unknown because a partition has no leader, each with a sentence."""
-    async with administration(source.connection) as admin:
-        found = await find_partitions(admin)
+    found = await existing_topics(source.connection)
     return {
         number: f"partition {number} of topic {name} has no leader"
         for name in (rows, topic)

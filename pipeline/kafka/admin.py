@@ -103,6 +103,16 @@ async def find_partitions(admin: AIOKafkaAdminClient, names: Iterable[str] | Non
     }
 
 
+async def existing_topics(connection: KafkaConnection) -> dict[str, Partitions]:
+    """The partitions of all topics of a cluster; see `find_partitions`.
+
+    Raises:
+        BrokerError: the cluster can't be reached.
+    """
+    async with administration(connection) as admin:
+        return await find_partitions(admin)
+
+
 async def partition_counts(admin: AIOKafkaAdminClient, names: Iterable[str] | None = None) -> dict[str, int]:
     """The number of partitions of each topic; see `find_partitions`."""
     return {name: found.count for name, found in (await find_partitions(admin, names)).items()}

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.core.errors import BrokerError
-from pipeline.kafka.admin import Partitions, administration, find_partitions, unreachable
+from pipeline.kafka.admin import Partitions, existing_topics, unreachable
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.internals import disconnect, start_or_disconnect
 from pipeline.kafka.records import AIOKafkaConsumer
@@ -94,8 +94,7 @@ async def partitions_of(connection: KafkaConnection, topic: str) -> Partitions:
     Raises:
         BrokerError: the cluster can't be reached, or has no such topic.
     """
-    async with administration(connection) as admin:
-        found = (await find_partitions(admin)).get(topic)
+    found = (await existing_topics(connection)).get(topic)
     if found is None:
         hint = "webhooks check names each missing topic, and creates the pipeline's own topics"
         raise BrokerError(f"{missing(connection, topic)}; {hint}")

@@ -20,7 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.errors import BrokerError
 from pipeline.core.sources import TopicPartition as SourcePartition
-from pipeline.kafka.admin import administration, find_partitions, unreachable
+from pipeline.kafka.admin import administration, existing_topics, unreachable
 from pipeline.kafka.committed import NONE_HAS_BEGUN
 from pipeline.kafka.cursor_rows import read_topic_ids
 from pipeline.kafka.internals import disconnect
@@ -97,8 +97,7 @@ async def _refuse_without_leaders(source: Source, group: str, topic: str) -> Non
     Raises:
         BrokerError: a partition has no leader.
     """
-    async with administration(source.connection) as admin:
-        found = await find_partitions(admin)
+    found = await existing_topics(source.connection)
     troubles = [
         trouble for name in (topic, cursors_topic(group)) if name in found for trouble in found[name].troubles(name)
     ]
@@ -109,10 +108,9 @@ async def _refuse_without_leaders(source: Source, group: str, topic: str) -> Non
 
 async def _noted_topic_ids(source: Source, app: str, keys: RowKeys) -> dict[int, str]:
     topic = cursors_topic(app)
-    async with administration(source.connection) as admin:
-        exists = topic in await find_partitions(admin)
-    # The embedded broker has no topic ids.
-    return await read_topic_ids(source.connection, topic, keys) if exists and not source.connection.embedded else {}
+    if source.connection.embedded or topic not in await existing_topics(source.connection):
+        return {}  # the embedded broker has no topic ids
+    return await read_topic_ids(source.connection, topic, keys)
 
 
 async def _is_of(source: Source, topic: str, noted: Mapping[int, str]) -> bool:

@@ -10,8 +10,7 @@ from typing import Final
 from pipeline.config.definition import Definition
 from pipeline.core.errors import BrokerError
 from pipeline.core.subscription import Routing
-from pipeline.kafka.admin import Partitions, administration, find_partitions
-from pipeline.kafka.connection import KafkaConnection
+from pipeline.kafka.admin import Partitions, existing_topics
 from pipeline.kafka.topics import DeadLetterTopic, cursors_topic, subscriptions_topic, tokens_topic
 from pipeline.runtime.rights import Right, Rights, missing_rights
 from pipeline.runtime.side_topics import ensure_side_topics, side_topics
@@ -68,12 +67,12 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
         BrokerError: a cluster can't be reached.
     """
     source, dlq = definition.source, definition.dlq
-    before = await _topics(source.connection)
+    before = await existing_topics(source.connection)
     problems = await ensure_topics(definition, app, [tokens_topic(app)], create=create)
     # If there are problems, a worker does not start, so nothing is created.
     besides = [] if problems else await ensure_side_topics(definition, app, create=create)
-    after = await _topics(source.connection)
-    of_dead_letters = {} if dlq is None else await _topics(dlq.connection)
+    after = await existing_topics(source.connection)
+    of_dead_letters = {} if dlq is None else await existing_topics(dlq.connection)
     counts = {topic: after[topic].count for topic in source.topics if topic in after}
     rights = await missing_rights(definition, app, range(max(counts.values(), default=1)))
     # If a right to see or create a topic is missing, only the right is reported, not the consequences.
@@ -96,11 +95,6 @@ async def examine(definition: Definition, app: str, *, create: bool) -> Findings
         counts=counts,
         is_complete=all(name in after for name in _own_topics(app)),
     )
-
-
-async def _topics(connection: KafkaConnection) -> dict[str, Partitions]:
-    async with administration(connection) as admin:
-        return await find_partitions(admin)
 
 
 def _leaderless(names: Iterable[str], found: Mapping[str, Partitions]) -> list[str]:
