@@ -13,6 +13,7 @@ For each of these requests, a broker checks the right before it looks at anythin
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 from aiokafka.errors import (
@@ -146,40 +147,40 @@ async def missing_rights(definition: Definition, app: str, partitions: Iterable[
 
 
 def _of_topics(connection: KafkaConnection, sources: Sequence[str], app: str) -> Iterator[Right]:
+    right = partial(Right, connection, "topic")
     cursors, tokens, subscriptions = cursors_topic(app), tokens_topic(app), subscriptions_topic(app)
     for name in sources:
-        yield Right(connection, "topic", name, "READ", "to read the events")
-    yield Right(connection, "topic", subscriptions, "READ", "to read the subscriptions")
-    yield Right(connection, "topic", cursors, "READ", "to load cursors")
-    yield Right(connection, "topic", cursors, "WRITE", "to write cursors")
-    yield Right(connection, "topic", tokens, "READ", "to load access tokens")
-    yield Right(connection, "topic", tokens, "WRITE", "to store access tokens")
+        yield right(name, "READ", "to read the events")
+    yield right(subscriptions, "READ", "to read the subscriptions")
+    yield right(cursors, "READ", "to load cursors")
+    yield right(cursors, "WRITE", "to write cursors")
+    yield right(tokens, "READ", "to load access tokens")
+    yield right(tokens, "WRITE", "to store access tokens")
     for name in (subscriptions, cursors, tokens):
-        yield Right(connection, "topic", name, "CREATE", "to create the topic, which does not exist")
+        yield right(name, "CREATE", "to create the topic, which does not exist")
 
 
 def _beside(connection: KafkaConnection, sources: Sequence[str], app: str) -> Iterator[Right]:
+    right = partial(Right, connection, "topic")
     cursors, tokens, subscriptions = cursors_topic(app), tokens_topic(app), subscriptions_topic(app)
-    yield Right(connection, "topic", subscriptions, "WRITE", "only `webhooks subscriptions` needs it, to make changes")
+    yield right(subscriptions, "WRITE", "only `webhooks subscriptions` needs it, to make changes")
     workers = workers_topic(app)
     for operation in ("READ", "WRITE"):
-        yield Right(connection, "topic", workers, operation, "to show what every worker does; deliveries don't need it")
+        yield right(workers, operation, "to show what every worker does; deliveries don't need it")
     attempts = attempts_topic(app)
-    yield Right(connection, "topic", attempts, "WRITE", "to log attempts; deliveries don't need it")
-    yield Right(connection, "topic", attempts, "READ", "to find attempts in their log; deliveries don't need it")
+    yield right(attempts, "WRITE", "to log attempts; deliveries don't need it")
+    yield right(attempts, "READ", "to find attempts in their log; deliveries don't need it")
     audit = audit_topic(app)
-    yield Right(connection, "topic", audit, "WRITE", "to record who changed what; deliveries don't need it")
-    yield Right(connection, "topic", audit, "READ", "to recognise requests that are repeated; deliveries don't need it")
+    yield right(audit, "WRITE", "to record who changed what; deliveries don't need it")
+    yield right(audit, "READ", "to recognise requests that are repeated; deliveries don't need it")
     events = events_topic(app)
-    yield Right(connection, "topic", events, "WRITE", "to notify operators; deliveries don't need it")
+    yield right(events, "WRITE", "to notify operators; deliveries don't need it")
     for name in (workers, attempts, audit, events):
-        yield Right(connection, "topic", name, "CREATE", "to create the topic, which does not exist")
+        yield right(name, "CREATE", "to create the topic, which does not exist")
     for name in (cursors, tokens):
-        yield Right(
-            connection, "topic", name, "ALTER", f"to add partitions when {' or '.join(sources)} gets more partitions"
-        )
+        yield right(name, "ALTER", f"to add partitions when {' or '.join(sources)} gets more partitions")
     for name in (*sources, subscriptions, cursors, tokens):
-        yield Right(connection, "topic", name, "DESCRIBE_CONFIGS", "to check its cleanup.policy")
+        yield right(name, "DESCRIBE_CONFIGS", "to check its cleanup.policy")
 
 
 async def _missing_of_topics(admin: AdminClient, wanted: Sequence[Right]) -> list[Right]:
