@@ -67,7 +67,7 @@ async def read_rows(
     own = await partitions_of(connection, topic)
     theirs = {source: await partitions_of(connection, source) for source in sources}
     of_topics = [RowKeys(source, is_alone=len(sources) == 1) for source in sources]
-    async with read_newest(connection, topic, own, _with_notes(of_topics, keys)) as (consumer, values):
+    async with read_newest(connection, topic, own, _keys_to_read(of_topics, keys)) as (consumer, values):
         found = []
         for each in of_topics:
             topic_id = await find_topic_id(client_of(consumer), each.topic)
@@ -92,14 +92,14 @@ async def read_topic_ids(connection: KafkaConnection, topic: str, keys: RowKeys)
         BrokerError: see `read_rows`.
     """
     found_there = await partitions_of(connection, topic)
-    async with read_newest(connection, topic, found_there, _with_notes([keys], ())) as (consumer, values):
+    async with read_newest(connection, topic, found_there, _keys_to_read([keys], ())) as (consumer, values):
         topic_id = await find_topic_id(client_of(consumer), keys.topic)
     found = {number: keys.last_topic_id(part.topic_ids, topic_id) for number, part in _by_partition(values).items()}
     return {partition: topic_id for partition, topic_id in found.items() if topic_id is not None}
 
 
-def _with_notes(of_topics: Iterable[RowKeys], keys: Iterable[bytes] | None) -> frozenset[bytes] | None:
-    """The keys to read: for each of *keys*, both forms that a row may have (row_keys.py)."""
+def _keys_to_read(of_topics: Iterable[RowKeys], keys: Iterable[bytes] | None) -> frozenset[bytes] | None:
+    """The keys of topic ids and of rows, in both forms that a row may have (row_keys.py); None for all."""
     if keys is None:
         return None
     wanted = [SOURCE_KEY, *keys]
