@@ -132,7 +132,7 @@ def _parsed_target(text: str) -> str:
         raise ConfigurationError("the URL can't be read") from None
 
 
-def destination(
+def destination_of(
     url: URL,
     *,
     target: str,

@@ -25,7 +25,7 @@ from pipeline.core.subscription import HttpLimits, Proxy, TlsOptions
 from pipeline.http.burst import Burst
 from pipeline.http.connection import IdleConnections, Wire
 from pipeline.http.connector import Connector
-from pipeline.http.destination import Destination, destination, origin_of, parse_url, written_target
+from pipeline.http.destination import Destination, destination_of, origin_of, parse_url, written_target
 from pipeline.http.failures import not_answered, not_connected, not_let_through
 from pipeline.http.proxy import ProxyRoute, SystemProxies, proxy_route
 from pipeline.http.resolver import Resolver
@@ -160,7 +160,7 @@ class Transport:
         target = written_target(url)
         idle_seconds = min(limits.idle_timeout_seconds, self._idle_timeout_seconds)
         limits = replace(limits, idle_timeout_seconds=idle_seconds)
-        made = destination(parsed, target=target, tls=context, proxy=route, limits=limits, loop=self._loop)
+        made = destination_of(parsed, target=target, tls=context, proxy=route, limits=limits, loop=self._loop)
         if route is None and key[0] is not None:
             self._shared[key] = made
         return made
