@@ -1,6 +1,7 @@
 """`webhooks backup`: saves the application's state to one file."""
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Iterable
@@ -40,6 +41,8 @@ def command(*, file: str) -> None:
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     """Write a complete file, then rename it to *path*. Raises: ConfigurationError, it can't be written."""
+    if path.is_dir():  # such a path may have no name to which `.part` could be added
+        raise ConfigurationError(f"{path}: can't be written: {os.strerror(errno.EISDIR)}")
     part = path.with_name(f"{path.name}.part")
     try:
         part.unlink(missing_ok=True)

@@ -2,7 +2,20 @@
 
 from pathlib import Path
 
+import pytest
+
+from pipeline.cli import backup
 from pipeline.cli.backups import unused_path
+from pipeline.core.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("name", ["/", ".", "..", "folder"])
+def test_the_file_of_a_backup_is_not_a_directory(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "folder").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ConfigurationError, match="can't be written: Is a directory"):
+        backup._write(Path(name), ["line"])
+    assert [*tmp_path.glob("**/*.part")] == []
 
 
 def test_backups_of_the_same_second_have_different_names(tmp_path: Path) -> None:
