@@ -279,7 +279,7 @@ class Not:
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """A whole filter: `model.Filter`."""
+    """A whole filter: `subscription.Filter`."""
 
     expression: Expression
 

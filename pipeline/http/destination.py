@@ -35,7 +35,7 @@ class Dial(ClientRequest):
     """Tells aiohttp's connector where to connect; it is not sent. Objects with equal keys may share connections.
 
     Attributes:
-        socks: the SOCKS proxy to use, which aiohttp does not support (connection.Connector).
+        socks: the SOCKS proxy to use, which aiohttp does not support (connector.Connector).
         idle_seconds: how long a connection may be idle.
     """
 

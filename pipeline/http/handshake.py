@@ -4,7 +4,7 @@
     WebHook-Request-Origin: events.example.com      WebHook-Allowed-Origin: events.example.com
     WebHook-Request-Rate: 120                       WebHook-Allowed-Rate: 100
 
-Deliveries also contain the origin (webhook.py). Subscriptions with the same question share one OPTIONS request and its
+Deliveries also contain the origin (request.py). Subscriptions with the same question share one OPTIONS request and its
 permission. A worker keeps the permission as long as it runs. The worker asks again after a failure, when an edit
 changes the question, and when a refused subscription is resumed. The asynchronous form (WebHook-Request-Callback) is
 not supported.

@@ -36,7 +36,7 @@ LOOK_SECONDS: Final = 10.0
 
 
 class TopicClients(Protocol):
-    """This worker's Kafka clients, whose metadata must follow changes of the source topics (runtime/consumer.py)."""
+    """This worker's Kafka clients, whose metadata must follow changes of the source topics (runtime/application.py)."""
 
     async def learn_partitions(self, counts: Mapping[str, int]) -> None:
         """Refresh the clients' metadata, if it has fewer partitions of a source topic."""

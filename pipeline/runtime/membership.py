@@ -33,7 +33,7 @@ HOPELESS_SECONDS: Final = 120.0
 
 
 class GroupMember(Protocol):
-    """This worker's membership in the group (runtime/consumer.py)."""
+    """This worker's membership in the group (runtime/application.py)."""
 
     @property
     def is_out_of_reach(self) -> bool:

@@ -21,18 +21,18 @@ NAME: Final = "tokens"
 
 
 class TokenTable(faust.Table[bytes, bytes]):
-    """`token_store.Rows` over a Faust table with raw bytes for keys and values."""
+    """`token_store.TokenRows` over a Faust table with raw bytes for keys and values."""
 
     def row(self, key: bytes) -> bytes | None:
-        """See `token_store.Rows.row`."""
+        """See `token_store.TokenRows.row`."""
         return cast("bytes | None", self.data.get(key))
 
     def row_keys(self) -> Sequence[bytes]:
-        """See `token_store.Rows.row_keys`."""
+        """See `token_store.TokenRows.row_keys`."""
         return list(self.data)
 
     async def write(self, key: bytes, value: bytes | None) -> None:
-        """See `token_store.Rows.write`.
+        """See `token_store.TokenRows.write`.
 
         Raises:
             BrokerError: the row is not durable.

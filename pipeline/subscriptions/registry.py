@@ -1,6 +1,6 @@
 """Knows all subscriptions: every worker follows the compacted topic in which they are stored.
 
-Each record is decrypted and turned into a `model.Subscription` once, on arrival. A record that can't be used becomes a
+Each record is decrypted and turned into a `Subscription` once, on arrival. A record that can't be used becomes a
 subscription with a `problem`, so that its events wait.
 """
 
