@@ -1,5 +1,6 @@
 """The names of the backups that commands make."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,17 @@ def test_the_file_of_a_backup_is_not_a_directory(name: str, tmp_path: Path, monk
     with pytest.raises(ConfigurationError, match="can't be written: Is a directory"):
         backup._write(Path(name), ["line"])
     assert [*tmp_path.glob("**/*.part")] == []
+
+
+def test_a_backup_replaces_no_device(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(ConfigurationError, match="pipe: is not a regular file; allowed: a regular file, or - for"):
+        backup._write(pipe, ["line"])
+    assert pipe.is_fifo()
+    backup._write(tmp_path / "new", ["line"])
+    backup._write(tmp_path / "new", ["another line"])
+    assert (tmp_path / "new").read_text() == "another line\n"
 
 
 def test_backups_of_the_same_second_have_different_names(tmp_path: Path) -> None:
