@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.cli.output import new_private_file, say
+from pipeline.cli.output import new_private_file, say, writing
 from pipeline.cli.running import configured
 from pipeline.cluster.backup import as_lines
 from pipeline.core.clock import SystemClock, rfc3339
@@ -32,7 +32,9 @@ def command(*, file: str) -> None:
     made_at = str(rfc3339(SystemClock().now()))
     lines = as_lines(state, app=settings.app, made_at=made_at, program=version("webhook-pipeline"))
     if file == "-":
-        sys.stdout.writelines(f"{line}\n" for line in lines)
+        with writing():
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+            sys.stdout.flush()
     else:
         _write(Path(file), lines)
     rows, commits = len(state.rows), len(state.commits)

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, TextIO
 import click
 import yaml
 
+from pipeline.core.errors import ConfigurationError
 from pipeline.core.shown import safe
 
 Format = Literal["table", "json"]
@@ -95,7 +96,24 @@ def progress(label: str, total: int, *, is_shown: bool = True) -> Iterator[Calla
 
 def say(text: str, *, err: bool = False) -> None:
     """Print *text*, which may have several lines, with control characters escaped."""
-    click.echo(safe(text, keep="\n"), err=err)  # noqa: TID251 - the text is escaped here
+    with writing():
+        click.echo(safe(text, keep="\n"), err=err)  # noqa: TID251 - the text is escaped here
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """Turn an error of standard output or standard error, such as a full disk, into an error of the command.
+
+    Raises:
+        ConfigurationError: the output can't be written.
+        BrokenPipeError: the program that reads the output has ended; click then ends this program too.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ConfigurationError(f"the output can't be written: {error.strerror}") from None
 
 
 def redraw(text: str) -> None:

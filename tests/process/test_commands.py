@@ -118,6 +118,13 @@ async def test_other_shells_get_a_completion_script(shell: str, part: str) -> No
     assert part in await WITHOUT_SETTINGS.done("completion", shell)
 
 
+def test_output_on_a_full_disk_is_reported_in_a_sentence() -> None:
+    command = [sys.executable, "-c", "from pipeline.cli.main import main; main()", "completion", "bash"]
+    with Path("/dev/full").open("wb") as full:
+        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (1, "Error: the output can't be written: No space left on device\n")
+
+
 async def test_the_version_is_the_installed_version() -> None:
     assert (await WITHOUT_SETTINGS.done("--version")).startswith("webhooks, version ")
 
