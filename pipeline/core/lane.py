@@ -6,7 +6,7 @@ and cursors) explains how these parts work together.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from pipeline.core.in_flight import InFlight
@@ -232,7 +232,7 @@ class Lane(LaneView):
         self.events.forget_tries()
         self.waits.end()
         if cause is not None:
-            self._await_probe(scheduled(cause, self._probes, self._services.clock.now(), self._services.chance()))
+            self._await_probe(cause, scheduled)
         self._write_row()
 
     def _leave_stream(self) -> None:
@@ -265,23 +265,25 @@ class Lane(LaneView):
         subscription = self.subscription
         return None if subscription is None or self.wanted_status is not Status.STARTED else subscription.probes
 
-    def _await_probe(self, cause: Cause) -> None:
-        self.cause = cause
+    def _await_probe(self, cause: Cause, schedule: Callable[[Cause, RetryPolicy | None, float, float], Cause]) -> None:
+        """Store the cause with the time of the next probe, as *schedule* (probing.py) determines it, and wait."""
+        now = self._services.clock.now()
+        self.cause = cause = schedule(cause, self._probes, now, self._services.chance())
         if cause.probes is not None and cause.probes.next_at is not None:
-            self.waits.set_timer(max(0.0, cause.probes.next_at - self._services.clock.now()), self._probe)
+            self.waits.set_timer(max(0.0, cause.probes.next_at - now), self._probe)
 
     def _probe(self) -> None:
         """Send the first event once. If this is not possible now, schedule another probe."""
-        services, subscription, cause, now = self._services, self.subscription, self.cause, self._services.clock.now()
+        services, subscription, cause = self._services, self.subscription, self.cause
         if subscription is None or cause is None or cause.probes is None or self._home.is_draining:
             return
         # Deliveries may be stopped, earlier requests may still be under way, or the host may have its two probes
         # already.
         is_in_turn = self._probes is not None and not self._runners
         if not (is_in_turn and services.probes.enter(self, shown_host(subscription.url))):
-            self._await_probe(taken_up(cause, self._probes, now, services.chance()))
+            self._await_probe(cause, taken_up)
             return
-        made = cause.probes.made + 1
+        now, made = services.clock.now(), cause.probes.made + 1
         self._enter(LaneState.PROBING, scheduled(cause, self._probes, now, services.chance(), made=made))
         self.events.recall_tries(cause)
         self.is_suspect = True
@@ -381,8 +383,7 @@ class Lane(LaneView):
         if row.status is not Status.STARTED:
             self._enter(HALTED[row.status], row.cause)
             if row.cause is not None:
-                now, chance = self._services.clock.now(), self._services.chance()
-                self._await_probe(taken_up(row.cause, self._probes, now, chance))
+                self._await_probe(row.cause, taken_up)
         elif row.next < position or row.attempt:
             self._enter(LaneState.BEHIND)
             self._wait_until(row.not_before)
