@@ -119,7 +119,7 @@ def _forms(secret: bytes) -> Iterator[bytes]:
     for encoded in (base64.b64encode(secret), base64.urlsafe_b64encode(secret)):
         yield from (encoded, encoded.rstrip(b"="))
     for percent in (quote(secret, safe=""), quote(secret, safe=_KEPT_BY_JAVASCRIPT), quote_plus(secret)):
-        yield from (percent.encode(), _PERCENT.sub(_in_small_letters, percent).encode())
+        yield from (percent.encode(), _PERCENT.sub(lambda found: found[0].lower(), percent).encode())
     try:
         text = secret.decode()
     except UnicodeDecodeError:
@@ -133,7 +133,7 @@ def _json_forms(text: str) -> Iterator[str]:
     for written in (json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]):
         yield from (written, written.replace("/", "\\/"), written.translate(_ESCAPED_BY_GO))
     # Java, and .NET, which escapes more characters.
-    escaped = _UNICODE_ESCAPE.sub(_in_capitals, json.dumps(text)[1:-1])
+    escaped = _UNICODE_ESCAPE.sub(lambda found: found[0].upper(), json.dumps(text)[1:-1])
     yield from (escaped, escaped.replace('\\"', "\\u0022").translate(_ESCAPED_BY_DOTNET))
 
 
@@ -143,14 +143,6 @@ def _html_forms(text: str) -> Iterator[str]:
     yield escaped
     for apostrophe, quotation_mark in (("&#039;", "&quot;"), ("&#39;", "&quot;"), ("&#39;", "&#34;")):
         yield escaped.replace("&#x27;", apostrophe).replace("&quot;", quotation_mark)
-
-
-def _in_small_letters(found: re.Match[str]) -> str:
-    return found[0].lower()
-
-
-def _in_capitals(found: re.Match[str]) -> str:
-    return found[0].upper()
 
 
 def as_utf8(excerpt: bytes, headers: Mapping[str, str]) -> bytes:
