@@ -39,7 +39,10 @@ def main() -> None:
     """Run the program, and end the process."""
     first = sys.argv[1] if len(sys.argv) > 1 else ""
     # For completions, a shell passes the words in the environment instead of the arguments.
-    group = _only(first) if first in {*OWN, _VERSION} else whole_group()
+    try:
+        group = _only(first) if first in {*OWN, _VERSION} else whole_group()
+    except KeyboardInterrupt:  # while modules are loaded; afterwards, click ends the program in the same way
+        sys.exit("Aborted!")
     group.main(prog_name=PROGRAM)
 
 
