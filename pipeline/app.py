@@ -271,7 +271,7 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         datadir=settings.data_dir,
         # The drain in runtime/consumer.py has a time limit; Faust's wait for acknowledgements has none.
         stream_wait_empty=False,
-        # The agent empties the buffer at once. Windows and lanes have the effective limits.
+        # The agent empties the buffer at once. The limits that take effect are those of windows and lanes.
         stream_buffer_maxsize=32_768,
         # Only for the topics that Faust tracks. runtime/consumer.py commits the source topics.
         broker_commit_interval=1.0,
@@ -282,8 +282,8 @@ def _faust_app(settings: Settings, definition: Definition, access: Access) -> De
         broker_max_poll_records=FETCH_EVENTS,
         broker_session_timeout=settings.session_seconds,
         consumer_group_instance_id=settings.instance_id,
-        # A worker that comes back gets its former assignment, which contains an address. Faust fails if the worker's
-        # address has changed, so it must not depend on host and port.
+        # A worker that comes back gets its former assignment, which contains an address. Faust fails if that address
+        # has changed, so the address must not depend on host and port.
         canonical_url=None if settings.instance_id is None else f"http://{settings.instance_id}/",
         broker_heartbeat_interval=min(settings.session_seconds / HEARTBEATS, LONGEST_HEARTBEAT_SECONDS),
         broker_request_timeout=40.0,

@@ -183,7 +183,7 @@ def log_unawaited(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> N
     """The exception handler of the event loop. Logs an error that no task awaits.
 
     Two errors are expected and not logged: `ServiceStopped`, with which Faust ends a recovery, and the failed name
-    lookup of a connection that was given up (in uvloop, a future that is no task).
+    lookup of a connection that was given up (in uvloop, a future that is not a task).
     """
     error, is_task = context.get("exception"), isinstance(context.get("future"), asyncio.Task)
     if not (isinstance(error, ServiceStopped) or (isinstance(error, socket.gaierror) and not is_task)):

@@ -56,10 +56,10 @@ class TokenStore(Protocol):
 
 
 class TokenObserver(Protocol):
-    """Counts the answers of token endpoints (`telemetry.Telemetry`)."""
+    """Counts the answers from token endpoints (`telemetry.Telemetry`)."""
 
     def token_fetched(self, result: TokenResult) -> None:
-        """Count an answer of a token endpoint."""
+        """Count an answer from a token endpoint."""
 
 
 class TokenCache:

@@ -173,7 +173,7 @@ def _bearer_token(fields: Mapping[str, object]) -> str:
     # A missing type counts as bearer, as in other clients.
     token_type = str(token.get("token_type", "bearer"))
     if token_type.lower() != "bearer":
-        raise ValueError(f"token_type is {_printable(token_type)!r}, only bearer is supported")
+        raise ValueError(f"token_type is {_printable(token_type)!r}; only bearer is supported")
     value = fields["access_token"]
     if not isinstance(value, str) or not is_bearer_token(value):
         raise ValueError("access_token must be a string of visible ASCII characters")
@@ -190,7 +190,7 @@ def _lifetime_seconds(value: object) -> float | None:
         return None
     seconds = _number(value)
     if seconds is None or math.isnan(seconds):
-        raise ValueError(f"expires_in is {_printable(_shown(value))!r}, must be a number of seconds")
+        raise ValueError(f"expires_in is {_printable(_shown(value))!r}; it must be a number of seconds")
     return max(0.0, seconds) if seconds <= LONGEST_LIFETIME_SECONDS else UNBELIEVED_LIFETIME_SECONDS
 
 

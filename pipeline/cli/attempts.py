@@ -24,7 +24,7 @@ LONGEST_RESPONSE: Final = 80
 @click.command("attempts")
 @click.argument("subscription", metavar="ID")
 @click.option(
-    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="Show at most N."
+    "--limit", type=click.IntRange(1, 1000), default=50, show_default=True, metavar="N", help="Show at most N attempts."
 )
 @click.option("--after", metavar="NEXT", help="Continue after this position, which the last line of a page shows.")
 @output_option

@@ -42,7 +42,7 @@ def command(*, file: str) -> None:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    """Write a complete file, then rename it to *path*. Raises: ConfigurationError, it can't be written."""
+    """Write a complete file, then rename it to *path*. Raises: ConfigurationError, if it can't be written."""
     if path.is_dir():  # such a path may have no name to which `.part` could be added
         raise ConfigurationError(f"{path}: can't be written: {os.strerror(errno.EISDIR)}")
     if path.exists() and not path.is_file():  # renaming would replace a device such as /dev/stdout for all programs

@@ -47,7 +47,7 @@ async def _look(settings: Settings, definition: Definition, *, create: bool) -> 
     undecryptable = of_other_keys(each.problem for each in subscriptions)
     if undecryptable is not None:
         if any(each.problem is None and registry.may_have_secrets(each.id) for each in subscriptions):
-            # At least one key is right, so only these subscriptions are not delivered.
+            # At least one key is right, so only the subscriptions with other keys are not delivered.
             remarks.append((False, undecryptable))
         else:
             findings = replace(findings, problems=(undecryptable,))

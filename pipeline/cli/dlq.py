@@ -38,7 +38,9 @@ command.add_command(dlq_show.command)
 
 
 @command.command("list")
-@click.option("--limit", type=limit_option, default=50, show_default=True, metavar="N", help="Show at most N.")
+@click.option(
+    "--limit", type=limit_option, default=50, show_default=True, metavar="N", help="Show at most N dead letters."
+)
 @click.option("--subscription", metavar="ID", help="Show only dead letters of this subscription.")
 @click.option("--reason", type=click.Choice(get_args(Reason)), help="Show only dead letters with this reason.")
 @since_option("Show only dead letters written since this time")
@@ -69,7 +71,7 @@ def list_(limit: int, subscription: str | None, reason: Reason | None, since: st
 @command.command()
 @click.option("--subscription", metavar="ID", help="Redrive all dead letters of this subscription and no others.")
 @click.option("--skipped", is_flag=True, help="Redrive only dead letters that a run without options skips.")
-@click.option("--limit", type=limit_option, help="Redrive at most N.", metavar="N")
+@click.option("--limit", type=limit_option, help="Redrive at most N dead letters.", metavar="N")
 @click.option("--dry-run", is_flag=True, help="Print what would be done, and write nothing.")
 @output_option
 def redrive(*, subscription: str | None, skipped: bool, limit: int | None, dry_run: bool, output: Format) -> None:

@@ -26,7 +26,7 @@ from pipeline.subscriptions.session import opened_registry
     multiple=True,
     required=True,
     type=GroupOf(),
-    help="The consumer group to move. With id, the name of each subscription's group is the id of the subscription.",
+    help="The consumer group to move; id means that each subscription has a group named after its own id.",
 )
 def command(*, groups: tuple[str, ...]) -> None:
     """Move consumer groups of another system to the positions of subscriptions, to undo a migration.

@@ -58,7 +58,7 @@ LEVELS: Final = {"CRIT": "CRITICAL", "WARN": "WARNING"}
 
 
 class _Program(CommandGroup, _Group):
-    """Faust's group, whose contexts have what its commands look for."""
+    """Faust's command group, because Faust's commands look for values that only its contexts have."""
 
 
 def with_faust_commands(own: Mapping[str, click.Command]) -> click.Group:

@@ -38,8 +38,8 @@ SUBSCRIPTIONS: Final = "subscriptions.yaml"
     multiple=True,
     type=GroupOf(),
     help=(
-        "Continue where this consumer group stopped. With id, the name of each subscription's group is the id of the "
-        "subscription."
+        "Continue where this consumer group stopped; id means that each subscription has a group named after its own "
+        "id."
     ),
 )
 def command(
@@ -47,7 +47,7 @@ def command(
 ) -> None:
     """Convert an API of Gravitee and its subscriptions.
 
-    The YAML or JSON files are Console exports, answers of the management API (an API, its subscriptions),
+    The YAML or JSON files are Console exports, answers from the management API (an API, its subscriptions),
     ApiV4Definition resources of the Kubernetes operator, or Terraform states. Use - for standard input. Together, the
     files must contain one API. No broker is needed.
 

@@ -23,8 +23,8 @@ async def record(
     """Record what the running command has done. If this fails, print why.
 
     Args:
-        settings: have the name of the application.
-        definition: the API definition, which has the cluster.
+        settings: contain the name of the application.
+        definition: the API definition, which names the cluster.
         facts: what the command did, without secrets.
         revisions: the new revisions of the changed subscriptions.
     """

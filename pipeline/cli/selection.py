@@ -18,7 +18,7 @@ WAIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """The options that say which subscriptions a command changes, and how it goes about it.
+    """The options that say which subscriptions a command changes, and how it changes them.
 
     Attributes:
         ids: the ids of the named subscriptions, without repetitions.
@@ -87,7 +87,7 @@ def selected(command: Callable[..., None]) -> Command:
             default=WAIT_SECONDS,
             show_default=True,
             metavar="N",
-            help="How many seconds --wait waits at most.",
+            help="The longest time that --wait waits, in seconds.",
         ),
         output_option,
     )

@@ -110,7 +110,7 @@ def _row(worker: WorkerState, now: float) -> tuple[object, ...]:
 
 
 @click.command("top")
-@click.option("--once", "is_once", is_flag=True, help="Show the state once, and end.")
+@click.option("--once", "is_once", is_flag=True, help="Show the state once, and exit.")
 @click.option(
     "--every", "seconds", type=click.FloatRange(LEAST_SECONDS), default=2.0, show_default=True, metavar="SECONDS",
     help="The interval between updates.",

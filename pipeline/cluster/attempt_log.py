@@ -96,7 +96,7 @@ class AttemptLog:
                         await self._say(self._producer, is_closed=True)
         except (KafkaError, OSError, BrokerError) as error:  # a TimeoutError is an OSError
             self._error = error
-        self._discard(self._error or BrokerError("the worker ends"))
+        self._discard(self._error or BrokerError("the worker is stopping"))
         await self._disconnect()
 
     async def _keep(self) -> None:

@@ -64,7 +64,7 @@ class AttemptRecorder:
     Args:
         ids: verifies the webhook-id with which an event was first sent.
         worker: the name of this process in the log.
-        clock: has the time of results.
+        clock: tells the time of results.
 
     Attributes:
         missing: how many results were not written so far.

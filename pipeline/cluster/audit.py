@@ -64,7 +64,7 @@ class AuditLog:
 
     Args:
         topic: `<app>.audit`.
-        clock: has the time of changes.
+        clock: tells the time of changes.
     """
 
     def __init__(self, connection: KafkaConnection, topic: str, clock: Clock) -> None:

@@ -144,7 +144,7 @@ class _Reading:
                 raise ValueError(f"kind: {shown(kind)} is not allowed; allowed: {allowed}")
 
     def done(self) -> Backup:
-        """The whole backup. Raises: ConfigurationError, there is no end."""
+        """The whole backup. Raises: ConfigurationError, if there is no end."""
         if self._header is None or not self._is_whole:
             raise ConfigurationError("the backup has no last line (kind: end): it is incomplete")
         subscriptions = sorted(self._subscriptions, key=lambda each: each.offset)

@@ -26,7 +26,7 @@ class Letter(NamedTuple):
 
 
 def dead_letter_topic(definition: Definition) -> DeadLetterTopic:
-    """The dead-letter topic of the definition. Raises: ConfigurationError, the definition has none."""
+    """The dead-letter topic of the definition. Raises: ConfigurationError, if the definition has none."""
     if definition.dlq is None:
         raise ConfigurationError("dlq: the definition names no dead-letter topic")
     return definition.dlq
@@ -56,7 +56,7 @@ async def newest_letters(
 def redrive(
     settings: Settings, definition: Definition, scope: Scope, *, limit: int | None, dry_run: bool
 ) -> AbstractAsyncContextManager[Redrive]:
-    """Open a redrive of the letters in *scope*. Raises: ConfigurationError, there is no dead-letter topic."""
+    """Open a redrive of the letters in *scope*. Raises: ConfigurationError, if there is no dead-letter topic."""
     return opened_redrive(
         definition.source,
         dead_letter_topic(definition),

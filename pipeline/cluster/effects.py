@@ -174,7 +174,7 @@ async def count_waiting(
 def _waiting(each: Position, number: int) -> Effect:
     if each.next is None:
         return _not_known(each)
-    wait = f"{_up_to(number)} waiting, from {each.next} on" if number else "no event waiting"
+    wait = f"{_up_to(number)} waiting, from {each.next} on" if number else "no events waiting"
     status = None if each.status is None else each.status.value
     state = "" if each.status in (None, Status.STARTED) else f"{status}, "
     facts = {"status": status, "next": each.next, "waitingAtMost": number}
@@ -224,15 +224,15 @@ async def effects_of_replay(
 
 def _effect_of_replay(tp: TopicPartition, here: int, start: int, number: int, option: str | None) -> Effect:
     if start <= here:
-        what = f"sends {_up_to(number)} again, offsets {start} to {here - 1}" if number else "sends no event again"
+        what = f"sends {_up_to(number)} again, offsets {start} to {here - 1}" if number else "sends no events again"
         return Effect(tp.topic, tp.partition, what, {"next": here, "from": start, "sentAgainAtMost": number})
     if option is None:
-        what = f"discards {_up_to(number)}, offsets {here} to {start - 1}" if number else "discards no event"
+        what = f"discards {_up_to(number)}, offsets {here} to {start - 1}" if number else "discards no events"
         return Effect(tp.topic, tp.partition, what, {"next": here, "from": start, "discardedAtMost": number})
     what = (
         f", because of {_up_to(number)} waiting before {start}; {option} discards them"
         if number
-        else f"; no event waiting before {start}"
+        else f"; no events are waiting before {start}"
     )
     return Effect(
         tp.topic, tp.partition, f"stays at {here}{what}", {"next": here, "from": here, "waitingAtMost": number}

@@ -212,8 +212,8 @@ def _waiting(state: SubscriptionState) -> str:
     if count is None:
         return "The number of waiting events is unknown."
     if not count:
-        return "No event waits."
-    events = f"{count:,} event{'s wait' if count != 1 else ' waits'}"
+        return "No events are waiting."
+    events = f"{count:,} event{'s are' if count != 1 else ' is'} waiting"
     oldest = None if state.oldest_waiting_at is None else shown_time(state.oldest_waiting_at)
     return f"{'' if state.waiting_is_exact else 'At most '}{events}{f', the oldest since {oldest}' if oldest else ''}."
 

@@ -284,7 +284,7 @@ def _ended(entries: Sequence[Entry]) -> tuple[FateStatus, float, str | None] | N
 
 def _open(case: Case, entries: Sequence[Entry], gap: str | None) -> tuple[FateStatus, float | None, str | None]:
     if gap is not None:
-        return "unknown", None, f"it is waiting, or has ended since the last commit: {gap}"
+        return "unknown", None, f"it is still waiting, or was done after the last commit: {gap}"
     if case.is_wanted is False:
         return "filtered", None, case.why_not
     last = entries[-1].result if entries else None

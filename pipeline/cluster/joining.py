@@ -307,8 +307,8 @@ def reason_of(
 ) -> FailureReason | None:
     """Why the most urgent lane fails, retries or is behind; None without such a lane.
 
-    If no lane fails or retries, the reason is the run of dead letters, if it is long enough. Ignores the owners of
-    partitions.
+    If no lane fails or retries, the reason is the run of dead letters, provided that it is long enough. The owners of
+    partitions are not considered.
 
     Args:
         found: the lanes.

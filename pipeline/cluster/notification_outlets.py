@@ -114,7 +114,7 @@ class Outlet:
         """Disconnect. Notifications that were not sent are dropped."""
         left = self._under_way + len(self._waiting)
         if left:
-            self._on_dropped(self._sink.name, left, "the worker ends")
+            self._on_dropped(self._sink.name, left, "the worker is stopping")
             self._waiting.clear()
         await self._sink.close()
 

@@ -79,7 +79,7 @@ class Notifier:
 
     Args:
         tell: called with each notification; must not wait.
-        clock: has the time of notifications.
+        clock: tells the time of notifications.
         dead_letter_failed: called for each failed write of a dead letter; see `dead_letter_failed`.
         monotonic: a monotonic clock, which limits repeated notifications.
     """
@@ -123,7 +123,7 @@ class Notifier:
             self.tell(kind, subject, data)
 
     def on_subscription(self, subscription_id: str, subscription: Subscription | None) -> None:
-        """Forget a subscription that was deleted (None). A new one with the same id has failures of its own."""
+        """Forget a deleted subscription (None): its failures do not concern a new subscription with the same id."""
         if subscription is None:
             self._failed.pop(subscription_id, None)
 
@@ -137,7 +137,7 @@ class Notifier:
         # The first partition fails, or the subscription was already in FAILURE for another reason.
         self._failed[subscription.id] = {where, *(partitions or ())}
         for ended in ("subscription.recovered", "subscription.disabled"):
-            self._limit.forget((ended, subscription.id))  # the end of this FAILURE is no repetition
+            self._limit.forget((ended, subscription.id))  # the end of this FAILURE is not a repetition
         self.tell("subscription.failed", subscription.id, self._facts(subscription, topic, partition, cause))
 
     def probe_failed(self, subscription: Subscription, topic: str, partition: int, cause: Cause) -> None:

@@ -36,7 +36,7 @@ class OwnState:
     """Makes the announcements of this worker.
 
     Args:
-        reporter: has the worker's warnings, and the reason why it is not ready.
+        reporter: reports the worker's warnings, and why it is not ready.
         sources: the partitions of the worker.
         telemetry: the counters of the worker.
         counts: returns the number of partitions of each source topic, as far as known.

@@ -76,13 +76,13 @@ class Ownership:
         return former != (self._owned, self.counts, self.unowned, self.unknown)
 
     async def keep_looking(self) -> None:
-        """Describe the group repeatedly while there are partitions that no worker announces. Runs until cancelled."""
+        """Describe the group repeatedly while workers do not announce all partitions. Runs until cancelled."""
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self.look()
 
     async def look(self) -> None:
-        """Describe the group once, if there are partitions that no worker announces."""
+        """Describe the group once, unless workers announce all partitions."""
         if not (self.unknown or self.unowned):
             self._members, self.problem = None, None
             return

@@ -24,7 +24,7 @@ def created(subscription: Kept) -> int:
 
 
 def by_creation(subscriptions: Sequence[Kept]) -> list[Kept]:
-    """Subscriptions sorted by creation. If they are written in this order, `begun-to` keeps its meaning."""
+    """Subscriptions sorted by creation, so that their new revisions are in the order that `begun-to` assumes."""
     return sorted(subscriptions, key=created)
 
 

@@ -62,7 +62,7 @@ class ClusterView:
 
     Args:
         routing: how events find their subscriptions; None if not configured.
-        registry: has the subscriptions. The caller starts it with `on_subscription` as its callback.
+        registry: knows the subscriptions. The caller starts it with `on_subscription` as its callback.
     """
 
     def __init__(

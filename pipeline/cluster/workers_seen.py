@@ -107,7 +107,8 @@ class WorkersSeen:
         Args:
             now: the time, Unix seconds.
             answered_at: when the brokers answered last. If that was long ago, because they are silent or this process
-                was stopped, then a worker that was present at that time is not gone because of it.
+            was stopped, no announcement can have arrived since. A worker that was present at that time then does not
+            count as gone.
         """
         for worker, at in list(self._heard_at.items()):
             if now - answered_at > DEAF_SECONDS and not self.is_gone(worker, answered_at):
@@ -151,8 +152,8 @@ class WorkersSeen:
     def dead_letter_runs(self, name: str, recreated_at: int | None = None) -> Collection[DeadLetterRun]:
         """The last dead letters of a subscription that each worker has announced.
 
-        An announcement may be older than the deletion of a subscription that has the same id. With *recreated_at*, the
-        revision that created the subscription after this, its dead letters are left out.
+        An announcement may be about a deleted subscription with the same id. If *recreated_at* is the revision that
+        created the present subscription, such dead letters are left out.
         """
         runs = self._dead_letter_runs.get(name, {}).values()
         return [run for run in runs if run.revision is None or run.revision >= (recreated_at or 0)]

@@ -120,7 +120,7 @@ def find_source(groups: Sequence[KafkaGroup]) -> Source:
     consumer = endpoint.consumer or Consumer.model_validate({})
     path = f"{endpoint.path}.{OVERRIDE}.consumer.topics"
     if not consumer.topics:
-        raise ConfigurationError(f"{path}: is required; at least one topic")
+        raise ConfigurationError(f"{path}: must name at least one topic")
     repeated = [topic for index, topic in enumerate(consumer.topics) if topic in consumer.topics[:index]]
     if repeated:
         raise ConfigurationError(f"{path}: names {shown(repeated[0])} more than once")
@@ -167,7 +167,7 @@ def _no_target(entrypoint: str, target: str, path: str, hint: str) -> str:
 
 def _one_topic(topics: Sequence[str] | None, path: str) -> str:
     if not topics:
-        raise ConfigurationError(f"{path}: is required; exactly one topic")
+        raise ConfigurationError(f"{path}: must name exactly one topic")
     if len(topics) > 1:
         raise ConfigurationError(f"{path}: names {len(topics)} topics ({', '.join(topics)}); allowed: exactly one")
     return topics[0]

@@ -51,7 +51,7 @@ def model_in(annotation: object) -> type[BaseModel] | None:
 
 @cache
 def homes(model: type[BaseModel]) -> Mapping[str, Sequence[tuple[str, ...]]]:
-    """For each field name in a model and its parts, the paths of the objects with such a field. Ignores lists."""
+    """By field name, the paths of the objects in a model that have a field with this name. Ignores lists."""
     found: dict[str, list[tuple[str, ...]]] = {}
     for path, owner in _objects(model, ()):
         for name, field in owner.model_fields.items():

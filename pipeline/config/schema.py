@@ -1,7 +1,7 @@
 """Validates data from outside with strict models, and describes mistakes as sentences.
 
-`read()` turns untrusted data into a model, or raises one sentence per mistake. A sentence has the path of the field,
-the value (never a secret), what is allowed and, for an unknown name, the most similar known name. definition.py,
+`read()` turns untrusted data into a model, or raises one sentence per mistake. A sentence contains the path of the
+field, the value (never a secret), what is allowed and, for an unknown name, the most similar known name. definition.py,
 settings.py and subscriptions/schema.py use it.
 """
 
@@ -87,7 +87,7 @@ def problem(sentence: str, field: str | None = None) -> PydanticCustomError:
 
 
 def read(model: type[Model], data: object, path: str = "") -> Model:
-    """*data* as a *model*, after validation.
+    """Validate *data*, and return it as a *model*.
 
     Args:
         model: the model.

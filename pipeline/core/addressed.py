@@ -66,7 +66,7 @@ class AddressedMatching:
         return (key,) if among is None or key in among else ()
 
     def _is_too_new(self, key: bytes, event: Event) -> bool:
-        """Whether the event is older than the start of this subscription: it was for a deleted one with the same id."""
+        """Whether this subscription began after the event, which was then for a deleted one with the same id."""
         subscription = self._subscriptions.get(key)
         if subscription is None:
             return False

@@ -208,7 +208,7 @@ class Commands:
             lane.move(offset)
             return
         logger.warning(
-            "subscription %s: stays at offset %d of %s: continuing from %d would discard events that wait, "
+            "subscription %s: stays at offset %d of %s: continuing from %d would discard waiting events, "
             "which the command does not allow (discardWaiting)",
             lane.name,
             here,

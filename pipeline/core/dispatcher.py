@@ -250,7 +250,7 @@ class Dispatcher:
             except BrokerError as error:
                 self.observer.not_opened(self.topic, number, str(error))
             except Exception:  # after any error, an owned partition still has to be opened
-                logger.exception("partition %d of %s can't be opened yet", number, self.topic)
+                logger.exception("partition %d of %s could not be opened; trying again", number, self.topic)
             await self.clock.sleep(OPEN_PAUSE_SECONDS)
 
     async def _load(self, store: RowStore) -> Mapping[bytes, Row]:

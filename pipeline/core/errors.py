@@ -1,6 +1,6 @@
 """All exceptions of the pipeline.
 
-A failed delivery is no exception, but an `Outcome` (outcome.py). Exceptions stop a command, a start or a partition.
+A failed delivery is not an exception, but an `Outcome` (outcome.py). Exceptions stop a command, a start or a partition.
 
     WebhooksError
     ├── ConfigurationError        a definition, subscription or setting can't be used: field, value, what is allowed

@@ -20,7 +20,7 @@ class InLog:
         read_from: the offset at which the lane continues to read the log.
         counted_from: from this offset on, each event was counted when the stream brought it.
         count: the number of events from `counted_from` on.
-        first_ms: the time stamp of the first event from `counted_from` on, or of an earlier event; None if neither is
+        first_ms: the timestamp of the first event from `counted_from` on, or of an earlier event; None if neither is
             known.
     """
 

@@ -14,7 +14,7 @@ _LONGEST_KEY_BYTES: Final = 4 * LONGEST_ID
 
 
 def decode_key(key: bytes) -> str | None:
-    """The subscription id in a record key; None if the key is no id: not UTF-8, empty, or longer than any id."""
+    """The subscription id in a record key; None if the key can't be an id: not UTF-8, empty, or too long."""
     if len(key) > _LONGEST_KEY_BYTES:
         return None
     try:

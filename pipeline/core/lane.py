@@ -316,7 +316,7 @@ class Lane(LaneView):
         return None if self.subscription is None else self.subscription.status_at(self._services.clock.now())
 
     def follow_wanted_status(self) -> None:
-        """Halt or resume the lane, as its subscription says now. Only a new revision or a probe ends FAILURE."""
+        """Halt or resume the lane, as its subscription now requires. Only a new revision or a probe ends FAILURE."""
         subscription, wanted = self.subscription, self.wanted_status
         if subscription is None or wanted is None:
             return

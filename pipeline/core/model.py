@@ -125,7 +125,7 @@ class Cursor:
         not_before: when the next attempt is due, Unix seconds.
         revision: the newest revision of the subscription whose command was carried out here.
         error: why the last attempt did not deliver the event at `next`, if known.
-        event_ms: the time stamp of the event at `next`, if known.
+        event_ms: the timestamp of the event at `next`, if known.
         standing: the state of the lane; None in rows of earlier versions.
         topic_id: the id of the topic that `next` belongs to; None if unknown. Set by the row store.
     """

@@ -189,7 +189,7 @@ class Reader(Protocol):
         """Record that a lane of the partition wants events."""
 
     async def offset_at(self, partition: int, timestamp_ms: int) -> int | None:
-        """The offset of the first event whose time stamp is at or after *timestamp_ms*; None if there is none."""
+        """The offset of the first event whose timestamp is at or after *timestamp_ms*; None if there is none."""
 
     async def end_of(self, partition: int) -> int:
         """The end of the part of the log that may be read."""

@@ -25,7 +25,7 @@ FIRST_GAP_SECONDS: Final = 0.5
 """The first gap between two calls, unless the policy's longest delay is shorter."""
 
 GAP_FACTOR: Final = 0.75
-"""Each answer of a receiver that is not busy multiplies the gap by this factor (see `RateLimits.saw`).
+"""Each answer from a receiver that is not busy multiplies the gap by this factor (see `RateLimits.saw`).
 
 About fifteen answers end a gap of half a second.
 """

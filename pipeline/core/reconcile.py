@@ -114,7 +114,7 @@ class Reconciler:
         self.reconcile(lane, subscription)
 
     def _passed_to(self, subscription: Subscription) -> int:
-        """The offset before which a subscription without a row can't begin live.
+        """A subscription without a row can begin live only at this offset or later.
 
         The former owner's note does not include a subscription that has just been created. So its lane begins behind,
         with a row, because lanes with a row ignore notes.

@@ -83,7 +83,7 @@ def mask(text: str) -> str:
 def has_hint(text: str) -> bool:
     """Whether an ASCII *text* may contain a credential.
 
-    Other texts need `mask`: some other letters equal ASCII letters if case is ignored.
+    For any other text, use `mask`: some non-ASCII letters equal ASCII letters if case is ignored.
     """
     lowered = text.lower()
     return any(hint in lowered for hint in _HINTS)

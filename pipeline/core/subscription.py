@@ -25,8 +25,8 @@ class Qos(StrEnum):
 class Routing(StrEnum):
     """How an event finds its subscriptions.
 
-    KEY: the event's key is the id of its only subscription. MATCH: the event is for every subscription whose topics and
-    filter match it.
+    KEY: the event's key is the id of its only subscription. MATCH: the event goes to every subscription whose topics
+    and filter match it.
     """
 
     KEY = "key"

@@ -29,10 +29,10 @@ def waiting_in(lane: Lane) -> Waiting:
 
 
 def oldest_ms(lane: Lane) -> int | None:
-    """The time stamp of the first event that waits in a lane, in milliseconds.
+    """The timestamp of the first event that waits in a lane, in milliseconds.
 
-    If this event has not been read yet, the result is the time stamp of an earlier event, if one is known. None if no
-    event waits, or if no time stamp is known: producers may leave time stamps out.
+    If this event has not been read yet, the result is the timestamp of an earlier event, if one is known. None if no
+    event waits, or if no timestamp is known: producers may leave timestamps out.
     """
     events = lane.events
     stamps: list[int | None] = [each.event.timestamp for each in events.in_flight.values() if not each.claimed]

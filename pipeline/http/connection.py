@@ -119,13 +119,13 @@ class Wire(ResponseHandler):
     def begin(
         self, request: bytes, seconds: float, *, check: Callable[[], None] | None = None, status_suffices: bool = False
     ) -> None:
-        """Prepare for *request*, which `write` sends, and for its answer.
+        """Prepare to send *request* with `write`, and to read its answer with `read`.
 
         Args:
             request: the whole request.
             seconds: how long the answer may take.
             check: called by `write`; if it raises, nothing is sent, and `read` raises the exception.
-            status_suffices: whether nothing but the status of a success is needed.
+            status_suffices: whether the status is all that is needed of a success.
         """
         self._set_deadline(seconds)
         self._received_bytes = 0

@@ -101,7 +101,7 @@ def _no_way_through(destination: Destination, error: Exception) -> str:
         case aiohttp.ClientHttpProxyError():
             return f"{proxy} answered {error.status} to CONNECT {where}"
         case aiohttp.ClientResponseError():
-            return f"the answer of {proxy} to CONNECT {where} is not valid HTTP"
+            return f"the answer from {proxy} to CONNECT {where} is not valid HTTP"
         case aiohttp.ServerDisconnectedError() | OSError():
             return f"{proxy} closed the connection before it answered CONNECT {where}"
         case _:
@@ -158,10 +158,10 @@ def _how_it_broke(where: str, error: Exception, *, answer_begun: bool) -> str:  
     match error:
         case HttpProcessingError():
             if isinstance(error.__cause__, LineTooLong):
-                return f"the head of the answer of {where} is larger than allowed"
-            return f"the answer of {where} is not valid HTTP ({type(error.__cause__ or error).__name__})"
+                return f"the head of the answer from {where} is larger than allowed"
+            return f"the answer from {where} is not valid HTTP ({type(error.__cause__ or error).__name__})"
         case aiohttp.ClientPayloadError():
-            return f"the answer of {where} is incomplete or not valid HTTP"
+            return f"the answer from {where} is incomplete or not valid HTTP"
         case aiohttp.ServerDisconnectedError() | EofStream():
             begun = answer_begun or not isinstance(getattr(error, "message", ""), str)
             return f"{where} closed the connection {'in the middle of its answer' if begun else 'without an answer'}"

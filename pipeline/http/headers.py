@@ -51,7 +51,7 @@ _RESERVED: Final = FRAMING | OWN
 _FOLDED: Final = re.compile(r"[^0-9a-z]")
 
 _NO_ATTRIBUTE: Final = frozenset({"ce-", "ce-datacontenttype"})
-"""Record headers that have the prefix of CloudEvents but are no attributes.
+"""Record headers that have the prefix of CloudEvents but are not attributes.
 
 `ce_` has no name, and `ce_datacontenttype` is sent as `content-type` (CloudEvents HTTP binding 3.1.1).
 """

@@ -46,7 +46,7 @@ _MESSAGES: Final = {b"%d" % status: _message(status) for status in (*range(200, 
 
 
 def plain_success(data: bytes) -> RawResponseMessage | None:
-    """A message with the status of a plain success and without headers; None if *data* is no plain success.
+    """A message with the status of a plain success and without headers; None if *data* is not a plain success.
 
     A plain success is a whole answer in HTTP/1.1 with a 2xx status and exactly as many bytes of body as its one
     Content-Length says, after which the connection may be used again. Headers other than those that frame the body

@@ -44,7 +44,7 @@ class Callback:
 
     Args:
         transport: the HTTP client, which its creator starts and closes.
-        clock: has the time, for signatures and to interpret a Retry-After that is a date.
+        clock: tells the time, for signatures and to interpret a Retry-After that is a date.
         user_agent: the value of `User-Agent`: "name/version".
         on_header_left_out: called with the subscription id and the name of each header that can't be sent.
         ids: determines the webhook-id of an event; without keys, it is always the event's position.

@@ -48,7 +48,7 @@ class Committed:
 
     @classmethod
     def read(cls, offset: int, metadata: str | None) -> Self:
-        """Parse an answer of the group's coordinator, in which the offset -1 means no commit."""
+        """Parse an answer from the group's coordinator, in which the offset -1 means no commit."""
         topic_id = settled = begun_to = None
         for field in (metadata or "").split(";"):
             if field.startswith(TOPIC_ID):

@@ -222,7 +222,7 @@ class KafkaRows:
                     self._fence(group, error)
                     return
                 if self._lines.passes(str(error)) is not None:
-                    logger.warning("could not commit rows of %s yet: %s", self._tp, error)
+                    logger.warning("could not commit rows of %s; trying again: %s", self._tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
             else:
                 self._on_written(len(group.rows))

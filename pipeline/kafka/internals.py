@@ -81,7 +81,7 @@ class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no
         return await super().list_consumer_group_offsets(*arguments, **options)
 
     async def ask(self, request: Any) -> Any:
-        """The answer of any broker to a request for which aiokafka's client has no method."""
+        """The answer from any broker to a request for which aiokafka's client has no method."""
         return await self._send_request(request)
 
     async def _send_request(self, request: Any, node_id: int | None = None) -> Any:

@@ -14,7 +14,7 @@ _LATEST: Final = 253_402_300_799.0
 
 
 def parse_object(value: bytes, longest: int) -> dict[str, Any]:
-    """The object in a record, which may have *longest* bytes."""
+    """The object in a record of at most *longest* bytes."""
     if len(value) > longest:
         raise ValueError(f"it has {len(value)} bytes; allowed: {longest}")
     try:

@@ -86,7 +86,7 @@ class LogReader:
                 consumer = await self._connected()
                 return (await offsets_at(self._connection, consumer, {tp: timestamp_ms}))[tp]
             except (KafkaError, OSError) as error:
-                logger.warning("could not look up the offset of a time in %s yet: %r", tp, error)
+                logger.warning("could not look up the offset of a time in %s; trying again: %r", tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def end_of(self, partition: int) -> int:
@@ -97,7 +97,7 @@ class LogReader:
                 consumer = await self._connected()
                 return int((await consumer.end_offsets([tp]))[tp])
             except (KafkaError, OSError) as error:
-                logger.warning("could not look up the end of %s yet: %r", tp, error)
+                logger.warning("could not look up the end of %s; trying again: %r", tp, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def count(self, partition: int, key: bytes, start: int, end: int, matching: Matching | None) -> int:
@@ -108,7 +108,7 @@ class LogReader:
                 async with EventCounter(self._connection, self._isolation_level) as counter:
                     return (await counter.count_each(tp, {key: (start, end)}, matching))[key]
             except (KafkaError, OSError) as error:
-                logger.warning("could not count the events of a range of %s-%d yet: %r", self._topic, partition, error)
+                logger.warning("could not count events of %s-%d; trying again: %r", self._topic, partition, error)
                 await asyncio.sleep(RETRY_PAUSE_SECONDS)
 
     async def _serve(self) -> None:

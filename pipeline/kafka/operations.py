@@ -22,7 +22,7 @@ OPERATIONS: Final = {
 }
 """The number of each operation (Kafka's `AclOperation`), which is also its bit in an answer."""
 UNKNOWN: Final = -(2**31)
-"""The value in the answer of a broker that does not return operations."""
+"""The value in the answer from a broker that does not return operations."""
 
 
 def operations(bits: int) -> frozenset[int]:

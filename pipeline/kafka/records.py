@@ -177,8 +177,8 @@ class EscapingBatch(_DefaultRecordBatchPy):  # type: ignore[misc]  # aiokafka ha
     _pos: int
 
     def _read_msg(self) -> _DefaultRecordPy:
-        # The format: https://kafka.apache.org/documentation/#record. A ValueError or IndexError means that this is no
-        # record.
+        # The format: https://kafka.apache.org/documentation/#record. A ValueError or IndexError means that this is not
+        # a record.
         buffer = self._buffer
         length, start = decode_varint(buffer, self._pos)
         if not 0 < length <= len(buffer) - start:

@@ -163,7 +163,8 @@ def headers_to(addressee: str, letter: Event, ids: WebhookIds) -> list[tuple[str
 def _digest(letter: Event, facts: LetterFacts) -> bytes:
     """Identifies what a redrive would write: only a letter that would write the same event is a duplicate.
 
-    The webhook-id is not enough: if a stranger wrote a letter with the id of another, the other would not be redriven.
+    The webhook-id is not enough: a forged letter with the id of a genuine one would keep the genuine one from being
+    redriven.
     """
     value = letter.value and hashlib.sha256(letter.value).digest()
     event = (facts.source, facts.subscription, letter.key, value, headers_back(letter))

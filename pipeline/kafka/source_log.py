@@ -39,7 +39,7 @@ class SourceLog:
             try:
                 found = await self.look_once(numbers)
             except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
-                logger.warning("topic %s: could not look up the bounds of its partitions yet: %r", self._topic, error)
+                logger.warning("topic %s: could not look up its offsets; trying again: %r", self._topic, error)
             else:
                 if found is not None:
                     return found

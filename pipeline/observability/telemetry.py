@@ -76,7 +76,7 @@ class Telemetry:
         dead_letters: confirmed dead letters by reason.
         dead_letter_failures: failed writes of dead letters, which are retried.
         attempt_log_drops: entries missing from the attempt log because it could not be written.
-        token_fetches: answers of token endpoints.
+        token_fetches: answers from token endpoints.
         headers_left_out: headers of records and subscriptions that were not sent.
         subscription_failures: subscriptions that went into FAILURE, by kind of cause.
         probes: probes of subscriptions in FAILURE, by result.

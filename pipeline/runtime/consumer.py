@@ -179,7 +179,10 @@ class DeliveryConsumer(driver.Consumer):
                 self._sources[tp.topic].pass_over(tp.partition, offset, goes_on_at)
         except Exception as error:  # noqa: BLE001 - the assignment may be gone by now; otherwise the next fetch retries
             logger.warning(
-                "partition %d of %s has not recovered from an out-of-range fetch yet: %r", tp.partition, tp.topic, error
+                "partition %d of %s: could not recover from an out-of-range fetch; the next fetch tries again: %r",
+                tp.partition,
+                tp.topic,
+                error,
             )
 
     def _is_current(self, generation: int) -> bool:

@@ -175,8 +175,8 @@ class DeliveryConsumerThread(RetryingConsumerThread):
             except (OffsetMetadataTooLargeError, InvalidCommitOffsetSizeError) as error:
                 self._is_settled_refused = True
                 logger.warning(
-                    "committing offsets without notes of the events settled beyond them: the broker does not accept "
-                    "metadata of that size (offset.metadata.max.bytes); a crash would repeat these events: %r",
+                    "the broker allows too little metadata for notes of the events settled beyond an offset "
+                    "(offset.metadata.max.bytes); committing without notes, so a crash repeats these events: %r",
                     error,
                 )
             else:
@@ -303,7 +303,7 @@ class DeliveryConsumerThread(RetryingConsumerThread):
         # In a separate task, because the driver may raise a CancelledError although nothing was cancelled.
         await asyncio.wait([leaving], timeout=LEAVE_SECONDS)
         if leaving.cancel() or leaving.cancelled() or leaving.exception() is not None:
-            logger.warning("could not leave the group: its broker does not answer")
+            logger.warning("could not leave the group: its coordinator does not answer")
 
 
 class DeliveryRebalanceListener(driver.ConsumerRebalanceListener):

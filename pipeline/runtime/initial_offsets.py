@@ -159,5 +159,5 @@ async def _refuse_without_offsets(source: Source, group: str, tps: list[TopicPar
         raise BrokerError(
             f"topic {tps[0].topic}: is a new source. With autoOffsetReset latest it begins at its end. This end "
             f"can't be committed while workers of {group} that do not read the topic are running; "
-            "stop all of them once, or use earliest"
+            "stop all of them, then start them again, or use earliest"
         )

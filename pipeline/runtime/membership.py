@@ -65,7 +65,7 @@ class Membership:
         while True:
             await asyncio.sleep(CHECK_SECONDS)
             if not self.rejoin_if_fenced():
-                raise BrokerError("could not rejoin the group, although its broker answers")
+                raise BrokerError("could not rejoin the group, although its coordinator answers")
 
     def rejoin_if_fenced(self) -> bool:
         """Check the partitions, and rejoin the group if necessary.

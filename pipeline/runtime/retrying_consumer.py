@@ -85,7 +85,7 @@ class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
             return {}
 
     async def _commit_if_allowed(self, commit: Callable[[Any], Awaitable[None]], offsets: Any) -> None:
-        """Commit. Refusals become a CommitFailedError, because Faust treats any other error as its own defect."""
+        """Commit. Refusals become a CommitFailedError, because Faust treats any other error as a bug."""
         try:
             await commit(offsets)
         except REFUSALS as error:

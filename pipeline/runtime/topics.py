@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 POLICY: Final = "cleanup.policy"
 COMPACT: Final = "compact"
 _HAS_THE_RIGHT: Final = {0, 2, 87}
-"""NONE, CORRUPT_MESSAGE, INVALID_RECORD (Kafka protocol guide, error codes): the broker has examined the records."""
+"""NONE, CORRUPT_MESSAGE, INVALID_RECORD (Kafka protocol guide): answers after the broker has examined the records."""
 BROKER_DEFAULT: Final = -1
 """Replication factor: the broker's default."""
 

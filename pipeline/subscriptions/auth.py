@@ -31,7 +31,7 @@ def auth_of(auth: wire.Auth | None, path: str, folder: Path | None, opener: Open
     if auth.token is not None:
         value = auth.token.value
         if not value.isascii() or " " in value or has_controls(value):
-            raise ConfigurationError(f"{path}.token.value: must be ASCII without blanks; Bearer is added automatically")
+            raise ConfigurationError(f"{path}.token.value: must be ASCII without spaces; Bearer is added automatically")
         return TokenAuth(value)
     if auth.oauth2 is not None:
         oauth2 = auth.oauth2

@@ -101,7 +101,7 @@ def going_on_from(where: Mapping[str, object], definition: Definition | None = N
 
     Args:
         where: the position, as in `resumeFrom`.
-        definition: has the source topics; may be None if *where* is a time.
+        definition: names the source topics; may be None if *where* is a time.
 
     Raises:
         ConfigurationError: *where* is not a valid `resumeFrom`, or names no source topic.

@@ -41,7 +41,7 @@ def instant(text: str) -> float:
     """Unix seconds of an ISO 8601 time with its zone.
 
     Raises:
-        PydanticCustomError: *text* is not such a time. If `moment` can read it, the message has it in ISO 8601.
+        PydanticCustomError: *text* is not such a time. If `moment` can read it, the message shows it in ISO 8601.
     """
     try:
         time = datetime.fromisoformat(text)

@@ -128,7 +128,8 @@ class _Import:
         for unknown in self._groups.unknown({each.id for each in taken_over}):
             self._problems.append(f"--from-group: {shown(unknown)} is not the id of an imported subscription")
         if later := sum(each.start_from is None for each in taken_over):
-            self._note("begins", f"{later} of {len(taken_over)} subscriptions begin when they are applied")
+            begin = "subscriptions get only events that are written after they are applied"
+            self._note("begins", f"{later} of {len(taken_over)} {begin}")
 
     def _other_api(self, part: Part) -> str | None:
         """The API that a subscription names, if it is another one than the imported API."""

@@ -1,8 +1,8 @@
 """Where subscriptions begin with `startFrom: group:NAME`: where another consumer group stopped.
 
 The group's offsets are read once, when the subscription is created. At that time, the group must have no members,
-because they and the subscription would deliver the same events. From a partition in which the group has committed
-nothing, it has delivered nothing, so the subscription begins at the start of that partition. With
+because they and the subscription would deliver the same events. If the group has committed nothing in a partition, it
+has delivered none of the partition's events, so the subscription begins at the start of the partition. With
 `autoOffsetReset: latest`, the group would not have got events from before it joined, so the subscription begins in such
 a partition with the first event since its `startingAt`.
 """
@@ -84,7 +84,7 @@ def refusals(name: str, group: GroupPositions, found: Mapping[str, LogPositions]
     if not group.offsets:
         why = (
             f"has committed nothing in {', '.join(found)}: the name is wrong, its offsets have expired, or it has read "
-            "nothing yet; then use startFrom: now, or a time"
+            "nothing yet; in the last two cases, use startFrom: now, or a time"
         )
     elif group.members is None:
         why = (

@@ -26,7 +26,7 @@ from pipeline.subscriptions.schema import WireSubscription
 from pipeline.subscriptions.writer import ABSENT
 
 Make = Callable[[WireSubscription], WireSubscription]
-"""Applies a change to a stored subscription. Raises: WebhooksError, the subscription does not allow it."""
+"""Applies a change to a stored subscription. Raises: WebhooksError, if the subscription does not allow it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class RecordReader:
 
     Args:
         box: decrypts the secrets.
-        definition: the API definition, which has the defaults for fields that subscriptions leave out.
+        definition: the API definition, which defines the defaults of fields that subscriptions leave out.
         on_read: called for every record, in log order for each subscription; must not raise.
     """
 
@@ -178,7 +178,7 @@ def may_be_encrypted(value: bytes) -> bool:
 
 
 def _object(value: bytes | None) -> Mapping[str, object]:
-    """The record as an object; empty if the record is no object."""
+    """The record as an object; empty if the record is not an object."""
     try:
         document = json.loads(value or b"")
     except (ValueError, RecursionError):

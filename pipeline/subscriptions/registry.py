@@ -52,7 +52,7 @@ class Registry:
     Args:
         topic: `<app>.subscriptions`, one partition.
         box: decrypts the secrets.
-        definition: the API definition, which has the defaults for fields that subscriptions leave out.
+        definition: the API definition, which defines the defaults of fields that subscriptions leave out.
     """
 
     def __init__(
@@ -275,7 +275,7 @@ class Registry:
             self._late.add(subscription_id)
 
     async def _parsed(self) -> None:
-        """Wait until all records received so far are parsed. Raises: BrokerError, the registry was stopped."""
+        """Wait until all records received so far are parsed. Raises: BrokerError, if the registry was stopped."""
         await self._reader.parsed()
         if self._is_stopped:
             raise BrokerError("the registry of subscriptions was stopped")

@@ -62,7 +62,7 @@ def to_subscription(
 
     Args:
         subscription: the subscription with decrypted secrets.
-        definition: the API definition, which has the defaults for fields that the subscription leaves out.
+        definition: the API definition, which defines the defaults of fields that the subscription leaves out.
         revision: the offset of its record.
         opener: opens key stores.
 
@@ -284,8 +284,8 @@ def _topic_of_command(subscription: wire.WireSubscription, definition: Definitio
     """The topic of a command that names a partition.
 
     A command without a topic was written when there was one source topic. If there are several source topics now, the
-    command is for the topic in which the subscription begins. If the record names no such topic, the command is for no
-    topic.
+    command is for the topic in which the subscription begins. If the record does not tell which topic that is, the
+    command applies to no topic.
     """
     if topic is not None or len(definition.source.topics) == 1:
         return topic

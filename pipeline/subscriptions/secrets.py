@@ -116,7 +116,7 @@ class SecretBox:
 
 
 def _from_base64(text: str) -> bytes:
-    """Decode URL-safe base64. Raises: ValueError, *text* is not valid."""
+    """Decode URL-safe base64. Raises: ValueError, if *text* is not valid."""
     return base64.b64decode(text, altchars=b"-_", validate=True)
 
 

@@ -60,7 +60,7 @@ async def opened_store(
 
 
 def secret_box(settings: Settings) -> SecretBox:
-    """A box with the keys of the settings. Raises: ConfigurationError, there is no key, or a key is invalid."""
+    """A box with the keys of the settings. Raises: ConfigurationError, if there is no key or a key is invalid."""
     return SecretBox([key.get_secret_value() for key in settings.secret_keys])
 
 

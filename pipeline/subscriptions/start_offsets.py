@@ -70,7 +70,7 @@ def _refused_by_key(subscription: WireSubscription) -> list[str]:
     if subscription.start_from is not None:
         problems.append(
             "startFrom: is only allowed with routing: match; with routing: key, a subscription begins where the "
-            "workers are, and webhooks subscriptions replay delivers older events"
+            "workers are; to deliver older events, use webhooks subscriptions replay"
         )
     return problems
 

@@ -35,7 +35,7 @@ def reader(location: str, timeout_seconds: float = URL_SECONDS) -> ReadKeys:
 
     Args:
         location: a URL or a path, validated by the settings.
-        timeout_seconds: the time limit for the whole answer of a URL, including the name lookup.
+        timeout_seconds: the time limit for the whole answer from a URL, including the name lookup.
     """
     if is_url(location):
         return partial(_keys_of_url, location, timeout_seconds)

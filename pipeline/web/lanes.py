@@ -45,7 +45,8 @@ class LaneQuery:
 
 def parse_query(query: MultiMapping[str]) -> LaneQuery | list[str]:
     """The query, or a sentence for each invalid parameter."""
-    problems = [f"{name}: unknown; allowed are {', '.join(PARAMETERS)}" for name in sorted({*query} - {*PARAMETERS})]
+    unknown = sorted({*query} - {*PARAMETERS})
+    problems = [f"{name}: unknown parameter; allowed: {', '.join(PARAMETERS)}" for name in unknown]
     problems += [f"{name}: given more than once" for name in PARAMETERS if len(query.getall(name, [])) > 1]
     parsed = LaneQuery(
         LaneFilter(
@@ -81,7 +82,7 @@ def _integer(query: MultiMapping[str], name: str, bounds: tuple[int, int], probl
 
 
 def not_counted(_subscription: str, _topic: str, _partition: int) -> int | None:
-    """A `Counted` that never has a number."""
+    """A `Counted` that returns None for every lane."""
     return None
 
 

@@ -70,7 +70,7 @@ def attach_web(
         telemetry: the counters of the worker.
         access: the access control in `web_options`. The pages check it, too, in case the app was made without it.
         counted: returns how many events wait for a lane that has not counted them.
-        clock: has the time; by default the system clock.
+        clock: tells the time; by default the system clock.
     """
     views = Views(reporter, telemetry, clock or SystemClock(), counted)
     pages: Mapping[str, tuple[Page, tuple[Scope, ...]]] = {

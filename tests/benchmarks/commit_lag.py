@@ -23,7 +23,7 @@ class Look:
 
 
 class CommitLag:
-    """The looks at one partition so far."""
+    """Collects looks at one partition."""
 
     def __init__(self) -> None:
         self.looks: list[Look] = []

@@ -29,7 +29,7 @@ async def matching(kafka: TestBroker, name: str, folder: Path) -> AsyncIterator[
 
 
 async def delivered(found: Cluster, recorder: Recorder, *subscriptions: str) -> dict[str, list[Call]]:
-    """The calls of each subscription, after a last event has reached the subscription."""
+    """The calls of each subscription, once a last event has reached all of them."""
     for partition in range(2):
         await found.produce([("last", b'"last"')], partition=partition)
 

@@ -39,7 +39,10 @@ def document(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 async def orders(kafka: TestBroker, tmp_path: Path, unique_name: Callable[[str], str]) -> AsyncIterator[Cluster]:
-    """Two partitions of ten events; 4 and 6 are committed. `late` was edited, and failed at 1 in partition 1."""
+    """Two partitions of ten events, with the committed offsets 4 and 6.
+
+    `late` was edited, and failed at offset 1 of partition 1.
+    """
     async with cluster(kafka, unique_name("orders"), tmp_path, partitions=2, routing="match") as found:
         for partition in range(2):
             await found.produce((("o", b"%d" % number) for number in range(10)), partition=partition)

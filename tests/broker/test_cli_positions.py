@@ -87,7 +87,7 @@ async def test_a_replay_counts_the_events_of_the_filter(webhooks: Webhooks, kafk
     again = await webhooks.run("subscriptions", "replay", "paid", "--since", "2020-01-31T12:00:00Z")
     assert again.err.splitlines() == [
         "partition 0: sends up to 3 events again, offsets 0 to 5",
-        "partition 1: sends no event again",
+        "partition 1: sends no events again",
     ]
     await note(webhooks, kafka, 1, replace(FAILED, revision=1))
     discards = await webhooks.run(

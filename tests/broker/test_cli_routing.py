@@ -129,7 +129,7 @@ async def test_commands_count_only_events_that_match_the_filter(make: Callable[.
     paused = await webhooks.run("subscriptions", "pause", "a")
     assert paused.err.splitlines() == [
         "partition 0: up to 2 events waiting, from 2 on",
-        "partition 1: no event waiting",
+        "partition 1: no events waiting",
     ]
     forward = ["subscriptions", "replay", "a", "--partition", "0", "--offset", "5"]
     assert "stays at 2, because of up to 2 events waiting before 5" in (await webhooks.run(*forward)).err

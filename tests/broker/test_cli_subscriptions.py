@@ -442,7 +442,7 @@ async def test_a_command_prints_waiting_events_by_partition(webhooks: Webhooks, 
         assert ended.err.splitlines() == [
             "partition 0: up to 4 events waiting, from 2 on",
             "partition 1: failure, up to 4 events waiting, from 2 on",
-            "partition 2: no event waiting",
+            "partition 2: no events waiting",
         ]
     ended = await webhooks.run("subscriptions", "pause", "sub-1", "--output", "json")
     assert ended.err == ""
@@ -518,7 +518,7 @@ async def test_a_replay_by_time_reports_its_effect_in_each_partition(
     stays = await webhooks.run(*since, after_all)
     assert stays.err.splitlines()[:2] == [
         "partition 0: stays at 2, because of up to 4 events waiting before 10; --discard-waiting discards them",
-        "partition 1: sends no event again",
+        "partition 1: sends no events again",
     ]
     await note(webhooks, kafka, (0, "sub-1", Cursor(2, revision=3)), (1, "sub-1", Cursor(10, revision=3)))
     discards = await webhooks.run(*since, after_all, "--discard-waiting", "--output", "json")

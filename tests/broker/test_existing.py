@@ -1,4 +1,4 @@
-"""A command names the subscription that was probably meant, on an embedded broker."""
+"""If a subscription does not exist, a command suggests the one that was probably meant, on an embedded broker."""
 
 from collections.abc import Callable
 

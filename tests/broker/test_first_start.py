@@ -116,7 +116,8 @@ async def test_an_unreachable_cluster_is_named_in_the_error() -> None:
 async def test_a_new_cluster_has_time_to_find_its_coordinator(
     embedded: TestBroker, unique_name: Callable[[str], str]
 ) -> None:
-    """Kafka creates the topic of groups when the first client asks. Three workers may ask at the same time."""
+    """Kafka creates its topic for group offsets when the first client looks for a coordinator. Three workers may ask
+    at the same time."""
     assert embedded.mock is not None
     topic = await embedded.create_topic(unique_name("events"))
     embedded.mock.fail_next(Request.FIND_COORDINATOR, [GroupCoordinatorNotAvailableError.errno] * 3)

@@ -78,7 +78,7 @@ async def test_a_failing_webhook_multiplies_no_notifications(
         is_with_one = any(lane["status"] == "failure" for lane in await one.lanes())
         owner, other = (one, two) if is_with_one else (two, one)
         assert await owner.terminate() == 0
-        assert "notification.dropped outlet=webhook error=the worker ends" in owner.output().replace('"', "")
+        assert "notification.dropped outlet=webhook error=the worker is stopping" in owner.output().replace('"', "")
         await found.until_ready(other)
         tried = len(recorder.of("sub-1"))
         await recorder.until(lambda: len(recorder.of("sub-1")) >= tried + 3)

@@ -15,7 +15,7 @@ from tests.faults.supervisor import start_workers
 NEWCOMERS: Final = 200
 CRASHES: Final = 12
 APART_SECONDS: Final = 0.9
-"""The average time between two new subscriptions, so that they are made for as long as workers are killed."""
+"""The average time between two new subscriptions, such that they are made during all of the crashes."""
 
 BEFORE_ROUNDS: Final = 3
 ROUNDS: Final = 8

@@ -94,7 +94,7 @@ def test_the_console_s_pod_differs_only_in_group_membership(tmp_path: Path) -> N
 
 
 @with_helm
-def test_the_test_of_a_release_checks_what_workers_need(tmp_path: Path) -> None:
+def test_helm_test_checks_what_workers_need(tmp_path: Path) -> None:
     made = documents(tmp_path, {**ON, "settings": {"WEBHOOKS_APP": "orders"}})
     tested, console = made["Pod/deliver-test"], pod(made["Deployment/deliver-console"])
     check, service = tested["spec"].pop("containers")

@@ -18,7 +18,7 @@ echo "$@" >>"$GOBIN/../asked"
 name=${@: -1}; name=${name%@*}; name=${name##*/}
 : >"$GOBIN/$name"; chmod +x "$GOBIN/$name"
 """
-BROKEN_GO: Final = "#!/usr/bin/env bash\necho 'go: no answer of the proxy'\nexit 1\n"
+BROKEN_GO: Final = "#!/usr/bin/env bash\necho 'go: no answer from the proxy'\nexit 1\n"
 HANGING_GO: Final = "#!/usr/bin/env bash\nexec sleep 1000\n"
 
 
@@ -55,7 +55,7 @@ def test_a_failed_build_is_reported_with_its_reason(tmp_path: Path) -> None:
 
     assert done.returncode == 0
     assert sorted(missing(done)) == sorted(TOOLS)
-    assert "go: no answer of the proxy" in (tmp_path / "build/tools/log").read_text()
+    assert "go: no answer from the proxy" in (tmp_path / "build/tools/log").read_text()
 
 
 def test_a_build_that_hangs_is_ended(tmp_path: Path) -> None:

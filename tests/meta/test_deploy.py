@@ -76,7 +76,7 @@ def test_the_example_shows_the_default_values(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "compose.yaml", "worker@.service", "env.example"])
-def test_no_file_names_a_setting_that_does_not_exist(file: str) -> None:
+def test_every_setting_that_a_file_names_exists(file: str) -> None:
     assert set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", (DEPLOY / file).read_text())) <= KNOWN
 
 

@@ -1,4 +1,4 @@
-"""The ledger of the fault runs and the filters of the pipeline agree on which subscriptions an event is for."""
+"""The ledger of the fault runs and the filters of the pipeline agree on which subscriptions get an event."""
 
 import json
 from dataclasses import replace

@@ -836,7 +836,7 @@ MUTANTS: Final = (
         "pipeline/http/transport.py",
         was="if wire.is_reused and may_reuse is _any:",
         becomes="if wire.is_reused:",
-        tests=(f"{BURST}test_at_most_once_is_written_as_soon_as_it_was_checked",),
+        tests=(f"{BURST}test_at_most_once_writes_right_after_its_check",),
     ),
     Mutant(
         "a request that was never written counts as arrived",

@@ -236,8 +236,7 @@ MATCHING_CASTS = ("l*.", "la*.", "lb*.", "ab*.", "ln*.", "labAL*.", "lbBNu.*", "
 """The casts with `routing: match`. A capital is an event for all subscriptions except one, an asterisk for all."""
 
 Kind = Literal["stops", "crashes", "commands"]
-"""What may happen besides deliveries. "stops": clean stops. "crashes": also crashes and takeovers. "commands": also
-commands."""
+"""What happens besides deliveries: clean stops; with "crashes" or "commands", crashes; with "commands", commands."""
 
 ALWAYS = 4
 """The number of sources that take part in every schedule, counted from the first one."""

@@ -386,6 +386,6 @@ class Ledger:
             self.owned.add((name, offset))
 
     def given_up_as_unknown(self, place: Place) -> None:
-        """Record an event that was given up as unknown. Raises: ViolationError, its subscription exists."""
+        """Record an event that was given up as unknown. Raises: ViolationError, if its subscription exists."""
         if place in self.owned and place[0] in self.existing and not self.is_excused(place):
             raise ViolationError(f"{place} was given up as unknown although its subscription existed")

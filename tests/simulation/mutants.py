@@ -93,7 +93,7 @@ class Mutant:
     known: Schedule | None = None
 
     def planted(self) -> Any:
-        """The faulty method or property. Raises: LookupError, the core has changed and no longer contains the text."""
+        """The faulty method or property. Raises: LookupError, if the core no longer contains the text."""
         attribute = inspect.getattr_static(self.owner, self.function)
         is_property = isinstance(attribute, property)
         source = textwrap.dedent(inspect.getsource(attribute.fget if is_property else attribute))

@@ -7,7 +7,7 @@ from pipeline.kafka import topic_ids
 
 
 async def tell_nothing(client: Any, topic: str) -> topic_ids.TopicNow:  # noqa: ARG001 - the signature of the replaced function
-    """The answer of a broker that does not support the request for topic ids."""
+    """The answer from a broker that does not support the request for topic ids."""
     return topic_ids.TopicNow()
 
 

@@ -93,7 +93,7 @@ class MemoryStore:
 
 @dataclass
 class Tally:
-    """Counts the answers of token endpoints."""
+    """Counts the answers from token endpoints."""
 
     results: Counter[TokenResult] = field(default_factory=Counter)
 

@@ -1,4 +1,4 @@
-"""Waits for conditions that can only be polled: the state of a broker, an answer of a worker's web server."""
+"""Waits for conditions that can only be polled: the state of a broker, an answer from a worker's web server."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -206,7 +206,7 @@ def refused(text: str) -> object:
 
 
 def granted(text: str) -> object:
-    """Read a successful answer of a token endpoint."""
+    """Read a successful answer from a token endpoint."""
     bodies = (
         {"access_token": text},
         {"access_token": "a", "token_type": text},

@@ -133,7 +133,7 @@ def _load_library() -> ctypes.CDLL:
 
 
 def declare(library: ctypes.CDLL, signatures: Signatures) -> None:
-    """Tell ctypes the types of functions. Raises: BrokerError, the library lacks one of them."""
+    """Tell ctypes the types of functions. Raises: BrokerError, if the library lacks one of them."""
     for name, (result, arguments) in signatures.items():
         try:
             function = getattr(library, name)

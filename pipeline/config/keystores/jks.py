@@ -141,7 +141,7 @@ def _utf16(password: str) -> bytes:
 
 
 class _Reader:
-    """Reads big-endian numbers and blocks. An error is raised at the end of the data."""
+    """Reads big-endian numbers and blocks. Reading past the end of the data raises an error."""
 
     def __init__(self, data: bytes, path: str, position: int = 0) -> None:
         self._data = data

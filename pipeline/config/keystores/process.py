@@ -139,7 +139,7 @@ def encode_answer(found: Sequence[str], problems: Sequence[str]) -> bytes:
 
 
 def _decode_answer(line: bytes) -> Sequence[str]:
-    """The result in an answer. Raises: ConfigurationError, with the problems."""
+    """The result in an answer. Raises: ConfigurationError, if it contains problems."""
     answer = json.loads(line)
     if answer["problems"]:
         raise ConfigurationError(answer["problems"])

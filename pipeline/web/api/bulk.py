@@ -70,7 +70,7 @@ class BulkOperations:
     """The operation that changes many subscriptions.
 
     Args:
-        lookup: has the newest subscriptions.
+        lookup: knows the newest subscriptions.
         writing: makes changes.
     """
 

@@ -75,7 +75,7 @@ def within_limits(document: dict[str, Any], principal: Principal) -> dict[str, A
     """
     metadata = document.get("metadata")
     if not principal.tenant or not isinstance(metadata, dict | None):
-        return document  # metadata that is no object causes an error when the document is read
+        return document  # metadata that is not an object causes an error when the document is read
     stated = metadata or {}
     problems = [
         f"metadata.{name}: {shown(stated[name])} is not allowed with this token; allowed: {shown(value)}"

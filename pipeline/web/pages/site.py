@@ -198,7 +198,10 @@ class Pages:
         lane = next((each for each in lanes if (each.topic, str(each.partition), str(each.next)) == asked), None)
         if lane is None or lane.next is None or lane.state not in {"failure", "retrying"}:
             return await self._absent(
-                request, principal, "There is no such event", "The subscription does not fail there (any more)."
+                request,
+                principal,
+                "There is no such event",
+                "The subscription is not failing at this event (any more).",
             )
         event, problem = None, "The event was deleted from the log."
         try:

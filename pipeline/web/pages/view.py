@@ -37,8 +37,8 @@ LOOKS: Final[Mapping[State, Look]] = {
 
 _RESULTS: Final[Mapping[str, tuple[str, str]]] = {
     "delivered": ("Delivered", "good"),
-    "retry": ("Failed, to be tried again", "slow"),
-    "dead-letter": ("Failed, a dead letter will be written", "slow"),
+    "retry": ("Failed, will be retried", "slow"),
+    "dead-letter": ("Failed, will be dead-lettered", "slow"),
     "dead-lettered": ("Dead-lettered", "bad"),
     "failure": ("Failed: the subscription is in FAILURE", "bad"),
     "dropped": ("Dropped", "bad"),

@@ -45,8 +45,9 @@ def test_a_failure_has_a_complete_explanation() -> None:
     found = explain(STATE, names_topic=False)
     assert found.text == (
         "a b is in FAILURE in partitions 2-3, because the callback answered 400 (kind rejected, "
-        "receiver receiver.test:443). It has been failing since 1970-01-01T00:00:40Z (3 attempts). 1,204 events wait, "
-        "the oldest since 1970-01-01T00:00:40Z. The last known delivery was at 1970-01-01T00:00:30Z. "
+        "receiver receiver.test:443). It has been failing since 1970-01-01T00:00:40Z (3 attempts). "
+        "1,204 events are waiting, the oldest since 1970-01-01T00:00:40Z. The last known delivery was at "
+        "1970-01-01T00:00:30Z. "
         "Change the receiver so that it accepts the event, then resume; or skip the event."
     )
     assert found.commands == ("webhooks subscriptions resume 'a b'", "webhooks subscriptions skip 'a b' 2 9")
@@ -84,7 +85,7 @@ def test_a_resume_is_not_advised_outside_of_the_period() -> None:
     plain = replace(STATE, cause=None, attempts=0, failing_since=None, lanes=(), last_success_at=None)
     edit = ("webhooks subscriptions get 'a b' > subscription.yaml", "webhooks subscriptions apply subscription.yaml")
     early = explain(replace(plain, state="paused", begins_at=90.0), names_topic=False)
-    assert early.text.startswith("a b is paused until its startingAt, 1970-01-01T00:01:30Z. 1,204 events wait")
+    assert early.text.startswith("a b is paused until its startingAt, 1970-01-01T00:01:30Z. 1,204 events are waiting")
     assert early.text.endswith("It begins by itself. To begin earlier, apply it with an earlier startingAt.")
     late = explain(replace(plain, state="closed", ended_at=90.0), names_topic=False)
     assert late.text.startswith("a b is closed since its endingAt, 1970-01-01T00:01:30Z. ")
@@ -101,10 +102,10 @@ def test_with_several_topics_a_position_names_its_topic() -> None:
 @pytest.mark.parametrize(
     ("waiting", "at_most", "text"),
     [
-        (0, 0, " No event waits. "),
-        (1, 1, " 1 event waits, the oldest since 1970-01-01T00:00:40Z. "),
-        (None, 1, " At most 1 event waits, the oldest since 1970-01-01T00:00:40Z. "),
-        (None, 5, " At most 5 events wait, the oldest since 1970-01-01T00:00:40Z. "),
+        (0, 0, " No events are waiting. "),
+        (1, 1, " 1 event is waiting, the oldest since 1970-01-01T00:00:40Z. "),
+        (None, 1, " At most 1 event is waiting, the oldest since 1970-01-01T00:00:40Z. "),
+        (None, 5, " At most 5 events are waiting, the oldest since 1970-01-01T00:00:40Z. "),
         (None, None, " The number of waiting events is unknown. "),
     ],
 )
@@ -175,7 +176,7 @@ def test_every_state_has_an_explanation(state: State, text: str, commands: list[
 
 def test_a_paused_subscription_still_shows_its_failure() -> None:
     found = explain(replace(STATE, state="paused", cause=None, failing_since=None, attempts=0), names_topic=False)
-    assert found.text.startswith("a b is paused by its publisher. 1,204 events wait")
+    assert found.text.startswith("a b is paused by its publisher. 1,204 events are waiting")
     assert "It is also in FAILURE: the callback answered 400." in found.text
 
 
@@ -224,7 +225,7 @@ def test_the_advice_fits_an_address_that_never_answers(message: str, advice: str
         ("handshake", f"the receiver permits only {OTHER_KEYS}"),
     ],
 )
-def test_a_strangers_text_gives_no_advice(kind: CauseKind, message: str) -> None:
+def test_quoted_text_of_a_receiver_does_not_change_the_advice(kind: CauseKind, message: str) -> None:
     found = explain(replace(STATE, cause=replace(CAUSE, kind=kind, message=message)), names_topic=False)
     advice = found.text.partition(f"(kind {kind}")[2]
     assert "WEBHOOKS_" not in advice
@@ -246,7 +247,7 @@ def test_an_unreachable_proxy_is_not_blamed_on_the_callback_url() -> None:
 def test_a_lane_that_has_caught_up_needs_nothing() -> None:
     lane = LaneSummary("orders", 1, "behind", "w:1", 9, 0, 0)
     found = explain(SubscriptionState("s", "behind", 7, "r.test:443", "auto", lanes=(lane,)), names_topic=False)
-    assert found.text == "s has caught up in partition 1. No event waits. There is nothing to do."
+    assert found.text == "s has caught up in partition 1. No events are waiting. There is nothing to do."
     assert found.commands == ()
 
 
@@ -265,8 +266,9 @@ def test_a_receiver_that_rejects_everything_is_not_well() -> None:
     state = SubscriptionState("rejects", "live", 7, "r.test:443", "auto", dead_letter_run=run)
     found = explain(state, names_topic=False)
     assert found.text == (
-        "rejects is live. No event waits. Its last 3 events were dead-lettered (the last one at 1970-01-01T00:01:00Z: "
-        "the callback answered 401). See `webhooks dlq list --subscription rejects`. Change the receiver or the "
+        "rejects is live. No events are waiting. Its last 3 events were dead-lettered (the last one at "
+        "1970-01-01T00:01:00Z: the callback answered 401). See `webhooks dlq list --subscription rejects`. "
+        "Change the receiver or the "
         "subscription so that it accepts the events, then redrive the dead letters."
     )
     assert found.commands == ("webhooks dlq list --subscription rejects",)

@@ -261,7 +261,7 @@ async def test_notifications_for_a_webhook_that_is_down_are_limited() -> None:
     webhook, drops = Webhook(*[ServerError(500)] * 10_000), Drops()
     await sent(webhook, notes(MOST_WAITING + 5), drops, seconds=1.0)
     reasons = Counter(error for _, _, error in drops)
-    assert reasons == {f"more than {MOST_WAITING} are waiting": 5, "the worker ends": 1}
+    assert reasons == {f"more than {MOST_WAITING} are waiting": 5, "the worker is stopping": 1}
     assert sum(count for _, count, _ in drops) == MOST_WAITING + 5, "the notification that is being sent counts too"
 
 

@@ -36,7 +36,7 @@ def test_a_silent_worker_is_shown_as_gone_and_later_forgotten() -> None:
     assert seen.states(now) == []
 
 
-def test_nobody_is_gone_because_the_brokers_were_silent() -> None:
+def test_no_worker_is_gone_because_the_brokers_were_silent() -> None:
     seen = WorkersSeen()
     seen.take(said("killed before", 0), 10.0)
     seen.take(said("present", 1), 38.0)

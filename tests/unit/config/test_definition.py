@@ -140,10 +140,10 @@ def test_the_routing_comes_from_the_definition_or_the_setting(
 
 
 @pytest.mark.parametrize("own", ["events", "attempts", "audit"])
-def test_a_topic_that_workers_write_is_no_source(
+def test_a_topic_that_workers_write_is_not_a_source(
     document: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: str
 ) -> None:
-    """A notification about its own delivery would be followed by more notifications, without end."""
+    """The delivery of a notification would cause another notification, without end."""
     shared(document, 0)["consumer"]["topics"] = [f"hooks.{own}"]
     file = tmp_path / "api.json"
     file.write_text(json.dumps(document))
@@ -346,7 +346,7 @@ SOURCE = "endpointGroups[0].endpoints[0]"
         ),
         (
             lambda d: shared(d, 0)["consumer"].update(topics=[]),
-            f"{SOURCE}.sharedConfigurationOverride.consumer.topics: is required; at least one topic",
+            f"{SOURCE}.sharedConfigurationOverride.consumer.topics: must name at least one topic",
         ),
         (
             lambda d: shared(d, 0)["consumer"].update(topics=["{#request.header}"]),

@@ -168,7 +168,7 @@ async def test_a_former_owner_does_not_send_a_claimed_event() -> None:
 
 
 @in_virtual_time
-async def test_a_returned_claim_that_the_next_owner_skipped_is_counted() -> None:
+async def test_a_handed_back_claim_that_the_next_owner_skips_counts() -> None:
     core = await claimed_without_lease()
     following = await Core(before=core).open()
     stopping = asyncio.create_task(core.stop())
@@ -181,7 +181,7 @@ async def test_a_returned_claim_that_the_next_owner_skipped_is_counted() -> None
 
 
 @in_virtual_time
-async def test_an_unsent_claim_that_the_next_owner_skipped_is_counted() -> None:
+async def test_an_unsent_claim_that_the_next_owner_skips_counts() -> None:
     core = await Core(AT_MOST_ONCE).open()
     await core.stream(1)
     await core.land()
@@ -195,7 +195,7 @@ async def test_an_unsent_claim_that_the_next_owner_skipped_is_counted() -> None:
 
 
 @in_virtual_time
-async def test_the_event_of_a_durably_returned_claim_is_not_given_up() -> None:
+async def test_an_event_handed_back_by_a_durable_row_is_not_given_up() -> None:
     core = await claimed_without_lease()
     await core.checkpoint()
     await core.land()

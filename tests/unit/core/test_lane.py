@@ -412,7 +412,7 @@ async def test_a_lane_uses_the_newest_revision_once_it_has_a_slot() -> None:
 
 
 @in_virtual_time
-async def test_a_resume_sends_an_event_whose_delivery_met_a_bug() -> None:
+async def test_a_resume_sends_an_event_whose_delivery_hit_a_bug() -> None:
     spec = subscription()
     core = await Core(spec).open()
     await core.stream(1)

@@ -27,7 +27,7 @@ def callback_with(transport: Transport, check: Callable[[], None] | None = None)
 
 
 async def called_once(callback: Callback, subscription: Subscription, count: int = 1) -> None:
-    """Return with *count* idle connections."""
+    """Make *count* concurrent calls, which leave as many idle connections."""
     first = await asyncio.gather(*(callback(subscription, EVENT, 1) for _ in range(count)))
     assert first == [Delivered(200)] * count
 
@@ -73,8 +73,8 @@ async def test_requests_of_one_turn_are_written_together_in_the_next() -> None:
         assert receiver.connections == 3
 
 
-async def test_at_most_once_is_written_as_soon_as_it_was_checked() -> None:
-    """The check of the connection would not hold in the next turn."""
+async def test_at_most_once_writes_right_after_its_check() -> None:
+    """By the next turn of the event loop, the result of the check could be outdated."""
     seen = list[str]()
     async with loopback_transport(10) as transport, Receiver() as receiver:
         callback = callback_with(transport, lambda: seen.append("written"))

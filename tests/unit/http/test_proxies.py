@@ -137,7 +137,7 @@ async def test_a_502_to_a_forwarded_request_may_be_from_the_receiver(bench: Benc
 async def test_an_invalid_answer_to_connect_is_not_quoted(bench: Bench, says: bytes) -> None:
     outcome, proxy = await bench.connect(raw(says, then_close=True))
     assert failed(outcome) in {
-        f"the answer of the proxy to CONNECT {HOST}:9 is not valid HTTP",
+        f"the answer from the proxy to CONNECT {HOST}:9 is not valid HTTP",
         f"the proxy closed the connection before it answered CONNECT {HOST}:9",
     }
     await proxy.until(lambda it: it.open_connections == 0)

@@ -556,7 +556,7 @@ async def test_bytes_after_a_plain_success_end_the_connection(straight: Bench) -
 
 @pytest.mark.parametrize(("keep", "body"), [(0, b""), (9, b"token")])
 async def test_a_success_is_read_whole_if_more_than_its_status_counts(straight: Bench, keep: int, body: bytes) -> None:
-    """As for a handshake, whose headers count, and for a token from a server that is also the receiver."""
+    """A handshake needs the headers, and a token request the body, perhaps from the same server as a delivery."""
     receiver = await straight.receiver(answer(200), answer(200), answer(200, b"token", [("X-A", "b")]))
     subscription = await straight.subscription(receiver)
     for _ in range(2):

@@ -174,7 +174,7 @@ def test_only_wanted_keys_and_the_last_record_pass_the_sieve() -> None:
     assert records.next_fetch_offset == 17
 
 
-def test_no_further_record_follows_if_the_last_one_was_wanted() -> None:
+def test_a_wanted_last_record_is_passed_only_once() -> None:
     assert [record.offset for record in fetched(batch(*of(b"a", b"c", b"b")), sieve=sieve_for(b"b"))] == [2]
 
 

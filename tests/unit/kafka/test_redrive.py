@@ -71,7 +71,7 @@ def test_a_record_of_another_program_is_described_too(key: bytes | None) -> None
     assert facts == LetterFacts("letters-0-7", None, None, None, None, "\ufffd", None, None, "1970-01-01T00:00:03.000Z")
 
 
-def test_long_facts_of_a_stranger_are_cut() -> None:
+def test_long_headers_of_a_forged_letter_are_cut() -> None:
     names = ("webhook-id", "topic", "reason", "error", "subscription", "status", "last-attempt-at")
     letter = PlainEvent("letters", 0, 7, b"sub-1", None, [(f"dlq.{name}", b"9" * 1_000_000) for name in names])
     for routing in Routing:

@@ -55,7 +55,7 @@ def test_an_earlier_version_finds_its_fields_in_a_row() -> None:
     }
 
 
-def test_a_new_error_or_time_stamp_is_no_reason_to_write_a_row() -> None:
+def test_a_row_is_not_written_for_a_new_error_or_timestamp() -> None:
     """A row is written again when it differs from the last row. These fields do not count as a difference."""
     assert replace(RETRYING, error=None, event_ms=None) == RETRYING
 

@@ -148,8 +148,8 @@ async def test_an_offset_out_of_range_is_ignored_after_a_rebalance(consumer: Any
     assert not consumer._seeking
 
 
-async def test_an_offset_out_of_range_outlasts_a_cancelled_search(consumer: Any, log: Log) -> None:
-    """If a partition is given back at once, the search is cancelled before it begins."""
+async def test_a_cancelled_search_for_an_offset_begins_again(consumer: Any, log: Log) -> None:
+    """If a partition is given back at once, its search is cancelled before it begins. The next owner's must begin."""
     consumer._thread._out_of_range = {TP(TOPIC, 0): 1000}
     await fetched(consumer, log, {})
     [search] = consumer._seeking.values()

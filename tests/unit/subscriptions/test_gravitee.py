@@ -68,7 +68,7 @@ def test_a_page_of_subscriptions_is_imported() -> None:
         'subscription "sub-gone": its status is CLOSED, so Gravitee delivers nothing to it',
         'subscription "sub-stream": it names no callback, because its plan is not a PUSH plan',
     ]
-    assert notes(result, "begins") == ["3 of 3 subscriptions begin when they are applied"]
+    assert notes(result, "begins") == ["3 of 3 subscriptions get only events that are written after they are applied"]
 
 
 def test_a_terraform_state_contains_api_and_subscriptions() -> None:
@@ -233,7 +233,7 @@ def test_a_subscription_begins_at_the_offsets_of_its_group() -> None:
     assert [each.start_from for each in both.subscriptions] == ["group:sub-shop", "group:depots", "group:sub-ledger"]
     one = imported(found_in(*files), groups=("sub-depot=depots",))
     assert [each.start_from for each in one.subscriptions] == [None, "group:depots", None]
-    assert notes(one, "begins") == ["2 of 3 subscriptions begin when they are applied"]
+    assert notes(one, "begins") == ["2 of 3 subscriptions get only events that are written after they are applied"]
 
 
 def test_with_key_no_group_position_is_imported() -> None:

@@ -140,7 +140,7 @@ def test_each_kind_of_auth_is_resolved(auth: Any, expected: object) -> None:
 
 def test_credentials_that_can_t_be_a_header_value_are_refused() -> None:
     text = problem(auth={"type": "token", "token": {"value": "hunter 2"}})
-    assert text.startswith("configuration.entrypointConfiguration.auth.token.value: must be ASCII without blanks")
+    assert text.startswith("configuration.entrypointConfiguration.auth.token.value: must be ASCII without spaces")
     assert "hunter" not in text
     assert "control characters" in problem(auth={"type": "basic", "basic": {"username": "u", "password": "a\nb"}})
 

@@ -603,7 +603,10 @@ async def test_lanes_can_be_filtered_and_paged(
         ("limit=1001", "limit: '1001' is not a whole number from 1 to 1000"),
         ("offset=" + "9" * 5000, "offset: "),
         ("limit=1&limit=2", "limit: given more than once"),
-        ("colour=red", "colour: unknown; allowed are subscription, state, status, topic, partition, limit, offset"),
+        (
+            "colour=red",
+            "colour: unknown parameter; allowed: subscription, state, status, topic, partition, limit, offset",
+        ),
     ],
 )
 async def test_a_bad_query_is_refused_with_what_is_allowed(client: Client, query: str, sentence: str) -> None:

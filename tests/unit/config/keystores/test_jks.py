@@ -22,7 +22,7 @@ F = "keyStore.content"
 
 
 def signed(body: bytes) -> bytes:
-    """*body* with the digest for its password."""
+    """*body*, followed by the digest that depends on the store's password."""
     secret = PASSWORD.encode("utf-16-be") + b"Mighty Aphrodite" + body
     return body + hashlib.sha1(secret, usedforsecurity=False).digest()
 
