@@ -19,7 +19,7 @@ def client_assertion(auth: JwtProfileAuth, now: float) -> str:
 
     Args:
         auth: the credentials. Their key fits their algorithm.
-        now: the present time, Unix seconds.
+        now: the current time, Unix seconds.
     """
     issued_at = int(now)
     claims: dict[str, object] = {

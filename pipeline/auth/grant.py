@@ -85,7 +85,7 @@ class Grant:
         """The last failure, as long as no new request for a token may be made.
 
         Args:
-            now: the present time, Unix seconds.
+            now: the current time, Unix seconds.
             longest_wait_seconds: the caller's bound for a `Retry-After`.
         """
         failure = self.failure

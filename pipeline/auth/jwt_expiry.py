@@ -17,7 +17,7 @@ def expiry_warning(token_value: str, now: float) -> str | None:
 
     Args:
         token_value: the bearer token; never part of the answer.
-        now: the present time, Unix seconds.
+        now: the current time, Unix seconds.
     """
     expires_at = _expiry(token_value)
     if expires_at is None or now < expires_at - NEAR_SECONDS:

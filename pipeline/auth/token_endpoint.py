@@ -82,7 +82,7 @@ def token_request(auth: ClientAuth, now: float) -> TokenRequest:
 
     Args:
         auth: the credentials.
-        now: the present time, Unix seconds.
+        now: the current time, Unix seconds.
     """
     scope = " ".join(auth.scopes) or None
     in_url = [form for value in query_credentials(auth.endpoint) for form in (value, unquote_plus(value))]

@@ -45,7 +45,7 @@ class TokenRows(Protocol):
         """The row's value; None if there is no row, or this worker does not own its partition."""
 
     def row_keys(self) -> Sequence[bytes]:
-        """The keys of all present rows."""
+        """The keys of all existing rows."""
 
     async def write(self, key: bytes, value: bytes | None) -> None:
         """Write the row, or delete it if *value* is None; return when that is durable.

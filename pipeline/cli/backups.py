@@ -29,7 +29,7 @@ def backup_option(command: Command) -> Command:
 
 
 async def write_backup(store: SubscriptionStore, ids: Iterable[str], action: str, path: Path | None) -> Path | None:
-    """Write the present subscriptions to a new file for `apply`, and print its name.
+    """Write the current subscriptions to a new file for `apply`, and print its name.
 
     Secrets stay encrypted. Records that can't be read are left out and printed.
 

@@ -32,6 +32,6 @@ def change_named(action: Action, edit: Edit, selection: Selection) -> None:
 
 
 def outcomes_of(action: Action, selection: Selection) -> Outcomes:
-    """An object that waits for the outcome of a change of the named subscriptions. Reads their present states."""
+    """An object that waits for the outcome of a change of the named subscriptions. Reads their current states."""
     before = () if selection.wait is None else known_matching(StateFilter(ids=frozenset(selection.ids)))
     return Outcomes(action, selection.wait, selection.output, {each.id: each for each in before})

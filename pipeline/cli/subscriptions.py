@@ -82,7 +82,7 @@ def list_(
 def get(subscription: str, output: Format) -> None:
     """Show one subscription as YAML that can be changed and applied again, or as JSON.
 
-    `delivery` has the state in each partition for which workers recorded a state. `apply` ignores the fields delivery,
+    `delivery` shows the state in each partition for which workers recorded one. `apply` ignores the fields delivery,
     start, createdRevision, revision and routing.
     """
     found, noted = _with_noted(lambda store: store.get(subscription), subscription)

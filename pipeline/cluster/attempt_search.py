@@ -1,6 +1,6 @@
 """Searches the attempt log: the newest attempts of a subscription, and the fate of an event.
 
-The log has the attempts of three days, and no search reads all of it. The search for an event begins a few minutes
+The log contains the attempts of three days, and no search reads all of it. The search for an event begins a few minutes
 before the event's timestamp. A few minutes after the timestamp, only records of late events are left to read
 (attempts.py). The attempts of a subscription are read backwards (attempt_pages.py). Each search has a time limit, and
 its result says how far it read.

@@ -1,6 +1,6 @@
 """The format of `<app>.attempts`: the results of attempts, and of events. Pure.
 
-A record has the results of one worker about one source partition from a fifth of a second. Its key is
+A record contains the results of one worker about one source partition from a fifth of a second. Its key is
 `<topic>/<partition>`, followed by `/late` if the events were older than a minute. So a search for an event reads all
 records of the first minutes after its timestamp, and after that only records with `/late`. The value is JSON:
 

@@ -1,6 +1,6 @@
 """The record of changes in `<app>.audit`: who changed what, from where, when, and to which revision.
 
-A record has no secrets, because it contains only the id of a changed document. It may also have a request's
+A record contains no secrets, because it contains only the id of a changed document. It may also contain a request's
 Idempotency-Key and the answer, so that any worker recognises the request if it is repeated.
 """
 

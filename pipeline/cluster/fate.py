@@ -180,10 +180,10 @@ class Case:
     """One event and one subscription.
 
     Attributes:
-        is_wanted: whether the event is for the subscription, by its present filter; None if unknown.
+        is_wanted: whether the event is for the subscription, by its current filter; None if unknown.
         is_anothers: whether the key of the event names another subscription.
         is_ordered: whether the subscription certainly gets its events in order.
-        now: the present time, Unix seconds.
+        now: the current time, Unix seconds.
         why_not: why the event is not for the subscription.
         idle: why the subscription, as it was applied, delivers nothing at present; None if it should deliver.
     """

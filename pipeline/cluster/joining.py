@@ -169,7 +169,7 @@ def joined(
 
     Args:
         subscription: the newest revision of the subscription.
-        status: the desired status at the present time.
+        status: the desired status at the current time.
         lanes: the lanes of the subscription that have a row or are announced.
         is_unowned: whether a partition without such a lane certainly has no owner, and may have events of the
             subscription.

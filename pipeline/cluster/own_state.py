@@ -39,7 +39,7 @@ class OwnState:
         reporter: reports the worker's warnings, and why it is not ready.
         sources: the partitions of the worker.
         telemetry: the counters of the worker.
-        counts: returns the number of partitions of each source topic, as far as known.
+        counts: returns the number of partitions of each source topic that is known.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class Restore:
     """A restore before it is carried out.
 
     Attributes:
-        now: the present stored state of the application.
+        now: the current stored state of the application.
         keeps_subscriptions: restore only cursor rows and commits.
         keeps_positions: restore only subscriptions, and adapt the existing rows and commits to them.
     """
@@ -94,7 +94,7 @@ class Restore:
         return found
 
     def effects(self, logs: Mapping[str, LogPositions]) -> list[str]:
-        """The effects of the restore, as sentences. *logs*: the present logs of the source topics."""
+        """The effects of the restore, as sentences. *logs*: the current logs of the source topics."""
         lines = [f"backup of {self.backup.app}, made {self.backup.made_at}"]
         if not self.keeps_subscriptions:
             surplus = f"deletes {len(self._surplus)} that are not in the backup"

@@ -49,7 +49,7 @@ class Renumbering(NamedTuple):
         first: the revision at which the subscription was created.
         old: the newest revision of the subscription when its rows were read.
         new: the revision that was written.
-        has_start: whether its record has its beginning, as with `routing: match` (`core.beginnings.is_of_former`).
+        has_start: whether its record contains its beginning, as with `routing: match` (`core.beginnings.is_of_former`).
     """
 
     first: int

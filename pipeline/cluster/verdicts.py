@@ -72,7 +72,7 @@ def verdicts(subscriptions: Sequence[Subscription], event: Event, ids: WebhookId
 
     Args:
         subscriptions: the subscriptions that may get the event.
-        event: the event, with the present time.
+        event: the event, with the current time.
         ids: verifies the address of the event; None with `routing: key`, where events have no address.
     """
     index, parsed = SubscriptionIndex(), ParsedEvent(event)

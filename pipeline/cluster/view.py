@@ -6,8 +6,8 @@
 
 joining.py decides what is shown for a lane, such as how many events wait and whether that number is exact. The view is
 in no consumer group, writes nothing and needs no partition. Every worker has a view, and `webhooks console` is a view
-with pages. `problems` has a sentence for each part that can't be read. New records are read twice a second and before
-each answer, so each answer is up to date.
+with pages. `problems` contains a sentence for each part that can't be read. New records are read twice a second and
+before each answer, so each answer is up to date.
 """
 
 import asyncio

@@ -153,7 +153,7 @@ class WorkersSeen:
         """The last dead letters of a subscription that each worker has announced.
 
         An announcement may be about a deleted subscription with the same id. If *recreated_at* is the revision that
-        created the present subscription, such dead letters are left out.
+        created the current subscription, such dead letters are left out.
         """
         runs = self._dead_letter_runs.get(name, {}).values()
         return [run for run in runs if run.revision is None or run.revision >= (recreated_at or 0)]

@@ -30,7 +30,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MIB: Final = 1024 * 1024
 _LAST_PORT: Final = 65_535
 _HOW_TO_GET: Final = {
-    "api": "the file that names the topics to deliver, a YAML or JSON file; docs/ten-minutes.md has one to begin "
+    "api": "the file that names the topics to deliver, a YAML or JSON file; docs/ten-minutes.md shows one to begin "
     "with, and webhooks dev runs without one",
     "secret_keys": "the keys that encrypt the secrets of subscriptions, the same for all workers and commands; make "
     "one with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'",

@@ -46,7 +46,7 @@ def unpack(note: str, offset: int) -> int:
         raise ValueError(f"it belongs to the offset {base!r}")
     inflation = zlib.decompressobj()
     try:
-        # The padding is restored, and the output is limited, because anybody may have written the note.
+        # The padding is restored, and the output is limited, because anyone may have written the note.
         bits = inflation.decompress(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True), REACH // 8)
     except zlib.error as error:
         raise ValueError(str(error)) from error

@@ -50,7 +50,7 @@ def machine_now() -> float:
     """Seconds of a clock that never goes back, and continues while this process is stopped or its machine is suspended.
 
     It is CLOCK_BOOTTIME on Linux, elsewhere CLOCK_MONOTONIC, which may stop while the machine is suspended. The clock
-    of an event loop is not suitable: it may show the time at which the present iteration began, which may be before
+    of an event loop is not suitable: it may show the time at which the current iteration began, which may be before
     the process was stopped.
     """
     return time.clock_gettime(_MACHINE_CLOCK)

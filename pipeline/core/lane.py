@@ -1,4 +1,4 @@
-"""A lane: one subscription in one partition. lane_state.py has its states, lane_view.py what other modules may read.
+"""A lane: one subscription in one partition. lane_state.py defines its states, lane_view.py what others may read.
 
 LaneEvents (lane_events.py) tracks where the lane's events are. The lane decides what happens to them, based on its
 state, its subscription, and commands. Runners (runner.py) take events and report the results. docs/design.md (Lanes

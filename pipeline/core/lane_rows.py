@@ -53,7 +53,7 @@ def row_of(lane: Lane) -> Cursor:
 
 
 def standing_of(lane: Lane) -> Standing:
-    """The present standing of the lane."""
+    """The current standing of the lane."""
     waiting = waiting_in(lane)
     return Standing(
         lane.state is LaneState.LIVE,

@@ -54,7 +54,7 @@ class Lease:
         # `renew` sets the end before it wakes the sleepers, and `waking` adds a sleeper before it reads the end. So no
         # sleeper is missed.
         if self._sleepers and self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the worker has ended meanwhile
+            with contextlib.suppress(RuntimeError):  # the worker has ended in the meantime
                 self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:

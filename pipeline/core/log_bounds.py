@@ -76,7 +76,7 @@ def find_break(offset: int, topic_id: str | None, log: LogBounds) -> Break | Non
     Args:
         offset: the stored offset; everything before it is settled.
         topic_id: the id of the topic for which the offset was stored; None if unknown.
-        log: the present log.
+        log: the current log.
     """
     noted = topic_id or log.former_id
     if noted is not None and log.topic_id is not None and noted != log.topic_id:

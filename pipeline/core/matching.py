@@ -6,7 +6,7 @@ A tree of the comparisons in the filters, from headers and key of the record dow
                     ├─ header.region begins with "eu-" ── type is "order.paid"   c, if its whole filter matches
                     └─ type is "order.sent"                                      d
 
-At each node, one look-up in a hash table for each compared part of the event finds the branches that match. So the cost
+At each node, one lookup in a hash table for each compared part of the event finds the branches that match. So the cost
 does not depend on the number of all subscriptions, but only on the number of compared parts and the number of
 subscriptions that are found. The body is parsed only if a matching branch compares it.
 

@@ -6,7 +6,7 @@
 
 A probe counts as an attempt, and follows the rules of the subscription's level. So it risks no more than a `resume`. A
 FAILURE is probed only if the next attempt may succeed although no operator has changed anything. The cause in the
-cursor row has the number of probes and the time of the next one.
+cursor row contains the number of probes and the time of the next one.
 """
 
 from collections import Counter
@@ -29,7 +29,7 @@ def scheduled(cause: Cause, policy: RetryPolicy | None, now: float, chance: floa
     Args:
         cause: the cause of the FAILURE.
         policy: the intervals and the time limit; None for no probes.
-        now: the present time, Unix seconds.
+        now: the current time, Unix seconds.
         chance: a random number from 0 to 1.
         made: the number of probes so far; None to take the number in the cause.
     """

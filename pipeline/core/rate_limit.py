@@ -48,7 +48,7 @@ def share_by_partitions(owned: int, counts: Collection[int]) -> float:
 
     Args:
         owned: how many partitions the worker owns.
-        counts: how many partitions each source topic has, as far as known.
+        counts: how many partitions each source topic has, if that is known.
     """
     total = sum(counts)
     return min(1.0, max(1, owned) / total) if total else 1.0
@@ -128,7 +128,7 @@ class _Pace:
         return max(until - now, (1.0 - self.tokens) / per_second)
 
     def slow_start(self, now: float) -> SlowStart | None:
-        """The present slow start or hold; None if there is none."""
+        """The current slow start or hold; None if there is none."""
         until = max(self.held_until, self.last_at + self.gap)
         if not self.gap and until <= now:
             return None
@@ -150,7 +150,7 @@ def _all_of_it() -> float:
 
 
 class RateLimits:
-    """The rate limits of a worker's subscriptions. An unlimited subscription costs one dictionary look-up.
+    """The rate limits of a worker's subscriptions. An unlimited subscription costs one dictionary lookup.
 
     Args:
         share: returns this worker's share of each rate, above 0 and up to 1. With `routing: match`, a subscription gets

@@ -369,7 +369,7 @@ class Subscription:
         Args:
             topic: a source topic.
             partition: the number of a partition of that topic.
-            topic_id: the present id of the topic; None if unknown.
+            topic_id: the current id of the topic; None if unknown.
         """
         if self.starts is None:
             return None

@@ -249,7 +249,7 @@ class Wire(ResponseHandler):
     def _has_enough(self) -> bool:
         """Whether the rest of an answer is not needed.
 
-        If the answer exceeds a limit, whoever reads it is told that it has ended.
+        If the answer exceeds a limit, its reader is told that it has ended.
         """
         if self.transport is None or self._exception is not None:
             return True

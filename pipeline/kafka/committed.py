@@ -64,5 +64,5 @@ class Committed:
 
 
 def _revision(text: str) -> int:
-    """The revision in a commit; 0, which is safe, if it is unreadable. Anybody with access may have written it."""
+    """The revision in a commit; 0, which is safe, if it is unreadable. Anyone with access may have written it."""
     return int(text) if re.fullmatch("[0-9]{1,19}", text) else 0

@@ -132,7 +132,7 @@ class KafkaRows:
         return rows
 
     async def load(self) -> Mapping[bytes, Row]:
-        """The present rows of an open store. Raises the errors of `open`."""
+        """The current rows of an open store. Raises the errors of `open`."""
         async with self._loading():
             return await self._load()
 

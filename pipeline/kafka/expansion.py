@@ -42,7 +42,7 @@ class TopicClients(Protocol):
         """Refresh the clients' metadata, if it has fewer partitions of a source topic."""
 
     def learn_topic_id(self, topic: str, topic_id: str | None) -> None:
-        """Store the present id of a source topic; None if the brokers have no topic ids."""
+        """Store the current id of a source topic; None if the brokers have no topic ids."""
 
 
 class PartitionExpansion:

@@ -68,7 +68,7 @@ class Follower:
 
     @property
     def partitions(self) -> int:
-        """The number of partitions of the topic, as far as known."""
+        """The number of partitions of the topic that are known so far."""
         return max(self._positions, default=-1) + 1
 
     @property

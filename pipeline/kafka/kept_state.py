@@ -65,7 +65,7 @@ class KeptState:
 
 
 async def read_state(source: Source, app: str) -> KeptState:
-    """The present state of an application.
+    """The current state of an application.
 
     Raises:
         BrokerError: a topic is missing, a partition of it has no leader, or the cluster can't be reached.

@@ -1,4 +1,4 @@
-"""Reads a compacted topic once, up to its present end, and returns the newest value of each key."""
+"""Reads a compacted topic once, up to its current end, and returns the newest value of each key."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

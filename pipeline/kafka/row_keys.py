@@ -78,7 +78,7 @@ class RowKeys:
 
         Args:
             topic_ids: the topic ids in a partition, by key.
-            topic_id: the present id of the topic; None if unknown.
+            topic_id: the current id of the topic; None if unknown.
         """
         plain = topic_ids.get(SOURCE_KEY)
         if not self.is_alone and plain != topic_id:

@@ -22,7 +22,7 @@ RETRY_PAUSE_SECONDS: Final = 0.5
 
 
 class SourceLog:
-    """Looks up the present state of a source topic."""
+    """Looks up the current state of a source topic."""
 
     def __init__(self, connection: KafkaConnection, topic: str) -> None:
         self._connection = connection
@@ -59,7 +59,7 @@ class SourceLog:
             except UnknownTopicOrPartitionError:
                 return None
             except BaseException:
-                await self.close()  # the next look-up gets a new connection
+                await self.close()  # the next lookup gets a new connection
                 raise
 
     async def _ask(self, numbers: Collection[int]) -> dict[int, LogBounds]:

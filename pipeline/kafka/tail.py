@@ -103,7 +103,7 @@ class Tail:
         await self._passed(None)
 
     async def caught_up(self) -> None:
-        """Return when the topic has been read up to its present end. Concurrent callers share one look-up of the end.
+        """Return when the topic has been read up to its current end. Concurrent callers share one lookup of the end.
 
         Raises:
             BrokerError: the tail was stopped.
@@ -151,7 +151,7 @@ class Tail:
 
     async def _look_up(self) -> int:
         async with self._lookup_turn:
-            # Later callers may have seen a later state of the topic, so they can't share this look-up.
+            # Later callers may have seen a later state of the topic, so they can't share this lookup.
             self._lookup = None
             while True:
                 try:
@@ -169,7 +169,7 @@ class Tail:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     async def _follow(self) -> None:
-        # A broker answers the requests of a connection in order. With one consumer, a look-up would wait for a fetch.
+        # A broker answers the requests of a connection in order. With one consumer, a lookup would wait for a fetch.
         reader, scout = lone_consumer(self._connection), lone_consumer(self._connection)
         try:
             await started(reader)
@@ -200,7 +200,7 @@ class Tail:
             if found:
                 await asyncio.sleep(0)
             elif self._clock.now() - probed_at >= LOOK_SECONDS:
-                # Only a look-up shows that the broker is gone; a consumer does not report this.
+                # Only a lookup shows that the broker is gone; a consumer does not report this.
                 probed_at = self._clock.now()
                 await self._probe()
 

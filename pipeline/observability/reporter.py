@@ -42,9 +42,9 @@ class WorkerReporter:
         warnings: returns warnings for the operator that don't affect readiness.
         missing_rights: returns a sentence about the rights in Kafka that the worker lacks; None if it lacks none.
         stopping: returns a sentence while the worker stops; None before.
-        end_of: returns the end of a partition's log, as far as known.
+        end_of: returns the end of a partition's log, if known.
         name: host and port of the worker's pages.
-        partition_counts: returns the number of partitions of each source topic, as far as known.
+        partition_counts: returns the number of partitions of each source topic that is known.
         default_partition: returns the partition that Kafka's default partitioner selects for a subscription id.
         warning_of: returns a warning about a subscription for the operator, if any.
     """
@@ -86,7 +86,7 @@ class WorkerReporter:
         return self._name()
 
     def end_of(self, topic: str, partition: int) -> int | None:
-        """The end of a partition's log, as far as known."""
+        """The end of a partition's log, if known."""
         return self._end_of(topic, partition)
 
     def warnings(self) -> tuple[str, ...]:

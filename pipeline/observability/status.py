@@ -90,7 +90,7 @@ class PartitionReport:
     Attributes:
         committed: the committed offset; None before the first commit.
         dispatched: the next offset that Faust will dispatch; None while the partition is not open.
-        end: the end of the log, as far as known.
+        end: the end of the log, if known.
         unsettled: the number of offsets in the window.
         oldest_unsettled_seconds: the age of the oldest waiting event, 0 if no event waits. For an event in the window,
             it is the time since the window got the event; for a lane that is behind or failed, the time since the

@@ -1,7 +1,7 @@
 """Compares committed offsets with the log: at each assignment, when a fetch is out of range, before the last commit.
 
 A committed offset does not identify its topic. So the topic's id is stored in the metadata of the commit, and also in
-each cursor row (kafka/cursors.py). core/log_bounds.py decides what to do if the stored and the present id differ.
+each cursor row (kafka/cursors.py). core/log_bounds.py decides what to do if the stored and the current id differ.
 
 The same metadata contains a note of the events settled beyond the offset (core/ahead.py, kafka/committed.py).
 """

@@ -21,7 +21,7 @@ def advisory(subscription: Subscription, now: float) -> str | None:
 
     Args:
         subscription: the subscription.
-        now: the present time, Unix seconds.
+        now: the current time, Unix seconds.
     """
     auth = subscription.auth
     expiry = expiry_warning(auth.value, now) if isinstance(auth, TokenAuth) else None

@@ -64,7 +64,7 @@ def moment(text: str, now: float) -> float:
     Args:
         text: `10m` (s, m, h, d or w: that long ago), `today` or `yesterday` (its beginning in UTC), Unix seconds, or an
             ISO 8601 time with its zone.
-        now: the present time, Unix seconds.
+        now: the current time, Unix seconds.
 
     Raises:
         PydanticCustomError: *text* is none of these, or the time is before 1970, after 9999 or after *now*.

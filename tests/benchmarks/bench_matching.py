@@ -91,9 +91,9 @@ STOCKS: Final = (
     ),
     Stock("1,000, 10 want the prefix of its type", 1_000, lambda n: {"prefix": {"type": f"type-{n // 10}"}}),
     Stock("100 subscriptions without filter", 100, lambda _: None),
-    Stock("nobody wants it, filters look at its type", 1_000, lambda n: {"exact": {"type": f"no-{n // 10}"}}),
+    Stock("no subscription wants it, filters look at its type", 1_000, lambda n: {"exact": {"type": f"no-{n // 10}"}}),
     Stock(
-        f"nobody wants it, filters look at {len(PLACES)} places",
+        f"no subscription wants it, filters look at {len(PLACES)} places",
         1_000,
         lambda n: {"exact": {PLACES[n % len(PLACES)]: f"no-{n // 10}"}},
     ),

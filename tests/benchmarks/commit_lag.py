@@ -33,7 +33,7 @@ class CommitLag:
         looks."""
         longest, oldest = 0.0, 0
         for look in self.looks:
-            # Advance to the first look at which the log had an event that the present commit does not cover.
+            # Advance to the first look at which the log had an event that the current commit does not cover.
             while self.looks[oldest].end <= look.committed and self.looks[oldest] is not look:
                 oldest += 1
             if look.end > look.committed:

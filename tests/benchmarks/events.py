@@ -1,5 +1,4 @@
-"""The events of the benchmarks. The body has the number of the subscription, the number of the event and the time of
-production.
+"""The events of the benchmarks. A body contains the numbers of subscription and event, and the time of production.
 
 b"17 204 1760000000.123456      "     subscription 17, event 204 of it, Unix seconds, blanks up to the size
 """

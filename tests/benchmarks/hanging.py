@@ -52,7 +52,7 @@ async def run(stage: Stage, scale: Scale) -> Section:
     to_others = count * EACH - sum(type_of(*place) == b"type-0" for place in places)
     with _silent_server() as url:
         cases = {
-            "999, and nobody else": (range(1, MANY), {}),
+            "999, and no others": (range(1, MANY), {}),
             "999, and one that hangs": (range(MANY), {0: url}),
         }
         found: dict[str, list[tuple[Stretch, float]]] = {name: [] for name in cases}

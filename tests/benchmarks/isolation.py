@@ -45,12 +45,12 @@ class Neighbourhood:
 
 _TEN: Final = (range(10), range(10, 100))
 _FIFTY: Final = (range(50), range(50, 150))
-ALONE: Final = "90, and nobody else"
-ALONE_TOO: Final = "100, and nobody else"
+ALONE: Final = "90, and no others"
+ALONE_TOO: Final = "100, and no others"
 NEIGHBOURHOODS: Final = {
     ALONE: Neighbourhood(*_TEN, is_there=False),
     "90, and 10 that hang until the timeout": Neighbourhood(*_TEN),
-    "90, and 10 that answer 503 for ever": Neighbourhood(*_TEN, status=503),
+    "90, and 10 that always answer 503": Neighbourhood(*_TEN, status=503),
     ALONE_TOO: Neighbourhood(*_FIFTY, has_names=True, is_there=False),
     "100, and 50 names that never resolve": Neighbourhood(*_FIFTY, has_names=True),
 }

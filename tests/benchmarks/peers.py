@@ -120,7 +120,7 @@ async def found() -> tuple[list[Peer], list[str]]:
 
 
 def _folder(name: str) -> Path:
-    """The directory in which a peer is built, with a copy of its present sources."""
+    """The directory in which a peer is built, with a copy of its current sources."""
     folder = MADE / name
     shutil.copytree(SOURCES / name, folder, dirs_exist_ok=True)
     return folder

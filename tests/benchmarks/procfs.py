@@ -18,7 +18,7 @@ class Memory:
     """The resident memory of a process.
 
     Attributes:
-        resident_bytes: the present number of bytes.
+        resident_bytes: the current number of bytes.
         peak_bytes: the largest number of bytes so far.
     """
 
@@ -36,7 +36,7 @@ def sockets(pid: int) -> int:
     """The number of open sockets of a process."""
     found = 0
     for each in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the descriptor was closed meanwhile
+        with contextlib.suppress(FileNotFoundError):  # the descriptor was closed in the meantime
             found += str(each.readlink()).startswith("socket:")
     return found
 

@@ -159,7 +159,7 @@ async def test_restored_subscriptions_continue_from_their_rows(
     after = await state_of(orders, other)
     [row] = [decode(each.value) for each in after.rows if each.key == b"late"]
     assert (row.next, row.revision) == (1, after.subscriptions[0].offset), (
-        "the row has the present revision, so the next resume is newer"
+        "the row has the current revision, so the next resume is newer"
     )
 
 

@@ -479,7 +479,7 @@ async def test_concurrent_callers_share_one_lookup_of_the_end(
 async def test_a_caller_during_a_lookup_of_the_end_gets_a_new_lookup(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The topic may have grown since the running look-up, and the caller needs the newer records."""
+    """The topic may have grown since the running lookup, and the caller needs the newer records."""
     async with cluster.worker() as worker, asyncio.timeout(WITHIN_SECONDS):
         await worker.registry.ready()
         tail = worker.registry._tail

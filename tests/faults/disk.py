@@ -59,7 +59,7 @@ def _take(file: int, count: int) -> None:
     try:
         os.posix_fallocate(file, os.fstat(file).st_size, count)
     except OSError:
-        # Another process has used the space meanwhile, so less is left than before.
+        # Another process has used the space in the meantime, so less is left than before.
         return
 
 

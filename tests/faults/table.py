@@ -28,7 +28,7 @@ FAMILIES: Final = {
         "cut-off",
         "clock-jumps",
     ),
-    "subscriptions are made under load while workers are killed": ("newcomers",),
+    "subscriptions are created under load while workers are killed": ("newcomers",),
     "brokers are killed, paused, restarted, or their disk is full; leaders move": (
         "broker-killed",
         "broker-paused",
@@ -55,7 +55,7 @@ FAMILIES: Final = {
         "tokens-wrong",
         "tokens-refused",
     ),
-    "mixtures of them, drawn by a seed": ("mixture",),
+    "mixtures of these faults, drawn at random": ("mixture",),
 }
 """The rows of the summary. Each fault is in one of them."""
 _HEADINGS: Final = {

@@ -333,7 +333,7 @@ def overrides() -> Iterator[tuple[Any, Any]]:
 )
 def test_an_override_has_the_parameters_of_the_original(function: Any, replaced: Any) -> None:
     found = inspect.signature(replaced).parameters.values()
-    # If the default of a parameter is a function, the parameter only makes the look-up faster. No caller passes it.
+    # If the default of a parameter is a function, the parameter only makes the lookup faster. No caller passes it.
     passed = [each for each in found if each.default is each.empty or not callable(each.default)]
     taken = inspect.signature(function).parameters
     kinds = {each.kind for each in taken.values()}

@@ -500,7 +500,7 @@ MUTANTS: Final = (
         tests=("tests/broker/test_subscriptions.py::test_the_registry_is_ready_after_its_key_stores_are_opened",),
     ),
     Mutant(
-        "a late caller shares a look-up that is under way",
+        "a late caller shares a lookup that is under way",
         "pipeline/kafka/tail.py",
         was=(
             "            self._lookup = None\n"
@@ -518,7 +518,7 @@ MUTANTS: Final = (
         tests=(f"{SUBSCRIPTIONS}test_a_caller_during_a_lookup_of_the_end_gets_a_new_lookup",),
     ),
     Mutant(
-        "all callers get the result of the first look-up",
+        "all callers get the result of the first lookup",
         "pipeline/kafka/tail.py",
         was="            self._lookup = None\n            while True:",
         becomes="            while True:",

@@ -129,10 +129,10 @@ class TestBroker:
                 return error is NoError
 
             # After the controller has chosen a leader, it takes a moment until the broker leads.
-            await eventually(is_taken, within_seconds=20, says=lambda: f"nobody leads {topic}-{partition}")
+            await eventually(is_taken, within_seconds=20, says=lambda: f"{topic}-{partition} has no leader")
 
     async def read(self, topic: str, *, committed_only: bool = False) -> Records:
-        """The present records of a topic, by partition and offset.
+        """The current records of a topic, by partition and offset.
 
         Args:
             topic: an existing topic.
@@ -151,7 +151,7 @@ class TestBroker:
         """Wait until the topic has *count* records. Returns its first *count* records, by partition and offset.
 
         Raises:
-            TimeoutError: there were fewer records after *within_seconds*; the message has their number.
+            TimeoutError: there were fewer records after *within_seconds*; the message contains their number.
         """
         records: Records = []
         try:

@@ -175,7 +175,7 @@ class Cluster:
         return count
 
     async def rows(self, topic: str | None = None) -> dict[tuple[int, str], Cursor]:
-        """The present cursor rows of a source topic (None: the first topic), by partition and subscription."""
+        """The current cursor rows of a source topic (None: the first topic), by partition and subscription."""
         rows: dict[tuple[int, str], Cursor] = {}
         for record in await self.broker.read(f"{self.app}.cursors", committed_only=not self.broker.embedded):
             found = split_key(record.key or b"", self.topics)

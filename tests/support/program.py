@@ -29,7 +29,7 @@ class Ended:
 
 @dataclass(slots=True)
 class Running:
-    """A running program. `output` has the lines of stdout and stderr so far, in order of arrival."""
+    """A running program. `output` contains the lines of stdout and stderr so far, in order of arrival."""
 
     process: asyncio.subprocess.Process
     output: list[str] = field(default_factory=list)

@@ -89,7 +89,7 @@ class Recorder:
         """Return when a condition on the calls holds.
 
         Raises:
-            TimeoutError: the condition does not hold in time; the message has the number of calls.
+            TimeoutError: the condition does not hold in time; the message contains the number of calls.
         """
         try:
             async with asyncio.timeout(within_seconds), self._arrived:

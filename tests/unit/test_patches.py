@@ -60,7 +60,7 @@ LOOKED_AT = {
 
 
 async def elsewhere(*_arguments: Any, **_named: Any) -> None:
-    """A function that a new version of a library might have instead of the present one."""
+    """A function that a new version of a library might have instead of the current one."""
 
 
 @pytest.fixture

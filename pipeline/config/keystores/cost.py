@@ -2,7 +2,7 @@
 
 PKCS#12 (RFC 7292), PKCS#8 (RFC 5958) and OpenSSH keys contain the number of hash rounds for their password. A file of a
 thousand bytes can demand two billion rounds. The library that derives the keys holds the interpreter lock, so neither
-the event loop nor heartbeats run meanwhile.
+the event loop nor heartbeats run during that time.
 
 In ASN.1, the number of rounds follows the salt: in PBKDF2 and PBES1 (RFC 8018 appendix A), and in the PBE and the MAC
 of PKCS#12. scrypt (RFC 7914 section 7) has three numbers after its salt. The search covers everything that OpenSSL

@@ -136,7 +136,7 @@ class Actions:
         """Deliver events again, from an offset of one partition or from a time in all partitions.
 
         Unless `discardWaiting` is true, a replay never skips waiting events. With `dryRun`, nothing is changed, and the
-        answer has the effect that the replay would have.
+        answer shows the effect that the replay would have.
         """
         replay: Replay = call.body
         discards = replay.discard_waiting

@@ -32,7 +32,7 @@ class ClusterOperations:
     async def show_cluster(self, call: Call) -> ApiAnswer:
         """Show the workers, and the number of subscriptions in each state.
 
-        With a token that is limited to a tenant, the answer has only the numbers of the tenant's subscriptions.
+        With a token that is limited to a tenant, the answer contains only the numbers of the tenant's subscriptions.
         """
         view = self._view
         if call.principal.tenant:
@@ -49,8 +49,8 @@ class ClusterOperations:
     async def list_failures(self, call: Call) -> ApiAnswer:
         """List the subscriptions that fail, retry, are broken or only have dead letters, grouped by cause and host.
 
-        The answer has the `limit` largest groups. In `message`, … replaces the parts that vary within a group. `ids`
-        has the first hundred ids. `waiting` is the exact number of waiting events; it is null if unknown.
+        The answer contains the `limit` largest groups. In `message`, … replaces the parts that vary within a group.
+        `ids` contains the first hundred ids. `waiting` is the exact number of waiting events; it is null if unknown.
         `waitingAtMost` may also be null, for example if hundreds of subscriptions fail.
         """
         query: FailureQuery = call.query

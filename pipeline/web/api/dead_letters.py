@@ -81,8 +81,8 @@ class DeadLetterOperations:
         """Write dead letters back to the source topic, each one once and only for its former subscription.
 
         With `subscription`, only letters of this subscription are written. Without it, letters of unknown subscriptions
-        are skipped; with `skipped`, only these are written. With `dryRun`, nothing is written. `letters` has the first
-        hundred results. If the run could not finish, `problems` says why.
+        are skipped; with `skipped`, only these are written. With `dryRun`, nothing is written. `letters` contains the
+        first hundred results. If the run could not finish, `problems` says why.
         """
         self._check_topic()
         asked: RedriveRequest = call.body

@@ -27,7 +27,7 @@ class Match(StrictModel):
 
 
 class Mismatch(StrictModel):
-    """A failed comparison in a filter. If the text that was found is long, `found` has its beginning."""
+    """A failed comparison in a filter. If the text that was found is long, `found` contains its beginning."""
 
     place: str
     comparison: str
@@ -39,7 +39,7 @@ class Mismatch(StrictModel):
 class Verdict(StrictModel):
     """Whether a subscription would get the event. `wish` is the desired status of the subscription.
 
-    `reasons` says why, in sentences. `mismatches` has the failed comparisons of its filter.
+    `reasons` says why, in sentences. `mismatches` lists the failed comparisons of its filter.
     """
 
     id: str

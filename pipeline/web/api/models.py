@@ -27,7 +27,7 @@ _READ_ONLY: Schema = {
 
 
 class ProblemDetails(StrictModel):
-    """An error (RFC 9457). `problems` has one sentence per mistake, which begins with the name of the field."""
+    """An error (RFC 9457). `problems` contains one sentence per mistake, which begins with the name of the field."""
 
     type: str
     title: str
@@ -99,8 +99,8 @@ class Acted(Changed):
     """The result of an action.
 
     `waiting` is the exact number of events that waited before, null if unknown; `waitingAtMost` is an upper bound.
-    `partitions` has the effect of a skip or a replay in each partition; it is null if `problem` says why the effect is
-    unknown.
+    `partitions` shows the effect of a skip or a replay in each partition; it is null if `problem` says why the effect
+    is unknown.
     """
 
     waiting: int | None = None
@@ -296,7 +296,7 @@ class BulkProblem(StrictModel):
 
 
 class BulkChanged(StrictModel):
-    """The result of a change of many subscriptions. `ids` and `problems` have the first hundred.
+    """The result of a change of many subscriptions. `ids` and `problems` contain the first hundred.
 
     `unconfirmed` is the number of changes that may or may not have been made, because the broker did not answer in
     time.

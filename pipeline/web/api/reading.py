@@ -65,7 +65,7 @@ def _key(operation: Operation, request: web.Request, principal: Principal) -> st
         return None
     if operation.scope == "secrets":
         raise ConfigurationError(
-            f"{IDEMPOTENCY_KEY}: is not allowed here, because the answer has a secret and is not stored; send a "
+            f"{IDEMPOTENCY_KEY}: is not allowed here, because the answer contains a secret and is not stored; send a "
             "`secret` of your own: then a repeated request is answered with 409 and changes nothing"
         )
     if not operation.is_repeatable:

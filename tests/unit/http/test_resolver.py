@@ -1,4 +1,4 @@
-"""Host names are looked up without threads, one look-up per name at a time, and never for a numeric address."""
+"""Host names are looked up without threads, one lookup per name at a time, and never for a numeric address."""
 
 import asyncio
 import socket

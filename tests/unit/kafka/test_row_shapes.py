@@ -1,4 +1,4 @@
-"""The forms of a cursor row: present and earlier forms can be read."""
+"""The forms of a cursor row: the current form and earlier ones can be read."""
 
 import json
 from dataclasses import replace

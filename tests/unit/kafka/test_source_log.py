@@ -1,4 +1,4 @@
-"""The bounds of a source topic's logs if the topic is recreated during the look-up."""
+"""The bounds of a source topic's logs if the topic is recreated during the lookup."""
 
 from collections.abc import Iterable
 from typing import Any

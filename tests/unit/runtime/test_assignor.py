@@ -36,7 +36,7 @@ def assignor(tmp_path: Path) -> LevelAssignor:
 def assigned(
     assignor: LevelAssignor, topics: Topics, shares: Shares, reads: Mapping[str, Sequence[str]] | None = None
 ) -> Shares:
-    """The assignment of each member, given its present assignment and the source topics that it reads."""
+    """The assignment of each member, given its current assignment and the source topics that it reads."""
     metadata = {
         member: application(member, share, (SOURCE,) if reads is None else reads[member])
         for member, share in shares.items()
