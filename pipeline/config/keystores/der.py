@@ -60,7 +60,7 @@ def _element(data: bytes, position: int) -> Element:
         raise ValueError("unknown element")
     length, start = data[position + 1], position + 2
     if length == _LONG_LENGTH:
-        raise ValueError("the length is not definite")
+        raise ValueError("the length is indefinite, which DER does not allow")
     if length & _LONG_LENGTH:
         size = length & ~_LONG_LENGTH
         length, start = int.from_bytes(data[start : start + size]), start + size
