@@ -98,7 +98,7 @@ def _summary(definition: Definition, topic: str, key: str | None, found: Sequenc
 
 
 async def _failed(settings: Settings, definition: Definition, matched: _Matched) -> Mapping[str, Sequence[int]]:
-    """The partitions of the topic in which each subscription is in FAILURE, by id, as far as rows can be read."""
+    """The partitions of the topic in which each subscription is in FAILURE, by id. Empty if the rows can't be read."""
     getting = [each.subscription.id for each in matched.found if each.gets_it]
     if not getting:
         return {}

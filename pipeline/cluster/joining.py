@@ -115,7 +115,7 @@ def is_retrying(row: Cursor) -> bool:
 def _waiting(row: Cursor, owner: Owner) -> tuple[int | None, int | None]:
     """The number of waiting events, if known, and an upper bound.
 
-    The number is known if the present owner of the partition wrote the row, and has counted every event (core/in_log.py
+    The number is known if the current owner of the partition wrote the row, and has counted every event (core/in_log.py
     says when it has not). Nothing is known, not even a bound, if the owner has not announced the partition, or if there
     is no owner and the end of the log is unknown.
     """

@@ -45,7 +45,7 @@ class Beginnings:
         return f"<Beginnings of {self._number}, {len(self._behind)} behind>"
 
     def first_offset(self, subscription: Subscription, otherwise: int) -> int:
-        """The first offset that is for a subscription, according to its record; *otherwise* if the record has none."""
+        """The offset from which a subscription gets events, according to its record; *otherwise* if that names none."""
         start = subscription.start_in(self._topic, self._number, self._topic_id)
         return otherwise if start is None else start
 

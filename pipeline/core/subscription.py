@@ -298,8 +298,8 @@ class Start:
     """Where a subscription begins in one source topic.
 
     Attributes:
-        offsets: by partition, the first offset that is for the subscription. In partitions that were added later, the
-            subscription begins at 0.
+        offsets: by partition, the offset from which the subscription gets events. In partitions that were added later,
+            the subscription begins at 0.
         topic_id: the id of the topic with these offsets; None if the broker had no topic ids. In a recreated topic,
             the subscription begins at 0.
     """
@@ -364,7 +364,7 @@ class Subscription:
         return (*self.earlier, *own)
 
     def start_in(self, topic: str, partition: int, topic_id: str | None) -> int | None:
-        """The first offset of a partition that is for the subscription; None if it begins at the committed offset.
+        """The offset of a partition from which the subscription gets events; None if it begins at the committed offset.
 
         Args:
             topic: a source topic.

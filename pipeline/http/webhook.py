@@ -32,7 +32,7 @@ connections after 2 s (gunicorn), 5 s (Node, Apache, uvicorn) or more.
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """The head and destination of a revision of a subscription, or why it can't be called. Computed once."""
+    """The head and destination of a revision of a subscription, or why no request can be made. Computed once."""
 
     subscription: Subscription
     ready: tuple[RequestHead, Destination] | None

@@ -65,9 +65,9 @@ _NO_COORDINATOR_YET: Final = (GroupCoordinatorNotAvailableError, GroupLoadInProg
 class AdminClient(AIOKafkaAdminClient):  # type: ignore[misc]  # aiokafka has no types
     """aiokafka's client asks one broker at random and gives up if that one is down.
 
-    This client asks the other brokers too. Without it, a worker could not start while one of several brokers is down,
-    or on a new cluster: there, Kafka creates its topic for groups at the first request for a coordinator, and cannot
-    answer that request.
+    This client asks the other brokers too, and waits for a coordinator. Without it, a worker could not start while one
+    of several brokers is down. Nor could it start on a new cluster: there, the first request for a coordinator makes
+    Kafka create the topic in which it stores groups, and fails.
     """
 
     async def list_consumer_group_offsets(self, *arguments: Any, **options: Any) -> Any:

@@ -28,7 +28,7 @@ class LateProducer:
             return self._producer
 
     async def replace(self, producer: AIOKafkaProducer) -> None:
-        """Have the next record start a new producer. Sends under way in the old one may finish.
+        """Have the next record start a new producer. The old one may finish what it is sending.
 
         A record that the broker refused has used up a sequence number of its producer. So the broker would refuse this
         producer's later records in the partition as out of order.

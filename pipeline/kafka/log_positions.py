@@ -38,8 +38,8 @@ class LogPositions:
 async def log_positions(connection: KafkaConnection, topic: str, times_ms: Collection[int] = ()) -> LogPositions:
     """The positions, as the brokers know them: a worker's metadata may lack partitions that were just added.
 
-    An end is after all replicated events, even those of open transactions. So an event that was written before this
-    call is before the end, even if its transaction is committed later.
+    The end of a partition is after all replicated events, even those of open transactions. So an event that was written
+    before this call is before the end, even if its transaction is committed later.
 
     Raises:
         BrokerError: the cluster can't be reached, or does not have the topic, or a partition has no leader and can't be

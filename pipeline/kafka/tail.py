@@ -84,7 +84,7 @@ class Tail:
         self._spawn(keep_following(self._tp.topic, self._follow, self._note_trouble, self._clock))
 
     async def stop(self) -> None:
-        """Stop reading. Callers that still wait get a `BrokerError`."""
+        """Stop reading. Callers that are still waiting get a `BrokerError`."""
         self._is_stopped = True
         tasks = list(self._tasks)
         for task in tasks:

@@ -158,7 +158,7 @@ class DeliveryConsumer(driver.Consumer):
         return generation, records, active
 
     def _pass_over_gaps(self, records: Mapping[TP, Sequence[Any]]) -> None:
-        """Advance partitions past transaction markers, aborted and compacted records: these are not lag."""
+        """Advance partitions past transaction markers, aborted and compacted records, which must not count as lag."""
         for dispatcher in self._sources:
             for number, position in self.delivery_thread.positions(dispatcher.topic).items():
                 tp = TP(dispatcher.topic, number)

@@ -90,7 +90,7 @@ class RetryingConsumerThread(driver.AIOKafkaConsumerThread):
             await commit(offsets)
         except REFUSALS as error:
             self._say_refused("can't commit offsets", error)
-            # By these words, Faust recognises a failed commit after which the worker continues.
+            # Faust looks for this text: after this error, and no other, the worker continues.
             raise CommitFailedError("not allowed, as if the group had already rebalanced") from error
 
     def _say_refused(self, what: str, error: KafkaError) -> None:

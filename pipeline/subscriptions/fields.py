@@ -138,5 +138,5 @@ def checked_in_parts(url: str, credentials_field: str) -> str:
     if "@" in parts.netloc and (parts.username is not None or parts.password is not None):
         raise problem(f"must not contain a user name or password; put credentials into {credentials_field}")
     if not parts.hostname or parts.port == 0:
-        raise problem("must name a host, and a port from 1 to 65535 if any")
+        raise problem("must name a host, and optionally a port from 1 to 65535")
     return url

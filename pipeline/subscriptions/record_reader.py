@@ -76,7 +76,7 @@ class RecordReader:
         return self.waits_from(revision) < revision
 
     def waits_from(self, revision: int) -> int:
-        """The revision of the first record that still waits for its stores; *revision* if no record waits."""
+        """The revision of the first record that is still waiting for its stores; *revision* if there is none."""
         return next(iter(self._waiting), revision)
 
     async def parsed(self) -> None:
@@ -96,7 +96,7 @@ class RecordReader:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._resolve, subscription, 0)
 
     async def close(self) -> None:
-        """Stop. Records that still wait are not read any more."""
+        """Stop. Records that are still waiting will not be read."""
         self._is_closed = True
         for reading in list(self._waiting.values()):
             reading.cancel()
@@ -173,7 +173,7 @@ def parse_record(subscription_id: str, value: bytes) -> WireSubscription:
 
 
 def may_be_encrypted(value: bytes) -> bool:
-    """Whether a record may have encrypted secrets: it contains their prefix, or an escape that may hide the prefix."""
+    """Whether a record may contain encrypted secrets: it has their prefix, or an escape that may hide it."""
     return ENCRYPTED.encode() in value or b"\\u" in value
 
 

@@ -542,7 +542,7 @@ async def test_stopping_the_registry_ends_waiting_calls_with_an_error(cluster: C
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds. Only the time limit of the test applies."""
+    """Return when the condition holds. It has no time limit of its own, only that of the test."""
     while not condition():  # noqa: ASYNC110  # the condition depends on another thread and a broker
         await asyncio.sleep(0.01)
 

@@ -207,7 +207,7 @@ class Core:
         await self.dispatcher.close([0])
 
     async def end(self) -> None:
-        """Close the partition, which ends all tasks that still run."""
+        """Close the partition, which ends all tasks that are still running."""
         await self.dispatcher.close([0])
 
     # ----------------------------------------------------------- what is seen

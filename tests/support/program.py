@@ -93,14 +93,14 @@ class Webhooks:
 
     @asynccontextmanager
     async def start(self, *arguments: str) -> AsyncIterator[Running]:
-        """Start a command that keeps running. A command that still runs at the end is killed."""
+        """Start a command that keeps running. A command that is still running at the end is killed."""
         async with started(PROGRAM, *arguments, settings=self.environment) as running:
             yield running
 
 
 @asynccontextmanager
 async def started(*command: str, settings: Mapping[str, str]) -> AsyncIterator[Running]:
-    """Start any program that keeps running. A program that still runs at the end is killed."""
+    """Start any program that keeps running. A program that is still running at the end is killed."""
     process = await asyncio.create_subprocess_exec(
         *command,
         env=clean_environment(settings),

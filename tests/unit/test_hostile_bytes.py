@@ -129,7 +129,7 @@ UNITS: Final = (
 
 
 def settings_of(**changes: object) -> Reader:
-    """A reader of a subscription that has the text as the value at a path."""
+    """A function that reads a subscription with a given text at one path."""
 
     def read(text: str) -> object:
         document = json.loads(json.dumps(FULL))

@@ -94,7 +94,7 @@ class Supervisor:
         return not self._unclean
 
     def stop(self) -> None:
-        """Stop all workers. The second call kills workers that still run."""
+        """Stop all workers. The second call kills workers that are still running."""
         if self._stopping.is_set():
             self._kill()
             return

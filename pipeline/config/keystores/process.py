@@ -63,7 +63,7 @@ class StoreProcess:
         return pem
 
     def close(self) -> None:
-        """Kill the process. Callers that still wait for an answer get a `ConfigurationError`."""
+        """Kill the process. Callers that are still waiting for an answer get a `ConfigurationError`."""
         self._is_closed = True
         process = self._process
         if process is not None:

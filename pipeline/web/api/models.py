@@ -326,7 +326,7 @@ class ListQuery(StrictModel):
         | None
     ) = None
     limit: Annotated[Limit, Field(description="The largest number of subscriptions on a page.")] = 100
-    after: Annotated[str, Field(description="Only later ids than this one: `next` of the previous page.")] | None = None
+    after: Annotated[str, Field(description="Only ids after this one: `next` of the previous page.")] | None = None
 
 
 class OpenApiDocument(StrictModel):

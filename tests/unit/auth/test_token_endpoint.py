@@ -101,7 +101,7 @@ async def test_scopes_are_joined_by_spaces_and_left_out_if_empty(
     assert bench.endpoint.forms[0].get("scope") == sent
 
 
-async def test_with_client_secret_basic_only_the_header_has_the_secret(bench: Bench) -> None:
+async def test_with_client_secret_basic_only_the_header_contains_the_secret(bench: Bench) -> None:
     await bench.ask(client_auth_method="client_secret_basic", scopes=("roles",))
     assert bench.endpoint.forms == [{"grant_type": ["client_credentials"], "scope": ["roles"]}]
     scheme, _, credentials = bench.endpoint.headers[0]["Authorization"].partition(" ")
@@ -187,7 +187,7 @@ async def test_the_lifetime_counts_from_the_request(bench: Bench) -> None:
         ({"access_token": {"value": "T"}}, "the answer can't be used: access_token must be a string of visible ASCII"),
         ({"access_token": ["T"]}, "the answer can't be used: access_token must be a string of visible ASCII"),
         ({"access_token": "T", "token_type": {}}, "the answer can't be used: token_type is '(nested)'; only bearer is"),
-        ({"access_token": "T", "token_type": "mac"}, "the answer can't be used: token_type is 'mac', only bearer is"),
+        ({"access_token": "T", "token_type": "mac"}, "the answer can't be used: token_type is 'mac'; only bearer is"),
         ({"access_token": "T", "expires_in": "soon"}, "the answer can't be used: expires_in is 'soon'; it must be a"),
         ({"access_token": "T", "expires_in": True}, "the answer can't be used: expires_in is 'True'; it must be"),
         ({"access_token": "T", "expires_in": [1]}, "the answer can't be used: expires_in is '(nested)'; it must be"),

@@ -11,7 +11,7 @@ from pipeline.core.window import SharedWindow, Window
 
 
 def window(start: int, *batches: tuple[list[int], int, float]) -> Window:
-    """A window after these batches: (unsettled offsets, the offset after the batch, the time)."""
+    """A window after these batches, each given as (unsettled offsets, the offset after the batch, the time)."""
     made = Window(start)
     for offsets, dispatched, now in batches:
         for offset in offsets:

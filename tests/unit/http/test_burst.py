@@ -123,7 +123,7 @@ async def test_a_request_that_was_never_written_has_not_arrived() -> None:
         assert len(receiver.requests) == 1
 
 
-async def test_a_request_written_only_the_second_time_may_have_arrived() -> None:
+async def test_a_request_written_by_the_second_try_may_have_arrived() -> None:
     async with kept(answer(200), hang_up) as found:
         receiver, wire = found.receiver, found.wire
         call = found.call()

@@ -313,7 +313,7 @@ def test_an_error_names_path_value_and_what_is_allowed(change: Any, sentence: st
         ("example.com", "must begin with http:// or https://"),
         ("https://", "must name a host"),
         ("https://:443/x", "must name a host"),
-        ("https://example.com:0/", "must name a host, and a port from 1 to 65535"),
+        ("https://example.com:0/", "must name a host, and optionally a port from 1 to 65535"),
         ("https://example.com:70000/", "is not a URL: its host or port can't be read"),
         ("https://[::1/", "is not a URL: its host or port can't be read"),
         ("https://u:hunter2@example.com/", "must not contain a user name or password; put credentials into auth"),

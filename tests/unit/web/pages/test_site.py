@@ -196,7 +196,7 @@ async def test_an_invalid_filter_is_named(client: Client) -> None:
     assert "metadata: 'acme' has no =; allowed: name=value" in said
 
 
-async def test_a_receiver_that_rejects_everything_is_not_shown_as_well(client: Client, view: FixedView) -> None:
+async def test_a_receiver_that_rejects_everything_is_not_shown_as_healthy(client: Client, view: FixedView) -> None:
     run = DeadLetterRun(3, NOW - 60, NOW, "the callback answered 401")
     view.items = [replace(live("sub-1"), dead_letter_run=run)]
     found = (await get(client, "/subscription", id="sub-1")).one("div", id="state")
