@@ -134,7 +134,11 @@ async def test_commands_count_only_events_that_match_the_filter(make: Callable[.
     forward = ["subscriptions", "replay", "a", "--partition", "0", "--offset", "5"]
     assert "stays at 2, because of up to 2 events waiting before 5" in (await webhooks.run(*forward)).err
     discarded = await webhooks.run(*forward, "--discard-waiting")
-    assert (discarded.code, discarded.err) == (0, "partition 0: discards up to 2 events, offsets 2 to 4\n")
+    assert discarded.code == 0
+    assert discarded.err.splitlines() == [
+        "partition 0: discards up to 2 events, offsets 2 to 4",
+        "a: is paused by its publisher: nothing is sent until it is resumed",
+    ]
 
     unsaid = replace(webhooks, environment={**webhooks.environment, "WEBHOOKS_API": without_routing(webhooks)})
     resumed = await unsaid.run("subscriptions", "resume", "a")
