@@ -850,7 +850,7 @@ MUTANTS: Final = (
         "pipeline/http/transport.py",
         was="answer.may_have_arrived or first.may_have_arrived",
         becomes="first.may_have_arrived",
-        tests=(f"{BURST}test_a_request_written_only_the_second_time_may_have_arrived",),
+        tests=(f"{BURST}test_a_request_written_by_the_second_try_may_have_arrived",),
     ),
     Mutant(
         "the headers of a handshake's answer are not read",

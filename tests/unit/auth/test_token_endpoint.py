@@ -101,7 +101,7 @@ async def test_scopes_are_joined_by_spaces_and_left_out_if_empty(
     assert bench.endpoint.forms[0].get("scope") == sent
 
 
-async def test_with_client_secret_basic_only_the_header_contains_the_secret(bench: Bench) -> None:
+async def test_with_client_secret_basic_only_the_header_has_the_secret(bench: Bench) -> None:
     await bench.ask(client_auth_method="client_secret_basic", scopes=("roles",))
     assert bench.endpoint.forms == [{"grant_type": ["client_credentials"], "scope": ["roles"]}]
     scheme, _, credentials = bench.endpoint.headers[0]["Authorization"].partition(" ")

@@ -196,7 +196,7 @@ async def test_an_invalid_filter_is_named(client: Client) -> None:
     assert "metadata: 'acme' has no =; allowed: name=value" in said
 
 
-async def test_a_receiver_that_rejects_everything_is_not_shown_as_healthy(client: Client, view: FixedView) -> None:
+async def test_a_receiver_that_rejects_all_is_not_shown_as_healthy(client: Client, view: FixedView) -> None:
     run = DeadLetterRun(3, NOW - 60, NOW, "the callback answered 401")
     view.items = [replace(live("sub-1"), dead_letter_run=run)]
     found = (await get(client, "/subscription", id="sub-1")).one("div", id="state")
@@ -355,8 +355,8 @@ async def test_an_attempt_shows_how_long_it_took_and_what_followed() -> None:
     )  # fmt: skip
     assert [each.words for each in page.all("li") if "attempt" in each.words] == [
         "Failed: the subscription is in FAILURE under 1 ms attempt 1 1 min ago events-0-7 connection refused",
-        "Failed, to be tried again 8 ms attempt 1 1 min ago events-0-7 next try 5 s later",
-        "Failed, to be tried again 1.2 s attempt 1 1 min ago events-0-7 next try in 30 s",
+        "Failed, will be retried 8 ms attempt 1 1 min ago events-0-7 next try 5 s later",
+        "Failed, will be retried 1.2 s attempt 1 1 min ago events-0-7 next try in 30 s",
     ]
 
 
