@@ -453,7 +453,8 @@ async def test_a_command_prints_waiting_events_by_partition(webhooks: Webhooks, 
     ]
 
 
-async def test_a_resume_says_that_nothing_is_sent_yet(webhooks: Webhooks) -> None:
+async def test_a_resume_says_that_nothing_is_sent_yet(webhooks: Webhooks, tmp_path: Path) -> None:
+    webhooks = Webhooks({**webhooks.environment, "WEBHOOKS_DATA_DIR": str(tmp_path / "state")})
     await apply(webhooks, {**TWO, "startingAt": "2999-01-01T00:00:00Z"}, {**TWO, "id": "sub-3", "status": "PAUSED"})
     early = "sub-2: delivers nothing before its startingAt, 2999-01-01T00:00:00Z; to begin earlier, "
     paused = "sub-3: is paused by its publisher: nothing is sent until it is resumed\n"
