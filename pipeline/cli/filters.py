@@ -9,6 +9,7 @@ import click
 
 from pipeline.cli.output import Command, say
 from pipeline.cli.running import configured
+from pipeline.cluster.search import host_problem
 from pipeline.cluster.session import opened_view
 from pipeline.cluster.state import KINDS, STATES, State, StateFilter, SubscriptionState
 from pipeline.core.errors import BrokerError
@@ -32,7 +33,10 @@ def filter_options(command: Command) -> Command:
         help="Only subscriptions that fail with this kind of cause; may be repeated.",
     )
     host = click.option(
-        "--host", metavar="HOST[:PORT]", help="Only subscriptions with a receiver at this host and port."
+        "--host",
+        metavar="HOST[:PORT]",
+        callback=_as_host,
+        help="Only subscriptions with a receiver at this host and port.",
     )
     return state(cause(host(metadata_option(command))))
 
@@ -46,6 +50,13 @@ def metadata_option(command: Command) -> Command:
         callback=_as_mapping,
         help="Only subscriptions with this entry in their metadata; may be repeated, all must match.",
     )(command)
+
+
+def _as_host(_: click.Context, __: click.Parameter, text: str | None) -> str | None:
+    refusal = None if text is None else host_problem(text)
+    if refusal is not None:
+        raise click.BadParameter(refusal)
+    return text
 
 
 def _as_mapping(_: click.Context, __: click.Parameter, texts: Sequence[str]) -> dict[str, str]:

@@ -5,10 +5,16 @@ from sys import intern
 from typing import Final
 
 from pipeline.core.redaction import shown_address
+from pipeline.core.shown import shown
 from pipeline.core.subscription import Subscription
 
 BETWEEN: Final = "\n"
 """Separates the parts of the searchable text. No search can match across it."""
+
+
+def host_problem(host: str) -> str | None:
+    """Why no subscription can have *host*, as a sentence without subject; None if one can."""
+    return f"{shown(host)} is not a host; allowed: HOST or HOST:PORT, without scheme and path" if "/" in host else None
 
 
 class SearchIndex:

@@ -290,6 +290,8 @@ BAD: list[Bad] = [
     ("GET", f"{PATH}?limt=1", {}, 400, "limt: unknown parameter; did you mean limit?"),
     ("GET", f"{PATH}/a?x=1", {}, 400, "x: unknown parameter; none is allowed here"),
     ("GET", f"{PATH}?cause=excepton", {}, 400, 'cause[0]: "excepton" is not allowed; allowed: rejected, gone, '),
+    ("GET", f"{PATH}?host=http://a.example", {}, 400, 'host: "http://a.example" is not a host; allowed: HOST or '),
+    ("POST", f"{PATH}/_bulk", {"json": {"action": "pause", "filter": {"host": "a/b"}}}, 400, 'filter.host: "a/b" is '),
     ("POST", f"{PATH}/a/_pause", {"json": {"dryRun": True}}, 400, "dryRun: unknown field; none is allowed here"),
     ("POST", f"{PATH}/a/_pause", {"json": [1]}, 400, "body: must be an empty object, not a list"),
     ("DELETE", f"{PATH}/a", {"json": {"dryRun": True}}, 400, "dryRun: unknown field; none is allowed here"),

@@ -193,6 +193,10 @@ async def test_contradictory_options_are_refused(webhooks: Webhooks) -> None:
         ),
         (["pause", "a", "--dry-run"], "--dry-run works only with --all or with a replay"),
         (["pause", "--all", "--metadata", "customer"], "'customer' is not NAME=VALUE"),
+        (
+            ["pause", "--all", "--host", "https://a.example"],
+            '"https://a.example" is not a host; allowed: HOST or HOST:PORT',
+        ),
         (["replay", "--all"], "name the start"),
         (["replay", "--all", "--partition", "0", "--offset", "0"], "with --all: --since is required"),
         (["replay", "a", "b", "--since", "1h"], "name one subscription, or use --all"),

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from pipeline.cluster.search import host_problem
 from pipeline.cluster.state import Kind, State, StateFilter
 from pipeline.config.schema import StrictModel, problem
 from pipeline.core.clock import SystemClock
@@ -17,6 +18,15 @@ Instant = Annotated[str, AfterValidator(lambda text: as_instant(text, SystemCloc
 """A time in any form that `as_instant` reads, converted to ISO 8601."""
 Schema = dict[str, Any]
 
+
+def _as_host(text: str) -> str:
+    if (refusal := host_problem(text)) is not None:
+        raise problem(refusal)
+    return text
+
+
+Host = Annotated[str, AfterValidator(_as_host)]
+"""Host and port of a receiver, for filters."""
 Metadata = Annotated[dict[str, str], Field(max_length=100)]
 
 _READ_ONLY: Schema = {
@@ -245,7 +255,7 @@ class Filter(StrictModel):
     q: str | None = None
     state: list[State] | None = None
     cause: list[Kind] | None = None
-    host: str | None = None
+    host: Host | None = None
     metadata: Metadata | None = None
     ids: Annotated[list[SubscriptionId], Field(max_length=10_000)] | None = None
     all: bool = False
@@ -320,7 +330,7 @@ class ListQuery(StrictModel):
     )
     state: Annotated[list[State], Field(description="Subscriptions in one of these states.")] | None = None
     cause: Annotated[list[Kind], Field(description="Subscriptions with one of these kinds of failure.")] | None = None
-    host: Annotated[str, Field(description="Host and port of the receiver.")] | None = None
+    host: Annotated[Host, Field(description="Host and port of the receiver.")] | None = None
     metadata: (
         Annotated[Metadata, Field(description="Metadata that the subscriptions have, also as `metadata.NAME=VALUE`.")]
         | None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pipeline.cluster.search import host_problem
 from pipeline.cluster.state import STATES, StateFilter
 
 PAGE: Final = 50
@@ -44,6 +45,8 @@ class ListingQuery:
             found.append(f"state: there is no {self.state!r}; allowed: {', '.join(STATES)}")
         if self.metadata and "=" not in self.metadata:
             found.append(f"metadata: {self.metadata!r} has no =; allowed: name=value")
+        if (refusal := host_problem(self.host)) is not None:
+            found.append(f"host: {refusal}")
         return found
 
     def as_filter(self) -> StateFilter:

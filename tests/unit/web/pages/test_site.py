@@ -190,10 +190,11 @@ async def test_subscriptions_can_be_searched_and_paged(client: Client, view: Fix
 
 
 async def test_an_invalid_filter_is_named(client: Client) -> None:
-    page = await get(client, "/subscriptions", state="Failed", metadata="acme")
+    page = await get(client, "/subscriptions", state="Failed", metadata="acme", host="//a")
     said = page.one("main").words
     assert "state: there is no 'Failed'; allowed: broken, failure," in said
     assert "metadata: 'acme' has no =; allowed: name=value" in said
+    assert 'host: "//a" is not a host; allowed: HOST or HOST:PORT' in said
 
 
 async def test_a_receiver_that_rejects_all_is_not_shown_as_healthy(client: Client, view: FixedView) -> None:
