@@ -42,7 +42,8 @@ _REPAIR: Final = {
         "The receiver answered that it wants no more events. If that is right, delete the subscription; "
         "otherwise resume."
     ),
-    "token": "Repair the token endpoint or the credentials, then resume.",
+    "token": "Correct the credentials, or make the token endpoint accept them, then resume.",
+    "token-unavailable": "Repair the token endpoint, then resume.",
     "handshake": "Make the receiver permit calls in the handshake, then resume.",
     "configuration": "Correct the subscription and apply it, which also resumes.",
     "dead-letter": "Repair the dead-letter topic, then resume.",

@@ -74,8 +74,7 @@ class Cause:
     """Why a subscription is in FAILURE.
 
     Attributes:
-        kind: "rejected", "server-error", "exception", "gone", "token", "handshake", "configuration", "dead-letter" or
-            "cursor" (its row can't be read).
+        kind: one of `policy.CauseKind`.
         message: a sentence, without secrets.
         offset: the offset of the event at fault; None if no event is at fault.
         at: when it failed, Unix seconds.

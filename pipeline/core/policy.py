@@ -32,9 +32,18 @@ Reason = Literal["rejected", "server-error", "exception", "undecodable", "unknow
 """`dlq.reason` of a dead letter; "expired": `retry.maxElapsedSeconds` left no time for another attempt."""
 
 CauseKind = Literal[
-    "rejected", "gone", "server-error", "exception", "token", "handshake", "configuration", "dead-letter", "cursor"
+    "rejected",
+    "gone",
+    "server-error",
+    "exception",
+    "token",
+    "token-unavailable",
+    "handshake",
+    "configuration",
+    "dead-letter",
+    "cursor",
 ]
-"""The kind of a FAILURE."""
+"""The kind of a FAILURE. token: the token endpoint refuses; token-unavailable: it does not answer, or answers 5xx."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +140,14 @@ def decide_probe(rules: Rules, outcome: Outcome, *, token_renewed: bool = False)
     """
     decision = decide(rules, 0, outcome, token_renewed=token_renewed, elapsed_seconds=-math.inf)
     if isinstance(decision, Retry) and not decision.renew_token:
-        return Stop("server-error" if isinstance(outcome, Rejected | ServerError) else "exception")
+        return Stop(_probed_kind(outcome))
     return decision
+
+
+def _probed_kind(outcome: Outcome) -> CauseKind:
+    if isinstance(outcome, TokenUnavailable):
+        return "token-unavailable"
+    return "server-error" if isinstance(outcome, Rejected | ServerError) else "exception"
 
 
 def _decide_unguaranteed(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Drop:
@@ -167,7 +182,7 @@ def _expire(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
 def _give_up(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
     match outcome:
         case TokenRefused() | TokenUnavailable():
-            return Stop("token")
+            return Stop("token" if isinstance(outcome, TokenRefused) else "token-unavailable")
         case NotPermitted():
             return Stop("handshake")
         case Rejected(status=410):

@@ -18,7 +18,7 @@ from pipeline.core.model import Cause
 from pipeline.core.policy import delay
 from pipeline.core.subscription import RetryPolicy
 
-PROBED_KINDS: Final = frozenset({"server-error", "exception"})
+PROBED_KINDS: Final = frozenset({"server-error", "exception", "token-unavailable"})
 PROBES_PER_HOST: Final = 2
 """The most probes of one host that a worker makes at a time: thousands of subscriptions may use the same host."""
 

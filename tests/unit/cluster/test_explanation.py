@@ -144,6 +144,7 @@ def test_a_retrying_subscription_says_when_it_tries_again() -> None:
         ("gone", ["resume", "delete"]),
         ("configuration", ["get", "apply"]),
         ("token", ["resume"]),
+        ("token-unavailable", ["resume"]),
         ("a kind of a later version", ["resume"]),
     ],
 )
@@ -220,7 +221,7 @@ def test_the_advice_fits_an_address_that_never_answers(message: str, advice: str
     [
         ("exception", f"connection refused by r.test:443; fd00::1 is in the private network fc00::/7; {OPENS}"),
         ("exception", f"token endpoint unavailable: 10.0.0.5 is in the private network 10.0.0.0/8; {OPENS}"),
-        ("token", f"the token endpoint answered 503: x; {OPENS}"),
+        ("token-unavailable", f"the token endpoint answered 503: x; {OPENS}"),
         ("token", f"the token endpoint answered 400: {OTHER_KEYS}"),
         ("handshake", f"the receiver permits only {OTHER_KEYS}"),
     ],

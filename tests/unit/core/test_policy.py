@@ -43,7 +43,7 @@ class Row(NamedTuple):
     outcome: Outcome
     retried: Literal["never", "by policy", "with a fresh token"]
     unsent: bool
-    cause: Literal["rejected", "gone", "server-error", "exception", "token", "handshake"]
+    cause: Literal["rejected", "gone", "server-error", "exception", "token", "token-unavailable", "handshake"]
     letter: Literal["rejected", "server-error", "exception"] | None
     flag: Literal["server-error", "exception", "gone"] | None = None
 
@@ -70,7 +70,7 @@ TABLE = [
     Row(BROKEN,                         "by policy",          SENT,   "exception",    "exception",    "exception"),
     Row(SILENT,                         "by policy",          SENT,   "exception",    "exception",    "exception"),
     Row(TokenRefused("bad client"),     "never",              UNSENT, "token",        None),
-    Row(TokenUnavailable("503"),        "by policy",          UNSENT, "token",        None),
+    Row(TokenUnavailable("503"),        "by policy",          UNSENT, "token-unavailable", None),
     Row(NotPermitted("no"),             "never",              UNSENT, "handshake",    None),
 ]
 # fmt: on
@@ -272,4 +272,6 @@ def test_a_retry_after_header_beyond_the_deadline_ends_retries() -> None:
 
 
 def test_after_the_deadline_a_missing_token_is_still_a_failure() -> None:
-    assert decide(ruled(max_elapsed_seconds=1.0), 1, TokenUnavailable("503"), elapsed_seconds=2.0) == Stop("token")
+    assert decide(ruled(max_elapsed_seconds=1.0), 1, TokenUnavailable("503"), elapsed_seconds=2.0) == Stop(
+        "token-unavailable"
+    )

@@ -287,9 +287,9 @@ def test_a_probe_that_is_not_delivered_is_never_retried() -> None:
     rules = Rules(Qos.AT_LEAST_ONCE, RetryPolicy(max_elapsed_seconds=1.0), Interrupt(), has_dead_letters=True)
     assert decide_probe(rules, Delivered(200)) == Settle()
     busy: list[Outcome] = [ServerError(500), Rejected(429)]
-    unreached: list[Outcome] = [UNREACHED, TokenUnavailable("x")]
     assert {decide_probe(rules, outcome) for outcome in busy} == {Stop("server-error")}
-    assert {decide_probe(rules, outcome) for outcome in unreached} == {Stop("exception")}
+    assert decide_probe(rules, UNREACHED) == Stop("exception")
+    assert decide_probe(rules, TokenUnavailable("x")) == Stop("token-unavailable")
     assert decide_probe(rules, Rejected(400)) == DeadLetter("rejected")
     assert decide_probe(rules, Rejected(410)) == DeadLetter("rejected")
     assert decide_probe(replace(rules, has_dead_letters=False), Rejected(410)) == Stop("gone")
@@ -307,6 +307,26 @@ async def test_a_rejected_probe_is_dead_lettered_and_others_continue() -> None:
     await core.land()
     await core.read()
     assert (core.pending, core.lane().status) == ([1], Status.STARTED)
+    await core.end()
+
+
+@in_virtual_time
+async def test_an_outage_of_the_token_endpoint_is_probed() -> None:
+    core = await failed(Core(probed()), TokenUnavailable("no answer"))
+    cause = core.lane().cause
+    assert cause is not None
+    assert (cause.kind, round(next_in(core) or 0)) == ("token-unavailable", 60)
+    await probe(core)
+    await core.answer(0, TokenUnavailable("no answer"))
+    assert core.lane().status is Status.FAILURE
+    assert core.telemetry.subscription_failures == Counter({"token-unavailable": 1})
+
+    await probe(core, 200)
+    await core.answer(0)
+    await settle()
+    await core.land()
+    await core.read()
+    assert core.lane().status is Status.STARTED
     await core.end()
 
 
