@@ -192,7 +192,7 @@ class Lane(LaneView):
             self._write_row()
 
     def fail(self, flight: InFlight, kind: CauseKind, message: str, *, has_arrived: bool) -> None:
-        """Go into FAILURE, and keep the event.
+        """Go into FAILURE, and keep the event. A claimed event that may have arrived is given up.
 
         Args:
             flight: the event at fault.

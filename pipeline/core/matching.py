@@ -7,11 +7,12 @@ A tree of the comparisons in the filters, from headers and key of the record dow
                     └─ type is "order.sent"                                      d
 
 At each node, one lookup in a hash table for each compared part of the event finds the branches that match. So the cost
-does not depend on the number of all subscriptions, but only on the number of compared parts and the number of
-subscriptions that are found. The body is parsed only if a matching branch compares it.
+depends on the number of compared parts, of subscriptions that are found, and of filters that have to be evaluated, but
+not on the number of all other subscriptions. The body is parsed only if a matching branch compares it.
 
 A filter is first split into alternatives. Each one is a path: exact comparisons and prefixes that must all match. Other
-conditions (a suffix, a `not`) are not part of the path: the whole filter is evaluated at its end.
+conditions (a suffix, a `not`) are not part of the path: the whole filter is evaluated at its end. If a filter
+has only such conditions, its path is empty, and the filter is evaluated for every event of its topics.
 """
 
 from collections.abc import Collection, Iterable, Sequence

@@ -68,7 +68,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Put the subscription into FAILURE and keep the event."""
+    """Put the lane into FAILURE and keep the event. At-most-once gives up an event that may have arrived."""
 
     kind: CauseKind
 

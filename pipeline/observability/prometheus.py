@@ -112,7 +112,7 @@ def _counters(telemetry: Telemetry) -> Iterator[Metric]:
     yield _by_label("webhooks_token_fetches", "Requests to token endpoints.", "result", telemetry.token_fetches.items())
     yield _by_label(
         "webhooks_subscription_failures",
-        "Subscriptions that went into FAILURE.",
+        "Lanes that went into FAILURE. A lane is one subscription in one partition.",
         "kind",
         telemetry.subscription_failures.items(),
     )

@@ -78,7 +78,7 @@ class Telemetry:
         attempt_log_drops: entries missing from the attempt log because it could not be written.
         token_fetches: answers from token endpoints.
         headers_left_out: headers of records and subscriptions that were not sent.
-        subscription_failures: subscriptions that went into FAILURE, by kind of cause.
+        subscription_failures: lanes (one subscription in one partition) that went into FAILURE, by kind of cause.
         probes: probes of subscriptions in FAILURE, by result.
         rows: cursor rows written.
         withheld_attempts: attempts that waited because the lease had expired.

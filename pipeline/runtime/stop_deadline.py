@@ -20,8 +20,9 @@ from pipeline.observability.logs import Facts
 logger = logging.getLogger(__name__)
 
 STOP_SECONDS: Final = 50.0
-"""Longer than the longest WEBHOOKS_DRAIN_SECONDS plus the closing of connections, shorter than the 55 s after which
-`webhooks cluster` kills a worker."""
+"""Longer than the longest WEBHOOKS_DRAIN_SECONDS (20 s), the wait for the last rows (10 s), the last commit (10 s) and
+leaving the group (5 s) together, plus 5 s to close everything else. Shorter than the 55 s after which
+`webhooks cluster` kills a worker (docs/design.md, Lanes and cursors)."""
 EXIT_CODE: Final = 1
 
 

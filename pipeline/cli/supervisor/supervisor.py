@@ -25,7 +25,7 @@ LONGEST_PAUSE_SECONDS: Final = 30.0
 SOUND_SECONDS: Final = 60.0
 """After a run of at least this length, a worker gets the shortest pause again."""
 STOP_SECONDS: Final = 55.0
-"""How long workers may take to stop: longer than the longest WEBHOOKS_DRAIN_SECONDS plus the closing of connections,
+"""How long workers may take to stop: longer than the 50 s after which a worker ends itself (runtime/stop_deadline.py),
 shorter than the 60 s that service managers wait (deploy/)."""
 LAST_LINES_SECONDS: Final = 2.0
 """How long to wait for the last output of ended workers. A process that they started may keep their output open."""

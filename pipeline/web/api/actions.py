@@ -85,7 +85,7 @@ class Actions:
         return await self._act(call, PAUSE)
 
     async def resume_subscription(self, call: Call) -> ApiAnswer:
-        """Resume a subscription after a pause, a stop or a FAILURE, beginning with the failed event.
+        """Resume a subscription after a pause, a stop or a FAILURE, beginning with its first waiting event.
 
         A subscription that is live and not in a slow start is not changed.
         """
