@@ -269,6 +269,13 @@ def test_an_unsendable_access_token_is_refused_and_not_shown(authorization: str)
         head().request(event(), 1, authorization)
 
 
+def test_a_record_without_a_value_has_an_empty_signed_body() -> None:
+    it = head(signing_secrets=(SECRET,), clock=StoppedClock())
+    request = it.request(event(value=None), 1)
+    assert request.endswith(b"content-length: 0\r\n\r\n")
+    assert request == it.request(event(value=b""), 1)
+
+
 def test_each_attempt_is_signed_with_its_own_time() -> None:
     it = head(signing_secrets=(SECRET,), clock=StoppedClock())
     body = b'{"test": 2432232314}'
