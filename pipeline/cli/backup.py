@@ -43,12 +43,13 @@ def command(*, file: str) -> None:
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     """Write a complete file, then rename it to *path*. Raises: ConfigurationError, if it can't be written."""
-    if path.is_dir():  # such a path may have no name to which `.part` could be added
-        raise ConfigurationError(f"{path}: can't be written: {os.strerror(errno.EISDIR)}")
-    if path.exists() and not path.is_file():  # renaming would replace a device such as /dev/stdout for all programs
-        raise ConfigurationError(f"{path}: is not a regular file; allowed: a regular file, or - for standard output")
-    part = path.with_name(f"{path.name}.part")
     try:
+        if path.is_dir():  # such a path may have no name to which `.part` could be added
+            raise ConfigurationError(f"{path}: can't be written: {os.strerror(errno.EISDIR)}")
+        if path.exists() and not path.is_file():  # renaming would replace a device such as /dev/stdout for all programs
+            allowed = "a regular file, or - for standard output"
+            raise ConfigurationError(f"{path}: is not a regular file; allowed: {allowed}")
+        part = path.with_name(f"{path.name}.part")
         part.unlink(missing_ok=True)
         with new_private_file(part) as opened:
             opened.writelines(f"{line}\n" for line in lines)

@@ -118,9 +118,11 @@ def reencrypt() -> None:
     async def reencrypt_all(store: SubscriptionStore) -> None:
         for document in await store.list():
             try:
-                say(sentence(await store.reencrypt(document["id"])))
+                change = await store.reencrypt(document["id"])
             except ConfigurationError as error:
                 problems.extend(f"{document['id']}: {problem}" for problem in error.problems)
+            else:
+                say(sentence(change))
 
     with_store(reencrypt_all)
     if problems:

@@ -19,6 +19,11 @@ def test_the_file_of_a_backup_is_not_a_directory(name: str, tmp_path: Path, monk
     assert [*tmp_path.glob("**/*.part")] == []
 
 
+def test_a_backup_with_a_name_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="can't be written: File name too long"):
+        backup._write(tmp_path / ("a" * 300), ["line"])
+
+
 def test_a_backup_replaces_no_device(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -1,7 +1,10 @@
 """How commands print values from outside."""
 
+import asyncio
+import errno
 import io
 import json
+import os
 import sys
 
 import click
@@ -11,9 +14,11 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.cli import subscriptions
 from pipeline.cli.command_group import CommandGroup
 from pipeline.cli.output import MANY, as_json, as_table, as_yaml, ask, progress, say
 from pipeline.core.errors import ConfigurationError
+from pipeline.subscriptions.edits import Change
 
 HOSTILE = "sub\u202e-1\x1b[2J\U000e0041"
 
@@ -99,3 +104,30 @@ def test_a_table_fits_its_cells_and_escapes_control_characters() -> None:
     assert as_table(["ID", "ERROR"], [["a", None], ["long", "\x1b[2J\n"]]) == (
         "ID    ERROR\na     -\nlong  \\x1b[2J\\n"
     )
+
+
+class FullDisk(io.StringIO):
+    """What a file on a full disk does when it is written."""
+
+    def write(self, _text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_reencryption_ends_if_its_output_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    encrypted: list[str] = []
+
+    class Store:
+        async def list(self) -> list[dict[str, str]]:
+            return [{"id": "sub-1"}, {"id": "sub-2"}]
+
+        async def reencrypt(self, subscription_id: str) -> Change:
+            encrypted.append(subscription_id)
+            return Change(subscription_id, 7, "updated")
+
+    monkeypatch.setattr(subscriptions, "with_store", lambda work: asyncio.run(work(Store())))
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    callback = subscriptions.reencrypt.callback
+    assert callback is not None
+    with pytest.raises(ConfigurationError, match=r"^the output can't be written: No space left on device$"):
+        callback()
+    assert encrypted == ["sub-1"]
