@@ -103,6 +103,14 @@ async def test_events_of_a_closed_partition_are_left_to_the_new_owner() -> None:
     assert core.closed == [0]
 
 
+@in_virtual_time
+async def test_the_rows_of_a_closed_partition_are_closed() -> None:
+    core = await Core(subscription()).open()
+    assert not core.rows.is_dead
+    await core.end()
+    assert core.rows.is_dead, "otherwise its transactions would fence the next owner's"
+
+
 # ------------------------------------------------------------------- opening
 
 
@@ -318,6 +326,19 @@ async def test_a_fenced_worker_closes_the_partition_and_sends_no_more() -> None:
     assert former.dispatcher.fenced() == [], "this worker is the owner again"
     await owner.end()
     await former.end()
+
+
+@in_virtual_time
+async def test_a_late_loss_does_not_close_a_reopened_partition() -> None:
+    core = await Core(subscription()).open()
+    former = core.partition
+    await core.end()
+    await core.open()
+    core.dispatcher.lost(former)
+    await settle()
+    assert core.partition is not former
+    assert core.dispatcher.fenced() == []
+    await core.end()
 
 
 @in_virtual_time

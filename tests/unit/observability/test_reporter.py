@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from pipeline.core.attempts import Attempts, FailedAttempt
-from pipeline.core.model import Cause, Status
+from pipeline.core.model import Cause, Cursor, Status
 from pipeline.core.outcome import Failed, ServerError
 from pipeline.core.subscription import ReplayOffset, RetryPolicy, Skip
 from pipeline.observability.prometheus import worker_families
@@ -48,6 +48,40 @@ async def test_a_closed_partition_seems_to_have_no_backlog() -> None:
     families = {each.name: each for each in worker_families(report, [], Telemetry())}
     dispatched = [(each.labels["partition"], each.value) for each in families["webhooks_dispatched_offset"].samples]
     assert dispatched == [("0", 0.0)]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_partition_is_idle_until_events_arrive() -> None:
+    core = await Core(subscription()).open()
+    core.dispatcher.assigned = frozenset({0, 1})
+    reporter = reporter_of(core)
+
+    def idle() -> list[float]:
+        return [each.idle_seconds for each in reporter.worker().partitions]
+
+    await passes(30.0)
+    assert idle() == [30.0, 30.0], "both were assigned half a minute ago"
+    await core.stream(1)
+    assert idle() == [0.0, 30.0]
+    await passes(5.0)
+    core.dispatcher.pass_over(0, 1, 3)
+    assert idle() == [0.0, 35.0], "the end of a transaction is progress"
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_partition_is_not_idle_while_its_log_is_read() -> None:
+    core = Core(subscription())
+    core.produce(2)
+    core.row_topic.rows[b"s"] = Cursor(0)
+    core.committed = core.position = 2
+    await core.open()
+    await passes(30.0)
+    [before] = reporter_of(core).worker().partitions
+    await core.read()
+    [after] = reporter_of(core).worker().partitions
+    assert (before.idle_seconds, after.idle_seconds) == (30.0, 0.0)
     await core.end()
 
 
