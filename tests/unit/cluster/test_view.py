@@ -458,6 +458,7 @@ async def test_the_dead_letters_of_all_workers_are_added_up() -> None:
     for delivered_at, shown in (
         (None, DeadLetterRun(3, 40.0, 70.0, "answered 401")),
         (50.0, DeadLetterRun(2, 60.0, 70.0, "answered 401")),
+        (70.0, DeadLetterRun(1, 70.0, 70.0, "answered 401")),
         (65.0, newer),
     ):
         told.worker(

@@ -101,3 +101,10 @@ def test_the_dead_letters_of_few_workers_are_remembered() -> None:
         seen.take(said(f"w{number}", dead_letter_runs={"s": DeadLetterRun(1, 2.0, 2.0 + number, "401")}), 1000.0)
     assert len(seen.dead_letter_runs("s")) == MOST_RUNS_KEPT
     assert min(run.at for run in seen.dead_letter_runs("s")) == 3.0, "the oldest one was forgotten"
+
+
+def test_a_repeated_run_of_dead_letters_changes_no_state() -> None:
+    seen, runs = WorkersSeen(), {"s": DeadLetterRun(2, 2.0, 3.0, "401")}
+    assert seen.take(said("a", dead_letter_runs=runs), 10.0) == {"s"}
+    assert seen.take(said("a", dead_letter_runs=runs), 12.0) == set()
+    assert seen.take(said("b", dead_letter_runs=runs), 12.0) == {"s"}

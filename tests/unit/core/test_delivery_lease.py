@@ -253,6 +253,21 @@ async def test_a_dead_letter_waits_for_the_lease() -> None:
 
 
 @in_virtual_time
+async def test_a_skipped_event_becomes_no_dead_letter_afterwards() -> None:
+    core = await Core(subscription(), dead_letters=True).open()
+    await core.stream(1)
+    core.lease.end()
+    await core.answer(0, Rejected(400))
+    core.publish(replace(subscription(), resume_from=Skip(0, 0)))
+    core.hear()
+    core.lease.confirm()  # in the same moment
+    await settle()
+    assert core.telemetry.deliveries["skipped"] == 1
+    assert core.letters.pending == []
+    await core.end()
+
+
+@in_virtual_time
 async def test_a_revoked_partition_leaves_dead_letters_to_its_owner() -> None:
     for qos, given_up in ((Qos.AT_LEAST_ONCE, 0), (Qos.AT_MOST_ONCE, 1)):
         core = await Core(replace(AT_MOST_ONCE, qos=qos), dead_letters=True).open()

@@ -157,6 +157,24 @@ async def test_a_recreated_subscription_gets_no_earlier_events() -> None:
 
 
 @in_virtual_time
+async def test_events_that_a_new_subscription_gets_do_not_count_as_lost() -> None:
+    core = Core(matches=True)
+    core.publish(begun(core, "a", 0))
+    await core.open()
+    await core.stream(3, "a")
+    core.registry.changes.append(("other", None))
+    core.publish(begun(core, "a", 1))
+    core.hear()
+    await settle()
+    assert core.telemetry.drops["unknown-subscription"] == 1, "only the event at 0"
+    await core.answer(0)
+    await core.land()
+    await core.read()
+    assert core.pending == [1]
+    await core.end()
+
+
+@in_virtual_time
 async def test_a_row_of_a_deleted_subscription_is_removed() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "a", 0))

@@ -382,6 +382,20 @@ async def test_only_a_few_lanes_of_one_host_are_probed_at_a_time() -> None:
     await core.end()
 
 
+@in_virtual_time
+async def test_a_probe_that_is_not_in_turn_is_made_up_for_soon() -> None:
+    names = [f"s-{number}" for number in range(PROBES_PER_HOST + 1)]
+    core = await Core(*(probed(name) for name in names), chance=lambda: 0.5).open()
+    for offset, name in enumerate(names):
+        await core.stream(1, name)
+        await core.answer(offset, DOWN)
+    await core.land()
+    await probe(core)
+    [cause] = [lane.cause for lane in map(core.lane, names) if lane.cause is not None and not lane.is_probing]
+    assert cause.probes == Probes(0, cause.at + 60.0 + 30.0), "within the first interval, not after a whole one"
+    await core.end()
+
+
 def test_a_probe_counts_once_towards_the_limit_of_its_host() -> None:
     gate = ProbeGate()
     probes = [object() for _ in range(PROBES_PER_HOST)]

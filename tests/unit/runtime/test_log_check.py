@@ -10,6 +10,7 @@ from faust.types import TP
 
 from pipeline.core.ahead import pack
 from pipeline.core.log_bounds import LARGEST_OFFSET, Break, LogBounds
+from pipeline.core.sources import TopicPartition
 from pipeline.kafka.committed import Committed
 from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.consumer import DeliveryConsumer
@@ -321,3 +322,14 @@ async def test_deleted_events_are_reported_only_on_opening() -> None:
     for _ in range(2):
         assert (await check.begin({0: Committed(1, "a")}))[1][0].commit_break == Break("retention", 1, 4)
     assert not telemetry.drops["retention"]
+
+
+async def test_offsets_are_compared_with_the_logs_of_their_topics() -> None:
+    one, other = Brokers(p0=LogBounds(0, 9, "a")), Brokers(p0=LogBounds(0, 3, "b"), p1=LogBounds(0, 3, "b"))
+    checks = LogChecks({"one": LogCheck("one", one, Telemetry()), "other": LogCheck("other", other, Telemetry())})
+    positions, logs = await checks.begin({TP("other", 1): Committed(2, "b"), TP("one", 0): Committed(5, "a")})
+    assert positions == {("other", 1): 2, ("one", 0): 5}
+    assert {tp: log.topic_id for tp, log in logs.items()} == {("other", 1): "b", ("one", 0): "a"}
+    offsets = {TopicPartition("one", 0): 8, TopicPartition("other", 0): 3, TopicPartition("other", 1): 8}
+    assert await checks.committable(offsets) == {("one", 0): 8, ("other", 0): 3}, "offset 8 is after the other's end"
+    assert await checks.committable({TopicPartition("one", 0): 8}) == {("one", 0): 8}
