@@ -157,7 +157,7 @@ async def test_a_recreated_subscription_gets_no_earlier_events() -> None:
 
 
 @in_virtual_time
-async def test_events_that_a_new_subscription_gets_do_not_count_as_lost() -> None:
+async def test_events_that_are_read_again_do_not_count_as_lost() -> None:
     core = Core(matches=True)
     core.publish(begun(core, "a", 0))
     await core.open()
