@@ -3,6 +3,7 @@
 import base64
 import datetime as dt
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,18 @@ def test_a_plain_connection_needs_only_broker_addresses() -> None:
     assert plain.client_options() == {"bootstrap_servers": ["a:1", "b:2"], "security_protocol": "PLAINTEXT"}
     assert plain.faust_broker() == ["kafka://a:1", "kafka://b:2"]
     assert plain.faust_credentials() is None
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_no_consumer_commits_by_itself(*, embedded: bool) -> None:
+    """The embedded broker's control records carry a wrong CRC; those of Kafka are checked."""
+    options = replace(KafkaConnection(("a:1",)), embedded=embedded).consumer_options()
+    assert options == {
+        "bootstrap_servers": ["a:1"],
+        "security_protocol": "PLAINTEXT",
+        "enable_auto_commit": False,
+        "check_crcs": not embedded,
+    }
 
 
 @pytest.mark.parametrize(

@@ -207,6 +207,21 @@ async def test_a_batch_from_before_a_rebalance_is_dropped(app: DeliveryApp, agen
     assert cast("Handing", app.parts.sources[TOPIC]).handed == [(1, ()), (2, ())]
 
 
+async def test_a_fetch_waits_while_all_partitions_are_paused(consumer: Any) -> None:
+    consumer._set_active_tps({TP(TOPIC, 0)})
+    consumer._sources[TOPIC].flow.pause_source(TOPIC, 0)
+    assert consumer._paused_sources == {TP(TOPIC, 0)}
+    waiting = asyncio.create_task(consumer._some_flow())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    consumer._sources[TOPIC].flow.resume_source(TOPIC, 0)
+    assert (consumer._paused_sources, consumer._active_partitions) == (set(), {TP(TOPIC, 0)})
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert waiting.done()
+
+
 async def test_resuming_twice_drops_no_event(app: DeliveryApp) -> None:
     """Faust resumes again at the end of a recovery, when events may already have been fetched."""
     queue = app.FlowControlQueue(10, clear_on_resume=True)

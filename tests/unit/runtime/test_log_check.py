@@ -308,6 +308,7 @@ async def test_partitions_are_read_from_the_offset_they_were_opened_at() -> None
         ("open", places),
         ("commit", {2: 7}),
     ]
+    assert consumer._next_offsets == places, "gaps are looked for from there on"
 
 
 async def test_events_deleted_after_a_committed_offset_0_are_counted() -> None:
