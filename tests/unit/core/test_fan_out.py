@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from pipeline.core.log_bounds import LARGEST_OFFSET
 from pipeline.core.model import Event, Status
 from pipeline.core.outcome import Rejected
@@ -153,6 +155,21 @@ async def test_a_recreated_subscription_gets_no_earlier_events() -> None:
     await core.stream(1, "a")
     assert core.pending == [3]
     assert core.lane("a").next == 3
+    await core.end()
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("topic_id", "then_sent"), [("a", []), ("another", [0])])
+async def test_in_a_recreated_topic_a_subscription_begins_at_0(topic_id: str, then_sent: list[int]) -> None:
+    core = await Core(matches=True).open(replace(ANY_LOG, topic_id=topic_id))
+    core.topic_id = topic_id
+    core.publish(begun(core, "a", 1, starts={TOPIC: Start((1,), "a")}))
+    await core.stream(1, "a")
+    core.hear()
+    await settle()
+    await core.land()
+    await core.read()
+    assert core.pending == then_sent
     await core.end()
 
 

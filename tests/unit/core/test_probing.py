@@ -383,6 +383,17 @@ async def test_only_a_few_lanes_of_one_host_are_probed_at_a_time() -> None:
 
 
 @in_virtual_time
+async def test_the_interval_begins_when_a_probe_has_failed() -> None:
+    core = await failed(Core(probed()))
+    await probe(core)
+    await asyncio.sleep(30.0)
+    await core.answer(0, DOWN)
+    await core.land()
+    assert next_in(core) == 120.0
+    await core.end()
+
+
+@in_virtual_time
 async def test_a_probe_that_is_not_in_turn_is_made_up_for_soon() -> None:
     names = [f"s-{number}" for number in range(PROBES_PER_HOST + 1)]
     core = await Core(*(probed(name) for name in names), chance=lambda: 0.5).open()

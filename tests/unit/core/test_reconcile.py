@@ -376,6 +376,7 @@ async def test_a_replay_with_discard_counts_and_logs_discarded_events(
     assert [offset for offset in core.pending if offset not in {2, 3, 4}] == [5], "later events are delivered"
     assert core.telemetry.drops["discarded"] == 2
     assert "discards its events from offset 0 up to 5 of partition 0" in caplog.text
+    assert "rule=discarded subscription=s topic=events partition=0 since=0 offset=4 count=2" in caplog.text
     assert core.lane().events.progress.revision == core.registry.known["s"].revision
     await core.end()
 
