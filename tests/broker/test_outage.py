@@ -112,7 +112,7 @@ async def test_an_outage_can_be_repaired_with_commands(found: Cluster, host: Rec
     # Each check starts a program, which takes time on a busy machine.
     await eventually(all_known, within_seconds=240, says=lambda: f"the failures are not listed: {listed}")
     explained = await webhooks.done("explain", DOWN[0])
-    for part in ("connection refused by", address, f"{WAITING} events wait"):
+    for part in ("connection refused by", address, f"{WAITING} events are waiting"):
         assert part in explained
 
     await host.come_up()
