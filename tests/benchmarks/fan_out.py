@@ -65,6 +65,7 @@ def _rarely(number: int, sequence: int) -> bytes:
 def _cases(stage: Stage, scale: Scale) -> dict[str, Case]:
     deliveries, many = scale.fanned_out, scale.registered
     some, most = range(1_000), range(many)
+    lanes = len(some) * PARTITIONS  # with match, a subscription has a lane in each partition
     return {
         f"(a) match: {ALL} subscriptions get everything": Case(
             deliveries // ALL, deliveries, stage.pipeline(subscriptions=range(ALL), filter_of=_everything)
@@ -98,6 +99,9 @@ def _cases(stage: Stage, scale: Scale) -> dict[str, Case]:
         ),
         "(e) key: as many deliveries, 1,000 subscriptions": Case(
             deliveries, deliveries, stage.pipeline(subscriptions=some), keys=len(some)
+        ),
+        f"(e) key: as many deliveries, as many lanes as (b), {lanes:,}": Case(
+            deliveries, deliveries, stage.pipeline(subscriptions=range(lanes)), keys=lanes
         ),
         **{
             f"(f) one group for each of {number} subscriptions": Case(
