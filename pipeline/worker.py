@@ -24,7 +24,7 @@ from pipeline.core.errors import ConfigurationError, WebhooksError
 from pipeline.core.patches import check_patches
 from pipeline.core.sources import TopicPartition
 from pipeline.http import connection, connector
-from pipeline.kafka import internals, records
+from pipeline.kafka import internals, lost_connections, records
 from pipeline.observability.instruments import LineLimit
 from pipeline.observability.logs import Facts, logging_config
 from pipeline.runtime import application
@@ -46,6 +46,7 @@ LOOK_PAUSE_SECONDS: Final = 2.0
 PATCHES: Final = (
     *records.PATCHES,
     *internals.PATCHES,
+    *lost_connections.PATCHES,
     *connection.PATCHES,
     *connector.PATCHES,
     *application.PATCHES,

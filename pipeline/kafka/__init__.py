@@ -1,7 +1,8 @@
 """Everything that uses Kafka through aiokafka, without Faust.
 
 connection                           how clients connect
-records, internals                   patches of aiokafka: its record parser; everything else
+records, internals                   patches of aiokafka: its record parser; everything else but the next one
+lost_connections                     patches of aiokafka: requests on a connection that was lost a moment before
 topics, admin, unreachable           names and sizes of topics; administration; why a cluster can't be reached
 operations                           the operations that the brokers allow
 source_log, topic_ids                the bounds of the source topic's log; the topic's id

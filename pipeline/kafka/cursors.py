@@ -29,7 +29,7 @@ from aiokafka.errors import (
 from pipeline.core.errors import BrokerError, FencedError
 from pipeline.core.model import Cursor, Row
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.internals import disconnect, is_broken, retrieve_errors
+from pipeline.kafka.internals import disconnect, is_broken, retrieve_errors, transaction_state
 from pipeline.kafka.records import AIOKafkaConsumer
 from pipeline.kafka.row_format import encode, read_row, read_topic_id
 from pipeline.kafka.row_keys import KEEP_ALIVE_KEY, SOURCE_KEY
@@ -49,6 +49,8 @@ RETRY_PAUSE_SECONDS: Final = 0.5
 CLOSE_SECONDS: Final = 2.0
 ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000
+LATE_SECONDS: Final = 30.0
+"""After this time without a commit, a warning says that rows wait. It is repeated after twice the time, and so on."""
 KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
 """The longest time without a transaction.
 
@@ -84,6 +86,7 @@ class KafkaRows:
         partition: the partition number of the source topics and of `<app>.cursors`.
         on_written: called after each group commit with the number of rows.
         keep_alive_seconds: see `KEEP_ALIVE_SECONDS`.
+        late_seconds: see `LATE_SECONDS`.
 
     Attributes:
         topic_ids: the topic ids that are stored beside the rows, by key (row_keys.py).
@@ -98,6 +101,7 @@ class KafkaRows:
         *,
         on_written: Callable[[int], None],
         keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
+        late_seconds: float = LATE_SECONDS,
     ) -> None:
         self.topic_ids: dict[bytes, str | None] = {}
         self.is_fenced = False
@@ -105,6 +109,7 @@ class KafkaRows:
         self._tp = TopicPartition(topic, partition)
         self._on_written = on_written
         self._keep_alive_seconds = keep_alive_seconds
+        self._late_seconds = late_seconds
         self._producer: AIOKafkaProducer | None = None
         self._group = _Group()
         self._wanted = asyncio.Event()
@@ -205,12 +210,27 @@ class KafkaRows:
                 self._group.rows[KEEP_ALIVE_KEY] = None
             self._wanted.clear()
             group, self._group = self._group, _Group()
+            self._warn_after(self._late_seconds)
             try:
                 if group.rows:
                     await self._write(group)
             finally:
+                self._warning.cancel()
                 for waiter in group.waiters:
                     waiter.cancel()  # no effect on futures that are done
+
+    def _warn_after(self, seconds: float) -> None:
+        self._warning = self._loop.call_later(seconds, self._warn, seconds)
+
+    def _warn(self, waited: float) -> None:
+        logger.warning(
+            "rows of %s have been waiting to be committed for %g s (producer: %s); until they are, at-most-once sends "
+            "nothing new, and no lane can fall behind",
+            self._tp,
+            waited,
+            "closed" if self._producer is None else transaction_state(self._producer),
+        )
+        self._warn_after(2 * waited)
 
     async def _write(self, group: _Group) -> None:
         """Commit a group. Try again until the commit succeeds, or can no longer succeed."""

@@ -270,6 +270,12 @@ def is_broken(producer: AIOKafkaProducer) -> bool:
     return transactions is not None and transactions.state is not TransactionState.READY
 
 
+def transaction_state(producer: AIOKafkaProducer) -> str:
+    """The state of a producer's transaction, for logs."""
+    transactions = producer._txn_manager  # noqa: SLF001 - see `is_broken`
+    return "no transaction" if transactions is None else transactions.state.name.lower().replace("_", " ")
+
+
 # ----------------------------------------------------------- the state of clients
 
 

@@ -21,6 +21,7 @@ from pipeline.kafka.row_format import encode
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
 from tests.support.failing_broker import FailingBroker, Request
+from tests.support.waiting import eventually
 
 INVALID_RECORD = 87
 """An error that aiokafka does not retry."""
@@ -125,6 +126,33 @@ async def test_a_bug_in_writing_rows_fences_the_partition(
             with pytest.raises(FencedError):
                 await rows.put(b"sub-1", Cursor(next=5))
     assert "AssertionError: Unrecognized partition" in caplog.text
+
+
+async def test_rows_that_are_not_committed_are_reported(
+    embedded: TestBroker, topic_of_embedded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    may_send = asyncio.Event()
+
+    class Slow(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+        async def send(self, *arguments: Any, **options: Any) -> Any:
+            await may_send.wait()
+            return await super().send(*arguments, **options)
+
+    async def said_twice() -> bool:
+        return caplog.text.count("have been waiting to be committed for") > 1
+
+    monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Slow)
+    connection = KafkaConnection((embedded.bootstrap,), embedded=True)
+    rows = KafkaRows(connection, topic_of_embedded, 1, on_written=lambda _: None, late_seconds=0.01)
+    await rows.open()
+    try:
+        written = rows.put(b"sub-1", Cursor(next=5))
+        await eventually(said_twice, within_seconds=20, says=lambda: caplog.text)
+        may_send.set()
+        await written
+        assert rows._warning.cancelled()
+    finally:
+        await rows.close()
 
 
 async def test_a_close_writes_waiting_rows(broker: TestBroker, topic: str) -> None:

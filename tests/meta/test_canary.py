@@ -95,6 +95,9 @@ USED: Final = {
         "aiokafka.producer.sender:AddPartitionsToTxnHandler": "(sender, topic_partitions)",
         "aiokafka.producer.sender:BaseHandler._sender": HELD,
     },
+    "pipeline/kafka/lost_connections.py": {
+        "aiokafka.client:AIOKafkaClient._metadata_update": "(self, cluster_metadata, topics)",
+    },
     "pipeline/kafka/records.py": {
         "aiokafka.consumer.fetcher:Fetcher._set_error": "(self, tp, error)",
         "aiokafka.consumer.fetcher:MemoryRecords": HELD,

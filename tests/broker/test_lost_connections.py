@@ -1,0 +1,75 @@
+"""Clients whose connection to a broker is lost at the moment of a request."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import uvloop
+from aiokafka import AIOKafkaProducer
+from aiokafka.conn import AIOKafkaConnection, create_conn
+from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from pipeline.kafka import lost_connections
+from tests.support.brokers import TestBroker
+
+TRIES = 20
+"""How many refreshes fail. One alone could be the refresh of a timer."""
+
+
+async def error_right_after_the_loss(bootstrap: str) -> BaseException | None:
+    """The error of a request between the loss of its connection and the moment when aiokafka notices the loss."""
+    host, _, port = bootstrap.rpartition(":")
+    connection = await create_conn(host, int(port))
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[None] = loop.create_future()
+
+    def request() -> None:
+        try:
+            connection.send(MetadataRequest([])).close()
+        except Exception as error:  # noqa: BLE001 - the test looks at it
+            answered.set_exception(error)
+        else:
+            answered.set_result(None)
+
+    def lost(error: BaseException | None) -> None:
+        handle(error)
+        loop.call_soon(request)
+
+    handle, connection._protocol.connection_lost = connection._protocol.connection_lost, lost
+    connection._writer.transport.abort()
+    await asyncio.wait([answered])
+    return answered.exception()
+
+
+async def test_a_request_on_a_lost_connection_is_refused(embedded: TestBroker) -> None:
+    error = await asyncio.to_thread(uvloop.run, error_right_after_the_loss(embedded.bootstrap))
+    assert isinstance(error, KafkaConnectionError), repr(error)
+
+
+@pytest.fixture
+def unexpected(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Requests for metadata raise an unexpected error as long as this list is not empty. Each takes one item."""
+    send = AIOKafkaConnection.send
+    planned: list[str] = []
+
+    def broken(connection: Any, request: Any, *arguments: Any, **options: Any) -> Any:
+        if isinstance(request, MetadataRequest) and planned:
+            raise ValueError(planned.pop())
+        return send(connection, request, *arguments, **options)
+
+    monkeypatch.setattr(AIOKafkaConnection, "send", broken)
+    monkeypatch.setattr(lost_connections, "REFRESH_PAUSE_SECONDS", 0.0)
+    yield planned
+    assert not planned
+
+
+async def test_metadata_is_refreshed_after_an_unexpected_error(
+    embedded: TestBroker, unexpected: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    await embedded.create_topic("events")
+    async with AIOKafkaProducer(**embedded.connection.client_options()) as producer:
+        unexpected += ["of ours"] * TRIES
+        await producer.send_and_wait("events", b"a")  # the topic is new to the producer, so it needs its leader
+    assert "could not be refreshed" in caplog.text
