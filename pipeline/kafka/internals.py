@@ -271,9 +271,11 @@ def is_broken(producer: AIOKafkaProducer) -> bool:
 
 
 def transaction_state(producer: AIOKafkaProducer) -> str:
-    """The state of a producer's transaction, for logs."""
-    transactions = producer._txn_manager  # noqa: SLF001 - see `is_broken`
-    return "no transaction" if transactions is None else transactions.state.name.lower().replace("_", " ")
+    """The state of a producer's transaction, for logs: for example `COMMITTING_TRANSACTION, 0 unsent batches`."""
+    transactions, batches = producer._txn_manager, producer._message_accumulator._batches  # noqa: SLF001 - as above
+    state = "no transaction" if transactions is None else transactions.state.name
+    adding = "" if transactions is None or not transactions.partitions_to_add() else ", not begun at the coordinator"
+    return f"{state}{adding}, {sum(map(len, batches.values()))} unsent batches"
 
 
 # ----------------------------------------------------------- the state of clients
