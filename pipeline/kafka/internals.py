@@ -234,10 +234,12 @@ class BeginSoon(sender.AddPartitionsToTxnHandler):  # type: ignore[misc]  # aiok
     def handle_response(self, resp: Any) -> float | None:
         """The seconds to wait before trying again; None if the transaction has begun."""
         pause: float | None = super().handle_response(resp)
-        is_still_ending = pause == sender.BACKOFF_OVERRIDE
-        tries = getattr(self._sender, "marker_tries", 0) if is_still_ending else 0
-        self._sender.marker_tries = tries + is_still_ending
-        return min(MARKER_PAUSE_SECONDS * float(2**tries), LONGEST_MARKER_PAUSE_SECONDS) if is_still_ending else pause
+        if pause != sender.BACKOFF_OVERRIDE:
+            self._sender.marker_pause = MARKER_PAUSE_SECONDS
+            return pause
+        soon: float = getattr(self._sender, "marker_pause", MARKER_PAUSE_SECONDS)
+        self._sender.marker_pause = min(2 * soon, LONGEST_MARKER_PAUSE_SECONDS)
+        return soon
 
 
 sender.AddPartitionsToTxnHandler = BeginSoon
@@ -274,8 +276,7 @@ def transaction_state(producer: AIOKafkaProducer) -> str:
     """The state of a producer's transaction, for logs: for example `COMMITTING_TRANSACTION, 0 unsent batches`."""
     transactions, batches = producer._txn_manager, producer._message_accumulator._batches  # noqa: SLF001 - as above
     state = "no transaction" if transactions is None else transactions.state.name
-    adding = "" if transactions is None or not transactions.partitions_to_add() else ", not begun at the coordinator"
-    return f"{state}{adding}, {sum(map(len, batches.values()))} unsent batches"
+    return f"{state}, {sum(map(len, batches.values()))} unsent batches"
 
 
 # ----------------------------------------------------------- the state of clients

@@ -68,6 +68,7 @@ def test_a_transaction_begins_once_the_previous_one_has_ended() -> None:
     for _ in range(2):
         pauses = [answered(ConcurrentTransactions) for _ in range(8)]
         assert pauses == [0.003, 0.006, 0.012, 0.024, 0.048, 0.096, 0.1, 0.1]
+        assert {answered(ConcurrentTransactions) for _ in range(2000)} == {0.1}  # an outage of minutes
         assert answered(NoError) is None
     assert len(began) == 2
     assert answered(CoordinatorLoadInProgressError) == 0.1
