@@ -127,7 +127,7 @@ def create_app(
     attempt_log, recorder = attempt_log_of(settings, definition, telemetry, clock)
     rights = RightsWatch()
     unmatched = UnmatchedEvents(definition.source.topics, telemetry, definition.routing)
-    access = configured_access(settings, clock)
+    access = configured_access(settings)
     app = _faust_app(settings, definition, access)
     box = SecretBox(secret_keys)
 

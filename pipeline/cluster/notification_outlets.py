@@ -19,7 +19,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.cluster.notifications import CONTENT_TYPE, Notification, cloud_event
 from pipeline.config.settings import Settings
-from pipeline.core.clock import Clock
+from pipeline.core.clock import Clock, steady_now
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event, PlainEvent
 from pipeline.core.outcome import Outcome, describe
@@ -103,8 +103,8 @@ class Outlet:
             self._arrived.clear()
 
     async def _send(self, notification: Notification) -> None:
-        began, attempt = self._clock.now(), 1
-        while isinstance(ended := await self._sink.send(notification, attempt, self._clock.now() - began), float):
+        began, attempt = steady_now(), 1
+        while isinstance(ended := await self._sink.send(notification, attempt, steady_now() - began), float):
             await self._clock.sleep(ended)
             attempt += 1
         if ended is not None:

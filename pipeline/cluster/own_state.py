@@ -18,7 +18,7 @@ from pipeline.cluster.announcement import (
     Announcement,
 )
 from pipeline.cluster.state import PartitionState
-from pipeline.core.clock import Clock
+from pipeline.core.clock import Clock, steady_now
 from pipeline.core.lane import Lane
 from pipeline.core.lane_state import LaneState
 from pipeline.core.partition import Partition
@@ -59,7 +59,7 @@ class OwnState:
         self._clock = clock
         self._counts = counts
         self._started_at = clock.now()
-        self._rates: deque[tuple[float, int, int]] = deque([(self._started_at, 0, 0)])
+        self._rates: deque[tuple[float, int, int]] = deque()
         self._dispatched: dict[tuple[str, int], int] = {}
 
     def announcement(self) -> Announcement:
@@ -69,7 +69,7 @@ class OwnState:
         lanes = [(lane, partition) for partition in partitions for lane in _announceable(partition)]
         unseen = sum(max(0, partition.runner_count - LOOKED_AT) for partition in partitions)
         first = heapq.nsmallest(MOST_LANES, lanes, key=_urgency)
-        delivered, failed = self._per_second(now)
+        delivered, failed = self._per_second()
         problem, deliver = self._reporter.problem(), next(iter(self._sources)).deliver
         return Announcement(
             worker=self._reporter.name,
@@ -109,8 +109,8 @@ class OwnState:
             end=self._reporter.end_of(partition.topic, partition.number),
         )
 
-    def _per_second(self, now: float) -> tuple[float, float]:
-        attempts = self._telemetry.attempts
+    def _per_second(self) -> tuple[float, float]:
+        now, attempts = steady_now(), self._telemetry.attempts
         delivered = attempts["delivered"]
         failed = sum(attempts.values()) - delivered
         self._rates.append((now, delivered, failed))

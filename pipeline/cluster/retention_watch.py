@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal
 
-from pipeline.core.clock import Clock, shown_time
+from pipeline.core.clock import Clock, shown_time, steady_now
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.errors import BrokerError
 from pipeline.core.lane import Lane
@@ -70,10 +70,11 @@ class RetentionWatch:
         Raises:
             BrokerError: the retention can't be read.
         """
-        now = self._clock.now()
-        if self._asked_at is None or now - self._asked_at >= ASK_SECONDS:
+        if self._asked_at is None or steady_now() - self._asked_at >= ASK_SECONDS:
+            asked_at = steady_now()
             self._retentions = {each.topic: await self._ask(each.topic) for each in self._sources}
-            self._asked_at = now
+            self._asked_at = asked_at
+        now = self._clock.now()
         near: set[tuple[str, int, bytes]] = set()
         for looked_at, (topic, partition, lane, keeps_ms) in enumerate(self._lanes(), start=1):
             if looked_at % LANES_AT_ONCE == 0:

@@ -110,6 +110,9 @@ class WorkersSeen:
             was stopped, no announcement can have arrived since. A worker that was present at that time then does not
             count as gone.
         """
+        # If the clock was set back, a worker that is gone would seem present until the clock has caught up.
+        for times in (self._heard_at, self._excused_at):
+            times.update({worker: now for worker, at in times.items() if at > now})
         for worker, at in list(self._heard_at.items()):
             if now - answered_at > DEAF_SECONDS and not self.is_gone(worker, answered_at):
                 self._excused_at[worker] = now

@@ -55,6 +55,7 @@ class Follower:
         self.topic = topic
         self.problem: str | None = f"topic {topic}: has not been read yet"
         self.answered_at = 0.0
+        self._last_answer = 0.0  # the same by the clock of the event loop, which does not jump
         self._connection = connection
         self._on_record = on_record
         self._since_seconds = since_seconds
@@ -79,7 +80,7 @@ class Follower:
     @property
     def silence(self) -> str | None:
         """A sentence if the broker has not answered for a while, before `problem` says so; else None."""
-        is_silent = self._has_looked and self._clock.now() - self.answered_at > SILENT_SECONDS
+        is_silent = self._has_looked and steady_now() - self._last_answer > SILENT_SECONDS
         return f"topic {self.topic}: it does not answer in time" if is_silent else None
 
     @property
@@ -123,7 +124,7 @@ class Follower:
         """Read these partitions, and check whether the broker answers."""
         tps = [TopicPartition(self.topic, number) for number in sorted(led)]
         ends = await consumer.end_offsets(tps) if tps else {}
-        self.answered_at = self._clock.now()
+        self._note_answer()
         if {*tps} != consumer.assignment():
             beginnings = await self._beginnings(consumer, [tp for tp in tps if tp.partition not in self._positions])
             consumer.assign(tps)
@@ -152,7 +153,7 @@ class Follower:
                 continue
             found = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH)
             if found:
-                self.answered_at = self._clock.now()
+                self._note_answer()
             for tp, records in found.items():
                 for record in records:
                     self._on_record(record)
@@ -163,6 +164,9 @@ class Follower:
                     self._positions[tp.partition] = await consumer.position(tp)
             if found:
                 await asyncio.sleep(0)
+
+    def _note_answer(self) -> None:
+        self.answered_at, self._last_answer = self._clock.now(), steady_now()
 
     def _note_trouble(self, why: str) -> None:
         text = f"topic {self.topic}: {why}"

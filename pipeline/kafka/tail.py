@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.core.clock import Clock
+from pipeline.core.clock import Clock, steady_now
 from pipeline.core.errors import BrokerError
 from pipeline.core.model import Event
 from pipeline.kafka.connection import KafkaConnection
@@ -188,7 +188,7 @@ class Tail:
             await disconnect(scout)
 
     async def _read(self, reader: AIOKafkaConsumer) -> None:
-        probed_at = self._clock.now()
+        probed_at = steady_now()
         while True:
             found = await reader.getmany(self._tp, timeout_ms=POLL_MS, max_records=BATCH)
             for record in found.get(self._tp, ()):
@@ -199,9 +199,9 @@ class Tail:
             self._wake_waiters()
             if found:
                 await asyncio.sleep(0)
-            elif self._clock.now() - probed_at >= LOOK_SECONDS:
+            elif steady_now() - probed_at >= LOOK_SECONDS:
                 # Only a lookup shows that the broker is gone; a consumer does not report this.
-                probed_at = self._clock.now()
+                probed_at = steady_now()
                 await self._probe()
 
     async def _probe(self) -> None:

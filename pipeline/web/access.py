@@ -12,7 +12,6 @@ from aiohttp.typedefs import Handler, Middleware
 from multidict import CIMultiDict
 
 from pipeline.config.settings import Settings
-from pipeline.core.clock import Clock
 from pipeline.web.admin_tokens import AdminTokens, TokenProblem, admin_tokens
 from pipeline.web.failure_limit import FailureLimit
 from pipeline.web.key_ring import PAUSE_SECONDS
@@ -195,7 +194,7 @@ def guard(access: Access) -> Middleware:
     return admit
 
 
-def configured_access(settings: Settings, clock: Clock) -> Access:
+def configured_access(settings: Settings) -> Access:
     """The access rules for the pages and the API of a process with these settings.
 
     Raises:
@@ -204,6 +203,6 @@ def configured_access(settings: Settings, clock: Clock) -> Access:
     token, metrics, jwks = settings.admin_token, settings.metrics_token, settings.admin_jwks
     return Access(
         admin_token=None if token is None else token.get_secret_value(),
-        tokens=None if jwks is None else admin_tokens(jwks, settings.app, clock, settings.admin_tenant_claim),
+        tokens=None if jwks is None else admin_tokens(jwks, settings.app, settings.admin_tenant_claim),
         metrics_token=None if metrics is None else metrics.get_secret_value(),
     )

@@ -10,14 +10,15 @@ object of metadata that limits the token to the subscriptions with that metadata
 object, so that a token that lacks the claim by mistake gives no access.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 import jwt
 
-from pipeline.core.clock import Clock
 from pipeline.core.shown import printable, shown
+from pipeline.observability.instruments import Monotonic
 from pipeline.web.jwks import ALGORITHMS
 from pipeline.web.key_ring import KeyRing
 from pipeline.web.key_source import is_url, read_key_file, reader
@@ -131,17 +132,19 @@ def _tenant(claim: object) -> Mapping[str, str] | None:
     return claim if all(isinstance(value, str) for value in claim.values()) else None
 
 
-def admin_tokens(location: str, audience: str, clock: Clock, tenant_claim: str | None = None) -> AdminTokens:
+def admin_tokens(
+    location: str, audience: str, tenant_claim: str | None = None, monotonic: Monotonic = time.monotonic
+) -> AdminTokens:
     """A verifier with the JWK set at *location*. A file is read now, a URL when the first token arrives.
 
     Args:
         location: WEBHOOKS_ADMIN_JWKS.
         audience: the name of the application.
-        clock: times the pauses between two reads.
         tenant_claim: WEBHOOKS_ADMIN_TENANT_CLAIM.
+        monotonic: the clock for the age of the keys.
 
     Raises:
         ConfigurationError: the file can't be read or is not a JWK set.
     """
     keys = None if is_url(location) else read_key_file(location)
-    return AdminTokens(KeyRing(reader(location), clock, keys), audience, tenant_claim)
+    return AdminTokens(KeyRing(reader(location), keys, monotonic), audience, tenant_claim)

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import math
+import time
 from typing import Final
 
 import jwt
 
-from pipeline.core.clock import Clock
 from pipeline.core.errors import ConfigurationError
+from pipeline.observability.instruments import Monotonic
 from pipeline.web.jwks import KeySet
 from pipeline.web.key_source import ReadKeys
 
@@ -26,13 +27,14 @@ class KeyRing:
     Args:
         read: reads the set.
         keys: the keys that were read at start-up, if any.
+        monotonic: the clock for the age of the keys.
     """
 
-    def __init__(self, read: ReadKeys, clock: Clock, keys: KeySet | None = None) -> None:
+    def __init__(self, read: ReadKeys, keys: KeySet | None = None, monotonic: Monotonic = time.monotonic) -> None:
         self._read = read
-        self._clock = clock
+        self._monotonic = monotonic
         self._keys = keys
-        self._read_at = -math.inf if keys is None else clock.now()
+        self._read_at = -math.inf if keys is None else monotonic()
         self._problem: str | None = None
         self._reading = asyncio.Lock()
 
@@ -46,7 +48,7 @@ class KeyRing:
 
         Returns None for an unknown key. While there is a `problem`, an unknown key may nevertheless be in the JWK set.
         """
-        if self._keys is None or self._clock.now() - self._read_at >= MAX_AGE_SECONDS:
+        if self._keys is None or self._monotonic() - self._read_at >= MAX_AGE_SECONDS:
             await self._refresh()
         key = self._find(kid, algorithm)
         if key is None and await self._refresh():
@@ -63,12 +65,12 @@ class KeyRing:
         """
         before = self._read_at
         async with self._reading:
-            if self._read_at == before and self._clock.now() - self._read_at >= PAUSE_SECONDS:
+            if self._read_at == before and self._monotonic() - self._read_at >= PAUSE_SECONDS:
                 await self._try_to_read()
         return self._read_at != before
 
     async def _try_to_read(self) -> None:
-        asked_at = self._clock.now()
+        asked_at = self._monotonic()
         try:
             self._keys = await self._read()
         except ConfigurationError as error:

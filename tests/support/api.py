@@ -109,7 +109,7 @@ class ApiCluster:
         connection, topic, box = self.broker.connection, f"{self.name}.subscriptions", SecretBox([self._key])
         registry = Registry(connection, topic, box, self.definition)
         store = SubscriptionStore(registry, connection, topic, box, self.definition)
-        tokens = AdminTokens(KeyRing(_no_keys, SystemClock(), parse_key_set(key_set(KEY))), self.name, "tenant")
+        tokens = AdminTokens(KeyRing(_no_keys, parse_key_set(key_set(KEY))), self.name, "tenant")
         access = Access(TOKEN, tokens)
         app = faust.App(
             self.name, broker="kafka://127.0.0.1:9", web_application_options=web_options(access), **BUILT_IN_PAGES_OFF

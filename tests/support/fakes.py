@@ -23,10 +23,16 @@ MS_PER_OFFSET = 1_000
 
 
 class VirtualClock:
-    """A clock with the time of the running event loop, which jumps in virtual time (virtual_time.py)."""
+    """A clock with the time of the running event loop, which jumps in virtual time (virtual_time.py).
+
+    Attributes:
+        ahead: seconds by which it is ahead of the event loop, as after somebody has set the system clock.
+    """
+
+    ahead = 0.0
 
     def now(self) -> float:
-        return asyncio.get_running_loop().time()
+        return asyncio.get_running_loop().time() + self.ahead
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, seconds))

@@ -54,7 +54,7 @@ def create_console(settings: Settings) -> ConsoleApp:
     definition, clock = configured_definition(settings), SystemClock()
     connection, topic = definition.source.connection, subscriptions_topic(settings.app)
     box = secret_box(settings)
-    access = configured_access(settings, clock)
+    access = configured_access(settings)
     registry = Registry(connection, topic, box, definition, clock=clock)
     guard = Guard(settings.allow_private_networks)
     store = SubscriptionStore(registry, connection, topic, box, definition, clock=clock, guard=guard)

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.cluster.notification_outlets import MOST_WAITING, Outlets, WebhookSink
 from pipeline.cluster.notifications import CONTENT_TYPE, Notification, Notifier, cloud_event
-from pipeline.cluster.retention_watch import RetentionWatch
+from pipeline.cluster.retention_watch import ASK_SECONDS, RetentionWatch
 from pipeline.core.clock import steady_now
 from pipeline.core.model import Cause, Event, PlainEvent
 from pipeline.core.observer import Observer
@@ -222,10 +222,17 @@ def notes(count: int) -> Sequence[Notification]:
     return [Notification("worker.fenced", f"events/{number}", 1.0, {}) for number in range(count)]
 
 
-async def sent(webhook: Webhook, told: Sequence[Notification], drops: Drops, seconds: float = 10_000.0) -> None:
+async def sent(
+    webhook: Webhook,
+    told: Sequence[Notification],
+    drops: Drops,
+    *,
+    seconds: float = 10_000.0,
+    clock: VirtualClock | None = None,
+) -> None:
     """Send these notifications, for at most *seconds*."""
     sink = WebhookSink(webhook, "https://ops.example/hook", None, "/app")
-    outlets = Outlets([sink], VirtualClock(), drops)
+    outlets = Outlets([sink], clock or VirtualClock(), drops)
     for each in told:
         outlets.put(each)
     running = asyncio.get_running_loop().create_task(outlets.run())
@@ -273,7 +280,40 @@ async def test_a_webhook_is_given_up_after_six_hours() -> None:
     assert (count, error.endswith("the callback answered 500")) == (1, True)
 
 
+@in_virtual_time
+async def test_the_six_hours_ignore_jumps_of_the_system_clock() -> None:
+    clock, drops = VirtualClock(), Drops()
+
+    class Jumping(Webhook):
+        async def __call__(self, *args: Any) -> Outcome:
+            clock.ahead += 7 * 3600.0
+            return await super().__call__(*args)
+
+    webhook = Jumping(DOWN, DOWN)
+    await sent(webhook, notes(1), drops, clock=clock)
+    assert (len(webhook.calls), drops) == (3, [])
+
+
 # ------------------------------------------------------------------- retention
+
+
+@in_virtual_time
+async def test_the_retention_is_asked_again_after_a_clock_jump() -> None:
+    asked: list[str] = []
+
+    async def ask(topic: str) -> None:
+        asked.append(topic)
+
+    core, clock = await Core().open(), VirtualClock()
+    watch = RetentionWatch([core.dispatcher], ask, notifier(Told()).tell, clock)
+    await watch.look()
+    clock.ahead = -86_400.0
+    await watch.look()
+    assert len(asked) == 1
+    await asyncio.sleep(ASK_SECONDS)
+    await watch.look()
+    assert len(asked) == 2
+    await core.end()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The parts of a worker's announcement that describe its lanes."""
 
+import asyncio
+
 import pytest
 
 from pipeline.cluster import own_state
@@ -10,8 +12,9 @@ from tests.support.fakes import VirtualClock
 from tests.support.virtual_time import in_virtual_time
 
 
-def own_state_of(core: Core) -> OwnState:
-    return OwnState("1", reporter_of(core), core.sources, core.telemetry, clock=VirtualClock(), counts=dict)
+def own_state_of(core: Core, clock: VirtualClock | None = None) -> OwnState:
+    clock = clock or VirtualClock()
+    return OwnState("1", reporter_of(core), core.sources, core.telemetry, clock=clock, counts=dict)
 
 
 @in_virtual_time
@@ -32,6 +35,19 @@ async def test_retrying_lanes_are_announced_first_and_then_the_oldest(monkeypatc
         ("c", 0, 2, 0),
     ]
     assert (announced.queued, announced.lanes_left_out) == (6, 1)
+    await core.end()
+
+
+@in_virtual_time
+async def test_the_announced_rate_ignores_jumps_of_the_system_clock() -> None:
+    core, clock = await Core(subscription("a")).open(), VirtualClock()
+    own = own_state_of(core, clock)
+    own.announcement()
+    await core.stream(1, "a")
+    await core.answer(0, Delivered(200))
+    await asyncio.sleep(2.0)
+    clock.ahead = -3600.0
+    assert own.announcement().delivered_per_second == 0.5
     await core.end()
 
 

@@ -51,6 +51,16 @@ def test_no_worker_is_gone_because_the_brokers_were_silent() -> None:
     assert [state.name for state in seen.states(81.0) if state.is_gone] == ["killed before", "killed meanwhile"]
 
 
+def test_no_gone_worker_returns_when_the_clock_is_set_back() -> None:
+    seen = WorkersSeen()
+    seen.take(said("a", 0), 3600.0)
+    seen.refresh(1.0, 1.0)
+    seen.take(said("b", 0), 2.0)
+    assert seen.owned(2.0) == {("events", 0): "b"}
+    now = 2.0 + GONE_SECONDS
+    assert [state.name for state in seen.states(now) if state.is_gone] == ["a"]
+
+
 def test_lanes_missing_in_the_next_announcement_are_dropped() -> None:
     seen = WorkersSeen()
     assert seen.take(said("a", 0, lanes=(LANE,)), 10.0) == {"s"}

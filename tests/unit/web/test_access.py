@@ -10,7 +10,6 @@ from aiohttp.test_utils import TestClient, TestServer, make_mocked_request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.clock import SystemClock
 from pipeline.web.access import Access
 from pipeline.web.admin_tokens import AdminTokens, TokenProblem
 from pipeline.web.failure_limit import FREE_FAILURES, LONGEST_PAUSE_SECONDS, MOST_ADDRESSES, MOST_TOKENS, FailureLimit
@@ -33,7 +32,7 @@ async def no_keys() -> KeySet:
 
 
 def tokens(tenant_claim: str | None = None) -> AdminTokens:
-    return AdminTokens(KeyRing(no_keys, SystemClock(), parse_key_set(key_set(KEY))), "orders", tenant_claim)
+    return AdminTokens(KeyRing(no_keys, parse_key_set(key_set(KEY))), "orders", tenant_claim)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import ConfigurationError
 from pipeline.http.resolver import Resolver
-from pipeline.web import Access, key_source, web_options
+from pipeline.web import Access, key_ring, key_source, web_options
 from pipeline.web.admin_tokens import AdminTokens, TokenProblem, admin_tokens
 from pipeline.web.jwks import LARGEST_BYTES, KeySet, parse_key_set
 from pipeline.web.key_ring import MAX_AGE_SECONDS, PAUSE_SECONDS, KeyRing
@@ -49,7 +49,7 @@ async def server() -> AsyncIterator[KeyServer]:
 @pytest.fixture
 def tokens(server: KeyServer, clock: ManualClock) -> AdminTokens:
     """A verifier with the keys of the server."""
-    return admin_tokens(server.url, APP, clock)
+    return admin_tokens(server.url, APP, monotonic=clock.now)
 
 
 def judged_by(*keys: SigningKey | dict[str, Any]) -> AdminTokens:
@@ -59,7 +59,7 @@ def judged_by(*keys: SigningKey | dict[str, Any]) -> AdminTokens:
     async def read() -> KeySet:
         return found
 
-    return AdminTokens(KeyRing(read, ManualClock(), found), APP)
+    return AdminTokens(KeyRing(read, found), APP)
 
 
 def part(value: object) -> str:
@@ -258,10 +258,20 @@ async def test_the_age_of_keys_counts_from_the_request(clock: ManualClock) -> No
         clock.time += MAX_AGE_SECONDS
         return parse_key_set(key_set(KEY))
 
-    ring = KeyRing(slow, clock)
+    ring = KeyRing(slow, monotonic=clock.now)
     for _ in range(2):
         assert await ring.find("k1", "ES256") is not None
     assert len(reads) == 2
+
+
+async def test_the_age_of_keys_ignores_the_system_clock(server: KeyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_ring, "PAUSE_SECONDS", 0.0)
+    tokens = admin_tokens(server.url, APP)
+    assert await reason(tokens, KEY.token()) is None
+    server.body = key_set(KEY, OTHER)
+    token = OTHER.token()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert await reason(tokens, token) is None
 
 
 async def test_a_withdrawn_key_is_refused_after_ten_minutes(
@@ -357,21 +367,21 @@ async def test_a_slow_answer_has_a_time_limit() -> None:
 def test_a_file_of_keys_is_read_at_the_start(tmp_path: Path, clock: ManualClock) -> None:
     file = tmp_path / "jwks.json"
     with pytest.raises(ConfigurationError, match=rf"^WEBHOOKS_ADMIN_JWKS: {file} can't be read: No such file"):
-        admin_tokens(str(file), APP, clock)
+        admin_tokens(str(file), APP, monotonic=clock.now)
     file.write_bytes(b"{}")
     with pytest.raises(
         ConfigurationError, match=rf"^WEBHOOKS_ADMIN_JWKS: {file} is not a JWK set: it has no list of keys"
     ):
-        admin_tokens(str(file), APP, clock)
+        admin_tokens(str(file), APP, monotonic=clock.now)
     file.write_bytes(key_set(KEY))
 
-    assert asyncio.run(reason(admin_tokens(str(file), APP, clock), KEY.token())) is None
+    assert asyncio.run(reason(admin_tokens(str(file), APP, monotonic=clock.now), KEY.token())) is None
 
 
 async def test_a_file_of_keys_that_has_changed_is_read_again(tmp_path: Path, clock: ManualClock) -> None:
     file = tmp_path / "jwks.json"
     file.write_bytes(key_set(KEY))
-    tokens = await asyncio.to_thread(admin_tokens, str(file), APP, clock)
+    tokens = await asyncio.to_thread(admin_tokens, str(file), APP, monotonic=clock.now)
     file.write_bytes(key_set(OTHER))
 
     clock.time += PAUSE_SECONDS

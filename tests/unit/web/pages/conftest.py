@@ -9,7 +9,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from pipeline.config.definition import parse_definition
-from pipeline.core.clock import SystemClock
 from pipeline.core.subscription import Subscription
 from pipeline.core.webhook_ids import WebhookIds
 from pipeline.observability.telemetry import Telemetry
@@ -71,7 +70,7 @@ def clock() -> ManualClock:
 
 @pytest.fixture
 def app(view: FixedView, registry: FixedRegistry, clock: ManualClock) -> faust.App:
-    keys = KeyRing(_no_keys, SystemClock(), parse_key_set(key_set(KEY)))
+    keys = KeyRing(_no_keys, parse_key_set(key_set(KEY)))
     access = Access(TOKEN, AdminTokens(keys, "orders", "tenant"))
     consumer = {"consumer": {"enabled": True, "topics": ["events"], "autoOffsetReset": "earliest"}}
     endpoint = {
