@@ -1,6 +1,8 @@
 """Finds and runs the command. The pipeline's own commands load neither Faust nor the application, to start fast."""
 
+import os
 import sys
+import traceback
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
@@ -9,6 +11,7 @@ from typing import Final
 import click
 
 from pipeline.cli.command_group import PROGRAM, CommandGroup
+from pipeline.cli.output import unwritable
 
 OWN: Final[Mapping[str, str]] = {
     "attempts": "pipeline.cli.attempts",
@@ -43,7 +46,31 @@ def main() -> None:
         group = _only(first) if first in {*OWN, _VERSION} else whole_group()
     except KeyboardInterrupt:  # while modules are loaded; afterwards, click ends the program in the same way
         sys.exit("Aborted!")
-    group.main(prog_name=PROGRAM)
+    try:
+        _run(group)
+    except SystemExit as end:
+        if end.code:
+            _discard_unwritable()
+        raise
+
+
+def _run(group: click.Group) -> None:
+    try:
+        group.main(prog_name=PROGRAM)
+    except OSError as error:
+        # click prints help, version and completions itself.
+        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+        if innermost.f_code is not click.echo.__code__:  # noqa: TID251 - nothing is printed here
+            raise
+        sys.exit(f"Error: {unwritable(error)}")
+
+
+def _discard_unwritable() -> None:
+    """Discard what standard output does not take; the interpreter would report the error again, and exit with 120."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def whole_group() -> click.Group:

@@ -95,7 +95,7 @@ def progress(label: str, total: int, *, is_shown: bool = True) -> Iterator[Calla
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print *text*, which may have several lines, with control characters escaped."""
+    """Print *text*, which may have several lines, with control characters escaped. Raises the errors of `writing`."""
     with writing():
         click.echo(safe(text, keep="\n"), err=err)  # noqa: TID251 - the text is escaped here
 
@@ -113,12 +113,18 @@ def writing() -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise ConfigurationError(f"the output can't be written: {error.strerror}") from None
+        raise ConfigurationError(unwritable(error)) from None
+
+
+def unwritable(error: OSError) -> str:
+    """A sentence that the output can't be written, with the reason."""
+    return f"the output can't be written: {error.strerror}"
 
 
 def redraw(text: str) -> None:
-    """Clear the terminal and show *text*, with control characters escaped."""
-    click.echo(f"\x1b[H\x1b[J{safe(text, keep=chr(10))}")  # noqa: TID251 - the text is escaped here
+    """Clear the terminal and show *text*, with control characters escaped. Raises the errors of `writing`."""
+    with writing():
+        click.echo(f"\x1b[H\x1b[J{safe(text, keep=chr(10))}")  # noqa: TID251 - the text is escaped here
 
 
 def new_private_file(path: Path) -> TextIO:

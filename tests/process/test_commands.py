@@ -1,5 +1,6 @@
 """Runs of the program without a broker: its help, its error messages, and the modules that it loads."""
 
+import os
 import re
 import subprocess
 import sys
@@ -118,10 +119,13 @@ async def test_other_shells_get_a_completion_script(shell: str, part: str) -> No
     assert part in await WITHOUT_SETTINGS.done("completion", shell)
 
 
-def test_output_on_a_full_disk_is_reported_in_a_sentence() -> None:
-    command = [sys.executable, "-c", "from pipeline.cli.main import main; main()", "completion", "bash"]
+@pytest.mark.parametrize("variables", [{}, {"PYTHONUNBUFFERED": "1"}], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("words", ["completion bash", "--version", "--help", "subscriptions --help", "top --help"])
+def test_output_on_a_full_disk_is_reported_in_a_sentence(words: str, variables: dict[str, str]) -> None:
+    command = [sys.executable, "-c", "from pipeline.cli.main import main; main()", *words.split()]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"} | variables
     with Path("/dev/full").open("wb") as full:
-        ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+        ended = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (1, "Error: the output can't be written: No space left on device\n")
 
 

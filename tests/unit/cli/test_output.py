@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.cli import subscriptions
 from pipeline.cli.command_group import CommandGroup
-from pipeline.cli.output import MANY, as_json, as_table, as_yaml, ask, progress, say
+from pipeline.cli.output import MANY, as_json, as_table, as_yaml, ask, progress, redraw, say
 from pipeline.core.errors import ConfigurationError
 from pipeline.subscriptions.edits import Change
 
@@ -111,6 +111,12 @@ class FullDisk(io.StringIO):
 
     def write(self, _text: str) -> int:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_redraw_on_a_lost_terminal_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", FullDisk())
+    with pytest.raises(ConfigurationError, match=r"^the output can't be written: No space left on device$"):
+        redraw("text")
 
 
 def test_reencryption_ends_if_its_output_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
