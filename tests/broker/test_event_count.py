@@ -21,10 +21,14 @@ RANGES = {ONE: (0, 4), TWO: (1, 9), NONE: (0, 10), b"empty": (6, 6)}
 class Everyone(Matching):
     """A matching in which every event matches all subscriptions."""
 
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+
     def update(self, subscription_id: str, subscription: Subscription | None) -> None:
         raise NotImplementedError
 
-    def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:  # noqa: ARG002
+    def keys(self, event: Event, among: Collection[bytes] | None = None) -> Sequence[bytes]:
+        self.seen.append(event.offset)
         return tuple(among or ())
 
 
@@ -45,6 +49,17 @@ async def test_events_are_counted_in_the_range_of_each_subscription(tp: TopicPar
     assert await counter.count_each(tp, RANGES, None) == {ONE: 2, TWO: 4, NONE: 0, b"empty": 0}
     assert await counter.count_each(tp, RANGES, Everyone()) == {ONE: 4, TWO: 8, NONE: 10, b"empty": 0}
     assert await counter.count_each(tp, {ONE: (3, 3)}, None) == {ONE: 0}
+
+
+async def test_an_empty_range_makes_nothing_else_be_read(tp: TopicPartition, counter: EventCounter) -> None:
+    everyone = Everyone()
+    assert await counter.count_each(tp, {ONE: (7, 9), b"before": (0, 0), b"after": (10, 10)}, everyone) == {
+        ONE: 2,
+        b"before": 0,
+        b"after": 0,
+    }
+    assert everyone.seen == [7, 8]
+    assert await counter.count_each(tp, {}, everyone) == {}
 
 
 async def test_the_first_event_in_a_range_is_found(tp: TopicPartition, counter: EventCounter) -> None:

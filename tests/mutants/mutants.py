@@ -7,9 +7,11 @@ from typing import Final
 
 from tests.mutants.addressed import ADDRESSED
 from tests.mutants.beginnings import BEGINNINGS
+from tests.mutants.clocks import CLOCKS
 from tests.mutants.matching import MATCHING
 from tests.mutants.mutant import Mutant
 from tests.mutants.pages import PAGES
+from tests.mutants.reports import REPORTS
 from tests.mutants.sources import SOURCES
 from tests.mutants.strangers import STRANGERS
 
@@ -48,6 +50,8 @@ MUTANTS: Final = (
     *BEGINNINGS,
     *MATCHING,
     *PAGES,
+    *REPORTS,
+    *CLOCKS,
     *STRANGERS,
     # ----------------------------------------------------------- agents/deliver.py, app.py
     Mutant(

@@ -30,6 +30,13 @@ PAGES: Final = (
         tests=(f"{SITE}test_a_tenant_sees_only_its_own_subscriptions",),
     ),
     Mutant(
+        "the address of a subscription leads to another page",
+        "pipeline/web/pages/site.py",
+        was='"/subscription?" + urlencode({"id": request.match_info["id"]})',
+        becomes='"/subscription?id=" + request.match_info["id"]',
+        tests=(f"{SITE}test_an_id_in_the_path_leads_to_its_page",),
+    ),
+    Mutant(
         "any event of the source can be read",
         "pipeline/web/pages/site.py",
         was='lane.state not in {"failure", "retrying"}',

@@ -17,18 +17,22 @@ from pipeline.config.definition import Definition
 from pipeline.config.settings import Settings
 from pipeline.core.clock import SystemClock
 from pipeline.core.errors import LeaseEndedError
+from pipeline.core.log_bounds import LogBounds
 from pipeline.core.model import PlainEvent
 from pipeline.core.outcome import Delivered
+from pipeline.core.sources import TopicPartition
 from pipeline.core.subscription import Routing, Subscription
 from pipeline.http.handshake import Permitted
 from pipeline.http.transport import Transport
 from pipeline.http.webhook import Callback
+from pipeline.kafka.committed import Committed
 from pipeline.kafka.connection import KafkaConnection
 from pipeline.kafka.topics import Source
 from pipeline.observability.telemetry import Telemetry
 from pipeline.runtime.application import DeliveryApp
 from pipeline.runtime.engine import Engine
 from tests.support.receiver import Receiver
+from tests.unit.runtime.test_log_check import Brokers
 
 SOURCE = Source(KafkaConnection(("127.0.0.1:1",)), "events")
 DEFINITION = Definition("orders", SOURCE, stated_routing=Routing.KEY)
@@ -102,6 +106,15 @@ def test_sending_and_heartbeats_use_the_same_lease(app: DeliveryApp) -> None:
 
 def test_a_closed_partition_releases_its_tokens(app: DeliveryApp) -> None:
     assert next(iter(app.parts.sources))._on_closed == sending(app).authorized.tokens.release
+
+
+def test_a_worker_knows_the_ids_of_former_topics(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """Kafka has deleted the offsets together with the topic, so only this id shows that the topic was recreated."""
+    app = create_app(settings, DEFINITION, {TopicPartition("events", 3): "former"})
+    check = app.parts.log_checks["events"]
+    check._source = Brokers(p3=LogBounds(0, 5, "current"))
+    asyncio.run(check.begin({3: Committed(None)}))
+    assert "log.broken kind=recreated topic=events partition=3" in caplog.text
 
 
 def test_changelogs_are_expanded_after_the_topic_of_rows(app: DeliveryApp, settings: Settings) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.cluster.attempt_recorder import AttemptRecorder
 from pipeline.cluster.attempts import Results
 from pipeline.core.outcome import Outcome, Rejected, ServerError
+from pipeline.core.ports import LaneLimits
 from pipeline.core.subscription import Qos, ReplayOffset, Skip
 from pipeline.observability.telemetry import Telemetry
 from tests.support.core import IDS, OK, Core, subscription
@@ -16,6 +17,7 @@ from tests.support.virtual_time import in_virtual_time, settle
 
 BUSY = ServerError(503)
 WRONG = Rejected(400)
+AT_MOST_ONCE = subscription(qos=Qos.AT_MOST_ONCE)
 
 
 class Logged(Core):
@@ -132,3 +134,37 @@ async def test_an_event_of_an_unknown_subscription_is_recorded() -> None:
     await core.stream(1, "unheard-of")
     assert core.entries() == [(0, "dropped", "unknown-subscription")]
     await core.end()
+
+
+@in_virtual_time
+async def test_a_claimed_event_that_is_given_up_is_recorded() -> None:
+    core = Logged(AT_MOST_ONCE)
+    await core.open()
+    await core.stream(3)
+    await core.land()
+    await core.answer(0)
+    await core.land()
+    await core.answer(1, BUSY)
+    await core.land()
+    assert (1, "dropped", "given-up") in core.entries()
+    await core.end()
+
+
+@in_virtual_time
+async def test_claims_given_up_at_a_stop_are_recorded() -> None:
+    """The attempt with event 1 is cancelled, and the row that hands back event 2 is refused."""
+    core = Logged(AT_MOST_ONCE, limits=LaneLimits(events=10, bytes=1_000_000, hold_seconds=5.0, claim_events=3))
+    await core.open()
+    await core.stream(5)
+    await core.land()
+    await core.answer(0)
+    following = await Core(before=core).open()
+    stopping = asyncio.create_task(core.stop())
+    await asyncio.sleep(60.0)
+    await core.land()
+    await stopping
+    assert [found for found in core.entries() if found[2] == "given-up"] == [
+        (1, "dropped", "given-up"),
+        (2, "dropped", "given-up"),
+    ]
+    await following.end()

@@ -29,19 +29,28 @@ def test_a_time_is_shown_relative_to_now() -> None:
 
 
 def test_durations_rates_and_numbers_are_short() -> None:
-    assert [duration(each) for each in (0.0004, 0.012, 0.99, 1.25, 31.0)] == [
+    assert [duration(each) for each in (0.0004, 0.01, 0.012, 0.99, 1.0, 1.25, 10.0, 31.0)] == [
         "0.4 ms",
+        "10 ms",
         "12 ms",
         "990 ms",
+        "1.0 s",
         "1.2 s",
+        "10 s",
         "31 s",
     ]
-    assert [rate(each) for each in (0, 0.04, 3.21, 12.3, 5321.4)] == ["0", "0.0", "3.2", "12", "5,321"]
+    assert [rate(each) for each in (0, 0.04, 3.21, 10.0, 12.3, 5321.4)] == ["0", "0.0", "3.2", "10", "12", "5,321"]
     assert [plural(each, "event") for each in (0, 1, 1200)] == ["0 events", "1 event", "1,200 events"]
 
 
 def test_whole_milliseconds_show_no_decimals_they_do_not_have() -> None:
-    assert [milliseconds(each) for each in (0, 1, 999, 1250)] == ["under 1 ms", "1 ms", "999 ms", "1.2 s"]
+    assert [milliseconds(each) for each in (0, 1, 999, 1000, 1250)] == [
+        "under 1 ms",
+        "1 ms",
+        "999 ms",
+        "1.0 s",
+        "1.2 s",
+    ]
 
 
 def test_a_number_of_waiting_events_shows_its_accuracy() -> None:
