@@ -230,7 +230,7 @@ class DeliveryConsumer(driver.Consumer):
     async def commit_settled(self, settled: Mapping[TopicPartition, int]) -> int | None:
         """Commit offsets of partitions that are still open.
 
-        Returns how far the offsets advanced; None if the commit was not confirmed.
+        Returns how far the offsets advanced, 0 if nothing was left to commit; None if the commit was not confirmed.
         """
         if not settled:
             return 0  # This comes before the lock: without a broker, a commit that holds the lock never ends.
@@ -244,7 +244,9 @@ class DeliveryConsumer(driver.Consumer):
                 if TP(*tp) in assigned and self._sources[tp.topic].is_open(tp.partition)
             }
             begun_to = {tp: self._sources[tp.topic].begun_to(tp.partition) for tp in offsets}
-            if not (offsets and await self.delivery_thread.commit_with_metadata(offsets, begun_to)):
+            if not offsets:
+                return 0
+            if not await self.delivery_thread.commit_with_metadata(offsets, begun_to):
                 return None
             self.app.tables.on_commit(offsets)
             self.app.monitor.on_tp_commit(offsets)
@@ -302,9 +304,14 @@ class DeliveryConsumer(driver.Consumer):
         offsets = await self._sources.drain(tps, self._parts.drain_seconds)
         try:
             async with asyncio.timeout(LAST_COMMIT_SECONDS):
-                await self.commit_settled(await self._parts.log_checks.committable(offsets))
-            if offsets:
-                logger.info("gave back partitions %s: drained and committed", _shown(offsets))
+                advanced = await self.commit_settled(await self._parts.log_checks.committable(offsets))
+            owned = [tp for tp in offsets if self._sources[tp.topic].is_open(tp.partition)]
+            if advanced is None:
+                logger.warning(
+                    "the last commit of partitions %s was not confirmed, so events may be repeated", _shown(owned)
+                )
+            elif owned:
+                logger.info("gave back partitions %s: drained and committed", _shown(owned))
         except (KafkaError, OSError) as error:  # a TimeoutError is an OSError
             logger.warning("the last commit of partitions %s was not confirmed: %r", _shown(offsets), error)
         await self._sources.close(tps)

@@ -1,10 +1,12 @@
 """Offsets are committed soon, one commit at a time, and only while there is something to commit."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from faust.types import TP
 
 from pipeline.core.dispatcher import Dispatcher
@@ -168,6 +170,27 @@ async def test_no_commit_follows_a_partition_s_last_commit() -> None:
 
 
 @in_virtual_time
+async def test_an_unconfirmed_last_commit_is_reported(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, DeliveryConsumer.__module__)
+    group = Group()
+    group.is_refusing, group.windows = True, {0: 7}
+    await consumer_of(group).give_back({TopicPartition("events", 0)})
+    assert caplog.messages == [
+        "the last commit of partitions [0] of events was not confirmed, so events may be repeated"
+    ]
+
+
+@in_virtual_time
+async def test_a_partition_lost_in_a_drain_is_not_reported_committed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, DeliveryConsumer.__module__)
+    group = Group()
+    group.windows, group.closed = {0: 7, 1: 9}, {0}
+    await consumer_of(group).give_back({TopicPartition("events", 0), TopicPartition("events", 1)})
+    assert group.confirmed == [{TP("events", 1): 9}]
+    assert caplog.messages == ["gave back partitions [1] of events: drained and committed"]
+
+
+@in_virtual_time
 async def test_giving_back_a_partition_cancels_its_offset_search() -> None:
     """A search that continued would count the next owner's events, and seek in a partition that is no longer
     assigned."""
@@ -183,7 +206,7 @@ async def test_partitions_no_longer_owned_are_not_committed() -> None:
     group = Group()
     consumer = consumer_of(group)
     assert await consumer.commit_settled({}) == 0
-    assert await consumer.commit_settled({TopicPartition("events", 5): 7}) is None
+    assert await consumer.commit_settled({TopicPartition("events", 5): 7}) == 0
     assert await consumer.commit_settled({TopicPartition("events", 1): 4, TopicPartition("events", 5): 7}) == 1
     assert group.confirmed == [{TP("events", 1): 4}]
 
