@@ -229,7 +229,6 @@ class Lane(LaneView):
         if kept is not None:
             self.events.keep(kept)
         self._enter(state, cause)
-        self.events.forget_tries()
         self.waits.end()
         if cause is not None:
             self._await_probe(cause, scheduled)
@@ -339,6 +338,8 @@ class Lane(LaneView):
     def resume(self) -> None:
         """Continue from the cursor at once: clear FAILURE, end all waits."""
         self.waits.end()
+        if self.cause is not None:
+            self.events.forget_tries(self.cause)
         if self.state.is_halted or self.is_probing:
             self._enter(LaneState.BEHIND)
             self._rows.mark_stale(self.key)

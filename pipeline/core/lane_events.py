@@ -207,9 +207,10 @@ class LaneEvents:
             tries = Tries(cause.attempts.count, cause.attempts.since)
             self.shelved = Shelved(self.in_log.read_from, tries, 0.0)
 
-    def forget_tries(self) -> None:
-        """Forget the tries of the next event: its next attempt counts as the first."""
-        self.shelved = None
+    def forget_tries(self, cause: Cause) -> None:
+        """Forget the tries of the event at fault, because a FAILURE ends: its next attempt counts as the first."""
+        if self.shelved is not None and self.shelved.offset == cause.offset:
+            self.shelved = None
 
     # --------------------------------------------------------------- commands: the queue is empty
 

@@ -220,6 +220,33 @@ async def test_a_resume_does_not_wait_for_the_probe() -> None:
 
 
 @in_virtual_time
+async def test_a_resume_before_a_probe_is_sent_starts_the_count_anew() -> None:
+    core = await failed(Core(probed()))
+    await asyncio.sleep(60)
+    await settle()
+    assert core.lane().state is LaneState.PROBING
+    await core.revise(resumed(probed()))
+    await core.read()
+    assert [(attempt.offset, attempt.number) for attempt in core.send.pending] == [(0, 1)]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_resume_after_a_crash_in_a_probe_starts_the_count_anew() -> None:
+    former = await failed(Core(probed()))
+    await probe(former)
+    await former.land()
+    former.commit()
+    await former.end()
+    core = await Core(before=former).open()
+    assert core.lane().state is LaneState.FAILED
+    await core.revise(resumed(probed()))
+    await core.read()
+    assert [(attempt.offset, attempt.number) for attempt in core.send.pending] == [(0, 1)]
+    await core.end()
+
+
+@in_virtual_time
 async def test_a_pause_ends_a_probe_under_way_and_all_later_ones() -> None:
     core = await failed(Core(probed()))
     await probe(core)

@@ -11,7 +11,7 @@ from pipeline.core.model import Status
 from pipeline.core.outcome import Failed, Rejected
 from pipeline.core.subscription import DesiredStatus, Qos, ReplayOffset, ReplayTimestamp, Skip, Subscription
 from pipeline.core.waiting import Waiting, waiting_in
-from tests.support.core import Core, paused, resumed, subscription
+from tests.support.core import SLOW, Core, paused, resumed, subscription
 from tests.support.fakes import MS_PER_OFFSET
 from tests.support.virtual_time import in_virtual_time, settle
 
@@ -179,6 +179,24 @@ async def test_a_pause_ends_a_retry_wait_and_keeps_the_attempt_count() -> None:
     await core.land()
     await asyncio.sleep(30.0)
     assert len(core.send.made) == 1
+
+    await core.revise(resumed(spec))
+    await core.read()
+    assert core.send.made[-1].number == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_pause_keeps_the_attempt_count_of_a_long_wait() -> None:
+    """During a long wait, the event is only in the log."""
+    spec = subscription(retry=SLOW)
+    core = await Core(spec).open()
+    await core.stream(1)
+    await core.answer(0, BROKEN)
+    await core.land()
+    assert core.lane().events.is_empty
+    await core.revise(paused(spec))
+    await core.land()
 
     await core.revise(resumed(spec))
     await core.read()
