@@ -2,8 +2,8 @@
 
 Only OAuth 2.0 needs it. For all other kinds of authentication, the prepared request already contains the header.
 
-After a 401, the token is given up, so the next attempt gets a new one. core/policy.py decides whether the event is sent
-again.
+After a 401, the token is given up, so the next attempt gets a new one, unless the token has just replaced a rejected
+one (grant.py). core/policy.py decides whether the event is sent again.
 """
 
 from collections.abc import Awaitable

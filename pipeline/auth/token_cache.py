@@ -1,8 +1,8 @@
 """The access tokens of a worker. A token is looked up for every event, and fetched once for all lanes that need it.
 
-A token belongs to a set of credentials, and has a row in each partition that uses it. So the lanes of a worker share
-the token, and it moves to another worker together with any of its partitions. Failures are outcomes, never exceptions.
-authorization.py uses this module. The store is a protocol, implemented by a Faust table (token_store.py,
+A token belongs to a set of credentials. All lanes of a worker that have these credentials share the token. It has a row
+in each partition that uses it, so the next owner of the partition finds the token there. Failures are outcomes, never
+exceptions. authorization.py uses this module. The store is a protocol, implemented by a Faust table (token_store.py,
 runtime/token_table.py).
 """
 
@@ -119,7 +119,8 @@ class TokenCache:
     def reject(self, subscription: Subscription, authorization: str) -> None:
         """Record that a callback answered 401 to *authorization*; the next caller gets a new token.
 
-        Does nothing if the token has been replaced in the meantime.
+        But if the token replaced a rejected one less than a second ago, callers get the same token until that second
+        has passed (`Grant.usable`). Does nothing if the token has been replaced in the meantime.
         """
         grant = self._grants.get(subscription.auth)
         if grant is not None:

@@ -112,7 +112,7 @@ class Commands:
         return False
 
     def resume(self, lane: Lane) -> None:
-        """Clear FAILURE and end waits, because a new revision means "continue"."""
+        """Clear FAILURE and end waits, as every new revision does. The lane then follows the wanted status."""
         lane.resume()
         self._write_or_mark_row(lane)
         lane.follow_wanted_status()

@@ -30,7 +30,10 @@ COUNT_SECONDS: Final = 1.0
 IDLE_STRIDE: Final = 10_000
 """While a lane is idle, its row is written again when the stream has advanced by this many offsets."""
 LAST_ROWS_SECONDS: Final = 10.0
-"""How long a drain waits for the last rows. Without these rows, events may be repeated, but no event is lost."""
+"""How long a drain waits for the last rows. Without them, events may be repeated.
+
+With at-most-once, events whose claim was handed back are given up instead. With QoS none, queued events may be lost.
+"""
 
 
 def row_of(lane: Lane) -> Cursor:

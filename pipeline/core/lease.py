@@ -6,8 +6,8 @@
 The worker only knows when it *sent* the heartbeat, which is earlier than its arrival. So the lease ends one session
 timeout, less a second, after the heartbeat was sent. Without a lease nothing may be sent: another worker may own the
 partitions. A worker that was stopped or cut off would not notice this change of owner. A confirmed heartbeat renews the
-lease (kafka/internals.py). The lease depends only on the clock, so it also expires while the worker's event loop is
-blocked.
+lease, and so does a confirmed SyncGroup request, which ends a rebalance (kafka/internals.py). The lease depends only on
+the clock, so it also expires while the worker's event loop is blocked.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ MARGIN_SECONDS: Final = 1.0
 
 
 class Lease:
-    """A worker's lease on all of its partitions; not held before the first heartbeat.
+    """A worker's lease on all of its partitions; not held before it is first renewed.
 
     Args:
-        seconds: how long the lease lasts, counted from when a confirmed heartbeat was sent.
+        seconds: how long the lease lasts, counted from when the confirmed request was sent.
         now: a clock that continues while this process is stopped.
     """
 
@@ -49,7 +49,7 @@ class Lease:
             raise LeaseEndedError("the group has confirmed no heartbeat in time")
 
     def renew(self, sent_at: float) -> None:
-        """Extend the lease, because a heartbeat sent at *sent_at* was confirmed. May be called from any thread."""
+        """Extend the lease: the group has confirmed a request sent at *sent_at*. May be called from any thread."""
         self._until = max(self._until, sent_at + self._seconds)
         # `renew` sets the end before it wakes the sleepers, and `waking` adds a sleeper before it reads the end. So no
         # sleeper is missed.

@@ -1,8 +1,8 @@
 """Decides what follows from an outcome. Pure (docs/design.md, Outcomes and decisions).
 
-http/response.py turns a status into an outcome; subscription.py lists the statuses that are retried. `Runner`
-(runner.py) acts on the decision. After a 429 or 503, rate_limit.py also delays the other events of the subscription.
-tests/unit/core/test_policy.py tests every combination.
+http/response.py turns a status into an outcome. subscription.py lists the statuses that are retried by default; a
+subscription may name others (subscriptions/resolve.py). `Runner` (runner.py) acts on the decision. After a 429 or 503,
+rate_limit.py also delays the other events of the subscription. tests/unit/core/test_policy.py tests every combination.
 """
 
 import math

@@ -68,7 +68,7 @@ class RowWriter(Protocol):
     """Writes the cursor rows of lanes (lane_rows.py)."""
 
     def write(self, key: bytes) -> "asyncio.Future[None]":
-        """Write the lane's row with the next group commit. The future is done when the broker has confirmed it."""
+        """Write the lane's row with the next transaction. The future is done when the broker has confirmed it."""
 
     def mark_stale(self, key: bytes) -> None:
         """Remember that the lane's row is out of date.
@@ -252,7 +252,7 @@ class RowStore(Protocol):
         """
 
     def put(self, key: bytes, cursor: Cursor | None) -> "asyncio.Future[None]":
-        """Write a row, or delete it (None), with the next group commit.
+        """Write a row, or delete it (None), with the next transaction.
 
         The future of a former owner raises FencedError.
         """

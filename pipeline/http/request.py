@@ -1,8 +1,8 @@
 """The bytes of a request: a head built once per subscription and completed for each event. Pure except for the clock.
 
 In order of precedence (docs/design.md, The request): framing and Authorization, the pipeline's own fields, record
-headers, subscription headers, defaults. If a name, in any case, occurs more than once, only the first field is sent.
-But a record can't replace a subscription header that holds a credential.
+headers, subscription headers, defaults. If a name occurs more than once, only the first field is sent; upper and lower
+case do not matter. But a record can't replace a subscription header that holds a credential.
 """
 
 from collections.abc import Callable, Mapping
