@@ -2,7 +2,7 @@
 
 Opening starts a producer with `transactional_id = <app>.cursors.<partition>`. From then on Kafka refuses all writes of
 the partition's former owner and aborts its open transaction. Only then are the rows read, so the former owner can't
-change them any more. All rows that wait to be written go into one transaction (a group commit).
+change them any more. All rows that wait to be written go into one transaction.
 
     put ─▶ pending {key: row} ─▶ one transaction ─▶ confirmed
               only the newest row of a key is written; the futures of all its `put` calls are resolved
@@ -84,13 +84,14 @@ class KafkaRows:
     Args:
         topic: `<app>.cursors`.
         partition: the partition number of the source topics and of `<app>.cursors`.
-        on_written: called after each group commit with the number of rows.
+        on_written: called after each transaction with the number of its rows.
         keep_alive_seconds: see `KEEP_ALIVE_SECONDS`.
         late_seconds: see `LATE_SECONDS`.
 
     Attributes:
         topic_ids: the topic ids that are stored beside the rows, by key (row_keys.py).
-        is_fenced: whether Kafka has refused rows, because another worker owns the partition.
+        is_fenced: whether no more rows can be written, because another worker owns the partition, the producer is
+            broken, or the code has a bug.
     """
 
     def __init__(
@@ -183,7 +184,7 @@ class KafkaRows:
             rows[key] = read_row(value)
 
     def put_topic_id(self, key: bytes, topic_id: str | None) -> "asyncio.Future[None]":
-        """With the next group commit, write the id of the topic that was delivered last, or delete it (None)."""
+        """With the next transaction, write the id of the topic that was delivered last, or delete it (None)."""
         self.topic_ids[key] = topic_id
         return self._join_group(key, None if topic_id is None else topic_id.encode())
 
