@@ -9,7 +9,8 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 import faust
-from aiohttp import web
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
 
 from pipeline.cluster.attempt_search import AttemptSearch
 from pipeline.cluster.dead_letters import Letter, newest_letters
@@ -24,7 +25,7 @@ from pipeline.kafka.bounded_reading import read_event
 from pipeline.kafka.letters import LetterFilter
 from pipeline.observability.telemetry import Telemetry
 from pipeline.subscriptions.registry import Registry
-from pipeline.web.access import Access, refused_scope
+from pipeline.web.access import PRINCIPAL, READING, Access, refused_scope
 from pipeline.web.api.states import View, limited
 from pipeline.web.pages.history import RateHistory
 from pipeline.web.pages.listing import PAGE, read_search
@@ -64,7 +65,7 @@ class PageSources:
 
 
 def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
-    """Register the pages, `/api/stream`, the style sheet and the script.
+    """Register the pages, `/api/stream`, the style sheet and the script, and answer browsers at unknown paths.
 
     Args:
         app: the app, made with `web_options`.
@@ -90,6 +91,7 @@ def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
     }
     for path, show in shows.items():
         app.page(path, name=f"webhooks:page:{path}")(_view(show, access))
+    driver.web_app.middlewares.append(pages.explain_unknown_path)
     driver.web_app.cleanup_ctx.append(pages.keep_history)
     driver.web_app.on_shutdown.append(stream.close)
 
@@ -277,6 +279,19 @@ class Pages:
             return None
         return frozenset(name for name in self._sources.registry.ids() if self._sees(principal, name))
 
+    @web.middleware
+    async def explain_unknown_path(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Show a page to browsers if there is nothing at the path; other clients get a problem (web/problem.py)."""
+        try:
+            return await handler(request)
+        except web.HTTPNotFound:
+            principal = request.get(PRINCIPAL)
+            if principal is None or "read" not in principal.scopes or not _is_for_people(request):
+                raise
+        return await self._absent(
+            request, principal, "There is no such page", f"There is nothing at {shown(request.path)}."
+        )
+
     # --------------------------------------------------------------- what pages have in common
 
     async def _page(
@@ -335,6 +350,15 @@ class Pages:
                 found.append(f"worker {each.name} is not ready: {each.problem or 'it is starting'}")
             found += [f"worker {each.name}: {warning}" for warning in each.warnings]
         return found
+
+
+def _is_for_people(request: web.Request) -> bool:
+    """Whether a person asks for a page, in a browser."""
+    return (
+        request.method in READING
+        and "text/html" in request.headers.get(hdrs.ACCEPT, "")
+        and not f"{request.path}/".startswith("/api/")
+    )
 
 
 def _why(state: SubscriptionState) -> str:

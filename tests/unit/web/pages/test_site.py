@@ -56,6 +56,41 @@ def rows(page: Document) -> list[str]:
     return [each.words for each in page.all("tr")[1:]]
 
 
+# --------------------------------------------------------------- unknown paths
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/subscriptions/", "/<b>"])
+async def test_a_browser_gets_a_page_for_an_unknown_path(client: Client, path: str) -> None:
+    page = await get(client, path, 404, BEARER | BROWSER)
+    assert page.one("h1").words == "There is no such page"
+    assert f'There is nothing at "{path}".' in page.one("main").words
+    assert page.one("nav").words == "Overview Subscriptions Dead letters Workers"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("GET", "/nowhere", BEARER, 404),
+        ("GET", "/nowhere", BEARER | {"Accept": "application/json"}, 404),
+        ("GET", "/nowhere.png", BEARER | {"Accept": "image/avif,image/webp,*/*;q=0.8"}, 404),
+        ("GET", "/api", BEARER | BROWSER, 404),
+        ("GET", "/api/nowhere", BEARER | BROWSER, 404),
+        ("POST", "/nowhere", BEARER | BROWSER, 404),
+        ("POST", "/workers", BEARER | BROWSER, 405),
+        ("GET", "/nowhere", BROWSER, 401),
+        ("GET", "/nowhere", token("write") | BROWSER, 404),
+    ],
+)
+async def test_other_clients_get_a_problem_for_an_unknown_path(
+    client: Client, method: str, path: str, headers: dict[str, str], status: int
+) -> None:
+    async with client.request(method, path, headers=headers) as response:
+        assert (response.status, response.content_type) == (status, "application/problem+json")
+        assert "orders" not in await response.text()
+
+
 # --------------------------------------------------------------- access
 
 
