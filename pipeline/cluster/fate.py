@@ -247,7 +247,9 @@ def _waits_for(case: Case, row: Cursor) -> str:
 
 def _stands(row: Cursor, idle: str | None) -> str:
     if row.status is Status.FAILURE:
-        return f"is in FAILURE{_why_failed(row.cause)}" + ("" if idle is None else f"; it {idle}")
+        # The reason why a subscription can't be used is also the cause of its FAILURE.
+        is_said = idle is None or (row.cause is not None and idle.endswith(row.cause.message))
+        return f"is in FAILURE{_why_failed(row.cause)}" + ("" if is_said else f"; it {idle}")
     if idle is not None:
         return idle
     if row.status is not Status.STARTED:

@@ -54,10 +54,13 @@ def period(subscription: Subscription, now: float) -> str | None:
 
 
 def idleness(subscription: Subscription, now: float) -> str | None:
-    """Why a subscription that has not failed delivers nothing at the time *now* (Unix seconds), and what ends this.
+    """Why a subscription delivers nothing at the time *now* (Unix seconds), whatever its events; and what ends this.
 
-    None if it delivers. Otherwise a user who resumes, skips or replays would wait for events in vain.
+    None if it delivers, or has failed because of an event. Otherwise a user who resumes, skips or replays would wait
+    for events in vain.
     """
+    if subscription.problem is not None:
+        return f"can't be used: {subscription.problem}"
     has_ended = subscription.ending_at is not None and now >= subscription.ending_at
     if not has_ended and subscription.desired_status is not DesiredStatus.DELIVER:
         return _IDLE[subscription.desired_status]

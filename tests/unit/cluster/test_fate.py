@@ -159,6 +159,19 @@ def test_what_ends_the_pause_of_a_subscription_is_said() -> None:
         assert (fate.status, fate.why) == ("waiting", why)
 
 
+def test_a_subscription_that_can_t_be_used_is_the_reason_to_wait() -> None:
+    problem = "the record is not JSON"
+    failed = Cursor(5, Status.FAILURE, Cause("configuration", problem, None, NOW))
+    for row, records, reason in (
+        (None, [done("retry", error="no answer", attempt=2, next_at=NOW)], "; the subscription can't be used: "),
+        (failed, [], "the subscription is in FAILURE since 1970-01-01T02:46:40Z: "),
+    ):
+        progress = replace(OPEN, rows={} if row is None else {"s": row})
+        fate = told(ALIVE, results(*records), progress=progress, is_ordered=False, idle=f"can't be used: {problem}")
+        assert (fate.why or "").endswith(f"{reason}{problem}")
+        assert (fate.why or "").count(problem) == 1
+
+
 def test_a_cursor_row_outweighs_the_committed_offset() -> None:
     behind, past = {"s": Cursor(3)}, {"s": Cursor(8)}
     assert told(ALIVE, progress=replace(SETTLED, rows=behind)).status == "waiting"

@@ -80,6 +80,11 @@ def test_a_subscription_outside_of_its_period_causes_a_warning(changes: dict[str
             {"desired_status": DesiredStatus.STOPPED},
             "is stopped by its consumer: nothing is sent until it is started",
         ),
+        (
+            {"ending_at": NOW - 60, "desired_status": DesiredStatus.PAUSED, "problem": "the record is not JSON"},
+            "can't be used: the record is not JSON",
+        ),
+        ({"problem": "the record is not JSON"}, "can't be used: the record is not JSON"),
         ({"starting_at": NOW - 60, "ending_at": NOW + 60}, None),
         ({}, None),
     ],
