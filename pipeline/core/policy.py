@@ -145,8 +145,8 @@ def decide_probe(rules: Rules, outcome: Outcome, *, token_renewed: bool = False)
 
 
 def _probed_kind(outcome: Outcome) -> CauseKind:
-    if isinstance(outcome, TokenUnavailable):
-        return "token-unavailable"
+    if isinstance(outcome, TokenRefused | TokenUnavailable):
+        return _token_kind(outcome)
     return "server-error" if isinstance(outcome, Rejected | ServerError) else "exception"
 
 
@@ -182,7 +182,7 @@ def _expire(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
 def _give_up(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
     match outcome:
         case TokenRefused() | TokenUnavailable():
-            return Stop("token" if isinstance(outcome, TokenRefused) else "token-unavailable")
+            return Stop(_token_kind(outcome))
         case NotPermitted():
             return Stop("handshake")
         case Rejected(status=410):
@@ -196,6 +196,10 @@ def _give_up(rules: Rules, outcome: Unsuccessful) -> DeadLetter | Stop:
         case Failed():
             stays = not rules.has_dead_letters or rules.interrupt.on_exception
             return Stop("exception") if stays else DeadLetter("exception")
+
+
+def _token_kind(outcome: TokenRefused | TokenUnavailable) -> CauseKind:
+    return "token" if isinstance(outcome, TokenRefused) else "token-unavailable"
 
 
 def delay(retry: RetryPolicy, attempt: int, outcome: Outcome | None, chance: float = 1.0) -> float:
