@@ -37,6 +37,13 @@ PAGES: Final = (
         tests=(f"{SITE}test_an_id_in_the_path_leads_to_its_page",),
     ),
     Mutant(
+        "a token that may not read gets a page at an unknown path",
+        "pipeline/web/pages/site.py",
+        was='principal is None or "read" not in principal.scopes or ',
+        becomes="principal is None or ",
+        tests=(f"{SITE}test_other_clients_get_a_problem_for_an_unknown_path",),
+    ),
+    Mutant(
         "any event of the source can be read",
         "pipeline/web/pages/site.py",
         was='lane.state not in {"failure", "retrying"}',

@@ -55,6 +55,27 @@ REPORTS: Final = (
         ),
     ),
     Mutant(
+        "a subscription that can't be used seems to deliver",
+        "pipeline/subscriptions/advisories.py",
+        was="if subscription.problem is not None:",
+        becomes="if False:",
+        tests=("tests/unit/subscriptions/test_advisories.py::test_what_ends_the_idleness_of_a_subscription_is_said",),
+    ),
+    Mutant(
+        "help on a full disk ends in a traceback",
+        "pipeline/cli/main.py",
+        was="if innermost.f_code is not click.echo.__code__:",
+        becomes="if True:",
+        tests=("tests/process/test_commands.py::test_output_on_a_full_disk_is_reported_in_a_sentence",),
+    ),
+    Mutant(
+        "a command on a full disk exits with the code of the interpreter",
+        "pipeline/cli/main.py",
+        was="        if end.code:\n",
+        becomes="        if False:\n",
+        tests=("tests/process/test_commands.py::test_output_on_a_full_disk_is_reported_in_a_sentence",),
+    ),
+    Mutant(
         "a second is shown as 1000 ms",
         "pipeline/web/pages/formats.py",
         was="count >= _SECOND * 1000",
