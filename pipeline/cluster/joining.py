@@ -74,10 +74,12 @@ def summary_of_row(place: SourcePartition, seen: SeenRow, owner: Owner) -> LaneS
         state = "unowned"
     is_tried = row.status is Status.STARTED and (row.error is not None or row.attempt > 0)
     failing_since = row.first_attempt_at if is_tried else None
-    attempts, next_try_at = row.attempt, row.not_before or None
+    attempts = row.attempt
+    # The row of a halted lane keeps the time of the next attempt, but a resume ends the wait.
+    next_try_at = (row.not_before or None) if row.status is Status.STARTED else None
     if row.cause is not None:
         tried, probes = row.cause.attempts, row.cause.probes
-        next_try_at = next_try_at if probes is None else probes.next_at
+        next_try_at = None if probes is None else probes.next_at
         failing_since, attempts = (row.cause.at, 0) if tried is None else (tried.since, tried.count)
     return LaneSummary(
         *place,

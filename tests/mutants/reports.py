@@ -37,6 +37,13 @@ REPORTS: Final = (
         tests=(f"{RECORDER}test_claims_given_up_at_a_stop_are_recorded",),
     ),
     Mutant(
+        "a paused subscription shows a time for its next attempt",
+        "pipeline/cluster/joining.py",
+        was="next_try_at = (row.not_before or None) if row.status is Status.STARTED else None",
+        becomes="next_try_at = row.not_before or None",
+        tests=("tests/unit/cluster/test_joining.py::test_a_halted_lane_has_no_time_for_its_next_attempt",),
+    ),
+    Mutant(
         "a bulk command prints any number of warnings",
         "pipeline/cli/bulk.py",
         was="in idle[:MANY]",

@@ -90,6 +90,13 @@ def test_a_failure_shows_its_attempts() -> None:
     assert probed.next_try_at == 90.0
 
 
+@pytest.mark.parametrize("status", [Status.PAUSED, Status.STOPPED, Status.CLOSED, Status.FAILURE])
+def test_a_halted_lane_has_no_time_for_its_next_attempt(status: Status) -> None:
+    found = lane(Cursor(9, status, attempt=1, first_attempt_at=40.0, not_before=90.0))
+    assert (found.attempts, found.next_try_at) == (1, None)
+    assert lane(Cursor(9, Status.STARTED, attempt=1, first_attempt_at=40.0, not_before=90.0)).next_try_at == 90.0
+
+
 def test_an_unreadable_row_is_reported_as_broken() -> None:
     found = summary_of_row(PLACE, SeenRow(UnreadableRow("it is not JSON", 9), 60.0), OWNER)
     assert (found.state, found.next, found.waiting) == ("broken", 9, None)
