@@ -28,6 +28,7 @@ CONSUMER_THREAD: Final = "tests/unit/runtime/test_consumer_thread.py::"
 LOG_CHECK: Final = "tests/unit/runtime/test_log_check.py::"
 MEMBERSHIP: Final = "tests/unit/runtime/test_membership.py::"
 PATCHES: Final = "tests/unit/test_patches.py::"
+PROBING: Final = "tests/unit/core/test_probing.py::"
 SOURCE_LOG: Final = "tests/unit/kafka/test_source_log.py::"
 SUBSCRIPTIONS: Final = "tests/broker/test_subscriptions.py::"
 CROSSING: Final = "tests/broker/test_crossing.py::"
@@ -373,6 +374,27 @@ MUTANTS: Final = (
         was="await self.commit_settled(await self._parts.log_checks.committable(offsets))",
         becomes="await self.commit_settled(offsets)",
         tests=(f"{LOG_BREAKS}test_a_worker_s_last_commit_leaves_out_a_deleted_topic",),
+    ),
+    Mutant(
+        "an unconfirmed last commit is logged as confirmed",
+        "pipeline/runtime/consumer.py",
+        was="            if advanced is None:\n                logger.warning(",
+        becomes="            if False:\n                logger.warning(",
+        tests=(f"{COMMITS}test_an_unconfirmed_last_commit_is_reported",),
+    ),
+    Mutant(
+        "a pause forgets how often an event was tried",
+        "pipeline/core/lane.py",
+        was="        self._enter(state, cause)\n        self.waits.end()\n",
+        becomes="        self._enter(state, cause)\n        self.events.shelved = None\n        self.waits.end()\n",
+        tests=("tests/unit/core/test_reconcile.py::test_a_pause_keeps_the_attempt_count_of_a_long_wait",),
+    ),
+    Mutant(
+        "a resume keeps the attempts of the event that caused a FAILURE",
+        "pipeline/core/lane.py",
+        was="            self.events.forget_tries(self.cause)\n",
+        becomes="            pass\n",
+        tests=(f"{PROBING}test_a_resume_after_a_crash_in_a_probe_starts_the_count_anew",),
     ),
     Mutant(
         "a recreated topic counts as the former topic",
