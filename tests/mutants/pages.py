@@ -41,7 +41,7 @@ PAGES: Final = (
         "pipeline/web/pages/site.py",
         was='principal is None or "read" not in principal.scopes or ',
         becomes="principal is None or ",
-        tests=(f"{SITE}test_other_clients_get_a_problem_for_an_unknown_path",),
+        tests=(f"{SITE}test_a_token_that_may_not_read_gets_no_page_at_all",),
     ),
     Mutant(
         "any event of the source can be read",
