@@ -37,6 +37,8 @@ LOOKED_AT = {
     ),
     "aiokafka.producer.sender:Sender._do_add_partitions_to_txn": "AddPartitionsToTxnHandler",
     "aiokafka.admin:AIOKafkaAdminClient._get_cluster_metadata": "AIOKafkaAdminClient._send_request",
+    "aiokafka.client:AIOKafkaClient.send": "AIOKafkaConnection.send",
+    "aiokafka.client:AIOKafkaClient._md_synchronizer": "AIOKafkaClient._metadata_update",
     "aiokafka:AIOKafkaConsumer.start": "AIOKafkaConsumer._isolation_level",
     "aiokafka:AIOKafkaProducer.stop": "AIOKafkaProducer._sender",
     "faust:App.transport": "App._new_transport",
