@@ -13,7 +13,7 @@ from pipeline.core.clock import Clock
 from pipeline.core.concurrency import ConcurrencyLimits, Slots
 from pipeline.core.dead_letter import DeadLetterRecord, DeadLetterWriter
 from pipeline.core.errors import LeaseEndedError, NotDeadLetteredError
-from pipeline.core.in_flight import InFlight
+from pipeline.core.in_flight import NO_TRIES, InFlight
 from pipeline.core.lease import Lease
 from pipeline.core.model import Event
 from pipeline.core.observer import Observer
@@ -101,7 +101,8 @@ class Delivery:
             outcome = await self.send(subscription, flight.event, tries.made, renew_token=before.renew_token)
         except LeaseEndedError:
             observer.attempt_abandoned()
-            flight.tries = before
+            # If a FAILURE has ended in the meantime, its tries are forgotten.
+            flight.tries = before if flight.tries is tries else NO_TRIES
             raise
         except BaseException:
             observer.attempt_abandoned()

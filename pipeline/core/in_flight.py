@@ -38,6 +38,12 @@ class Tries(NamedTuple):
         first_at = now if self.first_at is None else self.first_at
         return Tries(self.made + 1, first_at, now, self.error, renew_token=False, token_renewed=self.token_renewed)
 
+    def anew(self) -> "Tries":
+        """The tries if the count starts anew: an attempt under way counts as the first."""
+        if self.last_at is None:
+            return NO_TRIES
+        return Tries(1, self.last_at, self.last_at, renew_token=self.renew_token, token_renewed=self.token_renewed)
+
     def summary(self) -> Attempts | None:
         """The attempts, for the cause of a FAILURE; None if there were no attempts."""
         if self.first_at is None:

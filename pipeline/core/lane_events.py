@@ -208,7 +208,13 @@ class LaneEvents:
             self.shelved = Shelved(self.in_log.read_from, tries, 0.0)
 
     def forget_tries(self, cause: Cause) -> None:
-        """Forget the tries of the event at fault, because a FAILURE ends: its next attempt counts as the first."""
+        """Forget the tries of the event at fault, because a FAILURE ends.
+
+        Its next attempt counts as the first, or the probe that is under way does.
+        """
+        probe = None if cause.offset is None else self.in_flight.get(cause.offset)
+        if probe is not None:
+            probe.tries = probe.tries.anew()
         if self.shelved is not None and self.shelved.offset == cause.offset:
             self.shelved = None
 

@@ -232,6 +232,23 @@ async def test_a_resume_before_a_probe_is_sent_starts_the_count_anew() -> None:
 
 
 @in_virtual_time
+async def test_a_resume_during_a_probe_starts_the_count_anew() -> None:
+    """The probe under way counts as the first attempt, so its end does not begin a FAILURE at once."""
+    core = await failed(Core(probed()))
+    await probe(core)
+    assert core.pending == [0]
+    await core.revise(replace(resumed(probed()), retry=RetryPolicy(max_attempts=1, initial_delay_seconds=1.0)))
+    await core.answer(0, DOWN)
+    assert core.lane().status is Status.STARTED
+    await asyncio.sleep(2)
+    await settle()
+    assert [(attempt.offset, attempt.number) for attempt in core.send.pending] == [(0, 2)]
+    await core.answer(0, DOWN)
+    assert core.lane().status is Status.FAILURE
+    await core.end()
+
+
+@in_virtual_time
 async def test_a_resume_after_a_crash_in_a_probe_starts_the_count_anew() -> None:
     former = await failed(Core(probed()))
     await probe(former)
