@@ -397,6 +397,20 @@ MUTANTS: Final = (
         tests=(f"{PROBING}test_a_resume_after_a_crash_in_a_probe_starts_the_count_anew",),
     ),
     Mutant(
+        "a resume keeps the attempts of the probe that is under way",
+        "pipeline/core/lane_events.py",
+        was="            probe.tries = probe.tries.anew()\n",
+        becomes="            pass\n",
+        tests=(f"{PROBING}test_a_resume_during_a_probe_starts_the_count_anew",),
+    ),
+    Mutant(
+        "with QoS none, a clean stop writes no row for queued events",
+        "pipeline/core/lane_rows.py",
+        was="is_passed = not lane.is_in_window",
+        becomes="is_passed = False",
+        tests=("tests/unit/core/test_partition.py::test_a_clean_stop_at_qos_none_loses_no_queued_event",),
+    ),
+    Mutant(
         "a recreated topic counts as the former topic",
         "pipeline/core/log_bounds.py",
         was="if noted is not None and log.topic_id is not None and noted != log.topic_id:",

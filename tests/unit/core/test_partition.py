@@ -56,6 +56,25 @@ async def test_a_stop_writes_rows_for_events_that_the_commit_passes() -> None:
 
 
 @in_virtual_time
+async def test_a_clean_stop_at_qos_none_loses_no_queued_event() -> None:
+    core = await Core(subscription(qos=Qos.NONE, concurrency=1)).open()
+    await core.stream(3)
+    stopping = asyncio.create_task(core.stop())
+    await settle()
+    await core.answer(0)
+    await core.land()
+    await stopping
+    assert core.committed == 3
+
+    successor = await Core(before=core).open()
+    await successor.read()
+    await successor.answer(1)
+    await successor.answer(2)
+    assert core.send.offsets() + successor.send.offsets() == [0, 1, 2]
+    await successor.end()
+
+
+@in_virtual_time
 async def test_a_lane_that_falls_behind_during_a_read_gets_nothing_yet() -> None:
     core = await Core(subscription("a"), subscription("b")).open()
     for name in ("a", "b"):

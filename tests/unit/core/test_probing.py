@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.core.attempts import Probes
+from pipeline.core.errors import LeaseEndedError
 from pipeline.core.lane_state import LaneState
 from pipeline.core.model import Cause, Status
 from pipeline.core.outcome import (
@@ -245,6 +246,28 @@ async def test_a_resume_during_a_probe_starts_the_count_anew() -> None:
     assert [(attempt.offset, attempt.number) for attempt in core.send.pending] == [(0, 2)]
     await core.answer(0, DOWN)
     assert core.lane().status is Status.FAILURE
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_probe_that_was_not_sent_does_not_count_after_a_resume() -> None:
+    core = await failed(Core(probed()))
+    await probe(core)
+    await core.revise(resumed(probed()))
+    core.send.pending[0].answered.set_exception(LeaseEndedError("just now"))
+    await settle()
+    assert [(attempt.offset, attempt.number) for attempt in core.send.pending] == [(0, 1)]
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_resume_during_a_probe_starts_the_deadline_anew() -> None:
+    core = await failed(Core(probed(), dead_letters=True))
+    await probe(core)
+    retry = RetryPolicy(max_attempts=9, initial_delay_seconds=1.0, max_elapsed_seconds=30.0, jitter=Jitter.NONE)
+    await core.revise(replace(resumed(probed()), retry=retry))
+    await core.answer(0, DOWN)
+    assert (core.letters.pending, core.lane().status) == ([], Status.STARTED)
     await core.end()
 
 
