@@ -20,12 +20,14 @@ from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import KafkaConnectionError
 
 from pipeline.core.patches import Patch, looks_up
+from pipeline.observability.instruments import LineLimit
 
 logger = logging.getLogger(__name__)
 
 REFRESH_PAUSE_SECONDS: Final = 0.1
 """How long to wait after a refresh that raised an error, because aiokafka tries again at once."""
 
+_lines = LineLimit()
 _send = AIOKafkaConnection.send
 _update = AIOKafkaClient._metadata_update  # noqa: SLF001 - only its task calls it
 
@@ -35,6 +37,8 @@ def _send_or_refuse(connection: Any, request: Any, expect_response: bool = True)
     """See aiokafka. Raises KafkaConnectionError if the connection is lost."""
     try:
         return _send(connection, request, expect_response)
+    except NotImplementedError:  # also a RuntimeError: the broker supports no version of the request that aiokafka does
+        raise
     except RuntimeError as error:
         connection.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)
         raise KafkaConnectionError(f"Connection at {connection.host}:{connection.port} was lost") from error
@@ -45,8 +49,9 @@ async def _update_or_fail(client: Any, metadata: Any, topics: Any) -> bool:
     """See aiokafka. Returns whether *metadata* was updated."""
     try:
         return bool(await _update(client, metadata, topics))
-    except Exception:
-        logger.exception("the metadata of the cluster could not be refreshed; trying again")
+    except Exception as error:
+        if _lines.passes(repr(error)) is not None:
+            logger.exception("the metadata of the cluster could not be refreshed; trying again")
         await asyncio.sleep(REFRESH_PAUSE_SECONDS)
         return False
 

@@ -155,6 +155,29 @@ async def test_rows_that_are_not_committed_are_reported(
         await rows.close()
 
 
+async def test_a_close_ends_the_warnings_about_waiting_rows(
+    embedded: TestBroker, topic_of_embedded: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Stuck(AIOKafkaProducer):  # type: ignore[misc]  # aiokafka has no types
+        async def send(self, *_arguments: Any, **_options: Any) -> Any:
+            await asyncio.Event().wait()
+
+    async def said() -> bool:
+        return "have been waiting to be committed for" in caplog.text
+
+    monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Stuck)
+    monkeypatch.setattr("pipeline.kafka.cursors.CLOSE_SECONDS", 0.0)
+    connection = KafkaConnection((embedded.bootstrap,), embedded=True)
+    rows = KafkaRows(connection, topic_of_embedded, 1, on_written=lambda _: None, late_seconds=0.01)
+    await rows.open()
+    try:
+        written = rows.put(b"sub-1", Cursor(next=5))
+        await eventually(said, within_seconds=20, says=lambda: caplog.text)
+    finally:
+        await rows.close()
+    assert (written.cancelled(), rows._warning.cancelled()) == (True, True)
+
+
 async def test_a_close_writes_waiting_rows(broker: TestBroker, topic: str) -> None:
     async with opened(broker, topic) as rows:
         rows.put(b"sub-1", Cursor(next=5))

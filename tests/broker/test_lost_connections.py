@@ -72,4 +72,14 @@ async def test_metadata_is_refreshed_after_an_unexpected_error(
     async with AIOKafkaProducer(**embedded.connection.client_options()) as producer:
         unexpected += ["of ours"] * TRIES
         await producer.send_and_wait("events", b"a")  # the topic is new to the producer, so it needs its leader
-    assert "could not be refreshed" in caplog.text
+    assert caplog.text.count("could not be refreshed") == 1
+
+
+async def test_an_unsupported_request_keeps_the_connection(embedded: TestBroker) -> None:
+    host, _, port = embedded.bootstrap.rpartition(":")
+    connection = await create_conn(host, int(port))
+    connection._versions = {MetadataRequest.API_KEY: (99, 99)}
+    with pytest.raises(NotImplementedError):
+        await connection.send(MetadataRequest([]))
+    assert connection.connected()
+    connection.close()
