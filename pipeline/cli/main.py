@@ -67,6 +67,8 @@ def _run(group: click.Group) -> None:
 
 def _discard_unwritable() -> None:
     """Discard what standard output does not take; the interpreter would report the error again, and exit with 120."""
+    if sys.stdout is None:  # the program was started without a standard output
+        return
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,6 +1,7 @@
 """Runs of the program without a broker: its help, its error messages, and the modules that it loads."""
 
 import os
+import shlex
 import re
 import subprocess
 import sys
@@ -127,6 +128,12 @@ def test_output_on_a_full_disk_is_reported_in_a_sentence(words: str, variables: 
     with Path("/dev/full").open("wb") as full:
         ended = subprocess.run(command, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert (ended.returncode, ended.stderr) == (1, "Error: the output can't be written: No space left on device\n")
+
+
+def test_an_error_is_reported_without_a_standard_output() -> None:
+    command = f"{shlex.quote(sys.executable)} -c 'from pipeline.cli.main import main; main()' nowhere >&-"
+    ended = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (2, False), ended.stderr
 
 
 async def test_the_version_is_the_installed_version() -> None:
