@@ -1,8 +1,8 @@
 """Runs of the program without a broker: its help, its error messages, and the modules that it loads."""
 
 import os
-import shlex
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
