@@ -338,6 +338,7 @@ class Lane(LaneView):
     def resume(self) -> None:
         """Continue from the cursor at once: clear FAILURE, end all waits."""
         self.waits.end()
+        self.events.end_wait()
         if self.cause is not None:
             self.events.forget_tries(self.cause)
         if self.state.is_halted or self.is_probing:

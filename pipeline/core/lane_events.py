@@ -218,6 +218,11 @@ class LaneEvents:
         if self.shelved is not None and self.shelved.offset == cause.offset:
             self.shelved = None
 
+    def end_wait(self) -> None:
+        """Make the next event due at once, if it waits in the log. Its tries are kept."""
+        if self.shelved is not None:
+            self.shelved = self.shelved._replace(not_before=0.0)
+
     # --------------------------------------------------------------- commands: the queue is empty
 
     def move(self, offset: int) -> None:

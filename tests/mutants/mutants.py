@@ -397,6 +397,13 @@ MUTANTS: Final = (
         tests=(f"{PROBING}test_a_resume_after_a_crash_in_a_probe_starts_the_count_anew",),
     ),
     Mutant(
+        "a resume leaves the end of a long wait in the row",
+        "pipeline/core/lane.py",
+        was="        self.events.end_wait()\n",
+        becomes="",
+        tests=("tests/unit/core/test_reconcile.py::test_a_resume_ends_a_long_wait_also_for_the_next_owner",),
+    ),
+    Mutant(
         "a resume keeps the attempts of the probe that is under way",
         "pipeline/core/lane_events.py",
         was="            probe.tries = probe.tries.anew()\n",

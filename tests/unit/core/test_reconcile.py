@@ -205,6 +205,30 @@ async def test_a_pause_keeps_the_attempt_count_of_a_long_wait() -> None:
 
 
 @in_virtual_time
+@pytest.mark.parametrize("is_paused", [False, True])
+async def test_a_resume_ends_a_long_wait_also_for_the_next_owner(*, is_paused: bool) -> None:
+    """The row of the resume becomes durable before the log is read."""
+    spec = subscription(retry=SLOW)
+    former = await Core(spec).open()
+    await former.stream(1)
+    await former.answer(0, BROKEN)
+    await former.land()
+    if is_paused:
+        await former.revise(paused(spec))
+        await former.land()
+    await former.revise(resumed(spec))
+    await former.checkpoint()
+    await former.land()
+    former.commit()
+    await former.end()
+
+    core = await Core(before=former).open()
+    await core.read()
+    assert [attempt.number for attempt in core.send.made] == [2]
+    await core.end()
+
+
+@in_virtual_time
 async def test_qos_none_keeps_its_queue_over_pause_and_resume() -> None:
     spec = subscription(qos=Qos.NONE, concurrency=1)
     core = await Core(spec).open()
