@@ -57,6 +57,38 @@ RESUMED_WITH_OTHERS_IN_FLIGHT = Schedule(
     ),
     Setting(has_dead_letters=False),
 )
+PAUSED_IN_A_LONG_WAIT = Schedule(
+    "a pause and a resume come while an event waits in the log for its next attempt",
+    (
+        Arrive("l"),
+        Answer(0, "busy"),
+        ALL_ROWS,
+        Command("l", "pause"),
+        ALL_ROWS,
+        Command("l", "resume"),
+        Fetch(6),
+        NEXT_OK,
+    ),
+)
+RESUMED_DURING_A_PROBE = Schedule(
+    "a resume comes while the probe of a FAILURE is under way, and the probe fails",
+    (
+        Arrive("l"),
+        Answer(0, "server-error"),
+        Pass(1.2),
+        Answer(0, "server-error"),
+        Pass(2.2),
+        Answer(0, "server-error"),
+        ALL_ROWS,
+        Pass(16.0),
+        Fetch(6),
+        Command("l", "resume"),
+        Answer(0, "server-error"),
+        Pass(1.2),
+        NEXT_OK,
+    ),
+    Setting(has_dead_letters=False, probes=True),
+)
 ROW_DELETED_UNDER_A_HELD_PREFIX = Schedule(
     "an idle lane of at-most-once still needs its row, because another lane holds back the committed offset",
     (
@@ -206,6 +238,8 @@ KNOWN = (
     REPLAY_BY_TIME_OVER_A_NOTE,
     CRASH_AFTER_A_REPLAY_OVER_A_NOTE,
     RESUMED_WITH_OTHERS_IN_FLIGHT,
+    RESUMED_DURING_A_PROBE,
+    PAUSED_IN_A_LONG_WAIT,
     ROW_DELETED_UNDER_A_HELD_PREFIX,
     LOG_AHEAD_OF_STREAM,
     WANTED_WHILE_READ,

@@ -29,11 +29,15 @@ class Sent:
     Attributes:
         carried_out: the revision in the durable row of its lane. Commands up to this revision were carried out before
             the request. At-most-once never sends an event before its row is durable.
+        number: the number of the attempt, from 1.
+        recoveries: how many FAILUREs of the subscription had ended before the request.
     """
 
     qos: Qos
     revision: int
     carried_out: int = -1
+    number: int = 1
+    recoveries: int = 0
     outcome: Outcome | None = None
 
     @property
@@ -94,6 +98,7 @@ class Ledger:
         existing: subscriptions that exist according to the published records.
         owned: events whose subscription existed when they were dispatched.
         replays: for each subscription, the events required by the last replay that the owner has read.
+        recoveries: how many FAILUREs of each subscription have ended.
         frozen: whether everything is done, so that nothing may be sent any more.
     """
 
@@ -123,6 +128,7 @@ class Ledger:
     existing: set[str] = field(default_factory=set)
     owned: set[Place] = field(default_factory=set)
     replays: dict[str, "Demand"] = field(default_factory=dict)
+    recoveries: Counter[str] = field(default_factory=Counter)
     frozen: bool = False
 
     def names_of(self, record: Event) -> Sequence[str]:
@@ -221,8 +227,8 @@ class Ledger:
 
     # ----------------------------------------------------------- what the core does
 
-    def send(self, subscription: Subscription, offset: int, *, is_owner: bool) -> Sent:
-        """Record a request that is sent. Raises: ViolationError."""
+    def send(self, subscription: Subscription, offset: int, number: int, *, is_owner: bool) -> Sent:
+        """Record a request that is sent, with the number of the attempt. Raises: ViolationError."""
         name = subscription.id
         place = (name, offset)
         if self.matches and offset < min(subscription.start_in(TOPIC, 0, None) or 0, self.asked_from[name]):
@@ -237,9 +243,16 @@ class Ledger:
             self._check_at_most_once(subscription, offset, before, is_owner=is_owner)
         elif subscription.qos is Qos.AT_LEAST_ONCE:
             self._check_repetition(subscription, offset)
+            self._check_number(name, offset, number, before)
         self.highest[name] = max(self.highest[name], offset)
         row = self.rows.rows.get(name.encode())
-        sent = Sent(subscription.qos, subscription.revision, -1 if row is None else row.revision)
+        sent = Sent(
+            subscription.qos,
+            subscription.revision,
+            -1 if row is None else row.revision,
+            number,
+            self.recoveries[name],
+        )
         before.append(sent)
         return sent
 
@@ -269,6 +282,19 @@ class Ledger:
         excused = offset < self.unordered[name] or self.replayed[name] >= 0
         if not self.incidents and not excused and (name, offset) in self.settled:
             raise ViolationError(f"{name}: {offset} is sent again although it is settled and every stop was clean")
+
+    def _check_number(self, name: str, offset: int, number: int, before: list[Sent]) -> None:
+        """At an ordered level, the count of attempts starts anew only at a crash, a replay or the end of a FAILURE.
+
+        If a command ends a FAILURE during a probe, the probe counts as the first attempt.
+        """
+        is_excused = offset < self.unordered[name] or self.replayed[name] >= 0 or name in self.deleted
+        if self.incidents or is_excused or not before:
+            return
+        last = before[-1]
+        numbers = {last.number + 1} if last.recoveries == self.recoveries[name] else {1, 2}
+        if number not in numbers:
+            raise ViolationError(f"{name}: attempt {number} of {offset} comes after attempt {last.number}")
 
     def _created(self, name: str) -> int | None:
         subscription = self.known.get(name)

@@ -49,6 +49,7 @@ from tests.simulation.known import (
     CRASH_AFTER_A_REPLAY_OVER_A_NOTE,
     CREATED_UNHEARD,
     LOG_AHEAD_OF_STREAM,
+    PAUSED_IN_A_LONG_WAIT,
     PROBED_IN_VAIN,
     PROBED_TOGETHER,
     PROBED_WITH_OTHERS_WAITING,
@@ -56,6 +57,7 @@ from tests.simulation.known import (
     REPLAYED_OVER_A_NOTE,
     REPLAYED_TO_BEHIND_A_CLAIM,
     REPLAYED_TO_BEHIND_CLAIMS,
+    RESUMED_DURING_A_PROBE,
     RESUMED_WITH_OTHERS_IN_FLIGHT,
     ROW_DELETED_UNDER_A_HELD_PREFIX,
     SKIP_DURING_A_CLAIM,
@@ -111,6 +113,22 @@ MATCHING_NONE_YET = Setting(is_empty=True, matches=True)
 PROBED = Setting(has_dead_letters=False, probes=True)
 
 MUTANTS = (
+    Mutant(
+        "a resume keeps the attempts of the probe that is under way",
+        LaneEvents,
+        "forget_tries",
+        was="probe.tries = probe.tries.anew()",
+        becomes="pass",
+        known=RESUMED_DURING_A_PROBE,
+    ),
+    Mutant(
+        "a pause forgets how often an event was tried",
+        Lane,
+        "_halt",
+        was="self.waits.end()",
+        becomes="self.waits.end(); self.events.shelved = None",
+        known=PAUSED_IN_A_LONG_WAIT,
+    ),
     Mutant(
         "the window releases offsets before the row is durable",
         Lane,

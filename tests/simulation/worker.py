@@ -12,8 +12,8 @@ from pipeline.core.delivery import Delivery
 from pipeline.core.dispatcher import Dispatcher
 from pipeline.core.lane import Lane
 from pipeline.core.log_bounds import LogBounds
-from pipeline.core.model import Event
-from pipeline.core.observer import DropRule
+from pipeline.core.model import Cause, Event
+from pipeline.core.observer import DropRule, RecoveredBy
 from pipeline.core.outcome import Delivered, Outcome
 from pipeline.core.partition import Partition
 from pipeline.core.ports import LaneLimits
@@ -65,7 +65,7 @@ class _Receiver(ScriptedSend):
         worker.lease.check()
         worker.check_sending(subscription, event)
         try:
-            sent = worker.ledger.send(subscription, event.offset, is_owner=worker.is_owner)
+            sent = worker.ledger.send(subscription, event.offset, attempt, is_owner=worker.is_owner)
         except ViolationError as error:
             worker.problems.append(str(error))
             raise
@@ -130,6 +130,12 @@ class _Books(Telemetry):
         if rule == "unknown-subscription":
             worker.ledger.given_up_as_unknown(place)
         worker.ledger.settled.add(place)
+
+    def subscription_recovered(
+        self, subscription: Subscription, topic: str, partition: int, cause: Cause, by: RecoveredBy
+    ) -> None:
+        super().subscription_recovered(subscription, topic, partition, cause, by)
+        self._worker.ledger.recoveries[subscription.id] += 1
 
 
 @dataclass(frozen=True, slots=True)
