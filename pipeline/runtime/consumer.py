@@ -304,8 +304,9 @@ class DeliveryConsumer(driver.Consumer):
         offsets = await self._sources.drain(tps, self._parts.drain_seconds)
         try:
             async with asyncio.timeout(LAST_COMMIT_SECONDS):
-                advanced = await self.commit_settled(await self._parts.log_checks.committable(offsets))
-            owned = [tp for tp in offsets if self._sources[tp.topic].is_open(tp.partition)]
+                committable = await self._parts.log_checks.committable(offsets)
+                advanced = await self.commit_settled(committable)
+            owned = [tp for tp in committable if self._sources[tp.topic].is_open(tp.partition)]
             if advanced is None:
                 logger.warning(
                     "the last commit of partitions %s was not confirmed, so events may be repeated", _shown(owned)

@@ -371,8 +371,8 @@ MUTANTS: Final = (
     Mutant(
         "the last commit is not compared with the log",
         "pipeline/runtime/consumer.py",
-        was="await self.commit_settled(await self._parts.log_checks.committable(offsets))",
-        becomes="await self.commit_settled(offsets)",
+        was="advanced = await self.commit_settled(committable)",
+        becomes="advanced = await self.commit_settled(offsets)",
         tests=(f"{LOG_BREAKS}test_a_worker_s_last_commit_leaves_out_a_deleted_topic",),
     ),
     Mutant(

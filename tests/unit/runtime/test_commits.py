@@ -32,6 +32,7 @@ class Group:
         self.is_refusing = False
         self.seconds = self.closing_seconds = 0.0
         self.closed: set[int] = set()
+        self.deleted: set[int] = set()
         self.noted: list[Mapping[TP, int | None]] = []
 
     def is_open(self, number: int) -> bool:
@@ -48,7 +49,7 @@ class Group:
         return 1
 
     async def committable(self, offsets: Mapping[TP, int]) -> Mapping[TP, int]:
-        return offsets
+        return {tp: offset for tp, offset in offsets.items() if tp.partition not in self.deleted}
 
     async def drain(self, _numbers: Iterable[int], _seconds: float) -> Mapping[int, int]:
         return self.offsets_to_commit()
@@ -185,6 +186,16 @@ async def test_a_partition_lost_in_a_drain_is_not_reported_committed(caplog: pyt
     caplog.set_level(logging.INFO, DeliveryConsumer.__module__)
     group = Group()
     group.windows, group.closed = {0: 7, 1: 9}, {0}
+    await consumer_of(group).give_back({TopicPartition("events", 0), TopicPartition("events", 1)})
+    assert group.confirmed == [{TP("events", 1): 9}]
+    assert caplog.messages == ["gave back partitions [1] of events: drained and committed"]
+
+
+@in_virtual_time
+async def test_a_deleted_log_is_not_reported_committed(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, DeliveryConsumer.__module__)
+    group = Group()
+    group.windows, group.deleted = {0: 7, 1: 9}, {0}
     await consumer_of(group).give_back({TopicPartition("events", 0), TopicPartition("events", 1)})
     assert group.confirmed == [{TP("events", 1): 9}]
     assert caplog.messages == ["gave back partitions [1] of events: drained and committed"]
