@@ -151,6 +151,7 @@ async def test_rows_that_are_not_committed_are_reported(
         may_send.set()
         await written
         assert rows._warning.cancelled()
+        assert "committed for 0.02 s" in caplog.text
     finally:
         await rows.close()
 

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 import uvloop
 from aiokafka import AIOKafkaProducer
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, create_conn
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
 
 from pipeline.kafka import lost_connections
 from tests.support.brokers import TestBroker
+from tests.support.virtual_time import in_virtual_time
 
 TRIES = 20
 """How many refreshes fail. One alone could be the refresh of a timer."""
@@ -22,6 +24,7 @@ async def error_right_after_the_loss(bootstrap: str) -> BaseException | None:
     """The error of a request between the loss of its connection and the moment when aiokafka notices the loss."""
     host, _, port = bootstrap.rpartition(":")
     connection = await create_conn(host, int(port))
+    is_kept: list[bool] = []
     loop = asyncio.get_running_loop()
     answered: asyncio.Future[None] = loop.create_future()
 
@@ -32,6 +35,7 @@ async def error_right_after_the_loss(bootstrap: str) -> BaseException | None:
             answered.set_exception(error)
         else:
             answered.set_result(None)
+        is_kept.append(connection.connected())
 
     def lost(error: BaseException | None) -> None:
         handle(error)
@@ -40,6 +44,7 @@ async def error_right_after_the_loss(bootstrap: str) -> BaseException | None:
     handle, connection._protocol.connection_lost = connection._protocol.connection_lost, lost
     connection._writer.transport.abort()
     await asyncio.wait([answered])
+    assert is_kept == [False], "the client would use this connection again"
     return answered.exception()
 
 
@@ -70,6 +75,8 @@ async def test_metadata_is_refreshed_after_an_unexpected_error(
 ) -> None:
     await embedded.create_topic("events")
     async with AIOKafkaProducer(**embedded.connection.client_options()) as producer:
+        unexpected.append("of ours")
+        assert not await producer.client.force_metadata_update()
         unexpected += ["of ours"] * TRIES
         await producer.send_and_wait("events", b"a")  # the topic is new to the producer, so it needs its leader
     assert caplog.text.count("could not be refreshed") == 1
@@ -83,3 +90,17 @@ async def test_an_unsupported_request_keeps_the_connection(embedded: TestBroker)
         await connection.send(MetadataRequest([]))
     assert connection.connected()
     connection.close()
+
+
+@in_virtual_time
+async def test_a_refresh_that_always_fails_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """aiokafka tries again at once if the topics have changed in the meantime."""
+
+    async def fail(*_arguments: object) -> bool:
+        raise ValueError("of ours")
+
+    monkeypatch.setattr(lost_connections, "_update", fail)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    assert not await AIOKafkaClient._metadata_update(object(), None, None)
+    assert loop.time() == began + lost_connections.REFRESH_PAUSE_SECONDS

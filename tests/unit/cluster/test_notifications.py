@@ -13,6 +13,7 @@ from pipeline.cluster.notification_outlets import MOST_WAITING, Outlets, Webhook
 from pipeline.cluster.notifications import CONTENT_TYPE, Notification, Notifier, cloud_event
 from pipeline.cluster.retention_watch import ASK_SECONDS, RetentionWatch
 from pipeline.core.clock import steady_now
+from pipeline.core.errors import BrokerError
 from pipeline.core.model import Cause, Event, PlainEvent
 from pipeline.core.observer import Observer
 from pipeline.core.outcome import Delivered, Outcome, Rejected, ServerError
@@ -311,6 +312,24 @@ async def test_the_retention_is_asked_again_after_a_clock_jump() -> None:
     await watch.look()
     assert len(asked) == 1
     await asyncio.sleep(ASK_SECONDS)
+    await watch.look()
+    assert len(asked) == 2
+    await core.end()
+
+
+@in_virtual_time
+async def test_a_retention_that_could_not_be_read_is_asked_again() -> None:
+    asked: list[str] = []
+
+    async def ask(topic: str) -> None:
+        asked.append(topic)
+        if len(asked) == 1:
+            raise BrokerError("no answer")
+
+    core = await Core().open()
+    watch = RetentionWatch([core.dispatcher], ask, notifier(Told()).tell, core.dispatcher.clock)
+    with pytest.raises(BrokerError):
+        await watch.look()
     await watch.look()
     assert len(asked) == 2
     await core.end()

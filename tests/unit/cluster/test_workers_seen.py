@@ -61,6 +61,14 @@ def test_no_gone_worker_returns_when_the_clock_is_set_back() -> None:
     assert [state.name for state in seen.states(now) if state.is_gone] == ["a"]
 
 
+def test_no_excuse_lasts_longer_because_the_clock_is_set_back() -> None:
+    seen = WorkersSeen()
+    seen.take(said("a", 0), 3590.0)
+    seen.refresh(3600.0, 3592.0)  # the brokers are silent, so the worker is excused
+    seen.refresh(1.0, 1.0)
+    assert [state.is_gone for state in seen.states(2.0 + GONE_SECONDS)] == [True]
+
+
 def test_lanes_missing_in_the_next_announcement_are_dropped() -> None:
     seen = WorkersSeen()
     assert seen.take(said("a", 0, lanes=(LANE,)), 10.0) == {"s"}

@@ -205,6 +205,22 @@ async def test_a_pause_keeps_the_attempt_count_of_a_long_wait() -> None:
 
 
 @in_virtual_time
+async def test_the_end_of_a_failure_keeps_the_count_of_other_events() -> None:
+    spec = subscription(qos=Qos.AUTO)
+    core = await Core(spec).open()
+    await core.stream(2)
+    await core.answer(0, BROKEN)
+    await core.answer(1, Rejected(400))
+    await core.land()
+    assert core.lane().status is Status.FAILURE
+
+    await core.revise(resumed(spec))
+    await core.read()
+    assert [(attempt.offset, attempt.number) for attempt in core.send.pending] == [(0, 2), (1, 1)]
+    await core.end()
+
+
+@in_virtual_time
 @pytest.mark.parametrize("is_paused", [False, True])
 async def test_a_resume_ends_a_long_wait_also_for_the_next_owner(*, is_paused: bool) -> None:
     """The row of the resume becomes durable before the log is read."""
