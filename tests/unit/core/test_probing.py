@@ -250,6 +250,19 @@ async def test_a_resume_during_a_probe_starts_the_count_anew() -> None:
 
 
 @in_virtual_time
+async def test_a_resume_while_a_probe_waits_starts_the_count_anew() -> None:
+    core = await failed(Core(probed()))
+    core.lease.end()
+    await probe(core)
+    assert ([*core.lane().events.in_flight], core.send.pending) == ([0], [])
+    await core.revise(resumed(probed()))
+    core.lease.confirm()
+    await settle()
+    assert [(attempt.offset, attempt.number) for attempt in core.send.pending] == [(0, 1)]
+    await core.end()
+
+
+@in_virtual_time
 async def test_a_probe_that_was_not_sent_does_not_count_after_a_resume() -> None:
     core = await failed(Core(probed()))
     await probe(core)
