@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pipeline.core.clock import SystemClock
+from pipeline.core.clock import SystemClock, steady_now
 from pipeline.kafka import tail
 from pipeline.kafka.follower import SILENT_SECONDS, Follower
 from pipeline.kafka.tail import Tail
@@ -46,5 +46,8 @@ async def test_a_follower_is_not_silent_after_a_clock_jump(
         later = time.time() + 2 * SILENT_SECONDS
         monkeypatch.setattr(time, "time", lambda: later)
         assert follower.silence is None
+        now = steady_now() + 2 * SILENT_SECONDS
+        monkeypatch.setattr("pipeline.kafka.follower.steady_now", lambda: now)
+        assert follower.silence is not None
     finally:
         await follower.stop()
