@@ -58,7 +58,7 @@ def _run(group: click.Group) -> None:
     try:
         group.main(prog_name=PROGRAM)
     except OSError as error:
-        # click prints help, version and completions itself.
+        # Help, version and completions are printed by click itself, outside of `writing`.
         *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
         if innermost.f_code is not click.echo.__code__:  # noqa: TID251 - nothing is printed here
             raise
@@ -66,7 +66,7 @@ def _run(group: click.Group) -> None:
 
 
 def _discard_unwritable() -> None:
-    """Discard what standard output does not take; the interpreter would report the error again, and exit with 120."""
+    """Discard output that can't be written. Otherwise the interpreter would report it again, and exit with 120."""
     if sys.stdout is None:  # the program was started without a standard output
         return
     try:

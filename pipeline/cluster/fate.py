@@ -247,7 +247,7 @@ def _waits_for(case: Case, row: Cursor) -> str:
 
 def _stands(row: Cursor, idle: str | None) -> str:
     if row.status is Status.FAILURE:
-        # The reason why a subscription can't be used is also the cause of its FAILURE.
+        # If the subscription can't be used, `idle` and the cause have the same reason: say it once.
         is_said = idle is None or (row.cause is not None and idle.endswith(row.cause.message))
         return f"is in FAILURE{_why_failed(row.cause)}" + ("" if is_said else f"; it {idle}")
     if idle is not None:

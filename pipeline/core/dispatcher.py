@@ -27,8 +27,7 @@ logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 1.0
 HOLD_CHECKS = 4
-"""The least number of checks in `hold_seconds`. An event may be held longer than `hold_seconds`, by the time between
-two checks."""
+"""The minimum number of checks per `hold_seconds`. An event may be held longer, by at most the time between two."""
 SHORTEST_PAUSE_SECONDS = 0.01
 """The shortest pause between two checkpoints, even with a shorter `hold_seconds`."""
 SWEEP_CHECKPOINTS = 30

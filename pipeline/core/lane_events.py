@@ -210,7 +210,7 @@ class LaneEvents:
     def forget_tries(self, cause: Cause) -> None:
         """Forget the tries of the event at fault, because a FAILURE ends.
 
-        Its next attempt counts as the first, or the probe that is under way does.
+        If a probe is under way, it counts as the event's first attempt; otherwise the next attempt does.
         """
         probe = None if cause.offset is None else self.in_flight.get(cause.offset)
         if probe is not None:

@@ -4,12 +4,12 @@
     window      41    43    45              dispatched and not settled
                  ^ committable: the first offset in the window; `dispatched_to` if there is none
 
-Only unsettled offsets are kept. When a durable cursor row keeps the events of a lane, they leave the window, and later
-events of the lane do not enter it, so a lane with a million waiting events costs nothing here. Lanes add offsets
-(held_offsets.py); `Partition` does the rest.
+Only unsettled offsets are kept. An offset leaves the window when it is settled, or when a durable cursor row keeps its
+event. From then on, later events of the lane do not enter the window, so a lane with a million waiting events costs
+nothing here. Lanes add offsets (held_offsets.py); `Partition` does the rest.
 
-An offset leaves the window when it is settled, or when a durable cursor row keeps its event. Offsets that are settled
-out of order are listed in the note of the commit (ahead.py), so that the next owner does not send their events again.
+Offsets that are settled out of order are listed in the note of the commit (ahead.py), so that the next owner does not
+send their events again.
 """
 
 from collections import deque

@@ -1,7 +1,7 @@
 """Everything that uses Kafka through aiokafka, without Faust.
 
 connection                           how clients connect
-records, internals                   patches of aiokafka: its record parser; everything else but the next one
+records, internals                   patches of aiokafka: its record parser; all others but lost_connections
 lost_connections                     patches of aiokafka: requests on a connection that was lost a moment before
 topics, admin, unreachable           names and sizes of topics; administration; why a cluster can't be reached
 operations                           the operations that the brokers allow

@@ -50,7 +50,7 @@ CLOSE_SECONDS: Final = 2.0
 ABORT_SECONDS: Final = 1.0
 REQUEST_TIMEOUT_MS: Final = 30_000
 LATE_SECONDS: Final = 30.0
-"""After this time without a commit, a warning says that rows wait. It is repeated after twice the time, and so on."""
+"""After this time without a commit, a warning says that rows are waiting. It is repeated when the wait has doubled."""
 KEEP_ALIVE_SECONDS: Final = 12 * 3600.0
 """The longest time without a transaction.
 
@@ -184,7 +184,7 @@ class KafkaRows:
             rows[key] = read_row(value)
 
     def put_topic_id(self, key: bytes, topic_id: str | None) -> "asyncio.Future[None]":
-        """With the next transaction, write the id of the topic that was delivered last, or delete it (None)."""
+        """With the next transaction, write the id of the topic that the rows belong to, or delete it (None)."""
         self.topic_ids[key] = topic_id
         return self._join_group(key, None if topic_id is None else topic_id.encode())
 
@@ -211,7 +211,7 @@ class KafkaRows:
                 self._group.rows[KEEP_ALIVE_KEY] = None
             self._wanted.clear()
             group, self._group = self._group, _Group()
-            self._warn_after(self._late_seconds)
+            self._warn_in(self._late_seconds, self._late_seconds)
             try:
                 if group.rows:
                     await self._write(group)
@@ -220,18 +220,18 @@ class KafkaRows:
                 for waiter in group.waiters:
                     waiter.cancel()  # no effect on futures that are done
 
-    def _warn_after(self, seconds: float) -> None:
-        self._warning = self._loop.call_later(seconds, self._warn, seconds)
+    def _warn_in(self, seconds: float, waited: float) -> None:
+        self._warning = self._loop.call_later(seconds, self._warn, waited)
 
     def _warn(self, waited: float) -> None:
         logger.warning(
-            "rows of %s have been waiting to be committed for %g s (producer: %s); until they are, at-most-once sends "
-            "nothing new, and no lane can fall behind",
+            "rows of %s have been waiting %g s for their commit (producer: %s); until then, at-most-once sends nothing "
+            "new, and slow subscriptions delay the commits of the partition",
             self._tp,
             waited,
             "closed" if self._producer is None else transaction_state(self._producer),
         )
-        self._warn_after(2 * waited)
+        self._warn_in(waited, 2 * waited)
 
     async def _write(self, group: _Group) -> None:
         """Commit a group. Try again until the commit succeeds, or can no longer succeed."""

@@ -2,9 +2,9 @@
 
 uvloop closes a lost connection at once, and a write to it raises RuntimeError; asyncio drops what is written. aiokafka
 notices the loss only in a later turn of the event loop, and handles OSError, but not RuntimeError. In this short time,
-a request would end the task that made it. If that is the task that refreshes the metadata, nothing reports it: the
-client waits for a refresh indefinitely as soon as a leader moves, so the rows of a partition, for example, are never
-written again.
+a request would end the task that made it. If this is the task that refreshes the metadata, nothing reports its end.
+When a leader moves later, the client waits for a refresh that never comes. The rows of a partition, for example, are
+then never written again.
 
     AIOKafkaConnection.send          refuses such a request as it does any other on a lost connection
     AIOKafkaClient._metadata_update  a refresh that raises an unexpected error has failed; the next one is tried
@@ -25,7 +25,7 @@ from pipeline.observability.instruments import LineLimit
 logger = logging.getLogger(__name__)
 
 REFRESH_PAUSE_SECONDS: Final = 0.1
-"""How long to wait after a refresh that raised an error, because aiokafka tries again at once."""
+"""The pause after a refresh that raised an error. Without it, aiokafka might try again at once, in a loop."""
 
 _lines = LineLimit()
 _send = AIOKafkaConnection.send
@@ -37,7 +37,7 @@ def _send_or_refuse(connection: Any, request: Any, expect_response: bool = True)
     """See aiokafka. Raises KafkaConnectionError if the connection is lost."""
     try:
         return _send(connection, request, expect_response)
-    except NotImplementedError:  # also a RuntimeError: the broker supports no version of the request that aiokafka does
+    except NotImplementedError:  # a subclass of RuntimeError: broker and aiokafka share no version of the request
         raise
     except RuntimeError as error:
         connection.close(reason=CloseReason.CONNECTION_BROKEN, exc=error)

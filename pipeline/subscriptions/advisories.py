@@ -56,8 +56,8 @@ def period(subscription: Subscription, now: float) -> str | None:
 def idleness(subscription: Subscription, now: float) -> str | None:
     """Why a subscription delivers nothing at the time *now* (Unix seconds), whatever its events; and what ends this.
 
-    None if it delivers, or has failed because of an event. Otherwise a user who resumes, skips or replays would wait
-    for events in vain.
+    None if it delivers, or has failed because of an event. Commands show the sentence, so that a user who resumes,
+    skips or replays does not wait for events in vain.
     """
     if subscription.problem is not None:
         return f"can't be used: {subscription.problem}"

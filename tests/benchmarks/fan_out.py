@@ -67,9 +67,14 @@ def _cases(stage: Stage, scale: Scale) -> dict[str, Case]:
     some, most = range(1_000), range(many)
     lanes = len(some) * PARTITIONS  # with match, a subscription has a lane in each partition
     return {
-        f"(a) match: {ALL} subscriptions get everything": Case(
-            deliveries // ALL, deliveries, stage.pipeline(subscriptions=range(ALL), filter_of=_everything)
-        ),
+        **{
+            f"(a) match: {number} subscriptions get everything": Case(
+                deliveries // number,
+                deliveries // number * number,
+                stage.pipeline(subscriptions=range(number), filter_of=_everything),
+            )
+            for number in sorted({ALL, *scale.groups})
+        },
         f"(b) match: 1,000, {EACH} want an event by its type": Case(
             deliveries // EACH,
             deliveries,
@@ -104,7 +109,7 @@ def _cases(stage: Stage, scale: Scale) -> dict[str, Case]:
             deliveries,
             deliveries,
             stage.pipeline(subscriptions=range(lanes)),
-            types(len(some) // EACH),  # as in (b): a header more in each request costs CPU time, too
+            types(len(some) // EACH),  # as in (b): another header in each request costs CPU time
             keys=lanes,
         ),
         **{

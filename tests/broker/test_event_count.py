@@ -51,7 +51,7 @@ async def test_events_are_counted_in_the_range_of_each_subscription(tp: TopicPar
     assert await counter.count_each(tp, {ONE: (3, 3)}, None) == {ONE: 0}
 
 
-async def test_an_empty_range_makes_nothing_else_be_read(tp: TopicPartition, counter: EventCounter) -> None:
+async def test_an_empty_range_reads_no_further_events(tp: TopicPartition, counter: EventCounter) -> None:
     everyone = Everyone()
     assert await counter.count_each(tp, {ONE: (7, 9), b"before": (0, 0), b"after": (10, 10)}, everyone) == {
         ONE: 2,

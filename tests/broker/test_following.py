@@ -32,7 +32,7 @@ async def test_a_tail_notices_a_silent_broker_after_a_clock_jump(
         await reader.stop()
 
 
-async def test_a_follower_is_not_silent_after_a_clock_jump(
+async def test_a_clock_jump_does_not_make_a_broker_seem_silent(
     embedded: TestBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     follower = Follower(embedded.connection, await embedded.create_topic("rows"), lambda _: None)

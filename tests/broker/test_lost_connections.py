@@ -17,7 +17,7 @@ from tests.support.brokers import TestBroker
 from tests.support.virtual_time import in_virtual_time
 
 TRIES = 20
-"""How many refreshes fail. One alone could be the refresh of a timer."""
+"""How many refreshes fail. A single failure might hit a periodic refresh, not the one that the test causes."""
 
 
 async def error_right_after_the_loss(bootstrap: str) -> BaseException | None:
@@ -75,7 +75,7 @@ async def test_metadata_is_refreshed_after_an_unexpected_error(
         unexpected.append("of ours")
         assert not await producer.client.force_metadata_update()
         unexpected += ["of ours"] * TRIES
-        await producer.send_and_wait("events", b"a")  # the topic is new to the producer, so it needs its leader
+        await producer.send_and_wait("events", b"a")  # the producer has to look up the leader of the new topic
     assert caplog.text.count("could not be refreshed") == 1
 
 

@@ -23,18 +23,18 @@ CLOCKS: Final = (
         tests=(f"{FOLLOWING}test_a_tail_notices_a_silent_broker_after_a_clock_jump",),
     ),
     Mutant(
-        "a follower is silent after the clock was set forward",
+        "a follower reports a silent broker because the clock was set forward",
         "pipeline/kafka/follower.py",
         was="steady_now() - self._last_answer > SILENT_SECONDS",
         becomes="self._clock.now() - self.answered_at > SILENT_SECONDS",
-        tests=(f"{FOLLOWING}test_a_follower_is_not_silent_after_a_clock_jump",),
+        tests=(f"{FOLLOWING}test_a_clock_jump_does_not_make_a_broker_seem_silent",),
     ),
     Mutant(
         "a notification is given up because the clock was set forward",
         "pipeline/cluster/notification_outlets.py",
         was="        began, attempt = steady_now(), 1",
         becomes="        steady_now = self._clock.now\n        began, attempt = steady_now(), 1",
-        tests=(f"{NOTIFICATIONS}test_the_six_hours_ignore_jumps_of_the_system_clock",),
+        tests=(f"{NOTIFICATIONS}test_a_notification_s_time_limit_ignores_clock_jumps",),
     ),
     Mutant(
         "a changed retention is not noticed after the clock was set back",

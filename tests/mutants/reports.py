@@ -30,7 +30,7 @@ REPORTS: Final = (
         tests=(f"{RECORDER}test_claims_given_up_at_a_stop_are_recorded",),
     ),
     Mutant(
-        "the event before a handed back claim is reported as given up",
+        "the event before a handed-back claim is reported as given up",
         "pipeline/core/partition.py",
         was='lane.report_dropped("given-up", offset)',
         becomes='lane.report_dropped("given-up", offset - 1)',
@@ -69,7 +69,7 @@ REPORTS: Final = (
         tests=("tests/unit/subscriptions/test_advisories.py::test_what_ends_the_idleness_of_a_subscription_is_said",),
     ),
     Mutant(
-        "help on a full disk ends in a traceback",
+        "help on a full disk prints a traceback",
         "pipeline/cli/main.py",
         was="if innermost.f_code is not click.echo.__code__:",
         becomes="if True:",
@@ -94,6 +94,6 @@ REPORTS: Final = (
         "pipeline/kafka/event_count.py",
         was=" if offsets[0] < offsets[1]}",
         becomes="}",
-        tests=("tests/broker/test_event_count.py::test_an_empty_range_makes_nothing_else_be_read",),
+        tests=("tests/broker/test_event_count.py::test_an_empty_range_reads_no_further_events",),
     ),
 )

@@ -26,7 +26,7 @@ class VirtualClock:
     """A clock with the time of the running event loop, which jumps in virtual time (virtual_time.py).
 
     Attributes:
-        ahead: seconds by which it is ahead of the event loop, as after somebody has set the system clock.
+        ahead: how many seconds it is ahead of the event loop, as if the system clock had been set.
     """
 
     ahead = 0.0

@@ -65,7 +65,7 @@ class PageSources:
 
 
 def attach_pages(app: faust.App, sources: PageSources, access: Access) -> None:
-    """Register the pages, `/api/stream`, the style sheet and the script, and answer browsers at unknown paths.
+    """Register the pages, `/api/stream`, the style sheet, the script, and a page for browsers at unknown paths.
 
     Args:
         app: the app, made with `web_options`.

@@ -113,7 +113,7 @@ class FullDisk(io.StringIO):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def test_a_redraw_on_a_lost_terminal_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_redraw_that_can_t_be_written_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", FullDisk())
     with pytest.raises(ConfigurationError, match=r"^the output can't be written: No space left on device$"):
         redraw("text")

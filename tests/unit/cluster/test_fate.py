@@ -159,7 +159,7 @@ def test_what_ends_the_pause_of_a_subscription_is_said() -> None:
         assert (fate.status, fate.why) == ("waiting", why)
 
 
-def test_a_subscription_that_can_t_be_used_is_the_reason_to_wait() -> None:
+def test_an_event_waits_for_a_subscription_that_can_t_be_used() -> None:
     problem = "the record is not JSON"
     failed = Cursor(5, Status.FAILURE, Cause("configuration", problem, None, NOW))
     for row, records, reason in (

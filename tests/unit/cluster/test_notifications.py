@@ -282,7 +282,7 @@ async def test_a_webhook_is_given_up_after_six_hours() -> None:
 
 
 @in_virtual_time
-async def test_the_six_hours_ignore_jumps_of_the_system_clock() -> None:
+async def test_a_notification_s_time_limit_ignores_clock_jumps() -> None:
     clock, drops = VirtualClock(), Drops()
 
     class Jumping(Webhook):

@@ -234,7 +234,7 @@ async def test_a_resume_before_a_probe_is_sent_starts_the_count_anew() -> None:
 
 @in_virtual_time
 async def test_a_resume_during_a_probe_starts_the_count_anew() -> None:
-    """The probe under way counts as the first attempt, so its end does not begin a FAILURE at once."""
+    """The probe counts as the first attempt. So when it fails, the event is tried again before a FAILURE."""
     core = await failed(Core(probed()))
     await probe(core)
     assert core.pending == [0]
