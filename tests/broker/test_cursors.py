@@ -16,7 +16,7 @@ from aiokafka.errors import TopicAuthorizationFailedError
 from pipeline.core.errors import FencedError
 from pipeline.core.model import Cause, Cursor, Row, Status, UnreadableRow
 from pipeline.kafka.connection import KafkaConnection
-from pipeline.kafka.cursors import KafkaRows
+from pipeline.kafka.cursors import LATE_SECONDS, KafkaRows
 from pipeline.kafka.row_format import encode
 from tests.support.batches import Written, batch
 from tests.support.brokers import TestBroker
@@ -34,8 +34,10 @@ STOPPED = Cursor(
 
 
 @asynccontextmanager
-async def opened(broker: TestBroker, topic: str, written: list[int] | None = None) -> AsyncIterator[KafkaRows]:
-    rows = store(broker, topic, written)
+async def opened(
+    broker: TestBroker, topic: str, written: list[int] | None = None, late_seconds: float = LATE_SECONDS
+) -> AsyncIterator[KafkaRows]:
+    rows = store(broker, topic, written, late_seconds=late_seconds)
     await rows.open()
     try:
         yield rows
@@ -43,10 +45,16 @@ async def opened(broker: TestBroker, topic: str, written: list[int] | None = Non
         await rows.close()
 
 
-def store(broker: TestBroker, topic: str, written: list[int] | None = None, partition: int = 1) -> KafkaRows:
+def store(
+    broker: TestBroker,
+    topic: str,
+    written: list[int] | None = None,
+    partition: int = 1,
+    late_seconds: float = LATE_SECONDS,
+) -> KafkaRows:
     connection = KafkaConnection((broker.bootstrap,), embedded=broker.embedded)
     counts: list[int] = [] if written is None else written
-    return KafkaRows(connection, topic, partition, on_written=counts.append)
+    return KafkaRows(connection, topic, partition, on_written=counts.append, late_seconds=late_seconds)
 
 
 async def found(broker: TestBroker, topic: str) -> dict[bytes, Row]:
@@ -142,18 +150,13 @@ async def test_rows_that_are_not_committed_are_reported(
         return caplog.text.count(" s for their commit") > 1
 
     monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Slow)
-    connection = KafkaConnection((embedded.bootstrap,), embedded=True)
-    rows = KafkaRows(connection, topic_of_embedded, 1, on_written=lambda _: None, late_seconds=0.01)
-    await rows.open()
-    try:
+    async with opened(embedded, topic_of_embedded, late_seconds=0.01) as rows:
         written = rows.put(b"sub-1", Cursor(next=5))
         await eventually(said_twice, within_seconds=20, says=lambda: caplog.text)
         may_send.set()
         await written
         assert rows._warning.cancelled()
         assert "waiting 0.02 s for their commit" in caplog.text
-    finally:
-        await rows.close()
 
 
 async def test_a_close_ends_the_warnings_about_waiting_rows(
@@ -168,14 +171,9 @@ async def test_a_close_ends_the_warnings_about_waiting_rows(
 
     monkeypatch.setattr("pipeline.kafka.cursors.AIOKafkaProducer", Stuck)
     monkeypatch.setattr("pipeline.kafka.cursors.CLOSE_SECONDS", 0.0)
-    connection = KafkaConnection((embedded.bootstrap,), embedded=True)
-    rows = KafkaRows(connection, topic_of_embedded, 1, on_written=lambda _: None, late_seconds=0.01)
-    await rows.open()
-    try:
+    async with opened(embedded, topic_of_embedded, late_seconds=0.01) as rows:
         written = rows.put(b"sub-1", Cursor(next=5))
         await eventually(said, within_seconds=20, says=lambda: caplog.text)
-    finally:
-        await rows.close()
     assert (written.cancelled(), rows._warning.cancelled()) == (True, True)
 
 
