@@ -41,7 +41,7 @@ CLOCKS: Final = (
         "pipeline/cluster/retention_watch.py",
         was="        if self._asked_at is None",
         becomes="        steady_now = self._clock.now\n        if self._asked_at is None",
-        tests=(f"{NOTIFICATIONS}test_the_retention_is_asked_again_after_a_clock_jump",),
+        tests=(f"{NOTIFICATIONS}test_the_retention_is_read_again_after_a_clock_jump",),
     ),
     Mutant(
         "a rate is computed with the system clock",

@@ -401,7 +401,7 @@ MUTANTS: Final = (
         "pipeline/core/lane.py",
         was="        self.events.end_wait()\n",
         becomes="",
-        tests=("tests/unit/core/test_reconcile.py::test_a_resume_ends_a_long_wait_also_for_the_next_owner",),
+        tests=("tests/unit/core/test_reconcile.py::test_a_resume_ends_a_long_wait_for_the_next_owner_too",),
     ),
     Mutant(
         "a resume keeps the attempts of the probe that is under way",

@@ -299,7 +299,7 @@ async def test_a_notification_s_time_limit_ignores_clock_jumps() -> None:
 
 
 @in_virtual_time
-async def test_the_retention_is_asked_again_after_a_clock_jump() -> None:
+async def test_the_retention_is_read_again_after_a_clock_jump() -> None:
     asked: list[str] = []
 
     async def ask(topic: str) -> None:
@@ -318,7 +318,7 @@ async def test_the_retention_is_asked_again_after_a_clock_jump() -> None:
 
 
 @in_virtual_time
-async def test_a_retention_that_could_not_be_read_is_asked_again() -> None:
+async def test_a_retention_that_could_not_be_read_is_read_again() -> None:
     asked: list[str] = []
 
     async def ask(topic: str) -> None:

@@ -61,7 +61,7 @@ def test_no_gone_worker_returns_when_the_clock_is_set_back() -> None:
     assert [state.name for state in seen.states(now) if state.is_gone] == ["a"]
 
 
-def test_no_excuse_lasts_longer_because_the_clock_is_set_back() -> None:
+def test_a_clock_set_back_excuses_no_worker_for_longer() -> None:
     seen = WorkersSeen()
     seen.take(said("a", 0), 3590.0)
     seen.refresh(3600.0, 3592.0)  # the brokers are silent, so the worker is excused

@@ -222,7 +222,7 @@ async def test_the_end_of_a_failure_keeps_the_count_of_other_events() -> None:
 
 @in_virtual_time
 @pytest.mark.parametrize("is_paused", [False, True])
-async def test_a_resume_ends_a_long_wait_also_for_the_next_owner(*, is_paused: bool) -> None:
+async def test_a_resume_ends_a_long_wait_for_the_next_owner_too(*, is_paused: bool) -> None:
     """The row that the resume writes is durable before the lane reads the log again."""
     spec = subscription(retry=SLOW)
     former = await Core(spec).open()

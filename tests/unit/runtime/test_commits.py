@@ -182,7 +182,7 @@ async def test_an_unconfirmed_last_commit_is_reported(caplog: pytest.LogCaptureF
 
 
 @in_virtual_time
-async def test_a_partition_lost_in_a_drain_is_not_reported_committed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_partition_lost_in_a_drain_is_not_logged_as_committed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, DeliveryConsumer.__module__)
     group = Group()
     group.windows, group.closed = {0: 7, 1: 9}, {0}
@@ -192,7 +192,7 @@ async def test_a_partition_lost_in_a_drain_is_not_reported_committed(caplog: pyt
 
 
 @in_virtual_time
-async def test_a_deleted_log_is_not_reported_committed(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_deleted_log_is_not_logged_as_committed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, DeliveryConsumer.__module__)
     group = Group()
     group.windows, group.deleted = {0: 7, 1: 9}, {0}
