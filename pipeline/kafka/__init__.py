@@ -1,8 +1,8 @@
 """Everything that uses Kafka through aiokafka, without Faust.
 
 connection                           how clients connect
-records, internals                   patches of aiokafka: its record parser; all others but lost_connections
-lost_connections                     patches of aiokafka: requests on a connection that was lost a moment before
+records, internals                   patches of aiokafka: its record parser; most of the others
+lost_connections                     patches of aiokafka for requests on a connection that was just lost
 topics, admin, unreachable           names and sizes of topics; administration; why a cluster can't be reached
 operations                           the operations that the brokers allow
 source_log, topic_ids                the bounds of the source topic's log; the topic's id

@@ -2,9 +2,9 @@
 
 uvloop closes a lost connection at once, and a write to it raises RuntimeError; asyncio drops what is written. aiokafka
 notices the loss only in a later turn of the event loop, and handles OSError, but not RuntimeError. In this short time,
-a request would end the task that made it. If this is the task that refreshes the metadata, nothing reports its end.
-When a leader moves later, the client waits for a refresh that never comes. The rows of a partition, for example, are
-then never written again.
+a request would end the task that made it. If the task that refreshes the metadata ends like this, nothing reports it.
+When a leader moves after that, the client waits for a refresh that never comes. The rows of a partition, for example,
+are then never written again.
 
     AIOKafkaConnection.send          refuses such a request as it does any other on a lost connection
     AIOKafkaClient._metadata_update  a refresh that raises an unexpected error has failed; the next one is tried
