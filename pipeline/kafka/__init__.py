@@ -1,7 +1,8 @@
 """Everything that uses Kafka through aiokafka, without Faust.
 
 connection                           how clients connect
-records, internals                   patches of aiokafka: its record parser; most of the others
+records                              patches of aiokafka's record parser
+internals                            most other patches of aiokafka
 lost_connections                     patches of aiokafka for requests on a connection that was just lost
 topics, admin, unreachable           names and sizes of topics; administration; why a cluster can't be reached
 operations                           the operations that the brokers allow
