@@ -101,7 +101,7 @@ class Delivery:
             outcome = await self.send(subscription, flight.event, tries.made, renew_token=before.renew_token)
         except LeaseEndedError:
             observer.attempt_abandoned()
-            # If a FAILURE ended during the attempt, `forget_tries` has replaced `flight.tries`: earlier attempts do not count.
+            # If a FAILURE ended during the attempt, `forget_tries` has replaced the tries: earlier ones do not count.
             flight.tries = before if flight.tries is tries else NO_TRIES
             raise
         except BaseException:
